@@ -1,0 +1,78 @@
+"""The command line."""
+from __future__ import absolute_import, division, print_function
+
+import argparse
+import platform
+import sys
+
+import gevent
+
+from geproxy import __version__, config, listeners, server
+from geproxy.log import Log, complain
+
+
+def main(arguments=None):
+    """Do what the command line says; the exit code: 0, 1 for what is wrong with files or ports, 2 for usage."""
+    options = _parser().parse_args(arguments)
+    if options.example:
+        sys.stdout.write(config.example())
+        return 0
+    if options.check is not None:
+        return _check(options.check or options.config)
+    try:
+        settings = config.load(options.config)
+    except (config.ConfigError, IOError, OSError, UnicodeError) as error:
+        return _complain(options.config, error)
+    return _serve(options.config, settings)
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog='geproxy', description='An HTTP forward proxy: the way out for hosts that have none, the window through '
+        'which developers watch their HTTP. Without -c it listens on port 9000 for this host and private addresses.')
+    parser.add_argument('-c', '--config', metavar='FILE', help='the ini file; without it: all defaults')
+    parser.add_argument('--check', metavar='FILE', nargs='?', const='',
+                        help='read FILE, or that of -c, say what is wrong with it, and exit with 0 or 1')
+    parser.add_argument('--example', action='store_true', help='print an ini file with all options, commented')
+    parser.add_argument('--version', action='version', version='geproxy %s, Python %s, gevent %s' % (
+        __version__, platform.python_version(), gevent.__version__))
+    return parser
+
+
+def _check(path):
+    if not path:
+        complain('--check needs a FILE')
+        return 2
+    try:
+        config.load(path)
+    except (config.ConfigError, IOError, OSError, UnicodeError) as error:
+        return _complain(path, error)
+    print('%s: fine' % path)
+    return 0
+
+
+def _complain(path, error):
+    if isinstance(error, config.ConfigError):
+        sys.stderr.write('%s\n' % error)
+    elif isinstance(error, UnicodeError):
+        complain('%s: not a text file in UTF-8: %s' % (path, error))
+    else:
+        complain('%s: %s' % (path, error.strerror or error))
+    return 1
+
+
+def _serve(path, settings):
+    try:
+        sockets = listeners.open_all(settings.proxy.listen)
+    except listeners.ListenError as error:
+        complain(error.args[0])
+        return 1
+    try:
+        log = Log(settings.log)
+    except (IOError, OSError) as error:
+        complain("cannot open the log '%s': %s" % (error.filename, error.strerror))
+        return 1
+    try:
+        return server.Server(path, settings, log, sockets).run()
+    finally:
+        log.close()

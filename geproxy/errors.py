@@ -1,0 +1,211 @@
+"""Every way an exchange can fail: one class each. Data, no logic.
+
+A class carries the status for the client, the reason token for ``Proxy-Status`` and the log (RFC 9209, 2.3, where
+it has one that fits), and a hint: what the person who reads it can do. The message, given when it is raised, says
+the particulars. The first line of a docstring is the sentence that the README prints.
+"""
+from __future__ import absolute_import, division, print_function
+
+
+class ProxyError(Exception):
+    """The root: something an exchange may end with."""
+    status = 500                    # of the response, when none has been started
+    token = 'proxy_internal_error'  # why, as one word
+    hint = ''                       # what to do about it, as a sentence
+
+
+# --- the client's side ------------------------------------------------------------------------------------------
+
+class ClientLost(ProxyError):
+    """The client closed its connection, or it broke, before it had its whole answer."""
+    status, token = 400, 'client_lost'
+
+
+class BadRequest(ProxyError):
+    """The request is not HTTP/1.x as RFC 9112 has it, or could be read in two ways."""
+    status, token = 400, 'http_request_error'
+    hint = 'Look at what the client sends: nothing doubtful is passed on.'
+
+
+class WrongProtocol(BadRequest):
+    """What arrived is another protocol: TLS, SOCKS, HTTP/2."""
+    token = 'wrong_protocol'
+
+    def __init__(self, message, kind):
+        """`kind`: 'tls', 'socks4', 'socks5' or 'http2'."""
+        ProxyError.__init__(self, message)
+        self.kind = kind
+
+
+class HeadTimeout(ProxyError):
+    """The client began a request head and did not finish it in time."""
+    status, token = 408, 'client_head_timeout'
+
+
+class UploadTimeout(ProxyError):
+    """The client stopped in the middle of its request body."""
+    status, token = 408, 'client_body_timeout'
+
+
+class DownloadTimeout(ProxyError):
+    """The client stopped reading its response."""
+    status, token = 408, 'client_write_timeout'
+
+
+class IdleTimeout(ProxyError):
+    """A kept-alive client sent no further request; its connection was closed."""
+    status, token = 408, 'client_idle_timeout'
+
+
+class TargetTooLong(ProxyError):
+    """The request line alone is longer than [limits] head_size."""
+    status, token = 414, 'http_request_error'
+    hint = 'Raise [limits] head_size if such a target is wanted.'
+
+
+class HeadTooLarge(ProxyError):
+    """The request head is larger than [limits] head_size, or has more than [limits] fields lines."""
+    status, token = 431, 'http_request_error'
+    hint = 'Raise [limits] head_size or fields if such a request is wanted.'
+
+
+class ExpectationFailed(ProxyError):
+    """The request expects something that is not 100-continue."""
+    status, token = 417, 'http_request_error'
+
+
+class NotImplementedHere(ProxyError):
+    """The request asks for a scheme or a transfer coding that this proxy does not speak."""
+    status, token = 501, 'http_request_error'
+
+
+class VersionNotSupported(ProxyError):
+    """The request's HTTP version is not 1.x."""
+    status, token = 505, 'http_request_error'
+
+
+# --- policy -----------------------------------------------------------------------------------------------------
+
+class Denied(ProxyError):
+    """The policy of this proxy does not allow it."""
+    status, token = 403, 'http_request_denied'
+    hint = 'Whoever runs this proxy decides that, in the section [access] of its ini file.'
+
+
+class AddressDenied(Denied):
+    """The name leads to addresses that are off limits only."""
+    token = 'destination_ip_prohibited'
+    hint = 'Whoever runs this proxy can allow an address with [access] allow_addresses.'
+
+
+class Ourselves(AddressDenied):
+    """The address is the proxy's own."""
+    hint = 'A proxy is not its own origin: did you mean to send this to somebody else?'
+
+
+class LoopDetected(ProxyError):
+    """The request has been through this very proxy before."""
+    status, token = 508, 'proxy_loop_detected'
+    hint = 'Some proxy or name sends requests round in a circle.'
+
+
+class Full(ProxyError):
+    """The proxy is at its limit of connections or file descriptors."""
+    status, token = 503, 'connection_limit_reached'
+    hint = 'Try again soon; whoever runs this proxy may raise [limits] connections and ulimit -n.'
+
+
+# --- the way to the origin --------------------------------------------------------------------------------------
+
+class DnsError(ProxyError):
+    """The host's name does not resolve."""
+    status, token = 502, 'dns_error'
+    hint = 'Check the spelling of the name, and what the name servers of the proxy\'s host know.'
+
+
+class DnsTimeout(ProxyError):
+    """The name servers did not answer in time."""
+    status, token = 504, 'dns_timeout'
+    hint = 'Look at the name servers of the proxy\'s host.'
+
+
+class ConnectRefused(ProxyError):
+    """The origin's host refuses connections on that port."""
+    status, token = 502, 'connection_refused'
+    hint = 'Nothing listens there, or a firewall rejects it.'
+
+
+class ConnectTimeout(ProxyError):
+    """No connection to the origin came about in time."""
+    status, token = 504, 'connection_timeout'
+    hint = 'The host is down, or a firewall drops what is sent to it.'
+
+
+class Unroutable(ProxyError):
+    """There is no way from here to any address of the origin."""
+    status, token = 502, 'destination_ip_unroutable'
+    hint = 'Look at the routes of the proxy\'s host.'
+
+
+class UpstreamLost(ProxyError):
+    """The origin closed or reset its connection before it had answered."""
+    status, token = 502, 'connection_terminated'
+
+
+class UploadStalled(ProxyError):
+    """The origin stopped reading the request."""
+    status, token = 504, 'connection_write_timeout'
+
+
+class ResponseTimeout(ProxyError):
+    """The origin did not begin its response in time."""
+    status, token = 504, 'http_response_timeout'
+
+
+class BodyTimeout(ProxyError):
+    """The origin stopped in the middle of its response body."""
+    status, token = 504, 'connection_read_timeout'
+
+
+class BadResponse(ProxyError):
+    """The response is not HTTP/1.x as RFC 9112 has it, or could be read in two ways."""
+    status, token = 502, 'http_protocol_error'
+    hint = 'Look at what the origin sends: nothing doubtful is passed on.'
+
+
+class ResponseHeadTooLarge(ProxyError):
+    """The response head is larger than [limits] head_size, or has more than [limits] fields lines."""
+    status, token = 502, 'http_response_header_section_size'
+
+
+class BadCoding(ProxyError):
+    """The chunked coding of a response is broken."""
+    status, token = 502, 'http_response_transfer_coding'
+
+
+class ResponseIncomplete(ProxyError):
+    """The origin closed or reset its connection in the middle of its response."""
+    status, token = 502, 'http_response_incomplete'
+
+
+class UpgradeFailed(ProxyError):
+    """The origin changed protocols without having been asked to, or not as HTTP has it."""
+    status, token = 502, 'http_upgrade_failed'
+
+
+# --- tunnels, and the rest --------------------------------------------------------------------------------------
+
+class TunnelIdle(ProxyError):
+    """Nothing went through a tunnel for [timeouts] tunnel, or [timeouts] linger once half closed."""
+    status, token = 504, 'tunnel_idle'
+
+
+class Drained(ProxyError):
+    """The proxy was told to stop, and the time to drain was over."""
+    status, token = 503, 'drained'
+
+
+class InternalError(ProxyError):
+    """A bug in the proxy. The log has the traceback."""
+    status, token = 500, 'proxy_internal_error'
+    hint = 'Please report it, with the traceback from the log.'

@@ -1,0 +1,213 @@
+"""One request on its way to its origin, and the response on its way back. Decides nothing about who may.
+
+Every message is read, understood and written anew. The response may begin before the request has ended, so a request
+body that has not arrived yet goes up in a second greenlet.
+"""
+from __future__ import absolute_import, division, print_function
+
+from geproxy import errors, framing, grammar, message, relay, responses
+from geproxy.compat import monotonic
+from geproxy.stream import Limit, wait_readable
+
+INTERIM_MOST = 100      # 1xx responses to one request; more are an attack
+
+
+class Reply(object):
+    """How much of the response to its request a client has got."""
+
+    def __init__(self, client):
+        self.client = client
+        self.begun = False          # a final response, or a tunnel
+        self.delimited = True       # its end can be told from a broken connection
+        self.ahead = 0              # octets of the next head that were sent already, to see if somebody is there
+        self.status = 0
+
+    def head(self, octets, status):
+        """What is still to be sent of a head."""
+        if status >= 200 or status == 101:
+            self.begun, self.status = True, status
+        octets, self.ahead = octets[self.ahead:], 0
+        return octets
+
+    def probe(self, octet):
+        """Send one octet of the next head ahead."""
+        if not self.ahead:
+            self.ahead = self.client.send_now(octet)
+
+
+class Forward(object):
+    """The way of one request."""
+
+    def __init__(self, request, body, client, reply, record, proxy):
+        """`body`: see framing.request_body; `client`: its Stream; `proxy`: the Proxy, for settings and upstream."""
+        self.request = request
+        self.body = body
+        self.client = client
+        self.reply = reply
+        self.record = record
+        self.proxy = proxy
+        timeouts = proxy.timeouts
+        self.response_limit = Limit('response', timeouts.response, errors.ResponseTimeout)
+        self.up_limits = (Limit('body', timeouts.body, errors.UploadTimeout),
+                          Limit('body', timeouts.body, errors.UploadStalled))
+        self.down_limits = (Limit('body', timeouts.body, errors.BodyTimeout),
+                            Limit('body', timeouts.body, errors.DownloadTimeout))
+        self.watch = relay.Watch(client, Limit('linger', timeouts.linger, errors.ClientLost), proxy.limits.head_size)
+        self.continued = False          # a 100 was passed on, or will not be waited for
+
+    def run(self, connect):
+        """Do it; true if the client's connection may carry another request.
+
+        `connect`: a function of (reuse) that returns a Connection.
+        """
+        # A kept connection may turn out dead: what cannot be repeated goes by a new one.
+        reuse = self.body is None and self.request.repeatable()
+        while True:
+            connection = connect(reuse)
+            heard = connection.stream.received
+            try:
+                return self.attempt(connection)
+            except errors.UpstreamLost:
+                if not connection.kept or connection.stream.received > heard:
+                    raise
+                reuse = False           # it was dead before we came: once more, by a new one
+            finally:
+                self.proxy.upstream.release(connection)
+
+    def attempt(self, connection):
+        """The same, by one connection."""
+        upload = self.send_request(connection.stream)
+        try:
+            response = self.read_response(connection.stream, upload)
+            if response.status == 101:
+                return self.switch_protocols(response, connection.stream, upload)
+            persists = self.deliver(response, connection, upload)
+            if upload is not None and (self.continued or not self.request.expects_continue()):
+                # Who answers early may still want the rest.
+                upload.wait(self.proxy.timeouts.linger)
+            return persists
+        except errors.ProxyError:
+            if upload is not None and upload.error is not None:
+                raise upload.error      # the cause; the rest is what it led to
+            raise
+        finally:
+            if upload is not None:
+                upload.stop()
+
+    # --- up
+
+    def send_request(self, origin):
+        """Send the head, and the body or what is there of it; the BodyUpload that sends the rest, or None."""
+        request, body = self.request, self.body
+        settled = frozenset() if request.expects_continue() else frozenset([b'expect'])
+        head = request.write(b'' if body is None else body.framing, self.proxy.via(request.version), settled)
+        writing = self.up_limits[1]
+        if body is not None and body.left is not None and body.left <= len(self.client.buffer):
+            if body.left:
+                data, count = self.client.read_now(body.left)
+                head += framing.bytes_of(body.feed(data, count))
+            body = None                 # small bodies come along with their head
+        origin.send(head, writing)
+        if body is None:
+            return None
+        return relay.BodyUpload(body, self.client, origin, self.up_limits)
+
+    # --- down
+
+    def read_response(self, origin, upload):
+        """The final response's head, or that of a 101. Interim ones are passed on."""
+        for _ in range(INTERIM_MOST):
+            response = self.read_head(origin, upload)
+            if response.status >= 200 or response.status == 101:
+                self.record.first = monotonic() - self.record.began
+                return response
+            if response.status == 100:
+                self.continued = True
+            if self.request.version >= (1, 1):      # HTTP/1.0 knows none: RFC 9110, 15.2
+                head = response.write(b'', self.proxy.via(response.version))
+                self.client.send(self.reply.head(head, response.status), self.down_limits[1])
+        raise errors.BadResponse('more than %d interim responses' % INTERIM_MOST)
+
+    def read_head(self, origin, upload):
+        """Wait for a response head, while the client is watched, and understand it."""
+        limit, limits = self.response_limit, self.proxy.limits
+        deadline = self.await_origin(origin, upload)
+        head = origin.read_head(limits.head_size, limit, deadline, message.check_response_start)
+        if head is None:
+            raise errors.ResponseHeadTooLarge('the response head is larger than %d octets' % limits.head_size)
+        if not head:
+            if origin.buffer:
+                raise errors.ResponseIncomplete('the origin closed the connection in the middle of a response head')
+            raise errors.UpstreamLost('the origin closed the connection without a response')
+        response = message.parse_response(head)
+        if len(response.fields) > limits.fields:
+            raise errors.ResponseHeadTooLarge('%d fields are more than %d' % (len(response.fields), limits.fields))
+        return response
+
+    def await_origin(self, origin, upload):
+        """Wait until the origin says something; the deadline for its whole head. Raises ResponseTimeout."""
+        # While the body goes up its own limits count, and the time for the response has not begun.
+        while upload is not None and not upload.over.is_set() and not origin.buffer:
+            if wait_readable((origin,), monotonic() + relay.GLANCE) is not None:
+                break
+        limit = self.response_limit
+        deadline = monotonic() + limit.seconds
+        if upload is None or upload.over.is_set():
+            if not self.watch.wait(origin, deadline, lambda: self.reply.probe(b'H')):
+                raise limit.error('no response for %.3g s ([timeouts] response)' % limit.seconds)
+        if not origin.buffer:
+            origin.fill()
+        return deadline
+
+    def deliver(self, response, connection, upload):
+        """Pass a final response on; true if the client's connection may carry another request."""
+        request, proxy = self.request, self.proxy
+        body = framing.response_body(response, request.method, proxy.limits)
+        persists = request.persists() and not proxy.draining and (upload is None or upload.finished is not None)
+        # What has no length goes in chunks, to whoever knows them, so that a broken end looks broken.
+        chunked = body is not None and not isinstance(body, framing.Sized) and request.version >= (1, 1)
+        if body is None:
+            line = framing.bodiless_framing(response, request.version)
+        else:
+            line = framing.CHUNKED_LINE if chunked else body.framing if isinstance(body, framing.Sized) else b''
+            self.reply.delimited = bool(line)
+        upgrade = b', '.join(grammar.split_list(response.values(b'upgrade'))) if response.status == 426 else b''
+        head = response.write(line, proxy.via(response.version), responses.date(), not persists, upgrade)
+        self.record.content_type = (response.values(b'content-type') or (b'',))[0].partition(b';')[0]
+        start = self.reply.head(head, response.status)
+        if body is None:
+            self.client.send(start, self.down_limits[1])
+        else:
+            probe = (lambda: self.client.send_now(b'0')) if chunked else None
+            watch = self.watch if upload is None or upload.over.is_set() else None
+            relay.copy_body(body, connection.stream, self.client, self.down_limits, start, chunked, watch, probe)
+        connection.clean = (
+            response.persists() and (body is None or body.delimited) and framing.is_clean(response)
+            and (upload is None or upload.finished is not None))
+        return persists
+
+    def switch_protocols(self, response, origin, upload):
+        """A 101: pass it on, and get out of the way (RFC 9110, 7.8)."""
+        offered = [offer.lower() for offer in grammar.split_list([self.request.wants_upgrade()])]
+        chosen = grammar.split_list(response.values(b'upgrade'))
+        if not chosen or any(choice.lower() not in offered for choice in chosen):
+            raise errors.UpgradeFailed('the origin changes to a protocol that it was not asked for')
+        if upload is not None and upload.finished is None:
+            raise errors.UpgradeFailed('the origin changes protocols before it has the whole request')
+        head = response.write(b'', self.proxy.via(response.version), upgrade=b', '.join(chosen))
+        self.client.send(self.reply.head(head, 101), self.down_limits[1])
+        self.record.tunnel = True
+        self.proxy.opened(self.record)
+        relay_tunnel(self.client, origin, self.reply, self.proxy.timeouts)
+        return False
+
+
+def relay_tunnel(client, origin, reply, timeouts):
+    """Octets both ways, until both directions have ended. A reset on one side becomes one on the other."""
+    reply.delimited = False
+    idle = Limit('tunnel', timeouts.tunnel, errors.TunnelIdle)
+    try:
+        relay.Tunnel(client, origin, idle, Limit('linger', timeouts.linger, errors.TunnelIdle)).run()
+    except errors.ProxyError:
+        origin.abort()
+        raise

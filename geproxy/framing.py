@@ -1,0 +1,224 @@
+"""Where a message body ends (RFC 9112, 6 and 7.1). No I/O; everything doubtful is refused.
+
+A body is told what has arrived (`feed`) and gives the content octets among it; chunked coding is checked octet by
+octet and written anew by `encode_chunk`, so chunk extensions, and tricks with them, end here. Nothing is collected
+but an unfinished line.
+"""
+from __future__ import absolute_import, division, print_function
+
+from geproxy import errors, grammar, message
+
+LINE_LIMIT = 1024           # octets of one chunk-size line; the longest seen in the wild has about 20
+CHUNKED_LINE = b'Transfer-Encoding: chunked\r\n'
+
+
+class Sized(object):
+    """A body of Content-Length octets."""
+    __slots__ = ('left', 'framing', 'incomplete')
+    used = None             # `feed` takes all that it is given: `left` says how much to read
+    delimited = True        # the end does not need a closed connection
+    trailers = b''
+
+    def __init__(self, length, incomplete):
+        self.left = length
+        self.framing = b'Content-Length: %d\r\n' % length
+        self.incomplete = incomplete
+
+    @property
+    def done(self):
+        """True once all of it has been fed."""
+        return not self.left
+
+    def feed(self, data, end):
+        """Octets [0:end) of `data` (no more than `left`) have arrived -> the content among them."""
+        self.left -= end
+        return memoryview(data)[:end]
+
+    def ended(self):
+        """The connection ended: raises the error that says what is missing."""
+        raise self.incomplete('the connection ended %d octets before the body did' % self.left)
+
+
+class UntilClose(object):
+    """A response body that only the end of the connection ends."""
+    __slots__ = ('done',)
+    left = used = None
+    framing = b''
+    delimited = False
+    trailers = b''
+
+    def __init__(self):
+        self.done = False
+
+    def feed(self, data, end):
+        """As Sized.feed."""
+        return memoryview(data)[:end]
+
+    def ended(self):
+        """The connection ended, and so did the body."""
+        self.done = True
+
+
+class Chunked(object):
+    """A body in chunked coding (RFC 9112, 7.1)."""
+    __slots__ = ('done', 'used', 'trailers', '_left', '_line', '_next', '_bad', '_incomplete', '_options', '_limits',
+                 '_trailers', '_size')
+    left = None
+    framing = CHUNKED_LINE
+    delimited = True
+
+    def __init__(self, options, limits, bad, incomplete):
+        """`options`: the connection options of the message; `limits`: with `head_size` (octets) and `fields`, for
+        the trailer section; `bad`, `incomplete`: the errors to raise."""
+        self.done = False
+        self.used = 0               # how many octets of the last feed belong to this body
+        self.trailers = b''         # the trailer section to pass on, once done
+        self._left = 0              # data octets of the current chunk yet to come
+        self._line = b''
+        self._next = Chunked._read_size
+        self._bad, self._incomplete = bad, incomplete
+        self._options, self._limits = options, limits
+        self._trailers = []
+        self._size = 0
+
+    def feed(self, data, end):
+        """Octets [0:end) of `data` have arrived -> the content among them; sets `used` and `done`."""
+        pieces = []
+        at = 0
+        while at < end and not self.done:
+            if self._left:
+                size = min(self._left, end - at)
+                pieces.append(memoryview(data)[at:at + size].tobytes())
+                self._left -= size
+                at += size
+            else:
+                at = self._read_line(data, at, end)
+        self.used = at
+        return pieces[0] if len(pieces) == 1 else b''.join(pieces)
+
+    def ended(self):
+        """The connection ended too early: raises."""
+        raise self._incomplete('the connection ended before the last chunk')
+
+    def _read_line(self, data, at, end):
+        stop = data.find(b'\n', at, end) + 1 or end
+        line = self._line + bytes(data[at:stop])
+        most = self._limits.head_size if self._next == Chunked._read_trailer else LINE_LIMIT
+        if len(line) > most:
+            raise self._bad('a line of the chunked coding is longer than %d octets' % most)
+        if line[-1:] != b'\n':
+            self._line = line
+            return stop
+        if line[-2:] != b'\r\n':
+            raise self._bad('a line of the chunked coding ends with a bare LF')
+        self._line = b''
+        self._next(self, line[:-2])
+        return stop
+
+    def _read_size(self, line):
+        match = grammar.match_chunk_size(line)
+        if match is None:
+            raise self._bad("'%s' is not a chunk size" % grammar.printable(line, 40))
+        self._left = int(match.group(1), 16)
+        self._next = Chunked._read_data_end if self._left else Chunked._read_trailer
+
+    def _read_data_end(self, line):
+        if line:
+            raise self._bad('a chunk is longer than its size says')
+        self._next = Chunked._read_size
+
+    def _read_trailer(self, line):
+        if not line:
+            self.trailers = message.parse_trailers(self._trailers, self._options, self._bad)
+            self.done = True
+            return
+        self._size += len(line) + 2
+        if self._size > self._limits.head_size or len(self._trailers) >= self._limits.fields:
+            raise self._bad('the trailer section is larger than [limits] head_size or fields')
+        self._trailers.append(line)
+
+
+def encode_chunk(content):
+    """Content octets -> one chunk."""
+    return b'%x\r\n%s\r\n' % (len(content), bytes_of(content))
+
+
+def bytes_of(content):
+    """Octets or a view of them -> octets."""
+    return content if isinstance(content, bytes) else content.tobytes()
+
+
+def last_chunk(trailers):
+    """The end of a chunked body, with the trailer section given."""
+    return b'0\r\n%s\r\n' % trailers
+
+
+def _length(head, error):
+    """The value of Content-Length, or None if there is none (RFC 9110, 8.6; RFC 9112, 6.3)."""
+    values = head.values(b'content-length')
+    if not values:
+        return None
+    if len(values) > 1:
+        raise error('there are %d Content-Length fields' % len(values))
+    if not grammar.is_length(values[0]):
+        raise error("'%s' is not a Content-Length" % grammar.printable(values[0], 40))
+    return int(values[0])
+
+
+def _is_chunked(head, error, unknown):
+    """True if Transfer-Encoding says chunked, False if there is none; all else is refused (RFC 9112, 6.1)."""
+    values = head.values(b'transfer-encoding')
+    if not values:
+        return False
+    if head.version < (1, 1):
+        raise error('Transfer-Encoding in HTTP/1.0')
+    if head.values(b'content-length'):
+        raise error('both Transfer-Encoding and Content-Length')
+    if len(values) > 1:
+        raise error('there are %d Transfer-Encoding fields' % len(values))
+    codings = [coding.strip(b' \t').lower() for coding in values[0].split(b',')]
+    if codings == [b'chunked']:
+        return True
+    if codings[-1] == b'chunked' and all(
+            grammar.is_token(coding) and coding not in (b'chunked', b'identity') for coding in codings[:-1]):
+        raise unknown("nobody here knows the transfer codings '%s'" % grammar.printable(values[0], 40))
+    raise error("'%s' is not a Transfer-Encoding that ends with one chunked" % grammar.printable(values[0], 40))
+
+
+def request_body(request, limits):
+    """The body of a request, or None; raises BadRequest or NotImplementedHere (RFC 9112, 6.3)."""
+    chunked = _is_chunked(request, errors.BadRequest, errors.NotImplementedHere)
+    length = _length(request, errors.BadRequest)
+    if request.method in (b'CONNECT', b'TRACE') and (chunked or length):
+        raise errors.BadRequest('%s has no body (RFC 9110, 9.3.6 and 9.3.8)' % grammar.printable(request.method))
+    if chunked:
+        return Chunked(request.options(), limits, errors.BadRequest, errors.ClientLost)
+    return None if length is None else Sized(length, errors.ClientLost)
+
+
+def response_body(response, method, limits):
+    """The body of a final response to `method`, or None; raises BadResponse (RFC 9112, 6.3)."""
+    chunked = _is_chunked(response, errors.BadResponse, errors.BadResponse)
+    length = _length(response, errors.BadResponse)
+    if method == b'HEAD' or response.status in (204, 304):
+        return None
+    if chunked:
+        return Chunked(response.options(), limits, errors.BadCoding, errors.ResponseIncomplete)
+    return UntilClose() if length is None else Sized(length, errors.ResponseIncomplete)
+
+
+def bodiless_framing(response, version):
+    """The field line that a response without a body passes on to a client of that HTTP version: what the body would
+    have been, for HEAD and 304; nothing for 204 (RFC 9110, 8.6; RFC 9112, 6.1)."""
+    if response.status == 204:
+        return b''
+    if response.values(b'transfer-encoding'):
+        return CHUNKED_LINE if version >= (1, 1) else b''
+    length = _length(response, errors.BadResponse)
+    return b'' if length is None else b'Content-Length: %d\r\n' % length
+
+
+def is_clean(response):
+    """False if a response without a body claims to have one: its connection is not to be trusted further."""
+    return response.status != 204 or not (
+        response.values(b'transfer-encoding') or _length(response, errors.BadResponse))

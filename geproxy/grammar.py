@@ -1,0 +1,137 @@
+"""The grammar of RFC 9110 and RFC 9112: patterns, field lines, request targets. Knows no messages.
+
+Everything works on octets. All patterns are linear: one character class between fixed octets.
+"""
+from __future__ import absolute_import, division, print_function
+
+import collections
+import re
+
+from geproxy import address, compat, errors
+
+# token = 1*tchar                                                                       (RFC 9110, 5.6.2)
+TCHAR = br"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+is_token = re.compile(TCHAR + br'+\Z').match
+
+# request-line = method SP request-target SP HTTP-version                               (RFC 9112, 3)
+# The target is any visible ASCII: what is in it is judged by `split_target`.
+match_request_line = re.compile(br'(' + TCHAR + br'+) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\Z').match
+
+# status-line = HTTP-version SP status-code SP [ reason-phrase ]                        (RFC 9112, 4)
+# The last SP is optional here: too many servers leave it out with the reason phrase.
+match_status_line = re.compile(br'HTTP/([0-9])\.([0-9]) ([0-9]{3})(?: ([\t\x20-\x7e\x80-\xff]*))?\Z').match
+
+# What may stand nowhere in a head: controls, CR without LF, LF without CR             (RFC 9112, 2.2; RFC 9110, 5.5)
+find_doubtful = re.compile(br'[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n').search
+
+# Content-Length = 1*DIGIT                                                              (RFC 9110, 8.6)
+# 18 digits: the most that every 64-bit program reads alike.
+is_length = re.compile(br'[0-9]{1,18}\Z').match
+
+# chunk-size [ chunk-ext ]                                                              (RFC 9112, 7.1)
+match_chunk_size = re.compile(
+    br'([0-9A-Fa-f]{1,15})'
+    br'(?:[ \t]*;[ \t]*' + TCHAR + br'+(?:[ \t]*=[ \t]*(?:' + TCHAR + br'+'
+    br'|"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"))?)*\Z').match
+
+# uri-host, narrower than RFC 3986: names as the DNS and the world's hosts files have them. Percent-encoding and
+# sub-delims are allowed there and used nowhere, but by those who want two programs to read two hosts.
+match_authority = re.compile(br'([0-9A-Za-z._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?\Z').match
+
+_hide_userinfo = re.compile(br'//[^/?#\s]*@').sub
+
+Authority = collections.namedtuple('Authority', 'host port text')
+Target = collections.namedtuple('Target', 'form authority path')
+
+
+def printable(octets, most=80):
+    """Octets from elsewhere -> native text for people, of one line: nothing unescaped, endless or secret."""
+    text = compat.to_native(_hide_userinfo(b'//***@', octets)[:most])
+    shown = ''.join(c if ' ' <= c <= '~' else '\\x%02x' % ord(c) for c in text)
+    return shown + ('...' if len(octets) > most else '')
+
+
+def split_list(values):
+    """Field values -> the members of the list they form together, empty ones left out (RFC 9110, 5.6.1)."""
+    members = [member.strip(b' \t') for member in b','.join(values).split(b',')]
+    return [member for member in members if member]
+
+
+def parse_authority(octets):
+    """``host[:port]`` -> Authority(host, port, text); raises BadRequest (RFC 9110, 4.2; RFC 3986, 3.2).
+
+    `host`: lower case, no brackets. `port`: an int, or None if there is none or an empty one. `text`: as it came,
+    but without an empty port.
+    """
+    match = match_authority(octets)
+    if b'@' in octets:
+        raise errors.BadRequest('user and password in an authority (RFC 9110, 4.2.4)')
+    if match is None:
+        raise errors.BadRequest("'%s' is not host[:port]" % printable(octets))
+    written, digits = match.groups()
+    host = written.lower()
+    if host[:1] == b'[':
+        host = host[1:-1]
+        if not address.is_ip(compat.to_native(host)):
+            raise errors.BadRequest("'%s' is not an IPv6 address" % printable(host))
+    elif b'..' in host or host[:1] == b'.':
+        raise errors.BadRequest("'%s' has an empty label" % printable(host))
+    port = int(digits) if digits else None
+    if port is not None and not 0 < port < 65536:
+        raise errors.BadRequest('there is no port %d' % port)
+    return Authority(host, port, written if port is None else b'%s:%d' % (written, port))
+
+
+def split_target(method, target):
+    """A request target -> Target(form, authority, path); raises BadRequest or NotImplementedHere (RFC 9112, 3.2).
+
+    `form`: 'origin', 'absolute', 'authority' or 'asterisk'; `authority`: None where the form has none; `path`: what
+    an origin gets as its target, octet for octet as it came: it is cut, never normalised.
+    """
+    if method == b'CONNECT':
+        authority = parse_authority(target)
+        if authority.port is None:
+            raise errors.BadRequest("CONNECT needs a port: '%s' has none" % printable(target))
+        return Target('authority', authority, None)
+    if b'#' in target:
+        raise errors.BadRequest('a request target has no fragment (#)')
+    if target[:1] == b'/':
+        return Target('origin', None, target)
+    if target == b'*' and method == b'OPTIONS':
+        return Target('asterisk', None, target)
+    return _split_absolute(method, target)
+
+
+def _split_absolute(method, target):
+    scheme, separator, rest = target.partition(b'://')
+    if not separator or not is_token(scheme):
+        raise errors.BadRequest("'%s' is no form of request target" % printable(target))
+    if scheme.lower() != b'http':
+        raise errors.NotImplementedHere("%s:// needs CONNECT, or is not for an HTTP proxy" % printable(scheme, 20))
+    end = min(at if at >= 0 else len(rest) for at in (rest.find(b'/'), rest.find(b'?')))
+    authority, path = rest[:end], rest[end:]
+    if path[:1] != b'/':
+        # An empty path is the whole server for OPTIONS, the root for others: RFC 9112, 3.2.4 and 3.2.1
+        path = b'*' if method == b'OPTIONS' and not path else b'/' + path
+    return Target('absolute', parse_authority(authority), path)
+
+
+def parse_fields(lines, error, mend=False):
+    """Field lines -> (fields, index); raises `error` (RFC 9112, 5).
+
+    `fields`: a list of (name, name in lower case, value) in the order they came; `index`: {name in lower case: tuple
+    of values}. `mend`: take away blanks before a colon, as a proxy must in responses (RFC 9112, 5.1). Lines must
+    have been searched with `find_doubtful`.
+    """
+    fields, index = [], {}
+    for line in lines:
+        name, colon, value = line.partition(b':')
+        if mend and line[:1] not in (b' ', b'\t'):
+            name = name.rstrip(b' \t')
+        if not colon or not is_token(name):
+            # Only its first word is shown: what follows may be a secret.
+            raise error("a line that begins with '%s' is not a field line" % printable(line.split(b' ')[0][:20]))
+        lower, value = name.lower(), value.strip(b' \t')
+        fields.append((name, lower, value))
+        index[lower] = index.get(lower, ()) + (value,)
+    return fields, index

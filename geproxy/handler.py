@@ -1,0 +1,257 @@
+"""The story of one client connection. Start reading here: `run`, then `exchange`.
+
+No parser, no rule, no errno, no format stands in this file: it says what happens in which order, who closes what,
+and what is remembered.
+"""
+from __future__ import absolute_import, division, print_function
+
+from geproxy import errors, forward, framing, message, protocols, responses
+from geproxy.compat import monotonic
+from geproxy.record import Record
+from geproxy.stream import Limit, Stream
+
+
+class Handler(object):
+    """One client connection. `current` gives the Proxy of today: each exchange keeps the one it began with."""
+
+    def __init__(self, sock, peer, local, current):
+        """`sock`: a gevent socket, which is closed here; `peer`, `local`: (address, port), addresses as native text;
+        `current`: a function that returns the Proxy."""
+        self.client = Stream(sock, peer[0], errors.ClientLost)
+        self.local = local
+        self.current = current
+        self.proxy = current()
+        self.waiting = False            # for a request: nothing is going on
+        self.fresh = True               # no request has come yet
+        self.lingers = False            # what was sent last must arrive
+        self.record = self.reply = None     # of the exchange that is going on
+        self.request = self.head = self.body = None
+
+    def run(self):
+        """Serve the connection to its end, and close it."""
+        try:
+            while self.exchange():
+                self.fresh = False
+            if self.lingers:
+                self.client.linger(self.proxy.timeouts.linger)
+        finally:
+            self.client.close()
+
+    def turn_away(self, error):
+        """Refuse a connection before it has said anything, and close it: there is no room."""
+        try:
+            self.begin()
+            self.refuse(error)
+            self.finish()
+            self.client.linger(1.0)     # seconds; it has no place here
+        finally:
+            self.client.close()
+
+    def cut(self):
+        """Called by the server when the time to drain is over: remember why what is going on ends here."""
+        if self.record is not None and not self.waiting:
+            self.record.reason, self.record.message = errors.Drained.token, 'the proxy stopped'
+            self.record.aborted = True
+
+    def exchange(self):
+        """Carry one request up and its response down; true if another may follow."""
+        if not self.await_request():
+            return False
+        self.begin()
+        try:
+            self.proxy.access.check_client(self.client.peer)
+            self.read_request()
+            self.check()
+            if self.request.method == b'CONNECT':
+                return self.tunnel()
+            if self.request.max_forwards() == 0:
+                return self.last_hop()
+            return self.forward()
+        except errors.ProxyError as error:
+            return self.refuse(error)
+        except Exception:
+            self.proxy.report_bug(self.record)
+            return self.refuse(errors.InternalError('a bug; the log has its traceback'))
+        finally:
+            self.finish()
+
+    # --- before and after
+
+    def await_request(self):
+        """Wait for the first octet of a request; false if there will be none."""
+        client, timeouts = self.client, self.current().timeouts
+        name = 'head' if self.fresh else 'idle'
+        limit = Limit(name, getattr(timeouts, name), errors.IdleTimeout)
+        deadline = monotonic() + limit.seconds
+        self.waiting = True
+        try:
+            # Some clients send an empty line behind a request with a body: RFC 9112, 2.2
+            while not client.skip_empty_lines():
+                if client.ended:
+                    return False
+                client.wait(limit, deadline)
+                client.fill()
+            return True
+        except (errors.IdleTimeout, errors.ClientLost):
+            return False                # silently: nothing has begun
+        finally:
+            self.waiting = False
+            self.proxy = self.current()
+
+    def begin(self):
+        """Remember that an exchange has begun."""
+        self.record = Record(self.client.peer)
+        # Octets of earlier exchanges do not count for this one.
+        self.record.received = len(self.client.buffer) - self.client.received
+        self.record.sent = -self.client.sent
+        self.reply = forward.Reply(self.client)
+        self.request = self.head = self.body = None
+
+    def finish(self):
+        """Tell, once, what happened."""
+        record = self.record
+        record.received += self.client.received - len(self.client.buffer)
+        record.sent += self.client.sent
+        record.seconds = monotonic() - record.began
+        record.status = self.reply.status
+        self.proxy.observe(record)
+
+    # --- reading the request
+
+    def read_request(self):
+        """Wait for the whole head, and understand it."""
+        client, limits = self.client, self.proxy.limits
+        if self.fresh:
+            protocols.check(client.buffer)
+        limit = Limit('head', self.proxy.timeouts.head, errors.HeadTimeout)
+        head = client.read_head(limits.head_size, limit, self.record.began + limit.seconds, message.check_request_start)
+        if head is None:
+            if b'\n' not in client.buffer:
+                raise errors.TargetTooLong('the request line is longer than %d octets' % limits.head_size)
+            raise errors.HeadTooLarge('the request head is larger than %d octets' % limits.head_size)
+        if not head:
+            raise errors.ClientLost('the client ended the connection in the middle of a request head')
+        request = message.parse_request(head)
+        self.record.method, self.record.version = request.method, b'HTTP/1.%d' % request.version[1]
+        self.record.url = request.url()
+        if len(request.fields) > limits.fields:
+            raise errors.HeadTooLarge('%d fields are more than %d' % (len(request.fields), limits.fields))
+        self.body = framing.request_body(request, limits)
+        self.request, self.head = request, head
+
+    def check(self):
+        """May it go on? Raises what speaks against it."""
+        request, proxy = self.request, self.proxy
+        if proxy.name_octets in request.passed_by():
+            raise errors.LoopDetected('this request has been here before: its Via names %s' % proxy.name)
+        proxy.access.check_target(request.method, request.port())
+        request.expects_continue()
+
+    # --- ways through
+
+    def connect(self, reuse):
+        """A Connection to the origin; whoever called releases it."""
+        timeouts = self.proxy.timeouts
+        limits = (Limit('dns', timeouts.dns, errors.DnsTimeout),
+                  Limit('connect', timeouts.connect, errors.ConnectTimeout))
+        key = (self.request.authority.host, self.request.port())
+        connection = self.proxy.upstream.connect(key, self.judge, limits, reuse)
+        record = self.record
+        record.address, record.kept, record.took = connection.address, connection.kept, connection.took
+        return connection
+
+    def judge(self, address, port):
+        """May this client reach that address? Asked for each one that is about to be dialled."""
+        self.proxy.access.check_address(self.client.peer, address, port)
+
+    def forward(self):
+        """To the origin and back."""
+        way = forward.Forward(self.request, self.body, self.client, self.reply, self.record, self.proxy)
+        persists = way.run(self.connect)
+        return self.end(persists)
+
+    def tunnel(self):
+        """CONNECT: reach the origin, say so, and get out of the way (RFC 9110, 9.3.6)."""
+        self.record.tunnel = True
+        connection = self.connect(reuse=False)
+        try:
+            self.respond(200, responses.ESTABLISHED)
+            self.proxy.opened(self.record)
+            forward.relay_tunnel(self.client, connection.stream, self.reply, self.proxy.timeouts)
+        finally:
+            self.proxy.upstream.release(connection)
+        return False
+
+    def last_hop(self):
+        """OPTIONS or TRACE that may go no further (RFC 9110, 7.6.2)."""
+        persists = self.persists()
+        if self.request.method == b'TRACE':
+            self.respond(200, responses.trace(self.head, not persists))
+        else:
+            self.respond(200, responses.options(not persists))
+        return self.end(persists)
+
+    def show_page(self):
+        """For a browser that visits the proxy as if it were a web site."""
+        request, persists = self.request, self.persists()
+        if request.method in (b'OPTIONS', b'TRACE'):
+            return self.last_hop()
+        found = request.path == b'/' and request.method in (b'GET', b'HEAD')
+        make = responses.page if found else responses.no_page
+        self.respond(200 if found else 404, make(request.method, request.authority.text, not persists))
+        return self.end(persists)
+
+    # --- saying no
+
+    def refuse(self, error):
+        """The one exit for all that goes wrong; true if another request may follow."""
+        record, client = self.record, self.client
+        try:
+            if self.asks_for_us(error):
+                return self.show_page()
+            record.reason, record.message = error.token, str(error)
+            if self.reply.begun:
+                return self.break_off()
+            persists = self.persists() and self.request.method != b'CONNECT'
+            if isinstance(error, errors.WrongProtocol):
+                self.reply.status = error.status
+                client.send(responses.FOREIGN[error.kind], self.sending_limit())
+            else:
+                method = self.request.method if self.request else b''
+                self.respond(error.status, responses.failure(error, self.proxy.name, record.id, method, not persists))
+            return self.end(persists)
+        except (errors.ClientLost, errors.DownloadTimeout):
+            record.aborted = True
+            return False
+
+    def asks_for_us(self, error):
+        """True if a request that came to grief was meant for the proxy itself, as if it were a web site."""
+        if self.request is None or self.reply.begun or self.request.form not in ('origin', 'asterisk'):
+            return False
+        return isinstance(error, errors.Ourselves) or (
+            isinstance(error, errors.DnsError) and self.request.port() == self.local[1])
+
+    def break_off(self):
+        """A response has begun and cannot be ended: make sure that the client can tell."""
+        self.record.aborted = True
+        if not self.reply.delimited:
+            self.client.abort()
+        return self.end(False)
+
+    def respond(self, status, octets):
+        """Send a response of our own."""
+        self.client.send(self.reply.head(octets, status), self.sending_limit())
+
+    def sending_limit(self):
+        """For what we send ourselves."""
+        return Limit('body', self.proxy.timeouts.body, errors.DownloadTimeout)
+
+    def persists(self):
+        """True if the connection may carry another request: the last one is understood, and all read."""
+        return (self.request is not None and (self.body is None or self.body.done)
+                and self.request.persists() and not self.proxy.draining)
+
+    def end(self, persists):
+        """The response is sent; if it is the last, see that it arrives."""
+        self.lingers = not persists and self.reply.delimited
+        return persists

@@ -1,0 +1,191 @@
+"""Lines to files, terminals and pipes. Never stalls a connection: a bounded queue, and a native thread that writes.
+
+Whatever a line is written to may block for ever -- the full pipe of a stopped supervisord, a dead NFS -- and stops
+that one thread then, and nothing else. What had to be dropped is counted, and said as soon as it can be.
+"""
+from __future__ import absolute_import, division, print_function
+
+import collections
+import errno
+import os
+import sys
+import time
+
+from geproxy import record as records
+from geproxy.compat import monotonic, native_lock, native_sleep, start_native_thread, to_octets
+
+QUEUE = 10000           # lines; more are dropped
+GATHER = 0.05           # seconds that lines gather before they are written in one piece
+BLOCK = 64 * 1024       # octets written at once, about
+
+
+class Writer(object):
+    """One file, with its queue and its thread."""
+
+    def __init__(self, path):
+        """`path`: of the file, opened to append; '-' for standard output, '-2' for standard error."""
+        self.path = path
+        self.dropped = 0                    # lines, in all
+        self._said = 0                      # of these, how many have been owned up to
+        self._lines = collections.deque()
+        self._work = native_lock()          # held while there is nothing to do
+        self._work.acquire()
+        self._awake = False
+        self._reopen = self._closing = self._over = False
+        self._fd = self._open()             # here, so that a path that cannot be opened is an error at start
+        start_native_thread(self._run, ())
+
+    def write(self, line):
+        """Queue native text of one line."""
+        if len(self._lines) >= QUEUE:
+            self.dropped += 1
+            return
+        self._lines.append(line)
+        self._wake()
+
+    def reopen(self):
+        """Open the file anew: what was queued before this goes to the new one (logrotate)."""
+        self._reopen = True
+        self._wake()
+
+    def close(self, seconds):
+        """Write what is queued, for no longer than `seconds`."""
+        self._closing = True
+        self._wake()
+        deadline = monotonic() + seconds
+        while not self._over and monotonic() < deadline:
+            native_sleep(0.005)
+
+    def _wake(self):
+        if not self._awake:             # only the thread resets it, and only once it holds the lock
+            self._awake = True
+            self._work.release()
+
+    def _open(self):
+        if self.path in ('-', '-2'):
+            return 1 if self.path == '-' else 2
+        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, 'O_CLOEXEC', 0), 0o640)
+
+    def _run(self):
+        """The thread."""
+        while not self._over:
+            self._work.acquire()
+            if not self._closing:
+                native_sleep(GATHER)
+            self._awake = False             # from here on a new line wakes anew
+            if self._reopen:
+                self._reopen = False
+                self._open_again()
+            while self._lines:
+                self._write_block()
+            self._over = self._closing and not self._lines
+        if self.path not in ('-', '-2'):
+            os.close(self._fd)
+
+    def _open_again(self):
+        if self.path in ('-', '-2'):
+            return
+        try:
+            fresh = self._open()
+        except OSError:
+            return                          # its directory is gone: the old file is better than none
+        os.close(self._fd)
+        self._fd = fresh
+
+    def _write_block(self):
+        lines, size = [], 0
+        while self._lines and size < BLOCK:
+            lines.append(to_octets(self._lines.popleft()) + b'\n')
+            size += len(lines[-1])
+        if self.dropped > self._said:
+            lines.append(to_octets('geproxy: %d log lines dropped: %s did not take them in time\n' % (
+                self.dropped - self._said, 'standard output' if self.path == '-' else self.path)))
+            self._said = self.dropped
+        data = b''.join(lines)
+        while data:
+            try:
+                data = data[os.write(self._fd, data):]
+            except OSError as error:
+                if error.errno == errno.EINTR:
+                    continue
+                if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
+                    native_sleep(GATHER)    # somebody made the terminal non-blocking
+                    continue
+                self.dropped += data.count(b'\n')       # the disk is full, the reader is gone
+                native_sleep(1)
+                return
+
+
+class Log(object):
+    """The access log and the error log."""
+
+    def __init__(self, settings):
+        """`settings`: the section [log]. Raises OSError if a file cannot be opened."""
+        self._writers = {}
+        self._use(settings)
+
+    def _use(self, settings):
+        access, said = settings.access, '-2' if settings.errors == '-' else settings.errors
+        opened = dict((path, self._writers.get(path) or Writer(path)) for path in (access, said) if path != 'off')
+        for path in set(self._writers) - set(opened):
+            self._writers[path].close(0)        # it writes what it has, and ends by itself
+        self._writers = opened
+        self._access, self._errors = opened.get(access), opened.get(said)
+        self.format = settings.format
+        if self.format == 'auto':
+            self.format = 'console' if access == '-' else 'squid'
+        self._query = settings.query == 'on' or settings.query == 'auto' and self.format == 'console'
+        terminal = access == '-' and os.isatty(1)
+        self._colour = terminal and self.format == 'console' and not os.environ.get('NO_COLOR')
+        self._stamp = '%H:%M:%S ' if terminal else '%Y-%m-%d %H:%M:%S '
+
+    def change(self, settings):
+        """Go on with other settings. Raises OSError, and changes nothing, if a file cannot be opened."""
+        self._use(settings)
+
+    def access(self, record):
+        """One exchange has ended."""
+        if self._access is not None:
+            line = records.FORMATS[self.format](record, self._query)
+            self._access.write(self._paint(line, record.status) if self.format == 'console' else line)
+        if record.reason and self.format not in ('console', 'json'):
+            self.say(records.failure_line(record))
+
+    def opened(self, record):
+        """A tunnel has opened: for those who watch."""
+        if self._access is not None and self.format == 'console':
+            self._access.write(self._paint(records.opened_line(record), 0))
+
+    def say(self, text):
+        """A line, or several, about the process itself, native text."""
+        if self._errors is not None:
+            stamp = time.strftime('%Y-%m-%d %H:%M:%S')
+            for line in text.splitlines():
+                self._errors.write('%s geproxy[%d] %s' % (stamp, os.getpid(), line))
+
+    def reopen(self):
+        """Open all files anew."""
+        for writer in self._writers.values():
+            writer.reopen()
+
+    def dropped(self):
+        """How many lines were dropped so far, in all."""
+        return sum(writer.dropped for writer in self._writers.values())
+
+    def close(self, seconds=2.0):
+        """Write what is queued, for no longer than `seconds` each."""
+        for writer in self._writers.values():
+            writer.close(seconds)
+
+    def _paint(self, line, status):
+        stamp = time.strftime(self._stamp)
+        if not self._colour:
+            return stamp + line
+        colour = {0: '35', 2: '32', 3: '36', 4: '33', 5: '31'}.get(status // 100, '0')
+        return '\x1b[2m%s\x1b[0m\x1b[%sm%s\x1b[0m' % (stamp, colour, line)
+
+
+def complain(text):
+    """One line to standard error, when there is no log yet."""
+    sys.stderr.write('geproxy: %s\n' % text)
+    sys.stderr.flush()

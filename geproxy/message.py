@@ -1,0 +1,269 @@
+"""Request and response heads: parsed, asked, written anew (RFC 9110, RFC 9112). No I/O, no clock, no log.
+
+A head is never copied: what goes on is written from what was understood, so that the next one to read it cannot
+understand something else. Order, case and duplicates of the fields that pass are kept, and every octet of a value.
+"""
+from __future__ import absolute_import, division, print_function
+
+from geproxy import errors, grammar
+
+# Between us and one neighbour only (RFC 9110, 7.6.1), and what frames the body, which is written anew.
+HOP_BY_HOP = frozenset([
+    b'connection', b'proxy-connection', b'keep-alive', b'te', b'upgrade', b'transfer-encoding', b'content-length'])
+FOR_PROXIES = frozenset([
+    b'proxy-authorization', b'proxy-authenticate', b'proxy-authentication-info'])
+# Never in a trailer section: framing, routing, and what would have changed the meaning earlier (RFC 9110, 6.5.1).
+NOT_IN_TRAILERS = HOP_BY_HOP | FOR_PROXIES | frozenset([
+    b'host', b'trailer', b'expect', b'max-forwards', b'authorization', b'cookie', b'set-cookie', b'content-encoding',
+    b'content-type', b'content-range', b'range', b'cache-control', b'via'])
+# Sending these twice does what sending them once does (RFC 9110, 9.2.2).
+IDEMPOTENT = frozenset([b'GET', b'HEAD', b'OPTIONS', b'TRACE', b'PUT', b'DELETE'])
+
+
+class Message(object):
+    """What both kinds of head have: `version` as (1, minor), `fields` and `index` as of grammar.parse_fields."""
+    __slots__ = ('version', 'fields', 'index', '_options')
+
+    def __init__(self, version, fields, index):
+        self.version = version
+        self.fields = fields
+        self.index = index
+        self._options = None
+
+    def values(self, lower):
+        """All values of the fields of that name (in lower case), as a tuple."""
+        return self.index.get(lower, ())
+
+    def options(self):
+        """The connection options, in lower case: what Connection names (RFC 9110, 7.6.1)."""
+        if self._options is None:
+            self._options = frozenset(
+                option.lower() for option in grammar.split_list(self.values(b'connection')))
+        return self._options
+
+    def upgrades(self):
+        """The Upgrade field's value, if Connection names it too, else b'' (RFC 9110, 7.8)."""
+        if self.version < (1, 1) or b'upgrade' not in self.options():
+            return b''
+        return b', '.join(grammar.split_list(self.values(b'upgrade')))
+
+    def passed(self, also_dropped=frozenset()):
+        """The fields that go on to the next hop, as (name, lower, value)."""
+        dropped = HOP_BY_HOP | FOR_PROXIES | self.options() | also_dropped
+        return [field for field in self.fields if field[1] not in dropped]
+
+    def write_fields(self, replaced, also_dropped=frozenset()):
+        """The header section for the next hop, as octets, without the empty line.
+
+        `replaced`: {name in lower case: a whole field line as octets, or b''}; a line takes the place of the first
+        field of its name, or comes last.
+        """
+        dropped = HOP_BY_HOP | FOR_PROXIES | self.options() | also_dropped
+        left = dict(replaced)
+        lines = []
+        for name, lower, value in self.fields:
+            if lower in replaced:
+                lines.append(left.pop(lower, b''))
+            elif lower not in dropped:
+                lines.append(b'%s: %s\r\n' % (name, value))
+        lines.extend(left[lower] for lower in sorted(left))
+        return b''.join(lines)
+
+
+class Request(Message):
+    """A request head. `target`: as it came; `form`, `authority`, `path`: see grammar.split_target, where for
+    origin-form and asterisk-form the authority is that of Host (None if there is no host to go by)."""
+    __slots__ = ('method', 'target', 'form', 'authority', 'path')
+
+    def url(self):
+        """What the request is for, for people: absolute, or host:port for CONNECT. Octets."""
+        if self.form in ('absolute', 'authority'):
+            return self.target
+        return b'http://' + self.authority.text + (self.path if self.form == 'origin' else b'')
+
+    def port(self):
+        """The port of the origin."""
+        return self.authority.port or 80
+
+    def passed_by(self):
+        """Who passed it on before us, by Via: a set of pseudonyms or hosts in lower case (RFC 9110, 7.6.3)."""
+        members = [member.lower().split() for member in grammar.split_list(self.values(b'via'))]
+        return set(words[1] for words in members if len(words) > 1)
+
+    def persists(self):
+        """True if the client's connection may carry another request (RFC 9112, 9.3).
+
+        Never with HTTP/1.0: a proxy must not, as Keep-Alive there may come from behind another, older proxy.
+        """
+        return self.version >= (1, 1) and b'close' not in self.options()
+
+    def repeatable(self):
+        """True if sending it twice is as good as once, as far as its method tells."""
+        return self.method in IDEMPOTENT
+
+    def expects_continue(self):
+        """True if the client waits for 100 (RFC 9110, 10.1.1); raises ExpectationFailed."""
+        members = [member.lower() for member in grammar.split_list(self.values(b'expect'))]
+        if any(member != b'100-continue' for member in members):
+            raise errors.ExpectationFailed("nobody here can meet '%s'" % grammar.printable(members[0], 40))
+        return bool(members) and self.version >= (1, 1)
+
+    def max_forwards(self):
+        """How many more hops OPTIONS or TRACE may take, or None (RFC 9110, 7.6.2); raises BadRequest."""
+        values = self.values(b'max-forwards')
+        if self.method not in (b'OPTIONS', b'TRACE') or not values:
+            return None
+        if len(values) > 1 or not grammar.is_length(values[0]):
+            raise errors.BadRequest('Max-Forwards is not one number')
+        return int(values[0])
+
+    def wants_upgrade(self):
+        """What the client would change to, as Upgrade has it, or b''.
+
+        Never h2c: its settings go hop by hop, and what tunnels behind it would escape every rule.
+        """
+        offers = [offer for offer in self.upgrades().split(b', ') if offer and offer.lower() != b'h2c']
+        return b', '.join(offers)
+
+    def write(self, framing, via=b'', settled=frozenset()):
+        """The head for the origin, as octets.
+
+        `framing`: the field line that frames the body, or b''; `via`: our Via field value, or b''; `settled`: names,
+        in lower case, of fields that are not passed on.
+        """
+        replaced = {b'host': b'Host: %s\r\n' % self.authority.text}
+        if framing:
+            replaced[framing.partition(b':')[0].lower()] = framing
+        hops = self.max_forwards()
+        if hops is not None:
+            replaced[b'max-forwards'] = b'Max-Forwards: %d\r\n' % (hops - 1)
+        offers = self.wants_upgrade()
+        if offers:
+            replaced[b'connection'] = b'Connection: Upgrade\r\n'
+            replaced[b'upgrade'] = b'Upgrade: %s\r\n' % offers
+        first = b''
+        if b'host' not in self.index:
+            first = replaced.pop(b'host')
+        return b'%s %s HTTP/1.1\r\n%s%s%s\r\n' % (
+            self.method, self.path, first, self.write_fields(replaced, settled), _via(via))
+
+
+class Response(Message):
+    """A response head. `status`: an int; `reason`: the reason phrase, as octets."""
+    __slots__ = ('status', 'reason')
+
+    def persists(self):
+        """True if the origin's connection may carry another request (RFC 9112, 9.3)."""
+        if self.version >= (1, 1):
+            return b'close' not in self.options()
+        return b'keep-alive' in self.options()
+
+    def write(self, framing, via=b'', date=b'', close=False, upgrade=b''):
+        """The head for the client, as octets.
+
+        `framing`, `via`: see Request.write; `date`: for a response that came without Date (RFC 9110, 6.6.1);
+        `close`: say that the connection ends behind it; `upgrade`: the Upgrade field value of a 101 or 426.
+        """
+        replaced = {}
+        if framing:
+            replaced[framing.partition(b':')[0].lower()] = framing
+        if date and (b'date' not in self.index or b'date' in self.options()):
+            replaced[b'date'] = b'Date: %s\r\n' % date
+        if close or upgrade:
+            options = (b'close' if close else b'', b'Upgrade' if upgrade else b'')
+            replaced[b'connection'] = b'Connection: %s\r\n' % b', '.join(filter(None, options))
+        if upgrade:
+            replaced[b'upgrade'] = b'Upgrade: %s\r\n' % upgrade
+        return b'HTTP/1.1 %03d %s\r\n%s%s\r\n' % (
+            self.status, self.reason, self.write_fields(replaced), _via(via))
+
+
+def _via(value):
+    return b'Via: %s\r\n' % value if value else b''
+
+
+def _lines(head, error):
+    doubtful = grammar.find_doubtful(head)
+    if doubtful is not None:
+        raise error('octet %d of the head is %r' % (doubtful.start(), ord(doubtful.group())))
+    return head[:-4].split(b'\r\n')
+
+
+def parse_request(head):
+    """The octets of a request head, its empty line included -> Request. Raises BadRequest, VersionNotSupported or
+    NotImplementedHere (RFC 9112, 2.2, 3, 5)."""
+    lines = _lines(head, errors.BadRequest)
+    match = grammar.match_request_line(lines[0])
+    if match is None:
+        raise errors.BadRequest("'%s' is not a request line" % grammar.printable(lines[0]))
+    method, target, major, minor = match.groups()
+    if major != b'1':
+        raise errors.VersionNotSupported('HTTP/%s.%s is not HTTP/1.x' % (int(major), int(minor)))
+    request = Request((1, int(minor)), *grammar.parse_fields(lines[1:], errors.BadRequest))
+    request.method, request.target = method, target
+    request.form, request.authority, request.path = grammar.split_target(method, target)
+    _check_host(request)
+    return request
+
+
+def _check_host(request):
+    """Settle the authority by Host, where the target has none (RFC 9112, 3.2)."""
+    values = request.values(b'host')
+    if len(values) > 1:
+        raise errors.BadRequest('there are %d Host fields' % len(values))
+    if not values and request.version >= (1, 1):
+        raise errors.BadRequest('HTTP/1.1 needs a Host field')
+    named = grammar.parse_authority(values[0]) if values and values[0] else None
+    if request.form in ('origin', 'asterisk'):
+        if named is None:
+            raise errors.BadRequest('there is no host to go by, neither in the target nor in Host')
+        request.authority = named
+
+
+def parse_response(head):
+    """The octets of a response head, its empty line included -> Response. Raises BadResponse (RFC 9112, 4, 5)."""
+    lines = _lines(head, errors.BadResponse)
+    match = grammar.match_status_line(lines[0])
+    if match is None:
+        raise errors.BadResponse("'%s' is not a status line" % grammar.printable(lines[0]))
+    major, minor, status, reason = match.groups()
+    if major != b'1' or status[:1] == b'0':
+        raise errors.BadResponse("'%s' is not of HTTP/1.x" % grammar.printable(lines[0]))
+    response = Response((1, int(minor)), *grammar.parse_fields(lines[1:], errors.BadResponse, mend=True))
+    response.status, response.reason = int(status), reason or b''
+    return response
+
+
+def parse_trailers(lines, options, error):
+    """Trailer field lines -> octets for the next hop; raises `error` (RFC 9110, 6.5; RFC 9112, 7.1.2).
+
+    `options`: the connection options of the message: what they name does not go on.
+    """
+    if grammar.find_doubtful(b'\r\n'.join(lines)):
+        raise error('a trailer field has a control octet in it')
+    fields, _index = grammar.parse_fields(lines, error)
+    dropped = NOT_IN_TRAILERS | options
+    return b''.join(b'%s: %s\r\n' % (name, value) for name, lower, value in fields if lower not in dropped)
+
+
+def check_request_start(octets):
+    """Judge the beginning of a request head that is not all there yet; raises BadRequest.
+
+    So a client that talks something else, or ends its lines wrongly, is told now and not when its time is over.
+    """
+    _check_start(octets, grammar.match_request_line, errors.BadRequest, 'request line')
+
+
+def check_response_start(octets):
+    """The same for a response head; raises BadResponse."""
+    if octets[:5] != b'HTTP/'[:len(octets)]:
+        raise errors.BadResponse("what begins with '%s' is not a response" % grammar.printable(octets[:20]))
+    _check_start(octets, grammar.match_status_line, errors.BadResponse, 'status line')
+
+
+def _check_start(octets, match_line, error, name):
+    # A CR at the very end may still get its LF.
+    _lines((octets[:-1] if octets[-1:] == b'\r' else octets) + b'....', error)
+    line, end, _rest = octets.partition(b'\r\n')
+    if end and match_line(line) is None:
+        raise error("'%s' is not a %s" % (grammar.printable(line), name))

@@ -1,0 +1,23 @@
+"""Other protocols that arrive on the port of an HTTP proxy, told by their first octets, with how to mend it."""
+from __future__ import absolute_import, division, print_function
+
+from geproxy import errors
+
+# (what it begins with, kind, what it is, what to do)
+SIGNS = (
+    (b'\x16\x03', 'tls', 'a TLS handshake',
+     'this port speaks plain HTTP: in https_proxy write http:// too, as in https_proxy=http://gateway:9000/'),
+    (b'\x05', 'socks5', 'SOCKS 5',
+     'this is an HTTP proxy: use http:// instead of socks5:// in all_proxy'),
+    (b'\x04', 'socks4', 'SOCKS 4',
+     'this is an HTTP proxy: use http:// instead of socks4:// in all_proxy'),
+    (b'PRI * HTTP/2.0\r\n', 'http2', 'HTTP/2',
+     'this proxy speaks HTTP/1.1: HTTP/2 goes through it inside CONNECT'),
+)
+
+
+def check(octets):
+    """Raise WrongProtocol if `octets`, the first of a connection, begin another protocol than HTTP/1."""
+    for sign, kind, name, remedy in SIGNS:
+        if octets[:len(sign)] == sign:
+            raise errors.WrongProtocol('that is %s; %s' % (name, remedy), kind)

@@ -1,0 +1,43 @@
+"""The wiring, from one immutable Settings. Swapped whole on reload; holds no state of any connection."""
+from __future__ import absolute_import, division, print_function
+
+import traceback
+
+from geproxy.access import Access
+from geproxy.compat import to_octets
+
+
+class Proxy(object):
+    """What a handler needs to know and to have, from one Settings."""
+
+    def __init__(self, settings, upstream, log, is_own):
+        """`settings`: a config.Settings, of which `limits.connections` is settled; `upstream`, `log`: those of the
+        process, which outlive a reload; `is_own`: see access.Access."""
+        self.settings = settings
+        self.timeouts = settings.timeouts
+        self.limits = settings.limits
+        self.access = Access(settings.access, is_own)
+        self.upstream = upstream
+        self.log = log
+        self.name = settings.proxy.name
+        self.name_octets = to_octets(self.name).lower()
+        self.draining = False               # the process is to stop: no further requests
+        # What to add to Via, by the version that a message came with (RFC 9110, 7.6.3).
+        self._vias = dict(
+            ((1, minor), to_octets('1.%d %s' % (minor, self.name)) if settings.proxy.via else b'') for minor in range(10))
+
+    def via(self, version):
+        """Our Via field value for a message of that version, or b''."""
+        return self._vias[version]
+
+    def observe(self, record):
+        """An exchange has ended."""
+        self.log.access(record)
+
+    def opened(self, record):
+        """A tunnel has opened."""
+        self.log.opened(record)
+
+    def report_bug(self, record):
+        """What nobody expected; called while the exception is handled."""
+        self.log.say('[%s] a bug, please report it:\n%s' % (record.id, traceback.format_exc()))

@@ -1,0 +1,177 @@
+"""What is remembered of an exchange, and how a line about it reads: the table of fields. Writes nowhere.
+
+Here octets become printable: nothing from elsewhere reaches a log unescaped, and no credentials do at all.
+"""
+from __future__ import absolute_import, division, print_function
+
+import binascii
+import collections
+import itertools
+import json
+import os
+import re
+import time
+
+from geproxy.compat import monotonic, to_native
+
+_prefix = to_native(binascii.hexlify(os.urandom(3)))
+_numbers = itertools.count(1)
+_unsafe = re.compile(br'[^\x21\x23-\x5b\x5d-\x7e]')
+
+
+class Record(object):
+    """One exchange, from the first octet of its request on. Observers read it; only the handler writes it."""
+    __slots__ = ('id', 'client', 'wall', 'began', 'seconds', 'method', 'url', 'version', 'status', 'reason', 'message',
+                 'received', 'sent', 'address', 'kept', 'took', 'first', 'content_type', 'tunnel', 'aborted')
+
+    def __init__(self, client):
+        self.id = '%s-%d' % (_prefix, next(_numbers))   # as clients are told it, too
+        self.client = client                            # native text of the address
+        self.wall = time.time()
+        self.began = monotonic()
+        self.seconds = 0.0
+        self.method = self.url = self.version = b''     # url: absolute, or an authority; b'' if not understood
+        self.status = 0                                 # of the final response; 0: none was begun
+        self.reason = ''                                # a token: why it failed; '' if it did not
+        self.message = ''
+        self.received = self.sent = 0                   # octets from and to the client, heads included
+        self.address = ''                               # what was dialled
+        self.kept = False                               # by a kept connection
+        self.took = (None, None)                        # seconds: (for the name, to connect)
+        self.first = None                               # seconds until the response began
+        self.content_type = b''
+        self.tunnel = False
+        self.aborted = False                            # the client has not got all of it
+
+
+def result(record):
+    """What became of it, in squid's words."""
+    if record.tunnel:
+        word = 'TCP_TUNNEL'
+    elif record.status in (403, 407) and not record.address:
+        word = 'TCP_DENIED'
+    else:
+        word = 'TCP_MISS' if record.address else 'NONE_NONE'
+    return word + '_ABORTED' if record.aborted else word
+
+
+def show(octets):
+    """Octets -> native text without blanks, quotes or controls: what is not plain is percent-encoded; '-' if empty."""
+    return to_native(_unsafe.sub(lambda match: b'%%%02X' % ord(match.group()), octets)) or '-'
+
+
+def show_url(record, query):
+    """The URL; without its query string, as squid has it, unless `query`."""
+    url = record.url or b'error:invalid-request'
+    if not query and b'?' in url:
+        url = url[:url.index(b'?') + 1]
+    return show(url)
+
+
+def _milliseconds(seconds):
+    return None if seconds is None else round(seconds * 1000, 3)
+
+
+Field = collections.namedtuple('Field', 'name sentence value')
+
+# The fields of the json format: (name, sentence for the README, what of (record, query) it is).
+FIELDS = [Field(*row) for row in (
+    ('@timestamp', 'when the request began, UTC', lambda record, query: _iso(record.wall)),
+    ('id', 'the request id that the client is told in failures', lambda record, query: record.id),
+    ('client.ip', 'who asked', lambda record, query: record.client),
+    ('http.request.method', 'the method', lambda record, query: show(record.method)),
+    ('url.original', 'the absolute URL, or host:port for CONNECT', show_url),
+    ('http.version', 'of the request', lambda record, query: show(record.version)),
+    ('http.response.status_code', 'of the final response; 0 if none was begun', lambda record, query: record.status),
+    ('http.request.bytes', 'octets received from the client', lambda record, query: record.received),
+    ('http.response.bytes', 'octets sent to the client', lambda record, query: record.sent),
+    ('destination.ip', 'the address that was dialled', lambda record, query: record.address or None),
+    ('event.duration', 'nanoseconds from the first octet to the last',
+     lambda record, query: int(record.seconds * 1e9)),
+    ('result', "what became of it, in squid's words", lambda record, query: result(record)),
+    ('reason', 'why it failed, one of the tokens below; absent if it did not', lambda record, query: record.reason),
+    ('message', 'the particulars of that', lambda record, query: record.message),
+    ('kept', 'true if a kept connection served it', lambda record, query: record.kept),
+    ('dns_ms', 'milliseconds for the name', lambda record, query: _milliseconds(record.took[0])),
+    ('connect_ms', 'milliseconds to connect', lambda record, query: _milliseconds(record.took[1])),
+    ('first_ms', 'milliseconds until the response began', lambda record, query: _milliseconds(record.first)),
+)]
+
+
+def _iso(wall):
+    return '%s.%03dZ' % (time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(wall)), wall % 1 * 1000)
+
+
+def json_line(record, query):
+    """One JSON object; fields that have no value are left out."""
+    pairs = [(field.name, field.value(record, query)) for field in FIELDS]
+    return json.dumps(collections.OrderedDict(pair for pair in pairs if pair[1] not in (None, '')))
+
+
+def squid_line(record, query):
+    """squid's native format: %ts.%03tu %6tr %>a %Ss/%03>Hs %<st %rm %ru %[un %Sh/%<a %mt"""
+    ended = record.wall + record.seconds
+    return '%d.%03d %6d %s %s/%03d %d %s %s - %s %s' % (
+        ended, ended % 1 * 1000, record.seconds * 1000, record.client, result(record), record.status, record.sent,
+        show(record.method), show_url(record, query),
+        'HIER_DIRECT/' + record.address if record.address else 'HIER_NONE/-', show(record.content_type))
+
+
+def common_line(record, query):
+    """The Common Log Format."""
+    # strftime would name the month in the host's language.
+    at = time.localtime(record.wall)
+    month = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split()[at.tm_mon - 1]
+    zone = -(time.altzone if at.tm_isdst > 0 else time.timezone) // 60
+    return '%s - - [%02d/%s/%d:%02d:%02d:%02d %s%02d%02d] "%s %s %s" %03d %d' % (
+        record.client, at.tm_mday, month, at.tm_year, at.tm_hour, at.tm_min, at.tm_sec,
+        '-' if zone < 0 else '+', abs(zone) // 60, abs(zone) % 60,
+        show(record.method), show_url(record, query), show(record.version), record.status, record.sent)
+
+
+def console_line(record, query):
+    """For the eyes: client, method, URL, status, octets, duration; why, and the request id, if it failed."""
+    line = '%s %s %s %03d %s %s' % (
+        record.client, show(record.method), show_url(record, query), record.status, show_size(record.sent),
+        show_seconds(record.seconds))
+    if record.tunnel:
+        line += ' (%s up)' % show_size(record.received)
+    if record.reason:
+        line += ' %s: %s [%s]' % (record.reason, record.message, record.id)
+    return line
+
+
+def opened_line(record):
+    """For the eyes: a tunnel has opened."""
+    return '%s %s %s open, to %s' % (record.client, show(record.method), show_url(record, True), record.address)
+
+
+def failure_line(record):
+    """For the error log: what failed, and why."""
+    return '[%s] %s %s %s %03d %s: %s' % (
+        record.id, record.client, show(record.method), show_url(record, False), record.status, record.reason,
+        record.message)
+
+
+FORMATS = {'console': console_line, 'squid': squid_line, 'common': common_line, 'json': json_line}
+
+
+def show_size(octets):
+    """12, 1.2K, 3.4M ...: octets in powers of 1024."""
+    size, unit = float(octets), ''
+    for unit in ('', 'K', 'M', 'G', 'T'):
+        if size < 999.5 or unit == 'T':
+            break
+        size /= 1024
+    return '%d' % octets if not unit else '%.3g%s' % (size, unit)
+
+
+def show_seconds(seconds):
+    """3ms, 1.24s, 2m03s, 1h02m."""
+    if seconds < 1:
+        return '%dms' % (seconds * 1000)
+    if seconds < 60:
+        return '%.3gs' % seconds
+    if seconds < 3600:
+        return '%dm%02ds' % (seconds // 60, seconds % 60)
+    return '%dh%02dm' % (seconds // 3600, seconds % 3600 // 60)

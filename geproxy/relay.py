@@ -1,0 +1,203 @@
+"""The copy loops, and the only place that spawns the second greenlet. Parses nothing.
+
+Wherever octets must go both ways at once -- a tunnel, a request body while its response may come early -- one more
+greenlet runs one more blocking loop. Each catches at its own top, and wakes the other by `wake()`, never by closing.
+"""
+from __future__ import absolute_import, division, print_function
+
+import gevent
+from gevent.event import Event
+
+from geproxy import errors, framing
+from geproxy.compat import monotonic
+from geproxy.stream import wait_readable
+
+GLANCE = 0.25           # seconds between two looks whether a client that ended its direction has gone altogether
+
+
+class Watch(object):
+    """Waits for the origin, and notices meanwhile that the client leaves (DESIGN, 2).
+
+    A client that closed and one that ended only its own direction look alike: a FIN came. The difference shows
+    when something is sent to it, so what must be sent first anyway is sent ahead, as a probe: the first octet of the
+    status line, or a leading zero of the next chunk size. Who has gone answers that with a reset.
+    """
+
+    def __init__(self, client, linger, room):
+        """`linger`: the Limit for a client that has ended its direction; `room`: octets of pipelined requests that
+        are read ahead while waiting."""
+        self._client = client
+        self._linger = linger
+        self._room = room
+        self._until = None      # when to give up a half-closed client
+
+    def wait(self, origin, deadline, probe=None):
+        """Wait until `origin` is readable: True, or False at the deadline. Raises ClientLost.
+
+        `probe`: a function that sends the client an octet which it is to get next in any case.
+        """
+        client = self._client
+        while not origin.buffer:
+            if client.ended:
+                now = monotonic()
+                self._check(now, probe)
+                if wait_readable((origin,), min(deadline, now + GLANCE)) is not None:
+                    return True
+                if monotonic() >= deadline:
+                    return False
+                continue
+            streams = (origin, client) if len(client.buffer) < self._room else (origin,)
+            first = wait_readable(streams, deadline)
+            if first is not client:
+                return first is origin
+            client.fill()
+        return True
+
+    def _check(self, now, probe):
+        """A client has ended its direction: is it still there?"""
+        if self._until is None:
+            self._until = now + self._linger.seconds
+            if probe is not None:
+                probe()
+        if self._client.is_gone():
+            raise self._linger.error('the client left while its origin was thinking')
+        if now >= self._until:
+            raise self._linger.error('a half-closed client waited %.3g s ([timeouts] linger)' % self._linger.seconds)
+
+
+def copy_body(body, source, sink, limits, start=b'', chunked=False, watch=None, probe=None):
+    """Copy a body from `source` to `sink` to its end, waiting as necessary.
+
+    `limits`: Limits (reading, writing), idle times; `start`: octets to send in front; `chunked`: send it in chunked
+    coding; `watch`, `probe`: the Watch on a client that may leave in the meantime, and its probe. Raises what the
+    body, the streams or the limits do.
+    """
+    reading, writing = limits
+    while not body.done:
+        got = source.read_now(*(() if body.left is None else (body.left,)))
+        if got is None:
+            if start:
+                sink.send(start, writing)
+                start = b''
+            _wait_for_more(source, reading, watch, probe)
+            continue
+        data, count = got
+        if not count:
+            body.ended()
+            continue
+        content = body.feed(data, count)
+        if body.used is not None and body.used < count:
+            source.unread(bytes(data[body.used:count]))
+        if len(content):
+            sink.send(_join(start, content, chunked), writing)
+            start = b''
+    end = start + framing.last_chunk(body.trailers) if chunked else start
+    if end:
+        sink.send(end, writing)
+
+
+def _wait_for_more(source, limit, watch, probe):
+    deadline = monotonic() + limit.seconds
+    if watch is None:
+        source.wait(limit, deadline)
+    elif not watch.wait(source, deadline, probe):
+        raise limit.error('waited %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))
+
+
+def _join(start, content, chunked):
+    if chunked:
+        return start + framing.encode_chunk(content)
+    return start + framing.bytes_of(content) if start else content
+
+
+class BodyUpload(object):
+    """A request body on its way to the origin, in a second greenlet: the response may come before its end."""
+
+    def __init__(self, body, client, origin, limits):
+        """Start it. `limits`: see `copy_body`."""
+        self.error = None               # what ended it too early
+        self.finished = None            # when all of it was sent, in monotonic seconds
+        self.over = Event()             # it has ended, one way or the other
+        self._parts = (body, client, origin, limits)
+        self._greenlet = gevent.spawn(self._run)
+
+    def _run(self):
+        body, client, origin, limits = self._parts
+        try:
+            copy_body(body, client, origin, limits, chunked=body.framing == framing.CHUNKED_LINE)
+            self.finished = monotonic()
+        except (errors.UpstreamLost, errors.UploadStalled) as error:
+            self.error = error          # the origin may have said why: its response is still read
+        except errors.ProxyError as error:
+            self.error = error
+            origin.wake()               # nobody must take for whole what is not
+        finally:
+            self.over.set()
+
+    def wait(self, seconds):
+        """Wait for its end, no longer than `seconds`; true if all of it was sent."""
+        self.over.wait(seconds)
+        return self.finished is not None
+
+    def stop(self):
+        """End it, whatever it does, and wait until it has ended."""
+        self._greenlet.kill()
+
+
+class Tunnel(object):
+    """Octets both ways, blindly, until both directions have ended (RFC 9110, 9.3.6)."""
+
+    def __init__(self, client, origin, idle, linger):
+        """`idle`: the Limit for silence in both directions; `linger`: the same once one direction has ended."""
+        self._limits = (idle, linger)
+        self._ended = 0                 # directions
+        self._active = monotonic()      # when octets last went through, either way
+        self._client, self._origin = client, origin
+
+    def run(self):
+        """Relay until it is over. Raises TunnelIdle, or what ended it: ClientLost, UpstreamLost."""
+        up = gevent.spawn(self._copy, self._client, self._origin)
+        try:
+            error = self._copy(self._origin, self._client)
+            if error is None:
+                up.join()
+                error = up.value
+        finally:
+            up.kill()
+        if error is not None:
+            raise error
+
+    def _copy(self, source, sink):
+        """One direction. The error that ended it is returned, as it may belong to the other greenlet's story."""
+        try:
+            while True:
+                data, count = self._read(source)
+                if not count:
+                    break
+                self._active = monotonic()
+                sink.send(memoryview(data)[:count], self._limit())
+            self._ended += 1
+            sink.end()
+            # The other direction may go on, but not sit silent as long as a whole tunnel may.
+            for stream in (source, sink):
+                stream.hurry(monotonic() + self._limit().seconds)
+            return None
+        except errors.ProxyError as error:
+            # The other greenlet reads from `sink` and writes to `source`. No FIN: a broken end must not look clean.
+            source.wake()
+            sink.wake_reader()
+            sink.hurry(monotonic())
+            return error
+
+    def _limit(self):
+        return self._limits[1 if self._ended else 0]
+
+    def _read(self, source):
+        while True:
+            got = source.read_now()
+            if got is not None:
+                return got
+            limit = self._limit()
+            deadline = self._active + limit.seconds
+            if wait_readable((source,), deadline) is None and self._active + self._limit().seconds <= monotonic():
+                raise limit.error('nothing went through for %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))

@@ -1,0 +1,251 @@
+"""One process: its listeners, connections, signals, reload and drain. Knows no HTTP.
+
+Signals queue, one loop acts. No process manager of our own: supervisord or systemd keeps us.
+"""
+from __future__ import absolute_import, division, print_function
+
+import errno
+import os
+import resource
+import signal
+import socket
+
+import gevent
+from gevent.queue import Empty, Queue
+from gevent.server import StreamServer
+
+from geproxy import config, errors, listeners
+from geproxy.address import parse_ip, show_ip, unmap
+from geproxy.compat import monotonic, signal_handler
+from geproxy.handler import Handler
+from geproxy.proxy import Proxy
+from geproxy.resolver import Resolver
+from geproxy.upstream import Upstream
+
+SPARE_FDS = 64              # for logs, listeners, the hub and look-ups; the others are for connections, two for each
+MOST_CONNECTIONS = 50000    # of `auto`, on hosts without a limit
+TURNED_AWAY = 100           # refused connections at once that are given a second to read why
+HOUSEKEEPING = 1.0          # seconds
+_STARVED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class _NoDescriptor(gevent.GreenletExit):
+    """Makes StreamServer pause, without a traceback."""
+
+
+class Acceptor(StreamServer):
+    """A StreamServer that survives the end of file descriptors, and says so once instead of every time."""
+
+    def __init__(self, listener, handle, starved, take_reserve):
+        """`starved`: called when there are no descriptors left; `take_reserve`: frees one, if it can."""
+        StreamServer.__init__(self, listener, handle)
+        # Processes that share a listener share its connections evenly only if each takes one at a time.
+        self.max_accept = 1
+        self._starved, self._take_reserve = starved, take_reserve
+
+    def do_read(self):
+        """Accept one connection."""
+        try:
+            return StreamServer.do_read(self)
+        except socket.error as error:
+            if error.args[0] not in _STARVED:
+                raise
+        self._starved()
+        if not self._take_reserve():
+            raise _NoDescriptor()
+        return StreamServer.do_read(self)       # with the reserve: it will be told that we are full
+
+
+class Server(object):
+    """The process, from its start to its exit."""
+
+    def __init__(self, path, settings, log, sockets):
+        """`path`: of the ini file, or None; `settings`: what it said; `log`: a log.Log; `sockets`: listening."""
+        self.path = path
+        self.log = log
+        self.sockets = sockets
+        self.live = {}                          # {Handler: its greenlet}
+        self.proxy = None
+        self._is_own = listeners.own_test(sockets)
+        self._resolver = Resolver()
+        self._upstream = Upstream(self._resolver, 0, 1)
+        self._events = Queue()
+        self._reserve = None
+        self._starved_said = 0.0
+        self._dropped_said = 0
+        self._turned_away = 0
+        self._descriptors = raise_descriptor_limit()
+        self._use(settings)
+        self._acceptors = [Acceptor(sock, self._serve, self._starved, self._take_reserve) for sock in sockets]
+
+    # --- settings
+
+    def _use(self, settings):
+        """Go on with other settings; exchanges that have begun keep theirs."""
+        room = max(1, min(MOST_CONNECTIONS, (self._descriptors - SPARE_FDS) // 2))
+        wanted = settings.limits.connections
+        if wanted is None:
+            settings = settings._replace(limits=settings.limits._replace(connections=room))
+        elif wanted > room:
+            self.log.say('[limits] connections = %d need up to %d file descriptors, and there are %d: raise ulimit -n' % (
+                wanted, 2 * wanted + SPARE_FDS, self._descriptors))
+        self._upstream.keep, self._upstream.keep_time = settings.upstream.keep, settings.upstream.keep_time
+        self._resolver.keep, self._resolver.keep_failed = (
+            settings.upstream.dns_keep, settings.upstream.dns_keep_failed)
+        self.proxy = Proxy(settings, self._upstream, self.log, self._is_own)
+
+    def _reload(self):
+        """SIGHUP: all of the new file, or nothing of it."""
+        if self.path is None:
+            self.log.say('SIGHUP: there is no ini file to read again (-c)')
+            return
+        try:
+            settings = config.load(self.path)
+            self.log.change(settings.log)
+        except config.ConfigError as error:
+            self.log.say('SIGHUP: nothing changed, for what is wrong in the file:\n%s' % error)
+            return
+        except (IOError, OSError, UnicodeError) as error:
+            self.log.say('SIGHUP: nothing changed, for a file could not be opened: %s' % error)
+            return
+        if settings.proxy.listen != self.proxy.settings.proxy.listen:
+            self.log.say('SIGHUP: [proxy] listen has changed: that needs a restart')
+        self._use(settings)
+        self.log.say('SIGHUP: %s read' % self.path)
+
+    # --- connections
+
+    def _serve(self, sock, peer):
+        """The greenlet of one connection."""
+        try:
+            handler = Handler(sock, (show_ip(unmap(parse_ip(peer[0]))), peer[1]), sock.getsockname()[:2],
+                              lambda: self.proxy)
+        except (socket.error, errors.ProxyError):
+            return                              # gone before we looked; StreamServer closes the socket
+        limit = self.proxy.limits.connections
+        if self._reserve is None or len(self.live) >= limit:
+            self._turn_away(handler, limit)
+            return
+        self.live[handler] = gevent.getcurrent()
+        try:
+            handler.run()
+        finally:
+            del self.live[handler]
+
+    def _turn_away(self, handler, limit):
+        if self._turned_away >= TURNED_AWAY:
+            handler.client.close()
+            return
+        self._turned_away += 1
+        try:
+            full = 'all %d connections are taken' % limit if self._reserve is not None else 'out of file descriptors'
+            handler.turn_away(errors.Full(full))
+        finally:
+            self._turned_away -= 1
+
+    def _starved(self):
+        if monotonic() - self._starved_said > 10 or not self._starved_said:
+            self._starved_said = monotonic()
+            self.log.say('out of file descriptors (%d) with %d connections: clients get 503; raise ulimit -n' % (
+                self._descriptors, len(self.live)))
+
+    def _take_reserve(self):
+        if self._reserve is None:
+            return False
+        os.close(self._reserve)
+        self._reserve = None
+        return True
+
+    def _keep_house(self):
+        """A greenlet: what is to be done every second or so."""
+        while True:
+            self._upstream.prune()
+            if self._reserve is None:
+                try:
+                    self._reserve = os.open(os.devnull, os.O_RDONLY)
+                except OSError:
+                    pass                        # still starved; until then connections are turned away
+            dropped = self.log.dropped()
+            if dropped > self._dropped_said:
+                self.log.say('%d log lines dropped: the disk is full, or nobody reads' % (dropped - self._dropped_said))
+                self._dropped_said = dropped
+            gevent.sleep(HOUSEKEEPING)
+
+    # --- the life of the process
+
+    def run(self):
+        """Serve until told to stop; the exit code."""
+        for number, what in ((signal.SIGTERM, 'stop'), (signal.SIGINT, 'stop'), (signal.SIGHUP, 'reload'),
+                             (signal.SIGUSR1, 'reopen')):
+            signal_handler(number, self._events.put, what)
+        housekeeper = gevent.spawn(self._keep_house)
+        gevent.sleep(0)                         # let it open the reserve
+        for acceptor in self._acceptors:
+            acceptor.start()
+        self._announce()
+        while True:
+            event = self._events.get()
+            if event == 'reload':
+                self._reload()
+            elif event == 'reopen':
+                self.log.reopen()
+            else:
+                break
+        self._drain()
+        housekeeper.kill()
+        return 0
+
+    def _announce(self):
+        places = ', '.join(show_sockaddr(sock.getsockname()) for sock in self.sockets)
+        settings = self.proxy.settings
+        clients = ' '.join(sorted(set(network.text for network in settings.access.clients))) or 'nobody'
+        self.log.say('listening on %s for %s; %s; up to %d connections; as %s' % (
+            places, clients, self.path or 'all defaults', self.proxy.limits.connections, self.proxy.name))
+
+    def _drain(self):
+        """Let exchanges end, for [timeouts] drain or until told again; then end what is left."""
+        drain = self.proxy.timeouts.drain
+        self.proxy.draining = True
+        for acceptor in self._acceptors:
+            acceptor.close()
+        for handler in list(self.live):
+            if handler.waiting:
+                handler.client.wake_reader()    # what has arrived is still answered
+        if self.live:
+            self.log.say('stopping: %d connections have %.3g s to end' % (len(self.live), drain))
+        deadline = monotonic() + drain
+        while self.live and monotonic() < deadline:
+            try:
+                if self._events.get(timeout=0.02) == 'stop':
+                    self.log.say('told again to stop: at once')
+                    break
+            except Empty:
+                pass
+        self._cut()
+        self._upstream.close_idle()
+        self.log.say('stopped')
+
+    def _cut(self):
+        if self.live:
+            self.log.say('%d connections cut' % len(self.live))
+        for handler in list(self.live):
+            handler.cut()
+        gevent.killall(list(self.live.values()), timeout=1)
+
+
+def show_sockaddr(sockaddr):
+    """A socket's address as host:port."""
+    host, port = sockaddr[:2]
+    return '[%s]:%d' % (host, port) if ':' in host else '%s:%d' % (host, port)
+
+
+def raise_descriptor_limit():
+    """Raise the soft limit of file descriptors to the hard one: how many there are now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError, resource.error):
+            pass                                # some systems have a lower limit of their own: the old one stays
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return soft if soft != resource.RLIM_INFINITY else 2 * MOST_CONNECTIONS + SPARE_FDS

@@ -7,7 +7,7 @@ import sys
 
 import gevent
 
-from geproxy import __version__, config, listeners, server
+from geproxy import __version__, config, explain, listeners, server
 from geproxy.log import Log, complain
 
 
@@ -15,7 +15,7 @@ def main(arguments=None):
     """Do what the command line says; the exit code: 0, 1 for what is wrong with files or ports, 2 for usage."""
     options = _parser().parse_args(arguments)
     if options.example:
-        sys.stdout.write(config.example())
+        sys.stdout.write(explain.example())
         return 0
     if options.check is not None:
         return _check(options.check or options.config)

@@ -1,4 +1,4 @@
-"""The ini file: its schema, how it is loaded, checked and explained. Imported by nothing below.
+"""The ini file: its schema, and how it is loaded and checked. Imported by nothing below.
 
 SCHEMA declares each option once. From it come validation with path and line, conf/proxy.ini, the README's table and
 what a reload may change.
@@ -10,7 +10,6 @@ import difflib
 import hashlib
 import re
 import socket
-import textwrap
 
 from geproxy import access, address, compat
 
@@ -327,31 +326,3 @@ def _name_for(settings):
     """The same for all processes of one listener on one host, and hardly ever that of another."""
     seed = '%s %r' % (socket.gethostname(), settings.proxy.listen)
     return 'geproxy-' + hashlib.sha1(seed.encode('utf-8')).hexdigest()[:6]
-
-
-# --- explaining ----------------------------------------------------------------------------------------------------
-
-def example():
-    """The commented ini file with all defaults, as native text: conf/proxy.ini."""
-    lines = ['# geproxy: all options with their defaults. Check your changes with: python -m geproxy --check FILE',
-             '# Comments begin with # or ;. A value may go on in the next line, if that is indented.']
-    for section, sentence in SECTIONS.items():
-        lines += ['', '[%s]' % section, '# ' + sentence]
-        for option in SCHEMA:
-            if option.section == section:
-                restart = '' if option.live else ' (A change needs a restart.)'
-                lines += [''] + textwrap.wrap(option.sentence + restart, 100, initial_indent='# ',
-                                              subsequent_indent='# ', break_on_hyphens=False)
-                lines.append(('%s = %s' % (option.name, option.default)).rstrip())
-    return '\n'.join(lines) + '\n'
-
-
-def table():
-    """The options as a Markdown table, for the README."""
-    lines = ['| section | option | default | what it is |', '|---|---|---|---|']
-    for option in SCHEMA:
-        restart = '' if option.live else ' *(restart)*'
-        default = '`%s`' % option.default if option.default else ''
-        lines.append('| `[%s]` | `%s` | %s | %s%s |' % (
-            option.section, option.name, default, option.sentence.replace('|', '\\|'), restart))
-    return '\n'.join(lines) + '\n'

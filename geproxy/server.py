@@ -70,7 +70,8 @@ class Server(object):
         self._resolver = Resolver()
         self._upstream = Upstream(self._resolver, 0, 1)
         self._events = Queue()
-        self._reserve = None
+        self._reserve = None                    # a file descriptor, given up when there is no other
+        self._housekeeper = None
         self._starved_said = 0.0
         self._dropped_said = 0
         self._turned_away = 0
@@ -156,15 +157,18 @@ class Server(object):
         self._reserve = None
         return True
 
+    def _open_reserve(self):
+        if self._reserve is None:
+            try:
+                self._reserve = os.open(os.devnull, os.O_RDONLY)
+            except OSError:
+                pass                            # still starved; until then connections are turned away
+
     def _keep_house(self):
         """A greenlet: what is to be done every second or so."""
         while True:
             self._upstream.prune()
-            if self._reserve is None:
-                try:
-                    self._reserve = os.open(os.devnull, os.O_RDONLY)
-                except OSError:
-                    pass                        # still starved; until then connections are turned away
+            self._open_reserve()
             dropped = self.log.dropped()
             if dropped > self._dropped_said:
                 self.log.say('%d log lines dropped: the disk is full, or nobody reads' % (dropped - self._dropped_said))
@@ -178,10 +182,7 @@ class Server(object):
         for number, what in ((signal.SIGTERM, 'stop'), (signal.SIGINT, 'stop'), (signal.SIGHUP, 'reload'),
                              (signal.SIGUSR1, 'reopen')):
             signal_handler(number, self._events.put, what)
-        housekeeper = gevent.spawn(self._keep_house)
-        gevent.sleep(0)                         # let it open the reserve
-        for acceptor in self._acceptors:
-            acceptor.start()
+        self.start()
         self._announce()
         while True:
             event = self._events.get()
@@ -191,9 +192,15 @@ class Server(object):
                 self.log.reopen()
             else:
                 break
-        self._drain()
-        housekeeper.kill()
+        self.drain()
         return 0
+
+    def start(self):
+        """Begin to accept connections."""
+        self._open_reserve()
+        self._housekeeper = gevent.spawn(self._keep_house)
+        for acceptor in self._acceptors:
+            acceptor.start()
 
     def _announce(self):
         places = ', '.join(show_sockaddr(sock.getsockname()) for sock in self.sockets)
@@ -202,8 +209,8 @@ class Server(object):
         self.log.say('listening on %s for %s; %s; up to %d connections; as %s' % (
             places, clients, self.path or 'all defaults', self.proxy.limits.connections, self.proxy.name))
 
-    def _drain(self):
-        """Let exchanges end, for [timeouts] drain or until told again; then end what is left."""
+    def drain(self):
+        """Accept no more; let exchanges end, for [timeouts] drain or until told again; then end what is left."""
         drain = self.proxy.timeouts.drain
         self.proxy.draining = True
         for acceptor in self._acceptors:
@@ -222,6 +229,7 @@ class Server(object):
             except Empty:
                 pass
         self._cut()
+        self._housekeeper.kill()
         self._upstream.close_idle()
         self.log.say('stopped')
 

@@ -1,0 +1,149 @@
+"""What tests of several modules share: an origin, a proxy, and a question. Real sockets on loopback, no fakes."""
+from __future__ import absolute_import, division, print_function
+
+import contextlib
+import socket
+
+import gevent
+from gevent.event import Event
+from gevent.server import StreamServer
+
+from geproxy import config, listeners, server
+
+PATIENCE = 10       # seconds; whatever takes longer has failed
+
+INI = '''
+[access]
+connect_ports = any
+http_ports = any
+'''
+
+
+class Recorder(object):
+    """Stands where log.Log does: remembers what it is told."""
+
+    def __init__(self):
+        self.records, self.tunnels, self.said = [], [], []
+        self._changed = Event()
+
+    def access(self, record):
+        """An exchange has ended."""
+        self.records.append(record)
+        self._changed.set()
+
+    def opened(self, record):
+        """A tunnel has opened."""
+        self.tunnels.append(record)
+        self._changed.set()
+
+    def say(self, text):
+        """The process has something to say."""
+        self.said.append(text)
+        self._changed.set()
+
+    def dropped(self):
+        """No line ever is."""
+        return 0
+
+    def wait(self, count=1):
+        """Wait until `count` exchanges have ended -> their records."""
+        self.wait_until(lambda: len(self.records) >= count)
+        return self.records
+
+    def wait_until(self, condition):
+        """Wait until `condition()` is true; fails if that takes too long."""
+        with gevent.Timeout(PATIENCE, AssertionError('waited in vain; records: %r' % [
+                (record.status, record.reason, record.message) for record in self.records])):
+            while not condition():
+                self._changed.clear()
+                self._changed.wait(0.05)
+
+
+@contextlib.contextmanager
+def listening(handle, host='127.0.0.1'):
+    """An origin: `handle(sock)` is called, in a greenlet, for each connection, which is closed behind it. Gives its
+    (host, port). What `handle` raises fails the test."""
+    failures = []
+
+    def serve(sock, _address):
+        sock.settimeout(PATIENCE)
+        try:
+            handle(sock)
+        except Exception as error:      # shown in the test, not only on the terminal
+            failures.append(error)
+            raise
+    origin = StreamServer((host, 0), serve)
+    origin.start()
+    try:
+        yield origin.address[:2]
+    finally:
+        origin.stop(timeout=1)
+    assert not failures, failures
+
+
+@contextlib.contextmanager
+def proxying(ini='', host='127.0.0.1'):
+    """A proxy with the defaults, all ports, and `ini`. Gives its (host, port), and a Recorder that has the
+    server.Server as `server`."""
+    values = dict((row[1:3], row[3]) for row in config.read_ini((INI + ini).splitlines()) if row[2])
+    lines = []
+    for section in config.SECTIONS:
+        lines.append('[%s]' % section)
+        lines.extend('%s = %s' % (name, value) for (where, name), value in values.items() if where == section)
+    settings = config.load('test.ini', lines)
+    sockets = listeners.open_all([config.Listener(host, 0, None)])
+    recorder = Recorder()
+    recorder.server = server.Server(None, settings, recorder, sockets)
+    recorder.server.start()
+    address = sockets[0].getsockname()[:2]
+    try:
+        yield address, recorder
+    finally:
+        recorder.server.proxy = recorder.server.proxy.__class__(
+            settings._replace(timeouts=settings.timeouts._replace(drain=0.01)), recorder.server.proxy.upstream,
+            recorder, lambda ip, port: False)
+        recorder.server.drain()
+
+
+def connect(address):
+    """A client: a socket connected to `address`."""
+    sock = socket.create_connection(address, PATIENCE)
+    sock.settimeout(PATIENCE)
+    return sock
+
+
+def read_until(sock, mark):
+    """Read up to and including `mark`, or to the end -> the octets. Not a way to read what comes behind."""
+    data = b''
+    while mark not in data:
+        piece = sock.recv(65536)
+        if not piece:
+            break
+        data += piece
+    return data
+
+
+def read_all(sock):
+    """Read to the end -> the octets; a reset ends it too."""
+    data = b''
+    try:
+        while True:
+            piece = sock.recv(65536)
+            if not piece:
+                return data
+            data += piece
+    except socket.timeout:
+        raise
+    except socket.error:
+        return data
+
+
+def ask(address, octets):
+    """Send `octets`, end our direction, and read to the end -> all that came."""
+    sock = connect(address)
+    try:
+        sock.sendall(octets)
+        sock.shutdown(socket.SHUT_WR)
+        return read_all(sock)
+    finally:
+        sock.close()

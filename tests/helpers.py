@@ -6,6 +6,7 @@ import socket
 
 import gevent
 from gevent.event import Event
+from gevent.pool import Pool
 from gevent.server import StreamServer
 
 from geproxy import config, listeners, server
@@ -72,12 +73,15 @@ def listening(handle, host='127.0.0.1'):
         except Exception as error:      # shown in the test, not only on the terminal
             failures.append(error)
             raise
-    origin = StreamServer((host, 0), serve)
+    pool = Pool()
+    origin = StreamServer((host, 0), serve, spawn=pool)
     origin.start()
     try:
         yield origin.address[:2]
+        pool.join(timeout=0.5)          # what they have to say or see is said and seen; some wait on purpose
     finally:
-        origin.stop(timeout=1)
+        origin.close()
+        pool.kill()
     assert not failures, failures
 
 

@@ -1,31 +1,422 @@
-"""The story of a client connection."""
+"""The story of a client connection: conversations of a client, the proxy and its origins, on real sockets."""
 from __future__ import absolute_import, division, print_function
 
-from helpers import ask, listening, proxying, read_until
+import socket
+import struct
+
+import gevent
+import pytest
+
+from geproxy.compat import monotonic
+from helpers import PATIENCE, ask, connect, listening, proxying, read_all, read_until
+
+
+def text_of(origin):
+    """host:port as octets."""
+    return b'%s:%d' % (origin[0].encode('ascii'), origin[1])
+
+
+def get(origin, path=b'/', more=b'', method=b'GET'):
+    """A request in absolute-form."""
+    return b'%s http://%s%s HTTP/1.1\r\nHost: %s\r\n%s\r\n' % (
+        method, text_of(origin), path, text_of(origin), more)
 
 
 def saying(body, seen=None):
     """An origin that answers every request with `body`; `seen` gets the heads."""
     def handle(sock):
+        rest = b''
         while True:
-            head = read_until(sock, b'\r\n\r\n')
+            head = rest + read_until(sock, b'\r\n\r\n')
             if not head:
                 return
+            head, _end, rest = head.partition(b'\r\n\r\n')
             if seen is not None:
                 seen.append(head)
             sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s' % (len(body), body))
     return handle
 
 
-def get(origin, path=b'/', more=b''):
-    """A request in absolute-form."""
-    host = b'%s:%d' % (origin[0].encode('ascii'), origin[1])
-    return b'GET http://%s%s HTTP/1.1\r\nHost: %s\r\n%s\r\n' % (host, path, host, more)
+def nothing(sock):
+    """An origin that is never to be reached."""
+    raise AssertionError('somebody came: %r' % sock.recv(100))
 
 
-def test_two_requests_on_one_connection_go_to_their_own_origins():
+def split(response):
+    """-> (status line, {field name in lower case: value}, body)"""
+    head, _end, body = response.partition(b'\r\n\r\n')
+    lines = head.split(b'\r\n')
+    fields = dict((line.partition(b':')[0].lower(), line.partition(b':')[2].strip()) for line in lines[1:])
+    return lines[0], fields, body
+
+
+# --- the five faults of the ancestor, and the first-host defect ----------------------------------------------------
+
+@pytest.mark.parametrize('pipelined', [False, True])
+def test_two_requests_on_one_connection_go_to_their_own_origins(pipelined):
     with listening(saying(b'one')) as one, listening(saying(b'two')) as two, proxying() as (address, proxy):
-        shown = ask(address, (get(one) + get(two)) * 100)
-        bodies = [part[:3] for part in shown.split(b'\r\n\r\n')[1:]]
+        if pipelined:
+            shown = ask(address, (get(one) + get(two)) * 100)
+            bodies = [part[:3] for part in shown.split(b'\r\n\r\n')[1:]]
+        else:
+            client, bodies = connect(address), []
+            for origin in (one, two) * 100:
+                client.sendall(get(origin))
+                shown = read_until(client, b'\r\n\r\n')
+                bodies.append(shown[-3:] if shown[-4:] != b'\r\n\r\n' else client.recv(3))
+            client.close()
         assert bodies == [b'one', b'two'] * 100
         assert [record.status for record in proxy.wait(200)] == [200] * 200
+
+
+def test_connect_makes_a_tunnel():
+    def shout(sock):
+        while True:
+            data = sock.recv(100)
+            if not data:
+                return
+            sock.sendall(data.upper())
+    with listening(shout) as origin, proxying() as (address, proxy):
+        client = connect(address)
+        client.sendall(b'CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n' % (text_of(origin), text_of(origin)))
+        assert read_until(client, b'\r\n\r\n').startswith(b'HTTP/1.1 200 ')
+        client.sendall(b'hello')
+        assert client.recv(100) == b'HELLO'
+        client.shutdown(socket.SHUT_WR)
+        assert read_all(client) == b''
+        record = proxy.wait()[0]
+        assert (record.status, record.tunnel, record.reason) == (200, True, '')
+        assert record.url == text_of(origin) and proxy.tunnels == [record]
+
+
+def test_a_client_that_half_closes_gets_its_answer():
+    def slowly(sock):
+        read_until(sock, b'\r\n\r\n')
+        gevent.sleep(0.6)                       # the origin thinks: longer than two glances at the client
+        sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nafter')
+    with listening(slowly) as origin, proxying() as (address, proxy):
+        shown = ask(address, get(origin))
+        assert shown.startswith(b'HTTP/1.1 200 OK\r\n') and shown.endswith(b'\r\n\r\nafter')
+        assert proxy.wait()[0].reason == ''
+
+
+def test_a_request_without_host_is_refused_at_once():
+    with proxying() as (address, proxy):
+        status, fields, body = split(ask(address, b'GET / HTTP/1.1\r\n\r\n'))
+        assert status == b'HTTP/1.1 400 HTTP/1.1 needs a Host field'
+        assert fields[b'connection'] == b'close'
+        assert proxy.wait()[0].reason == 'http_request_error'
+
+
+def test_strangers_are_refused():
+    with proxying('[access]\nclients = 10.99.99.0/24') as (address, proxy):
+        status, _fields, _body = split(ask(address, b'GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n'))
+        assert status.startswith(b'HTTP/1.1 403 client 127.0.0.1 is not among [access] clients')
+        assert proxy.wait()[0].reason == 'http_request_denied'
+
+
+def test_origin_form_goes_by_host():
+    seen = []
+    with listening(saying(b'ok', seen)) as origin, proxying() as (address, _proxy):
+        shown = ask(address, b'GET /x?y HTTP/1.1\r\nHost: %s\r\n\r\n' % text_of(origin))
+        assert shown.endswith(b'\r\n\r\nok')
+        assert seen[0].startswith(b'GET /x?y HTTP/1.1\r\nHost: %s\r\n' % text_of(origin))
+
+
+# --- connections of clients ----------------------------------------------------------------------------------------
+
+def test_absolute_form_wins_over_host():
+    seen = []
+    with listening(saying(b'ok', seen)) as origin, proxying() as (address, _proxy):
+        ask(address, b'GET http://%s/ HTTP/1.1\r\nHost: elsewhere.test\r\n\r\n' % text_of(origin))
+        assert b'\r\nHost: %s\r\n' % text_of(origin) in seen[0] and b'elsewhere' not in seen[0]
+
+
+def test_an_http_1_0_client_is_closed_behind_its_answer():
+    with listening(saying(b'ok')) as origin, proxying() as (address, _proxy):
+        client = connect(address)
+        client.sendall(b'GET http://%s/ HTTP/1.0\r\nConnection: keep-alive\r\n\r\n' % text_of(origin))
+        status, fields, body = split(read_all(client))
+        assert (status, body, fields[b'connection']) == (b'HTTP/1.1 200 OK', b'ok', b'close')
+
+
+def test_a_refusal_leaves_the_connection_to_the_next_request():
+    with listening(saying(b'ok')) as origin, proxying('[access]\nhttp_ports = 1024-65535') as (address, proxy):
+        shown = ask(address, get(('127.0.0.1', 81)) + get(origin))
+        assert shown.startswith(b'HTTP/1.1 403 port 81 is not among [access] http_ports')
+        assert shown.endswith(b'\r\n\r\nok')
+        assert [record.status for record in proxy.wait(2)] == [403, 200]
+
+
+def test_empty_lines_before_a_request_are_skipped():
+    with listening(saying(b'ok')) as origin, proxying() as (address, _proxy):
+        assert ask(address, b'\r\n\r\n' + get(origin)).endswith(b'\r\n\r\nok')
+
+
+def test_an_idle_connection_is_closed_in_silence():
+    with proxying('[timeouts]\nhead = 0.3') as (address, proxy):
+        assert read_all(connect(address)) == b''
+        assert proxy.records == []
+
+
+def test_a_head_that_does_not_end_in_time_gets_408():
+    with proxying('[timeouts]\nhead = 0.3') as (address, proxy):
+        client = connect(address)
+        client.sendall(b'GET http://a.test/ HTTP/1.1\r\nHos')
+        status, fields, _body = split(read_all(client))
+        assert status == b'HTTP/1.1 408 waited 0.3 s ([timeouts] head)'
+        assert proxy.wait()[0].reason == 'client_head_timeout'
+
+
+def test_one_deadline_spans_the_whole_head():
+    with proxying('[timeouts]\nhead = 0.5') as (address, proxy):
+        client = connect(address)
+        began = monotonic()
+        client.sendall(b'GET http://a.test/ HTTP/1.1\r\n')
+        with gevent.Timeout(PATIENCE):
+            while not proxy.records:
+                client.send(b'a')
+                gevent.sleep(0.1)               # always something, never enough
+        assert proxy.records[0].reason == 'client_head_timeout'
+        assert monotonic() - began < 5
+
+
+@pytest.mark.parametrize('octets, status', [
+    (b'GET http://a.test/' + b'a' * 70000, b'414'),
+    (b'GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\nA: ' + b'a' * 70000, b'431'),
+    (b'GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n' + b'A: b\r\n' * 201 + b'\r\n', b'431'),
+])
+def test_a_head_that_is_too_large_is_refused(octets, status):
+    with proxying() as (address, _proxy):
+        assert ask(address, octets)[9:12] == status
+
+
+def test_a_bare_lf_is_told_before_the_head_has_ended():
+    with proxying() as (address, _proxy):
+        client = connect(address)
+        client.sendall(b'GET http://a.test/ HTTP/1.1\nHost')      # and waits
+        assert read_until(client, b'\r\n').startswith(b'HTTP/1.1 400 ')
+        client.close()
+
+
+def test_a_request_line_of_http_0_9_is_told_at_once():
+    with proxying() as (address, _proxy):
+        client = connect(address)
+        client.sendall(b'GET /\r\n')
+        assert read_until(client, b'\r\n').startswith(b'HTTP/1.1 400 ')
+        client.close()
+
+
+# --- failures ------------------------------------------------------------------------------------------------------
+
+def test_a_failure_says_what_why_and_where_to_look():
+    with proxying() as (address, proxy):
+        sock = socket.socket()
+        sock.bind(('127.0.0.1', 0))             # bound, not listening: refused
+        status, fields, body = split(ask(address, get(sock.getsockname())))
+        record = proxy.wait()[0]
+        what = "'127.0.0.1' port %d: 127.0.0.1 connection refused" % sock.getsockname()[1]
+        sock.close()
+        assert status == b'HTTP/1.1 502 ' + what.encode('ascii')
+        assert fields[b'content-type'] == b'text/plain; charset=us-ascii'
+        assert b'error=connection_refused; details="' + what.encode('ascii') in fields[b'proxy-status']
+        assert record.id.encode('ascii') in body and record.id.encode('ascii') in fields[b'proxy-status']
+        assert (record.status, record.reason, record.message) == (502, 'connection_refused', what)
+
+
+def test_a_failure_of_head_has_no_body():
+    with proxying() as (address, _proxy):
+        shown = ask(address, b'HEAD http://no-such-name.invalid/ HTTP/1.1\r\nHost: no-such-name.invalid\r\n\r\n')
+        assert shown.startswith(b'HTTP/1.1 502 ') and shown.endswith(b'\r\n\r\n')
+
+
+def test_an_early_refusal_of_an_upload_survives_the_close():
+    with proxying('[access]\nhttp_ports = 80') as (address, proxy):
+        client = connect(address)
+        client.sendall(get(('127.0.0.1', 81), method=b'PUT', more=b'Content-Length: 3000000\r\n'))
+        client.sendall(b'x' * 3000000)          # all of it, before looking at the answer
+        status, fields, body = split(read_all(client))
+        assert status.startswith(b'HTTP/1.1 403 ') and fields[b'connection'] == b'close'
+        assert len(body) == int(fields[b'content-length'])
+
+
+def test_a_bug_costs_one_connection_and_is_told(monkeypatch):
+    with proxying() as (address, proxy):
+        # The lowest thing that every request passes; broken as no code of ours would break.
+        monkeypatch.setattr('geproxy.framing.request_body', lambda request, limits: 1 // 0)
+        status, fields, _body = split(ask(address, b'GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n'))
+        assert status.startswith(b'HTTP/1.1 500 ') and b'error=proxy_internal_error' in fields[b'proxy-status']
+        assert 'ZeroDivisionError' in proxy.said[-1] and proxy.wait()[0].id in proxy.said[-1]
+        monkeypatch.undo()
+        assert ask(address, b'BAD\r\n\r\n').startswith(b'HTTP/1.1 400 ')
+
+
+# --- to the proxy itself -------------------------------------------------------------------------------------------
+
+def test_a_browser_that_visits_the_proxy_gets_a_page():
+    with proxying() as (address, proxy):
+        status, fields, body = split(ask(address, b'GET / HTTP/1.1\r\nHost: %s\r\n\r\n' % text_of(address)))
+        assert (status, fields[b'content-type']) == (b'HTTP/1.1 200 OK', b'text/html; charset=utf-8')
+        assert b'http_proxy=http://%s/' % text_of(address) in body
+        assert len(body) == int(fields[b'content-length'])
+        assert ask(address, b'GET /favicon.ico HTTP/1.1\r\nHost: %s\r\n\r\n' % text_of(address))[9:12] == b'404'
+        assert [record.reason for record in proxy.wait(2)] == ['', '']
+
+
+def test_a_page_comes_for_a_name_of_the_proxy_that_only_the_browser_knows():
+    with proxying() as (address, _proxy):
+        host = b'gateway.invalid:%d' % address[1]
+        assert b'http_proxy=http://%s/' % host in ask(address, b'GET / HTTP/1.1\r\nHost: %s\r\n\r\n' % host)
+
+
+@pytest.mark.parametrize('host', ['127.0.0.1', 'localhost', '2130706433', '0x7f.1', '[::ffff:127.0.0.1]', '0.0.0.0'])
+def test_no_name_of_the_proxy_leads_through_it_to_itself(host):
+    with proxying() as (address, proxy):
+        authority = ('%s:%d' % (host, address[1])).encode('ascii')
+        for request in (b'GET http://%s/ HTTP/1.1\r\nHost: a\r\n\r\n', b'CONNECT %s HTTP/1.0\r\n\r\n'):
+            status, _fields, _body = split(ask(address, request % authority))
+            assert status[9:12] == b'403' and b'is this proxy itself' in status
+        assert [record.reason for record in proxy.wait(2)] == ['destination_ip_prohibited'] * 2
+
+
+def test_a_loop_by_way_of_others_is_seen_by_via():
+    with listening(nothing) as origin, proxying('[proxy]\nname = me') as (address, proxy):
+        shown = ask(address, get(origin, more=b'Via: 1.0 fred, 1.1 ME (comment)\r\n'))
+        assert shown.startswith(b'HTTP/1.1 508 ') and proxy.wait()[0].reason == 'proxy_loop_detected'
+
+
+def test_trace_and_options_end_where_max_forwards_says():
+    seen = []
+    with listening(saying(b'ok', seen)) as origin, proxying() as (address, _proxy):
+        cookie = b'Max-Forwards: %d\r\nCookie: secret\r\nA: b\r\n'
+        status, fields, body = split(ask(address, get(origin, method=b'TRACE', more=cookie % 0)))
+        assert (status, fields[b'content-type']) == (b'HTTP/1.1 200 OK', b'message/http')
+        assert body.startswith(b'TRACE http://') and b'\r\nA: b\r\n' in body and b'secret' not in body
+        status, fields, body = split(ask(address, get(origin, method=b'OPTIONS', more=cookie % 0)))
+        assert b'CONNECT' in fields[b'allow'] and body == b''
+        assert seen == []
+        ask(address, get(origin, method=b'TRACE', more=cookie % 7))
+        assert b'\r\nMax-Forwards: 6\r\n' in seen[0]
+
+
+def test_options_of_a_whole_server_becomes_an_asterisk():
+    seen = []
+    with listening(saying(b'ok', seen)) as origin, proxying() as (address, _proxy):
+        ask(address, b'OPTIONS http://%s HTTP/1.1\r\nHost: a\r\n\r\n' % text_of(origin))
+        ask(address, b'OPTIONS * HTTP/1.1\r\nHost: %s\r\n\r\n' % text_of(origin))
+        assert [head.split(b'\r\n')[0] for head in seen] == [b'OPTIONS * HTTP/1.1'] * 2
+
+
+# --- other protocols -----------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('octets, answer, word', [
+    (b'\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03', b'\x15\x03\x01\x00\x02\x02\x46', 'TLS'),
+    (b'\x05\x01\x00', b'\x05\xff', 'SOCKS 5'),
+    (b'\x04\x01\x00\x50\x7f\x00\x00\x01\x00', b'\x00\x5b\x00\x00\x00\x00\x00\x00', 'SOCKS 4'),
+    (b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', b'\x00\x00\x00\x04\x00', 'HTTP/2'),
+])
+def test_other_protocols_are_answered_in_their_own_language(octets, answer, word):
+    with proxying() as (address, proxy):
+        client = connect(address)
+        client.sendall(octets)                  # and waits for an answer
+        assert read_all(client).startswith(answer)
+        client.close()
+        record = proxy.wait()[0]
+        assert record.reason == 'wrong_protocol' and word in record.message and 'http://' in record.message or word == (
+            'HTTP/2')
+
+
+# --- tunnels -------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('head', [
+    b'CONNECT %s HTTP/1.0\r\n\r\n',                                 # pip up to Python 3.11, nc, corkscrew
+    b'CONNECT %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n',              # Java, aiohttp, undici: Host without port
+    b'CONNECT %s HTTP/1.1\r\nHost: elsewhere.test\r\nConnection: close\r\n\r\n',
+    b'CONNECT %s HTTP/1.1\r\nHost: a\r\nTE: x\r\nConnection: TE, close\r\nContent-Length: 0\r\n\r\n',
+])
+def test_connect_as_real_clients_send_it(head):
+    with listening(lambda sock: sock.sendall(sock.recv(100))) as origin, proxying() as (address, _proxy):
+        client = connect(address)
+        client.sendall(head % text_of(origin))
+        assert read_until(client, b'\r\n\r\n') == b'HTTP/1.1 200 Connection established\r\n\r\n'
+        client.sendall(b'still open')
+        assert client.recv(100) == b'still open'
+        client.close()
+
+
+def test_octets_that_come_with_connect_are_not_lost():
+    with listening(lambda sock: sock.sendall(read_until(sock, b'early').upper())) as origin:
+        with proxying() as (address, _proxy):
+            shown = ask(address, b'CONNECT %s HTTP/1.1\r\nHost: a\r\n\r\nearly' % text_of(origin))
+            assert shown.endswith(b'\r\n\r\nEARLY')
+
+
+def test_a_tunnel_half_closed_by_its_origin_still_goes_up():
+    got = []
+
+    def handle(sock):
+        sock.sendall(b'bye')
+        sock.shutdown(socket.SHUT_WR)
+        got.append(read_all(sock))
+    with listening(handle) as origin, proxying() as (address, proxy):
+        client = connect(address)
+        client.sendall(b'CONNECT %s HTTP/1.1\r\nHost: a\r\n\r\n' % text_of(origin))
+        assert read_all(client).endswith(b'bye')
+        client.sendall(b'and you')
+        client.shutdown(socket.SHUT_WR)
+        proxy.wait()
+    assert got == [b'and you']
+
+
+@pytest.mark.parametrize('end', ['client', 'origin'])
+def test_a_half_closed_tunnel_does_not_stay_for_ever(end):
+    def handle(sock):
+        sock.sendall(b'hello')
+        if end == 'origin':
+            sock.shutdown(socket.SHUT_WR)
+        read_all(sock)
+        gevent.sleep(PATIENCE)                  # and never ends its own direction
+    with listening(handle) as origin, proxying('[timeouts]\nlinger = 0.5') as (address, proxy):
+        client = connect(address)
+        client.sendall(b'CONNECT %s HTTP/1.1\r\nHost: a\r\n\r\n' % text_of(origin))
+        assert read_until(client, b'hello').endswith(b'hello')
+        if end == 'client':
+            client.shutdown(socket.SHUT_WR)
+        assert proxy.wait()[0].reason == 'tunnel_idle'
+        client.close()
+
+
+def test_an_idle_tunnel_is_cut_and_one_that_is_used_is_not():
+    with listening(lambda sock: read_all(sock)) as origin, proxying('[timeouts]\ntunnel = 0.6') as (address, proxy):
+        client = connect(address)
+        client.sendall(b'CONNECT %s HTTP/1.1\r\nHost: a\r\n\r\n' % text_of(origin))
+        read_until(client, b'\r\n\r\n')
+        began = monotonic()
+        for _ in range(6):
+            gevent.sleep(0.25)                  # longer than the limit in all, shorter each
+            client.sendall(b'x')
+        assert not proxy.records
+        assert proxy.wait()[0].reason == 'tunnel_idle' and monotonic() - began > 1.5
+        client.close()
+
+
+def test_a_reset_in_a_tunnel_is_a_reset_on_the_other_side():
+    def handle(sock):
+        sock.recv(100)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    with listening(handle) as origin, proxying() as (address, proxy):
+        client = connect(address)
+        client.sendall(b'CONNECT %s HTTP/1.1\r\nHost: a\r\n\r\n' % text_of(origin))
+        read_until(client, b'\r\n\r\n')
+        client.sendall(b'x')
+        with pytest.raises(socket.error):
+            assert client.recv(100) != b''
+        client.close()
+        assert proxy.wait()[0].reason == 'connection_terminated'
+
+
+def test_a_refused_connect_says_why_in_its_reason_phrase():
+    with proxying('[access]\nconnect_ports = 443') as (address, proxy):
+        status, fields, _body = split(ask(address, b'CONNECT a.test:22 HTTP/1.0\r\n\r\n'))
+        assert status == b'HTTP/1.1 403 port 22 is not among [access] connect_ports (443)'
+        assert fields[b'connection'] == b'close'

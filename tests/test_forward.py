@@ -1,0 +1,628 @@
+"""One request to its origin, and the response back: who says what in which order, and what becomes of the octets."""
+from __future__ import absolute_import, division, print_function
+
+import hashlib
+import socket
+import struct
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from geproxy.compat import monotonic
+from helpers import PATIENCE, ask, connect, listening, proxying, read_all, read_until
+from test_handler import get, nothing, saying, split, text_of
+
+OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
+
+
+def answering(octets, seen=None, close=True):
+    """An origin that answers the first request of each connection with `octets`."""
+    def handle(sock):
+        head = read_until(sock, b'\r\n\r\n')
+        if seen is not None:
+            seen.append(head)
+        sock.sendall(octets)
+        if not close:
+            read_all(sock)
+    return handle
+
+
+def reset(sock):
+    """Have the close of `sock` be a reset."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+
+
+# --- heads ---------------------------------------------------------------------------------------------------------
+
+def test_fields_keep_order_case_duplicates_and_octets():
+    seen = []
+    with listening(answering(b'HTTP/1.1 200 Fine\r\nX-b: 1\r\nX-A: \xe9\r\nDate: now\r\nX-b: 2\r\n'
+                             b'Content-Length: 0\r\n\r\n', seen)) as origin, proxying('[proxy]\nname = me') as (at, _):
+        shown = ask(at, get(origin, more=b'x-B: one\r\nAccept:  a \xff\tb  \r\nX-b: two\r\nx-B: one\r\n'))
+        assert seen[0] == (b'GET / HTTP/1.1\r\nHost: %s\r\nx-B: one\r\nAccept: a \xff\tb\r\nX-b: two\r\nx-B: one\r\n'
+                           b'Via: 1.1 me\r\n\r\n' % text_of(origin))
+        assert shown == (b'HTTP/1.1 200 Fine\r\nX-b: 1\r\nX-A: \xe9\r\nDate: now\r\nX-b: 2\r\nContent-Length: 0\r\n'
+                         b'Via: 1.1 me\r\n\r\n')
+
+
+def test_what_is_between_two_hops_stays_there():
+    seen = []
+    with listening(answering(b'HTTP/1.1 200 OK\r\nConnection: X-Hop, close\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nUpgrade: h2\r\n'
+                             b'Proxy-Authenticate: Basic\r\nContent-Length: 2\r\n\r\nok', seen)) as origin:
+        with proxying() as (address, _proxy):
+            _status, fields, _body = split(ask(address, get(origin, more=(
+                b'Connection: X-Mine, Keep-Alive, content-length, host\r\nX-Mine: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\n'
+                b'Proxy-Connection: x\r\nProxy-Authorization: Basic c2VjcmV0\r\nUpgrade: h2c\r\nX-Other: 1\r\n'))))
+            sent = seen[0].lower()
+            assert b'\r\nhost: ' in sent and b'\r\nx-other: 1\r\n' in sent
+            for name in (b'connection', b'x-mine', b'keep-alive', b'te', b'proxy-authorization', b'upgrade'):
+                assert b'\r\n' + name + b':' not in sent
+            assert not set(fields) & set([b'x-hop', b'keep-alive', b'upgrade', b'proxy-authenticate', b'connection'])
+
+
+def test_connection_never_takes_framing_with_it():
+    seen = []
+
+    def handle(sock):
+        seen.append(read_until(sock, b'hello'))
+        sock.sendall(OK)
+    with listening(handle) as origin, proxying() as (address, _proxy):
+        ask(address, get(origin, method=b'POST', more=b'Connection: Content-Length\r\nContent-Length: 5\r\n') + b'hello')
+        assert b'\r\nContent-Length: 5\r\n' in seen[0]
+
+
+def test_a_response_without_date_gets_one_and_via_tells_its_version():
+    with listening(answering(b'HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok')) as origin:
+        with proxying('[proxy]\nname = me') as (address, _proxy):
+            _status, fields, _body = split(ask(address, get(origin)))
+            assert fields[b'date'].endswith(b' GMT') and fields[b'via'] == b'1.0 me'
+
+
+def test_via_can_be_switched_off():
+    seen = []
+    with listening(saying(b'ok', seen)) as origin, proxying('[proxy]\nvia = off') as (address, _proxy):
+        assert b'via' not in split(ask(address, get(origin)))[1] and b'Via' not in seen[0]
+
+
+# --- framing of responses ------------------------------------------------------------------------------------------
+
+CHUNKED = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: A\r\n\r\n3;x="y"\r\nabc\r\n02\r\nde\r\n0\r\nA: b\r\nHost: x\r\n\r\n'
+
+
+def test_a_chunked_response_stays_chunked_with_its_trailers_and_without_extensions():
+    with listening(answering(CHUNKED)) as origin, proxying() as (address, _proxy):
+        _status, fields, body = split(ask(address, get(origin)))
+        assert fields[b'transfer-encoding'] == b'chunked' and b'content-length' not in fields
+        assert body == b'5\r\nabcde\r\n0\r\nA: b\r\n\r\n'
+
+
+def test_a_chunked_response_is_dechunked_for_http_1_0_and_ended_by_close():
+    with listening(answering(CHUNKED)) as origin, proxying() as (address, _proxy):
+        client = connect(address)
+        client.sendall(b'GET http://%s/ HTTP/1.0\r\n\r\n' % text_of(origin))
+        _status, fields, body = split(read_all(client))
+        assert body == b'abcde' and fields[b'connection'] == b'close'
+        assert not set(fields) & set([b'transfer-encoding', b'content-length'])
+
+
+def test_a_response_until_close_is_chunked_for_http_1_1():
+    with listening(answering(b'HTTP/1.1 200 OK\r\n\r\nabc')) as origin, proxying() as (address, _proxy):
+        shown = ask(address, get(origin) * 2)
+        assert shown.count(b'\r\n\r\n3\r\nabc\r\n0\r\n\r\n') == 2
+
+
+@pytest.mark.parametrize('method, head', [
+    (b'HEAD', b'HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n'),
+    (b'HEAD', b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'),
+    (b'GET', b'HTTP/1.1 304 Not Modified\r\nContent-Length: 999\r\n\r\n'),
+    (b'GET', b'HTTP/1.1 204 No Content\r\n\r\n'),
+])
+def test_what_has_no_body_has_none_whatever_it_says(method, head):
+    with listening(answering(head, close=False)) as origin, proxying() as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin, method=method))
+        shown = read_until(client, b'\r\n\r\n')
+        field = head.split(b'\r\n')[1]
+        assert field in shown
+        client.close()
+        assert proxy.wait()[0].reason == ''
+
+
+def test_octets_behind_a_204_are_never_the_next_response():
+    forged = b'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged'
+    with listening(answering(b'HTTP/1.1 204 No Content\r\n\r\n' + forged, close=False)) as origin:
+        with proxying() as (address, proxy):
+            for _ in range(3):
+                assert ask(address, get(origin))[9:12] == b'204'
+            assert [record.kept for record in proxy.wait(3)] == [False] * 3
+
+
+@pytest.mark.parametrize('response', [
+    b'garbage\r\n\r\n', b'HTTP/2.0 200 OK\r\n\r\n', b'HTTP/1.1 20 OK\r\n\r\n', b'HTTP/1.1 200 OK\nA: b\n\n', b'\x16\x03\x01',
+    b'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx',
+    b'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+    b'HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n', b'HTTP/1.1 200 OK\r\n A: b\r\n\r\n', b'ICY 200 OK\r\n\r\n',
+])
+def test_a_doubtful_response_is_502_even_if_the_origin_stays(response):
+    with listening(answering(response, close=False)) as origin, proxying() as (address, proxy):
+        assert ask(address, get(origin))[9:12] == b'502'
+        assert proxy.wait()[0].reason == 'http_protocol_error'
+
+
+# --- origins that die ----------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('response, reason', [
+    (b'', 'connection_terminated'),
+    (b'HTTP/1.1 200 OK\r\nCont', 'http_response_incomplete'),
+])
+def test_an_origin_that_dies_before_its_head_is_502(response, reason):
+    with listening(answering(response)) as origin, proxying() as (address, proxy):
+        assert ask(address, get(origin))[9:12] == b'502'
+        assert proxy.wait()[0].reason == reason
+
+
+@pytest.mark.parametrize('how', ['close', 'reset'])
+@pytest.mark.parametrize('start', [
+    b'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc',
+    b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc',
+    b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n',
+    b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n',
+])
+def test_an_origin_that_dies_in_mid_body_never_looks_like_a_clean_end(start, how):
+    heard = Event()
+
+    def handle(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(start)
+        assert heard.wait(PATIENCE)
+        if how == 'reset':
+            reset(sock)
+    with listening(handle) as origin, proxying() as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin))
+        shown = read_until(client, b'abc')
+        heard.set()
+        shown += read_all(client)
+        _status, fields, body = split(shown)
+        assert not body.endswith(b'0\r\n\r\n') and len(body) < 20
+        assert fields.get(b'content-length', b'10') == b'10'
+        record = proxy.wait()[0]
+        assert record.aborted and record.reason in ('http_response_incomplete', 'connection_terminated')
+
+
+def test_a_broken_end_is_a_reset_where_the_end_is_all_there_is():
+    heard = Event()
+
+    def handle(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(b'HTTP/1.1 200 OK\r\n\r\nabc')
+        assert heard.wait(PATIENCE)
+        reset(sock)
+    with listening(handle) as origin, proxying() as (address, _proxy):
+        client = connect(address)
+        client.sendall(b'GET http://%s/ HTTP/1.0\r\n\r\n' % text_of(origin))
+        read_until(client, b'abc')
+        heard.set()
+        with pytest.raises(socket.error):
+            assert client.recv(100) != b''
+
+
+# --- kept connections ----------------------------------------------------------------------------------------------
+
+def test_kept_connections_are_shared_by_all_clients():
+    seen = []
+    with listening(saying(b'ok', seen)) as origin, proxying() as (address, proxy):
+        for _ in range(3):
+            assert ask(address, get(origin)).endswith(b'ok')
+        assert [record.kept for record in proxy.wait(3)] == [False, True, True]
+
+
+def test_a_kept_connection_that_turns_out_dead_is_not_seen_by_the_client():
+    requests = []
+
+    def once(sock):
+        requests.append(read_until(sock, b'\r\n\r\n'))
+        sock.sendall(OK)
+        read_until(sock, b'\r\n\r\n')           # the second request of a connection is met by a close
+    with listening(once) as origin, proxying() as (address, proxy):
+        for method in (b'GET', b'GET', b'HEAD', b'DELETE'):
+            assert ask(address, get(origin, method=method))[9:12] == b'200'
+        assert [record.kept for record in proxy.wait(4)] == [False] * 4
+        assert len(requests) == 4
+
+
+@pytest.mark.parametrize('method, more, body', [
+    (b'POST', b'Content-Length: 2\r\n', b'hi'), (b'POST', b'', b''), (b'PUT', b'Content-Length: 2\r\n', b'hi'),
+    (b'PATCH', b'Transfer-Encoding: chunked\r\n', b'2\r\nhi\r\n0\r\n\r\n'),
+])
+def test_what_cannot_be_repeated_is_never_sent_twice(method, more, body):
+    methods = []
+
+    def handle(sock):
+        for _ in range(2):
+            head = read_until(sock, b'\r\n\r\n')
+            if not head:
+                return
+            methods.append(head.split(b' ')[0])
+            if methods[-1] != b'GET':
+                return                          # dies with it
+            sock.sendall(OK)
+    with listening(handle) as origin, proxying() as (address, proxy):
+        assert ask(address, get(origin))[9:12] == b'200'
+        assert ask(address, get(origin, method=method, more=more) + body)[9:12] == b'502'
+        assert methods == [b'GET', method]
+
+
+def test_an_answer_that_nobody_asked_for_goes_to_nobody():
+    unasked, sent = Event(), Event()
+
+    def handle(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(OK)
+        if not sent.is_set():
+            assert unasked.wait(PATIENCE)
+            sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged')
+            sent.set()
+            read_all(sock)
+    with listening(handle) as origin, proxying() as (address, proxy):
+        assert ask(address, get(origin)).endswith(b'ok')
+        unasked.set()
+        assert sent.wait(PATIENCE)
+        assert ask(address, get(origin)).endswith(b'ok')
+        assert [record.kept for record in proxy.wait(2)] == [False, False]
+
+
+# --- request bodies ------------------------------------------------------------------------------------------------
+
+def storing(stored):
+    """An origin that stores one request, head and body, and answers."""
+    def handle(sock):
+        head, _end, body = read_until(sock, b'\r\n\r\n').partition(b'\r\n\r\n')
+        if b'Content-Length: ' in head:
+            size = int(head.split(b'Content-Length: ')[1].split(b'\r\n')[0])
+            while len(body) < size:
+                body += sock.recv(1 << 20)
+        else:
+            while not (b'\r\n0\r\n' in body and body.endswith(b'\r\n\r\n')):
+                body += sock.recv(1 << 20)
+        stored.append((head, body))
+        sock.sendall(OK)
+    return handle
+
+
+def test_an_upload_arrives_whole_with_its_length():
+    stored, body = [], bytes(bytearray(range(256))) * 12000
+    with listening(storing(stored)) as origin, proxying() as (address, proxy):
+        shown = ask(address, get(origin, method=b'PUT', more=b'Content-Length: %d\r\n' % len(body)) + body)
+        assert shown.startswith(b'HTTP/1.1 200 OK\r\n') and shown.endswith(b'\r\n\r\nok')
+        assert hashlib.sha1(stored[0][1]).digest() == hashlib.sha1(body).digest()
+        assert proxy.wait()[0].received > len(body)
+
+
+@pytest.mark.parametrize('size', [1, 2, 7, 1000])
+def test_a_chunked_upload_is_checked_and_written_anew(size):
+    stored = []
+    body = b'5;a=b\r\nhello\r\n1\r\n,\r\n6;x="\\"\xff"\r\n world\r\n0\r\nT: 1\r\nContent-Length: 3\r\n\r\n'
+    with listening(storing(stored)) as origin, proxying() as (address, _proxy):
+        client = connect(address)
+        client.sendall(get(origin, method=b'POST', more=b'Transfer-Encoding: chunked\r\n'))
+        for at in range(0, len(body), size):
+            client.sendall(body[at:at + size])
+            gevent.sleep(0)
+        assert read_until(client, b'ok').endswith(b'ok')
+        client.close()
+        head, body = stored[0]
+        assert b'\r\nTransfer-Encoding: chunked\r\n' in head + b'\r\n' and b'Content-Length' not in head
+        content, rest = b'', body
+        while not rest.startswith(b'0\r\n'):
+            digits, _crlf, rest = rest.partition(b'\r\n')
+            content, rest = content + rest[:int(digits, 16)], rest[int(digits, 16) + 2:]
+        assert content == b'hello, world' and rest == b'0\r\nT: 1\r\n\r\n'
+
+
+def test_a_broken_chunk_of_a_request_is_400_and_the_origin_never_sees_an_end():
+    got = []
+    with listening(lambda sock: got.append(read_all(sock))) as origin, proxying() as (address, proxy):
+        shown = ask(address, get(origin, method=b'POST', more=b'Transfer-Encoding: chunked\r\n') + b'2\r\nhi\r\nX\r\n\r\n')
+        assert shown[9:12] == b'400' and proxy.wait()[0].reason == 'http_request_error'
+    assert not got[0].endswith(b'0\r\n\r\n')
+
+
+def test_a_client_that_dies_in_mid_upload_takes_its_request_with_it():
+    got, began = [], Event()
+
+    def handle(sock):
+        data = read_until(sock, b'half')
+        began.set()
+        got.append(data + read_all(sock))
+    with listening(handle) as origin, proxying() as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin, method=b'PUT', more=b'Content-Length: 100\r\n') + b'half')
+        assert began.wait(PATIENCE)
+        client.close()
+        assert proxy.wait()[0].reason == 'client_lost'
+    assert got[0].endswith(b'half')
+
+
+def test_a_client_that_stalls_in_mid_upload_gets_408():
+    with listening(read_all) as origin, proxying('[timeouts]\nbody = 0.4') as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin, method=b'PUT', more=b'Content-Length: 100\r\n') + b'half')
+        assert read_until(client, b'\r\n\r\n')[9:12] == b'408'
+        client.close()
+        assert proxy.wait()[0].reason == 'client_body_timeout'
+
+
+# --- 100-continue, and answers that come early ---------------------------------------------------------------------
+
+EXPECT = b'Expect: 100-continue\r\nContent-Length: 5\r\n'
+
+
+def test_100_continue_comes_from_the_origin():
+    heads = []
+
+    def handle(sock):
+        heads.append(read_until(sock, b'\r\n\r\n'))
+        sock.sendall(b'HTTP/1.1 100 Continue\r\n\r\n')
+        assert read_until(sock, b'hello') == b'hello'
+        sock.sendall(OK)
+    with listening(handle) as origin, proxying() as (address, _proxy):
+        client = connect(address)
+        for _ in range(2):                      # and the connection goes on
+            client.sendall(get(origin, method=b'PUT', more=EXPECT))
+            assert read_until(client, b'\r\n\r\n').startswith(b'HTTP/1.1 100 Continue\r\n')
+            client.sendall(b'hello')
+            assert read_until(client, b'ok').startswith(b'HTTP/1.1 200 OK\r\n')
+        client.close()
+        assert [b'\r\nExpect: 100-continue\r\n' in head for head in heads] == [True, True]
+
+
+def test_a_client_that_does_not_wait_for_100_may_send_at_once():
+    stored = []
+    with listening(storing(stored)) as origin, proxying() as (address, _proxy):
+        assert ask(address, get(origin, method=b'PUT', more=EXPECT) + b'hello').endswith(b'ok')
+        assert stored[0][1] == b'hello'
+
+
+def test_a_refused_expectation_comes_through_and_ends_the_connection():
+    with listening(answering(b'HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n', close=False)) as origin:
+        with proxying() as (address, _proxy):
+            client = connect(address)
+            client.sendall(get(origin, method=b'PUT', more=EXPECT))
+            status, fields, _body = split(read_all(client))
+            assert status[9:12] == b'417' and fields[b'connection'] == b'close'
+
+
+def test_an_http_1_0_client_gets_no_interim_response_and_its_expectation_is_not_passed_on():
+    seen = []
+    with listening(answering(b'HTTP/1.1 103 Early\r\n\r\n' + OK, seen)) as origin, proxying() as (address, _proxy):
+        shown = ask(address, b'POST http://%s/ HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n' % (
+            text_of(origin)))
+        assert shown.startswith(b'HTTP/1.1 200 OK\r\n') and b'Expect' not in seen[0]
+
+
+def test_interim_responses_are_passed_on_but_not_for_ever():
+    early = b'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x\r\nContent-Length: 7\r\n\r\n'
+    with listening(answering(early * 2 + OK)) as origin, proxying('[proxy]\nvia = off') as (address, _proxy):
+        shown = ask(address, get(origin))
+        assert shown.startswith(b'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n' * 2 + b'HTTP/1.1 200 OK\r\n')
+    with listening(answering(early * 1000)) as origin, proxying() as (address, proxy):
+        assert b'HTTP/1.1 502 ' in ask(address, get(origin))
+
+
+def test_an_unknown_expectation_is_417():
+    with listening(nothing) as origin, proxying() as (address, _proxy):
+        assert ask(address, get(origin, more=b'Expect: coffee\r\n'))[9:12] == b'417'
+
+
+def test_an_early_final_response_is_delivered_while_the_client_still_sends():
+    def handle(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(b'HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig')
+        sock.shutdown(socket.SHUT_WR)
+        gevent.sleep(0.2)
+    with listening(handle) as origin, proxying('[timeouts]\nlinger = 2') as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin, method=b'PUT', more=b'Content-Length: 50000000\r\n'))
+        client.sendall(b'x' * 100000)
+        status, fields, body = split(read_until(client, b'big'))
+        assert (status, body, fields[b'connection']) == (b'HTTP/1.1 413 Too Large', b'big', b'close')
+        client.close()
+        assert proxy.wait()[0].status == 413
+
+
+def test_an_origin_that_answers_early_still_gets_the_rest():
+    got = []
+
+    def handle(sock):
+        got.append(read_until(sock, b'\r\n\r\n').partition(b'\r\n\r\n')[2])
+        sock.sendall(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n')
+        while len(b''.join(got)) < 500000:
+            got.append(sock.recv(65536))
+            sock.sendall(b'%x\r\n%s\r\n' % (len(got[-1]), got[-1]))     # an echo, while it still reads
+        sock.sendall(b'0\r\n\r\n')
+    with listening(handle) as origin, proxying() as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin, method=b'POST', more=b'Connection: close\r\nContent-Length: 500000\r\n'))
+        sender = gevent.spawn(client.sendall, b'y' * 500000)
+        shown = read_all(client)
+        sender.join(PATIENCE)
+        assert len(b''.join(got)) == 500000 and shown.endswith(b'0\r\n\r\n')
+        client.close()
+        assert proxy.wait()[0].reason == ''
+
+
+# --- clients that leave --------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('how', ['close', 'reset'])
+@pytest.mark.parametrize('more', [b'', b'pipelined'])
+def test_a_client_that_leaves_while_its_origin_thinks_ends_the_origin_connection(how, more):
+    ended, came = [], Event()
+
+    def think(sock):
+        read_until(sock, b'\r\n\r\n')
+        came.set()
+        began = monotonic()
+        read_all(sock)
+        ended.append(monotonic() - began)
+    with listening(think) as origin, proxying() as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin) + (get(origin) if more else b''))
+        assert came.wait(PATIENCE)
+        if how == 'reset':
+            reset(client)
+        client.close()
+        assert proxy.wait()[0].reason == 'client_lost'
+    assert ended[0] < 1
+
+
+def test_a_client_that_leaves_a_silent_stream_ends_the_origin_connection():
+    came, ended = Event(), []
+
+    def stream(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n')
+        came.set()
+        began = monotonic()
+        read_all(sock)
+        ended.append(monotonic() - began)
+    with listening(stream) as origin, proxying() as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin))
+        assert b'\r\n9\r\ndata: 1\n\n' in read_until(client, b'data: 1\n\n')      # events pass at once
+        assert came.wait(PATIENCE)
+        client.close()
+        assert proxy.wait()[0].reason == 'client_lost'
+    assert ended[0] < 1
+
+
+def test_a_half_closed_client_of_a_slow_stream_gets_all_of_it():
+    def stream(sock):
+        read_until(sock, b'\r\n\r\n')
+        for piece in (b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', b'3\r\none\r\n', b'3\r\ntwo\r\n', b'0\r\n\r\n'):
+            sock.sendall(piece)
+            gevent.sleep(0.4)
+    with listening(stream) as origin, proxying() as (address, proxy):
+        body = split(ask(address, get(origin)))[2]
+        content = b''
+        while True:
+            digits, _crlf, body = body.partition(b'\r\n')
+            if not int(digits, 16):
+                break
+            content, body = content + body[:int(digits, 16)], body[int(digits, 16) + 2:]
+        assert content == b'onetwo' and proxy.wait()[0].reason == ''
+
+
+def test_a_half_closed_client_does_not_wait_for_ever():
+    with listening(read_all) as origin, proxying('[timeouts]\nlinger = 0.5') as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin))
+        client.shutdown(socket.SHUT_WR)
+        read_all(client)
+        assert 'linger' in proxy.wait()[0].message
+        client.close()
+
+
+# --- limits --------------------------------------------------------------------------------------------------------
+
+def test_an_origin_that_never_answers_is_504():
+    with listening(read_all) as origin, proxying('[timeouts]\nresponse = 0.4') as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin))
+        assert read_until(client, b'\r\n\r\n').startswith(b'HTTP/1.1 504 no response for 0.4 s ([timeouts] response)')
+        client.close()
+        assert proxy.wait()[0].reason == 'http_response_timeout'
+
+
+def test_an_origin_that_trickles_its_head_is_504():
+    def trickle(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(b'HTTP/1.1 200 OK\r\n')
+        try:
+            while True:
+                sock.sendall(b'A')
+                gevent.sleep(0.1)
+        except socket.error:
+            pass
+    with listening(trickle) as origin, proxying('[timeouts]\nresponse = 0.5') as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin))
+        assert read_until(client, b'\r\n\r\n')[9:12] == b'504'
+        client.close()
+
+
+def test_an_origin_that_stalls_in_mid_body_is_given_up():
+    with listening(answering(b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc', close=False)) as origin:
+        with proxying('[timeouts]\nbody = 0.4') as (address, proxy):
+            client = connect(address)
+            client.sendall(get(origin))
+            assert read_all(client).endswith(b'abc')
+            client.close()
+            assert proxy.wait()[0].reason == 'connection_read_timeout'
+
+
+def test_a_client_that_does_not_read_is_given_up():
+    def flood(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(b'HTTP/1.1 200 OK\r\n\r\n')
+        try:
+            while True:
+                sock.sendall(b'x' * 100000)
+        except socket.error:
+            pass
+    with listening(flood) as origin, proxying('[timeouts]\nbody = 0.5\nlinger = 0.1') as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin))
+        assert proxy.wait()[0].reason == 'client_write_timeout'
+        client.close()
+
+
+def test_a_response_head_that_is_too_large_is_502():
+    for head in (b'A: b\r\n' * 201, b'A: ' + b'a' * 70000):
+        with listening(answering(b'HTTP/1.1 200 OK\r\n' + head + b'\r\n\r\n')) as origin, proxying() as (address, proxy):
+            assert ask(address, get(origin))[9:12] == b'502'
+            assert proxy.wait()[0].reason == 'http_response_header_section_size'
+
+
+# --- upgrade -------------------------------------------------------------------------------------------------------
+
+UPGRADE = b'Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n'
+
+
+def test_an_upgrade_ends_in_a_tunnel():
+    heads = []
+
+    def handle(sock):
+        heads.append(read_until(sock, b'\r\n\r\n'))
+        sock.sendall(b'HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: WebSocket\r\nX: y\r\n\r\nfirst')
+        sock.sendall(read_until(sock, b'second').upper())
+    with listening(handle) as origin, proxying() as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin, more=UPGRADE))
+        shown = read_until(client, b'first')
+        assert shown.startswith(b'HTTP/1.1 101 Switching\r\n') and b'\r\nUpgrade: WebSocket\r\n' in shown
+        assert b'\r\nConnection: Upgrade\r\n' in shown and b'\r\nX: y\r\n' in shown
+        client.sendall(b'second')
+        assert read_until(client, b'SECOND').endswith(b'SECOND')
+        client.close()
+        record = proxy.wait()[0]
+        assert (record.status, record.tunnel) == (101, True)
+        assert b'\r\nConnection: Upgrade\r\n' in heads[0] and b'\r\nUpgrade: websocket\r\n' in heads[0]
+
+
+def test_an_upgrade_that_is_not_taken_is_an_ordinary_exchange():
+    with listening(saying(b'ok')) as origin, proxying() as (address, proxy):
+        assert ask(address, get(origin, more=UPGRADE) + get(origin)).count(b'\r\n\r\nok') == 2
+
+
+@pytest.mark.parametrize('more, response', [
+    (b'', b'HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n'),
+    (UPGRADE, b'HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n'),
+    (UPGRADE, b'HTTP/1.1 101 Switching\r\n\r\n'),
+    (b'Connection: Upgrade\r\nUpgrade: h2c\r\n', b'HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n'),
+])
+def test_an_upgrade_that_nobody_asked_for_is_502(more, response):
+    with listening(answering(response, close=False)) as origin, proxying() as (address, proxy):
+        assert ask(address, get(origin, more=more))[9:12] == b'502'
+        assert proxy.wait()[0].reason == 'http_upgrade_failed'

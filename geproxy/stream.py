@@ -74,18 +74,23 @@ def wait_readable(streams, deadline):
 
 
 def wait_writable(sockets, deadline):
-    """As `wait_readable`, for plain sockets in the middle of connecting: the first that is settled, or None."""
+    """As `wait_readable`, for plain sockets in the middle of connecting: the first that is settled, or None.
+
+    By a timer of its own: a sweep would be too coarse for the moment to try the next address.
+    """
     waiter = Waiter()
     loop = gevent.get_hub().loop
+    timer = loop.timer(max(0.0, deadline - monotonic()))
     watchers = [(loop.io(sock.fileno(), _WRITE), sock) for sock in sockets]
     try:
+        timer.start(waiter.switch, None)
         for watcher, sock in watchers:
             watcher.start(waiter.switch, sock)
-        first = _wait(waiter, deadline)
+        return waiter.get()
     finally:
+        timer.stop()
         for watcher, _sock in watchers:
             watcher.stop()
-    return None if first is _EXPIRED else first
 
 
 class Stream(object):

@@ -1,0 +1,240 @@
+"""The command line: what it prints, on which stream, with which exit code."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import platform
+import re
+import socket
+
+import gevent
+import pytest
+from helpers import listening
+from processes import CHECKOUT, GEPROXY, Client, answering, folder, get, process, read, run, running, unprivileged, write
+
+import geproxy
+from geproxy import cli
+
+
+@pytest.fixture
+def here():
+    """A folder for files."""
+    with folder() as path:
+        yield path
+
+
+def written(here, text):
+    path = os.path.join(here, 'proxy.ini')
+    write(path, text)
+    return path
+
+
+# --- --check ---------------------------------------------------------------------------------------------------------
+
+GOOD = [
+    '',
+    '[proxy]\nlisten = 127.0.0.1:3128 [::1]:3128\n',
+    '[access]\nclients = loopback\n  10.0.0.0/8\n; a comment\n[log]\nformat = json\n',
+    b'\xef\xbb\xbf[proxy]\r\nname = gateway\r\n',       # as Windows editors write it
+]
+
+
+@pytest.mark.parametrize('text', GOOD)
+def test_a_good_file_is_fine(here, capsys, text):
+    path = written(here, text)
+    assert cli.main(['--check', path]) == 0
+    assert capsys.readouterr() == ('%s: fine\n' % path, '')
+
+
+BAD = [     # text, what is said: line: [section] name: ...
+    ('[proxy]\nlisten = 9000\n', "2: [proxy] listen: '9000' is nothing to listen on: it takes *:9000, "),
+    ('[proxy]\nlisten = ::1:9000\n', "2: [proxy] listen: '::1:9000': an IPv6 address goes in brackets"),
+    ('[proxy]\nlisten = *:65536\n', "2: [proxy] listen: '*:65536' is nothing to listen on"),
+    ('[proxy]\nlisten =\n', '2: [proxy] listen: it takes at least one of *:9000'),
+    ('[proxy]\n\n# so\nlisen = *:9000\n', '4: [proxy] lisen: there is no such option (did you mean listen?)'),
+    ('[proxi]\nlisten = *:9000\n', '1: [proxi]: there is no such section (did you mean proxy?)'),
+    ('[proxy]\nclients = any\n',
+     '2: [proxy] clients: there is no such option here (did you mean [access] clients?)'),
+    ('listen = *:9000\n', '1: listen: this stands before the first [section]'),
+    ('[proxy]\nlisten\n', '2: [proxy] listen: this line is no name = value'),
+    ('[timeouts]\nhead = 1\nhead = 2\n', '3: [timeouts] head: it stands in line 2 already'),
+    ('[timeouts]\nhead = soon\n', "2: [timeouts] head: 'soon' is no duration: it takes seconds, or a number with ms,"),
+    ('[access]\nclients = 10.0.0.1/8\n', "did you mean 10.0.0.0/8?"),
+    ('[access]\nclients = lopback\n', '(did you mean loopback?)'),
+    ('[log]\nformat = jsn\n', "2: [log] format: 'jsn' is none of auto, console, squid, common, json "
+                              "(did you mean json?)"),
+]
+
+
+@pytest.mark.parametrize('text,what', BAD)
+def test_a_bad_file_is_told_with_line_and_remedy(here, capsys, text, what):
+    path = written(here, text)
+    assert cli.main(['--check', path]) == 1
+    shown, said = capsys.readouterr()
+    assert shown == '' and said.count('\n') == 1
+    assert said.startswith('%s:' % path) and what in said
+
+
+def test_all_problems_are_told_at_once_in_the_order_of_their_lines(here, capsys):
+    path = written(here, '[log]\nformat = x\n[proxy]\nlisten = y\n[access]\nports = 1\n')
+    assert cli.main(['--check', path]) == 1
+    lines = capsys.readouterr()[1].splitlines()
+    assert [line[len(path):].split(':')[1] for line in lines] == ['2', '4', '6']
+
+
+def test_check_takes_the_file_of_c_too(here, capsys):
+    path = written(here, '[proxy]\nlisten = 9000\n')
+    assert cli.main(['--check', '-c', path]) == 1
+    assert capsys.readouterr()[1].startswith('%s:2: [proxy] listen: ' % path)
+
+
+def test_check_needs_a_file(capsys):
+    assert cli.main(['--check']) == 2
+    assert capsys.readouterr() == ('', 'geproxy: --check needs a FILE\n')
+
+
+def test_check_as_a_process_exits_with_0_or_1(here):
+    good, bad = os.path.join(CHECKOUT, 'conf', 'proxy.ini'), written(here, '[proxy]\nlistem = *:9000\n')
+    fine, wrong = run(GEPROXY + ['--check', good]), run(GEPROXY + ['--check', bad])
+    assert (fine.popen.returncode, fine.out, fine.err) == (0, ('%s: fine\n' % good).encode('ascii'), b'')
+    assert (wrong.popen.returncode, wrong.out) == (1, b'')
+    assert wrong.err.decode('ascii') == '%s:2: [proxy] listem: there is no such option (did you mean listen?)\n' % bad
+
+
+# --- --example, --version, usage -------------------------------------------------------------------------------------
+
+def test_the_example_is_conf_proxy_ini():
+    shown = run(GEPROXY + ['--example'])
+    assert (shown.popen.returncode, shown.err) == (0, b'')
+    assert shown.out == read(os.path.join(CHECKOUT, 'conf', 'proxy.ini'))
+
+
+def test_the_version_names_geproxy_python_and_gevent():
+    shown = run(GEPROXY + ['--version'])
+    assert (shown.popen.returncode, shown.err) == (0, b'')
+    assert shown.out.decode('ascii') == 'geproxy %s, Python %s, gevent %s\n' % (
+        geproxy.__version__, platform.python_version(), gevent.__version__)
+
+
+@pytest.mark.parametrize('arguments', [['--nonsense'], ['proxy.ini'], ['-c']])
+def test_a_wrong_option_is_told_with_the_usage(capsys, arguments):
+    with pytest.raises(SystemExit) as raised:
+        cli.main(arguments)
+    shown, said = capsys.readouterr()
+    assert raised.value.code == 2 and shown == ''
+    assert said.startswith('usage: geproxy ') and 'geproxy: error: ' in said.splitlines()[-1]
+
+
+# --- errors at start -------------------------------------------------------------------------------------------------
+
+def refused(arguments, **options):
+    """What geproxy says when it does not start: one readable line on standard error, native text."""
+    ended = run(GEPROXY + arguments, **options)
+    assert ended.popen.returncode == 1, ended
+    assert ended.out == b''
+    said = ended.err.decode('ascii')
+    assert 'Traceback' not in said and said.endswith('\n') and said.count('\n') == 1
+    return said
+
+
+def test_a_port_in_use_is_told_with_who_has_it(here):
+    taken = socket.socket()
+    try:
+        taken.bind(('127.0.0.1', 0))
+        taken.listen(1)
+        port = taken.getsockname()[1]
+        said = refused(['-c', written(here, '[proxy]\nlisten = 127.0.0.1:%d\n' % port)])
+        assert said.startswith('geproxy: cannot listen on 127.0.0.1 port %d: it is in use' % port)
+        if not os.path.exists('/proc/net/tcp'):
+            pytest.skip('no /proc/net/tcp here: who listens cannot be known')
+        assert ', by process %d (' % os.getpid() in said
+    finally:
+        taken.close()
+
+
+def test_a_port_below_1024_is_for_root(here):
+    try:
+        with open('/proc/sys/net/ipv4/ip_unprivileged_port_start') as opened:
+            if int(opened.read()) <= 1023:
+                pytest.skip('this host lets everybody listen below port 1024')
+    except IOError:
+        pass                            # an older kernel: 1024
+    said = refused(['-c', written(here, '[proxy]\nlisten = 127.0.0.1:1023\n')], preexec_fn=unprivileged)
+    assert said.startswith('geproxy: cannot listen on 127.0.0.1 port 1023: ports below 1024 are for root; ')
+
+
+def test_a_missing_file_is_told(here):
+    path = os.path.join(here, 'nowhere.ini')
+    assert refused(['-c', path]) == 'geproxy: %s: No such file or directory\n' % path
+
+
+def test_a_file_that_is_for_others_is_told(here):
+    path = written(here, '')
+    os.chmod(path, 0)
+    assert refused(['-c', path], preexec_fn=unprivileged) == 'geproxy: %s: Permission denied\n' % path
+
+
+def test_a_folder_is_no_ini_file(here):
+    assert refused(['-c', here]) == 'geproxy: %s: Is a directory\n' % here
+
+
+@pytest.mark.parametrize('octets', [b'\x7fELF\x02\x01\x01\x00\xff\xfe', b'[proxy]\nname = caf\xe9\n'])
+def test_a_binary_file_is_told(here, octets):
+    path = written(here, octets)
+    assert refused(['-c', path]).startswith('geproxy: %s: not a text file in UTF-8: ' % path)
+
+
+def test_a_bad_option_is_told(here):
+    path = written(here, '[timeouts]\ndrain = never\n')
+    assert refused(['-c', path]).startswith("%s:2: [timeouts] drain: 'never' is no duration: " % path)
+
+
+@pytest.mark.parametrize('option', ['access', 'errors'])
+def test_a_log_in_a_missing_folder_is_told(here, option):
+    path = written(here, '[proxy]\nlisten = 127.0.0.1:0\n[log]\n%s = %s/no/such/folder.log\n' % (option, here))
+    assert refused(['-c', path]) == (
+        "geproxy: cannot open the log '%s/no/such/folder.log': No such file or directory\n" % here)
+
+
+def test_fd_0_that_is_no_socket_is_told(here):
+    said = refused(['-c', written(here, '[proxy]\nlisten = fd:0\n')])
+    assert said.startswith('geproxy: fd:0 is no socket (') and '[fcgi-program:...]' in said
+
+
+# --- serving ---------------------------------------------------------------------------------------------------------
+
+def test_the_announcement_names_listener_clients_file_and_limit():
+    with running('[limits]\nconnections = 12\n') as proxy:
+        said = proxy.lines(1, 'err')[0].decode('ascii')
+        assert re.match(
+            r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d geproxy\[%d\] listening on 127\.0\.0\.1:%d for loopback private; %s; '
+            r'up to 12 connections; as geproxy-[0-9a-f]{6}\Z' % (proxy.pid, proxy.address[1], re.escape(proxy.path)), said)
+
+
+def test_it_listens_on_a_socket_that_it_is_handed_as_standard_input():
+    shared = socket.socket()
+    try:
+        shared.bind(('127.0.0.1', 0))
+        shared.listen(16)
+        with listening(answering()) as origin, running(listen='fd:0', stdin=shared.fileno()) as proxy:
+            assert proxy.address == shared.getsockname()
+            with Client(proxy.address) as client:
+                assert client.ask(get(origin)).endswith(b'fine')
+    finally:
+        shared.close()
+
+
+def test_the_environment_does_not_choose_a_way():
+    # supervisord hands on the http_proxy of whoever started it.
+    nowhere = dict((name, 'http://127.0.0.1:9/') for name in ('http_proxy', 'HTTP_PROXY', 'https_proxy', 'all_proxy'))
+    with listening(answering()) as origin, running(more_env=nowhere) as proxy:
+        with Client(proxy.address) as client:
+            assert client.ask(get(origin)).endswith(b'fine')
+
+
+def test_without_a_file_the_defaults_hold():
+    with process(GEPROXY) as started:
+        said = started.wait_for(br'listening on .*\n|cannot listen on .*\n').group().decode('ascii')
+    if 'cannot' in said:
+        assert 'port 9000: it is in use' in said
+        pytest.skip('somebody has port 9000 here')
+    assert '0.0.0.0:9000' in said and 'for loopback private; all defaults; ' in said

@@ -1,0 +1,182 @@
+"""The corpus in heads/: each file gets the verdict that its first line tells, whole and in pieces of any size."""
+from __future__ import absolute_import, division, print_function
+
+import collections
+import glob
+import os
+import re
+
+import pytest
+
+from geproxy import errors, framing, message, relay
+from geproxy.compat import monotonic, to_native
+from geproxy.stream import Limit, Stream
+
+FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'heads')
+SIZES = (1, 2, 3, 7, 1 << 20)       # octets of the pieces; the last is all at once
+NEXT = b'GET / HTTP/1.1\r\n'        # what stands behind a message that knows its end
+PATIENCE = Limit('head', 10, errors.HeadTimeout)
+LIMITS = collections.namedtuple('Limits', 'head_size fields')(64 * 1024, 200)
+
+# The comment: why, the section of an RFC, and the status that a bad one gets.
+match_comment = re.compile(br'# (?:in answer to ([A-Z]+): )?[^;]+; RFC [0-9]{4}, [0-9.]+(?:; ([0-9]{3}))?\Z').match
+
+Case = collections.namedtuple('Case', 'name kind method status octets')     # status: 0 if it is good
+Message = collections.namedtuple('Message', 'head body content rest')
+
+# A descriptor that is always readable, so that no wait takes time.
+READABLE, _END = os.pipe()
+os.write(_END, b'!')
+
+
+class Pieces(object):
+    """Stands where a socket does: gives octets in pieces of a size, and then the end."""
+
+    def __init__(self, octets, size):
+        self.left = octets
+        self.size = size
+
+    def recv(self, most):
+        """The next piece."""
+        piece, self.left = self.left[:min(most, self.size)], self.left[min(most, self.size):]
+        return piece
+
+    def recv_into(self, place, most):
+        """The same, into a buffer."""
+        piece = self.recv(most)
+        place[:len(piece)] = piece
+        return len(piece)
+
+    def fileno(self):
+        """Readable."""
+        return READABLE
+
+    def settimeout(self, _seconds):
+        """Nothing here waits."""
+
+    def setsockopt(self, *_option):
+        """Nothing here has options."""
+
+
+class Sink(object):
+    """Stands where a stream does: remembers what is sent."""
+
+    def __init__(self):
+        self.sent = b''
+
+    def send(self, data, _limit):
+        """Remember it."""
+        self.sent += framing.bytes_of(data)
+
+
+def read_case(path):
+    """A file of the corpus -> Case."""
+    with open(path, 'rb') as opened:
+        comment, _end, octets = opened.read().partition(b'\n')
+    match = match_comment(comment)
+    assert match, '%s: its first line is no comment as they are here' % path
+    name = os.path.basename(path)[:-len('.http')]
+    return Case(name, name.partition('-')[0], match.group(1) or b'GET', int(match.group(2) or 0), octets)
+
+
+def read_cases(folder):
+    """All cases in a folder of the corpus."""
+    return [read_case(path) for path in sorted(glob.glob(os.path.join(FOLDER, folder, '*')))]
+
+
+GOOD, BAD = read_cases('good'), read_cases('bad')
+
+
+def read_request(octets, size=SIZES[-1]):
+    """Octets that a client sends -> Message, `content` in the coding it goes on with; raises what is wrong."""
+    stream = Stream(Pieces(octets, size), '', errors.ClientLost)
+    while not stream.skip_empty_lines() and not stream.ended:
+        stream.fill()
+    head = stream.read_head(LIMITS.head_size, PATIENCE, monotonic() + 10, message.check_request_start)
+    if not head:
+        raise errors.ClientLost('no end of the head')
+    request = message.parse_request(head)
+    return read_body(request, framing.request_body(request, LIMITS), stream)
+
+
+def read_response(octets, method, size=SIZES[-1]):
+    """The same for octets that an origin sends in answer to `method`."""
+    stream = Stream(Pieces(octets, size), '', errors.UpstreamLost)
+    head = stream.read_head(LIMITS.head_size, PATIENCE, monotonic() + 10, message.check_response_start)
+    if not head:
+        raise errors.UpstreamLost('no end of the head')
+    response = message.parse_response(head)
+    bodiless = response.status < 200 or method == b'CONNECT' and response.status < 300
+    return read_body(response, None if bodiless else framing.response_body(response, method, LIMITS), stream)
+
+
+def read_body(head, body, stream):
+    """The rest of a message whose head has been read -> Message."""
+    sink = Sink()
+    if body is not None:
+        chunked = body.framing == framing.CHUNKED_LINE
+        relay.copy_body(body, stream, sink, (PATIENCE, PATIENCE), chunked=chunked)
+    return Message(head, body, sink.sent, stream.buffer + stream.socket.left)
+
+
+def read_message(case, behind, size):
+    """The message of a Case with `behind` behind it."""
+    if case.kind == 'request':
+        return read_request(case.octets + behind, size)
+    return read_response(case.octets + behind, case.method, size)
+
+
+def decode(content):
+    """Chunks as we write them -> their data, all trailers left out."""
+    data = b''
+    while True:
+        size, _end, content = content.partition(b'\r\n')
+        if size == b'0':
+            return data
+        data, content = data + content[:int(size, 16)], content[int(size, 16) + 2:]
+
+
+@pytest.mark.parametrize('case', GOOD, ids=lambda case: case.name)
+def test_a_good_message_is_understood_to_its_last_octet_however_it_is_cut(case):
+    whole = read_message(case, b'', SIZES[-1])
+    delimited = whole.body is None or whole.body.delimited
+    for size in SIZES:
+        read = read_message(case, NEXT if delimited else b'', size)
+        assert read.rest == (NEXT if delimited else b'')
+        assert read.head.fields == whole.head.fields
+        if read.body is not None and read.body.framing == framing.CHUNKED_LINE:
+            assert decode(read.content) == decode(whole.content)
+            assert read.body.trailers == whole.body.trailers
+        else:
+            assert read.content == whole.content
+
+
+@pytest.mark.parametrize('case', BAD, ids=lambda case: case.name)
+def test_a_bad_message_is_refused_however_it_is_cut(case):
+    allowed = {'request': (errors.BadRequest, errors.NotImplementedHere, errors.VersionNotSupported),
+               'response': (errors.BadResponse, errors.BadCoding)}[case.kind]
+    for size in SIZES:
+        with pytest.raises(errors.ProxyError) as raised:
+            read_message(case, b'', size)
+        assert isinstance(raised.value, allowed)
+        assert raised.value.status == case.status, 'in pieces of %d: %s' % (size, raised.value)
+
+
+def test_the_corpus_is_as_large_as_it_should_be():
+    assert len(GOOD) >= 40 and len(BAD) >= 60
+    assert all(case.status for case in BAD) and not any(case.status for case in GOOD)
+    assert set(case.kind for case in GOOD + BAD) == {'request', 'response'}
+    assert all(case.method == b'GET' for case in GOOD + BAD if case.kind == 'request'), 'requests answer nothing'
+
+
+def test_no_two_cases_are_the_same():
+    seen = collections.Counter((case.kind, case.method, case.octets) for case in GOOD + BAD)
+    twice = [to_native(octets) for (_kind, _method, octets), count in seen.items() if count > 1]
+    assert not twice
+
+
+def test_a_head_that_trickles_in_costs_about_as_much_as_one_that_comes_at_once():
+    head = b'GET / HTTP/1.1\r\nHost: example.com\r\nCookie: %s\r\n\r\n' % (b'x' * 10 * 1024)
+    began = monotonic()
+    assert read_request(head, 1).rest == b''
+    assert monotonic() - began < 1      # seconds; looking at all of it for every octet takes 3

@@ -1,0 +1,189 @@
+"""A socket with a buffer, a deadline and counters."""
+from __future__ import absolute_import, division, print_function
+
+import socket
+import struct
+
+import gevent
+import pytest
+
+from geproxy import errors
+from geproxy.compat import monotonic
+from geproxy.stream import SCRATCH_SIZE, Limit, Stream, wait_readable
+from helpers import PATIENCE, connect, read_all
+
+HEAD = Limit('head', 0.3, errors.HeadTimeout)
+BODY = Limit('body', PATIENCE, errors.BodyTimeout)
+
+
+@pytest.fixture
+def pair():
+    """A Stream, and the socket at its other end."""
+    listener = socket.socket()
+    listener.bind(('127.0.0.1', 0))
+    listener.listen(1)
+    other = connect(listener.getsockname())
+    stream = Stream(listener.accept()[0], '127.0.0.1', errors.ClientLost)
+    listener.close()
+    yield stream, other
+    stream.close()
+    other.close()
+
+
+def read_head(stream, size=1000, seconds=0.3, check=lambda octets: None):
+    return stream.read_head(size, HEAD, monotonic() + seconds, check)
+
+
+@pytest.mark.parametrize('size', [1, 2, 3, 7, 1000])
+def test_a_head_in_pieces_is_read_up_to_its_empty_line(pair, size):
+    stream, other = pair
+    data = b'GET / HTTP/1.1\r\nA: b\r\n\r\nrest'
+
+    def send():
+        for at in range(0, len(data), size):
+            other.sendall(data[at:at + size])
+            gevent.sleep(0)
+    gevent.spawn(send)
+    assert read_head(stream, seconds=PATIENCE) == data[:-4]
+    while len(stream.buffer) < 4:
+        stream.wait(BODY, monotonic() + PATIENCE)
+        stream.fill()
+    assert stream.buffer == b'rest' and stream.received == len(data)
+
+
+@pytest.mark.parametrize('end', [b'\r\n\r\n', b'\n\n', b'\n\r\n'])
+def test_any_empty_line_ends_a_head_so_that_its_parser_sees_it(pair, end):
+    stream, other = pair
+    other.sendall(b'A' + end)
+    assert read_head(stream) == b'A' + end
+
+
+def test_a_head_of_just_the_size_passes_and_one_more_does_not(pair):
+    stream, other = pair
+    other.sendall(b'A' * 96 + b'\r\n\r\n')
+    assert len(read_head(stream, 100)) == 100
+    other.sendall(b'A' * 97 + b'\r\n\r\n')
+    assert read_head(stream, 100) is None
+
+
+def test_a_head_that_is_late_raises_what_the_limit_says(pair):
+    stream, other = pair
+    other.sendall(b'half a he')
+    with pytest.raises(errors.HeadTimeout) as caught:
+        read_head(stream)
+    assert str(caught.value) == 'waited 0.3 s ([timeouts] head)'
+
+
+def test_the_end_of_a_connection_ends_a_head(pair):
+    stream, other = pair
+    other.sendall(b'half')
+    other.close()
+    assert read_head(stream) == b'' and stream.buffer == b'half'
+
+
+def test_what_is_there_of_a_head_is_shown_to_the_check(pair):
+    stream, other = pair
+    other.sendall(b'half')
+    with pytest.raises(ZeroDivisionError):
+        read_head(stream, check=lambda octets: 1 // (len(octets) - 4))
+
+
+def test_a_reset_is_the_error_of_that_side(pair):
+    stream, other = pair
+    other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    other.close()
+    assert wait_readable((stream,), monotonic() + PATIENCE) is stream
+    with pytest.raises(errors.ClientLost):
+        stream.read(BODY)
+    assert stream.ended
+
+
+def test_reading_is_bounded_and_puts_nothing_aside(pair):
+    stream, other = pair
+    gevent.spawn(other.sendall, b'x' * (2 * SCRATCH_SIZE))
+    total = 0
+    while total < 2 * SCRATCH_SIZE:
+        data, count = stream.read(BODY)
+        assert 0 < count <= SCRATCH_SIZE and stream.buffer == b''
+        total += count
+    stream.buffer = b'abcdef'
+    assert stream.read(BODY, 4) == (b'abcd', 4) and stream.buffer == b'ef'
+
+
+def test_sending_waits_for_a_slow_reader_and_loses_nothing(pair):
+    stream, other = pair
+    data = bytes(bytearray(range(256))) * 20000
+    sender = gevent.spawn(stream.send, data, BODY)
+    got = b''
+    while len(got) < len(data):
+        got += other.recv(100000)
+        gevent.sleep(0)
+    sender.get(timeout=PATIENCE)
+    assert got == data and stream.sent == len(data)
+
+
+def test_a_peer_that_takes_nothing_is_given_up(pair):
+    stream, _other = pair
+    with pytest.raises(errors.DownloadTimeout):
+        stream.send(b'x' * 50000000, Limit('body', 0.3, errors.DownloadTimeout))
+
+
+def test_of_two_streams_the_one_that_is_readable_is_told(pair):
+    stream, other = pair
+    listener = socket.socket()
+    listener.bind(('127.0.0.1', 0))
+    listener.listen(1)
+    silent = connect(listener.getsockname())
+    second = Stream(silent, '127.0.0.1', errors.UpstreamLost)
+    assert wait_readable((second, stream), monotonic() + 0.01) is None
+    gevent.spawn(other.sendall, b'x')
+    assert wait_readable((second, stream), monotonic() + PATIENCE) is stream
+    second.close()
+    listener.close()
+
+
+def test_hurry_moves_the_deadline_of_whoever_waits(pair):
+    stream, _other = pair
+    waiting = gevent.spawn(wait_readable, (stream,), monotonic() + 3600)
+    gevent.sleep(0)
+    stream.hurry(monotonic())
+    assert waiting.get(timeout=PATIENCE) is None
+
+
+def test_a_quiet_connection_is_told_from_others(pair):
+    stream, other = pair
+    assert stream.is_quiet()
+    other.sendall(b'x')
+    assert wait_readable((stream,), monotonic() + PATIENCE) is stream
+    assert not stream.is_quiet()
+    stream.read(BODY)
+    assert stream.is_quiet()
+    other.close()
+    assert wait_readable((stream,), monotonic() + PATIENCE) is stream
+    assert not stream.is_quiet()
+
+
+def test_empty_lines_are_skipped_and_half_of_one_is_waited_for(pair):
+    stream, _other = pair
+    for octets, rest, something in ((b'', b'', False), (b'\r\n\r\n', b'', False), (b'\r\n\r', b'\r', False),
+                                    (b'\r\nGET', b'GET', True), (b'\n', b'\n', True)):
+        stream.buffer = octets
+        assert (stream.skip_empty_lines(), stream.buffer) == (something, rest)
+
+
+def test_lingering_lets_the_peer_read_its_answer_although_it_still_sends(pair):
+    stream, other = pair
+    stream.send(b'answer', BODY)
+    other.sendall(b'x' * 100000)
+    lingering = gevent.spawn(stream.linger, PATIENCE)
+    assert read_all(other) == b'answer'
+    other.sendall(b'x' * 100000)
+    other.close()
+    lingering.get(timeout=PATIENCE)
+
+
+def test_aborting_is_a_reset(pair):
+    stream, other = pair
+    stream.abort()
+    with pytest.raises(socket.error):
+        other.recv(1)

@@ -1,0 +1,177 @@
+"""Our connections towards origins."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import socket
+
+import gevent
+import gevent.event
+import pytest
+
+from geproxy import errors, upstream
+from geproxy.compat import monotonic
+from geproxy.stream import Limit
+from helpers import PATIENCE, listening, read_all
+
+LIMITS = (Limit('dns', PATIENCE, errors.DnsTimeout), Limit('connect', 2, errors.ConnectTimeout))
+
+
+class Names(object):
+    """Stands where resolver.Resolver does: knows the addresses of one name."""
+
+    def __init__(self, *addresses):
+        self.addresses = list(addresses)
+
+    def resolve(self, host, limit):
+        """The addresses."""
+        return self.addresses
+
+
+def allow(address, port):
+    """May be dialled."""
+
+
+@pytest.fixture
+def silent_port():
+    """A port of loopback where nobody answers: its listener's queue is full, so connects hang as with a dead host."""
+    listener = socket.socket()
+    listener.bind(('127.0.0.2', 0))
+    listener.listen(0)
+    port = listener.getsockname()[1]
+    fillers = []
+    for _ in range(8):
+        filler = socket.socket()
+        filler.setblocking(False)
+        filler.connect_ex(('127.0.0.2', port))
+        fillers.append(filler)
+    gevent.sleep(0.05)
+    yield port
+    for sock in fillers + [listener]:
+        sock.close()
+
+
+def connect_to(names, port, judge=allow, reuse=False):
+    return upstream.Upstream(names, 10, 30).connect((b'a.test', port), judge, LIMITS, reuse)
+
+
+def test_an_address_that_does_not_answer_costs_a_quarter_of_a_second(silent_port):
+    good = socket.socket()
+    good.bind(('127.0.0.1', silent_port))
+    good.listen(5)
+    began = monotonic()
+    connection = connect_to(Names('127.0.0.2', '127.0.0.1'), silent_port)
+    assert connection.address == '127.0.0.1' and monotonic() - began < 0.4
+    assert monotonic() - began >= upstream.STAGGER
+    connection.stream.close()
+    good.close()
+
+
+def test_a_refused_address_costs_nothing():
+    with listening(read_all) as (host, port):
+        began = monotonic()
+        connection = connect_to(Names('127.0.0.3', '127.0.0.1'), port)
+        assert connection.address == host and monotonic() - began < upstream.STAGGER
+        connection.stream.close()
+
+
+def test_a_dead_ipv6_address_costs_little():
+    with listening(read_all) as (_host, port):
+        began = monotonic()
+        connection = connect_to(Names('100::1', '127.0.0.1'), port)     # the discard prefix, RFC 6666
+        assert connection.address == '127.0.0.1' and monotonic() - began < 0.4
+        connection.stream.close()
+
+
+def test_all_addresses_share_one_budget_and_the_error_tells_what_was_tried(silent_port):
+    began = monotonic()
+    with pytest.raises(errors.ConnectTimeout) as caught:
+        connect_to(Names('127.0.0.3', '127.0.0.2'), silent_port)
+    assert 1.5 < monotonic() - began < 5
+    assert str(caught.value) == ("'a.test' port %d: 127.0.0.2 did not answer within 2 s, 127.0.0.3 connection refused"
+                                 % silent_port)
+
+
+def test_refused_everywhere_is_refused():
+    with pytest.raises(errors.ConnectRefused):
+        connect_to(Names('127.0.0.3', '127.0.0.1'), 1)
+
+
+def test_an_address_without_a_way_is_unroutable():
+    with pytest.raises(errors.Unroutable):
+        connect_to(Names('255.255.255.255'), 80)
+
+
+def test_only_addresses_that_may_be_are_dialled():
+    def judge(address, port):
+        if address != '127.0.0.1':
+            raise errors.AddressDenied('%s is bad' % address)
+    with listening(read_all) as (_host, port):
+        connection = connect_to(Names('10.0.0.1', '127.0.0.1', '10.0.0.2'), port, judge)
+        assert connection.address == '127.0.0.1'
+        connection.stream.close()
+    with pytest.raises(errors.AddressDenied) as caught:
+        connect_to(Names('10.0.0.1', '10.0.0.2'), 80, judge)
+    assert str(caught.value) == '10.0.0.2 is bad'
+
+
+def keeping(names, keep=10, keep_time=30, count=1, port=80):
+    """An Upstream with `count` idle connections to the same origin."""
+    kept = upstream.Upstream(names, keep, keep_time)
+    connections = [kept.connect((b'a.test', port), allow, LIMITS, False) for _ in range(count)]
+    for connection in connections:
+        connection.clean = True
+        kept.release(connection)
+    return kept, connections
+
+
+def test_a_kept_connection_is_used_again_by_who_may():
+    def deny(address, port):
+        raise errors.AddressDenied('not you')
+    with listening(read_all) as (_host, port):
+        kept, connections = keeping(Names('127.0.0.1'), count=2, port=port)
+        assert kept.connect((b'a.test', port), allow, LIMITS, True) is connections[1]
+        with pytest.raises(errors.AddressDenied):
+            kept.connect((b'a.test', port), deny, LIMITS, True)
+        for connection in connections:
+            connection.stream.close()
+
+
+def test_what_did_not_end_cleanly_is_closed():
+    with listening(read_all) as (_host, port):
+        kept = upstream.Upstream(Names('127.0.0.1'), 10, 30)
+        connection = kept.connect((b'a.test', port), allow, LIMITS, False)
+        kept.release(connection)
+        again = kept.connect((b'a.test', port), allow, LIMITS, True)
+        assert again is not connection
+        again.stream.close()
+
+
+def test_idle_connections_are_bounded_in_number_and_time():
+    with listening(read_all) as (_host, port):
+        kept, connections = keeping(Names('127.0.0.1'), keep=2, count=4, port=port)
+        assert [connection in kept._idle for connection in connections] == [False, False, True, True]
+        kept.keep_time = 0
+        kept.prune()
+        assert not kept._idle and not kept._by_key
+
+
+def test_a_kept_connection_that_its_origin_closes_goes_at_once():
+    gone = gevent.event.Event()
+
+    def handle(sock):
+        gone.wait(PATIENCE)
+    with listening(handle) as (_host, port):
+        kept, _connections = keeping(Names('127.0.0.1'), port=port)
+        assert kept._idle
+        gone.set()
+        with gevent.Timeout(PATIENCE):
+            while kept._idle:
+                gevent.sleep(0.01)
+
+
+def test_no_descriptor_is_left_behind_by_attempts_that_lose(silent_port):
+
+    before = len(os.listdir('/proc/self/fd'))
+    with pytest.raises(errors.ConnectTimeout):
+        connect_to(Names('127.0.0.2', '127.0.0.3'), silent_port)
+    assert len(os.listdir('/proc/self/fd')) == before

@@ -5,6 +5,8 @@ body that has not arrived yet goes up in a second greenlet.
 """
 from __future__ import absolute_import, division, print_function
 
+import functools
+
 from geproxy import errors, framing, grammar, message, relay, responses
 from geproxy.compat import monotonic
 from geproxy.stream import Limit, wait_readable
@@ -22,10 +24,13 @@ class Reply(object):
         self.ahead = 0              # octets of the next head that were sent already, to see if somebody is there
         self.status = 0
 
-    def head(self, octets, status):
+    def begin(self, octets, status):
+        """A final response, or a tunnel, begins: what is still to be sent of its head."""
+        self.begun, self.status = True, status
+        return self.rest(octets)
+
+    def rest(self, octets):
         """What is still to be sent of a head."""
-        if status >= 200 or status == 101:
-            self.begun, self.status = True, status
         octets, self.ahead = octets[self.ahead:], 0
         return octets
 
@@ -53,7 +58,8 @@ class Forward(object):
         self.down_limits = (Limit('body', timeouts.body, errors.BodyTimeout),
                             Limit('body', timeouts.body, errors.DownloadTimeout))
         self.watch = relay.Watch(client, Limit('linger', timeouts.linger, errors.ClientLost), proxy.limits.head_size)
-        self.continued = False          # a 100 was passed on, or will not be waited for
+        self.continued = False          # a 100 was passed on
+        self.heard = False              # something that was meant as a response to this request has come
 
     def run(self, connect):
         """Do it; true if the client's connection may carry another request.
@@ -64,13 +70,13 @@ class Forward(object):
         reuse = self.body is None and self.request.repeatable()
         while True:
             connection = connect(reuse)
-            heard = connection.stream.received
             try:
                 return self.attempt(connection)
-            except errors.UpstreamLost:
-                if not connection.kept or connection.stream.received > heard:
+            except (errors.UpstreamLost, errors.BadResponse):
+                # It was dead before we came, or what it said was not meant for us: once more, by a new one.
+                if not connection.kept or self.heard or self.reply.begun:
                     raise
-                reuse = False           # it was dead before we came: once more, by a new one
+                reuse = False
             finally:
                 self.proxy.upstream.release(connection)
 
@@ -79,6 +85,9 @@ class Forward(object):
         upload = self.send_request(connection.stream)
         try:
             response = self.read_response(connection.stream, upload)
+            if response.status == 408 and connection.kept:
+                raise errors.UpstreamLost('the origin gave up a kept connection')
+            self.heard = True
             if response.status == 101:
                 return self.switch_protocols(response, connection.stream, upload)
             persists = self.deliver(response, connection, upload)
@@ -121,11 +130,12 @@ class Forward(object):
             if response.status >= 200 or response.status == 101:
                 self.record.first = monotonic() - self.record.began
                 return response
+            self.heard = True
             if response.status == 100:
                 self.continued = True
             if self.request.version >= (1, 1):      # HTTP/1.0 knows none: RFC 9110, 15.2
                 head = response.write(b'', self.proxy.via(response.version))
-                self.client.send(self.reply.head(head, response.status), self.down_limits[1])
+                self.client.send(self.reply.rest(head), self.down_limits[1])
         raise errors.BadResponse('more than %d interim responses' % INTERIM_MOST)
 
     def read_head(self, origin, upload):
@@ -174,10 +184,11 @@ class Forward(object):
         upgrade = b', '.join(grammar.split_list(response.values(b'upgrade'))) if response.status == 426 else b''
         head = response.write(line, proxy.via(response.version), responses.date(), not persists, upgrade)
         self.record.content_type = (response.values(b'content-type') or (b'',))[0].partition(b';')[0]
-        start = self.reply.head(head, response.status)
         if body is None:
-            self.client.send(start, self.down_limits[1])
+            self.client.send(self.reply.begin(head, response.status), self.down_limits[1])
         else:
+            # Sent as late as can be: if the first octets of the body are bad, there may still be a 502.
+            start = functools.partial(self.reply.begin, head, response.status)
             probe = (lambda: self.client.send_now(b'0')) if chunked else None
             watch = self.watch if upload is None or upload.over.is_set() else None
             relay.copy_body(body, connection.stream, self.client, self.down_limits, start, chunked, watch, probe)
@@ -195,7 +206,7 @@ class Forward(object):
         if upload is not None and upload.finished is None:
             raise errors.UpgradeFailed('the origin changes protocols before it has the whole request')
         head = response.write(b'', self.proxy.via(response.version), upgrade=b', '.join(chosen))
-        self.client.send(self.reply.head(head, 101), self.down_limits[1])
+        self.client.send(self.reply.begin(head, 101), self.down_limits[1])
         self.record.tunnel = True
         self.proxy.opened(self.record)
         relay_tunnel(self.client, origin, self.reply, self.proxy.timeouts)

@@ -17,6 +17,10 @@ is_token = re.compile(TCHAR + br'+\Z').match
 # The target is any visible ASCII: what is in it is judged by `split_target`.
 match_request_line = re.compile(br'(' + TCHAR + br'+) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\Z').match
 
+# The same, of which the end has not come yet.
+match_request_line_start = re.compile(
+    TCHAR + br'+(?: (?:[\x21-\x7e]+(?: (?:H(?:T(?:T(?:P(?:/[0-9.]{0,3})?)?)?)?)?)?)?)?\r?\Z').match
+
 # status-line = HTTP-version SP status-code SP [ reason-phrase ]                        (RFC 9112, 4)
 # The last SP is optional here: too many servers leave it out with the reason phrase.
 match_status_line = re.compile(br'HTTP/([0-9])\.([0-9]) ([0-9]{3})(?: ([\t\x20-\x7e\x80-\xff]*))?\Z').match
@@ -72,7 +76,7 @@ def parse_authority(octets):
     host = written.lower()
     if host[:1] == b'[':
         host = host[1:-1]
-        if not address.is_ip(compat.to_native(host)):
+        if b':' not in host or not address.is_ip(compat.to_native(host)):
             raise errors.BadRequest("'%s' is not an IPv6 address" % printable(host))
     elif b'..' in host or host[:1] == b'.':
         raise errors.BadRequest("'%s' has an empty label" % printable(host))

@@ -240,7 +240,7 @@ class Handler(object):
 
     def respond(self, status, octets):
         """Send a response of our own."""
-        self.client.send(self.reply.head(octets, status), self.sending_limit())
+        self.client.send(self.reply.begin(octets, status), self.sending_limit())
 
     def sending_limit(self):
         """For what we send ourselves."""

@@ -95,7 +95,9 @@ class Request(Message):
 
         Never with HTTP/1.0: a proxy must not, as Keep-Alive there may come from behind another, older proxy.
         """
-        return self.version >= (1, 1) and b'close' not in self.options()
+        # Proxy-Connection is no field of HTTP, but who sends `close` in it means it.
+        return self.version >= (1, 1) and b'close' not in self.options() and not any(
+            b'close' in value.lower() for value in self.values(b'proxy-connection'))
 
     def repeatable(self):
         """True if sending it twice is as good as once, as far as its method tells."""
@@ -251,6 +253,8 @@ def check_request_start(octets):
 
     So a client that talks something else, or ends its lines wrongly, is told now and not when its time is over.
     """
+    if b'\n' not in octets and grammar.match_request_line_start(octets) is None:
+        raise errors.BadRequest("what begins with '%s' is not a request" % grammar.printable(octets[:20]))
     _check_start(octets, grammar.match_request_line, errors.BadRequest, 'request line')
 
 

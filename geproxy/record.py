@@ -19,6 +19,9 @@ _numbers = itertools.count(1)
 _unsafe = re.compile(br'[^\x21\x23-\x5b\x5d-\x7e]')
 
 
+HEADS = 4096        # octets; what a client sends beyond them is a body, worth a word on the console
+
+
 class Record(object):
     """One exchange, from the first octet of its request on. Observers read it; only the handler writes it."""
     __slots__ = ('id', 'client', 'wall', 'began', 'seconds', 'method', 'url', 'version', 'status', 'reason', 'message',
@@ -134,7 +137,7 @@ def console_line(record, query):
     line = '%s %s %s %03d %s %s' % (
         record.client, show(record.method), show_url(record, query), record.status, show_size(record.sent),
         show_seconds(record.seconds))
-    if record.tunnel:
+    if record.tunnel or record.received > HEADS:
         line += ' (%s up)' % show_size(record.received)
     if record.reason:
         line += ' %s: %s [%s]' % (record.reason, record.message, record.id)

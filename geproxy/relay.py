@@ -65,20 +65,20 @@ class Watch(object):
             raise self._linger.error('a half-closed client waited %.3g s ([timeouts] linger)' % self._linger.seconds)
 
 
-def copy_body(body, source, sink, limits, start=b'', chunked=False, watch=None, probe=None):
+def copy_body(body, source, sink, limits, start=None, chunked=False, watch=None, probe=None):
     """Copy a body from `source` to `sink` to its end, waiting as necessary.
 
-    `limits`: Limits (reading, writing), idle times; `start`: octets to send in front; `chunked`: send it in chunked
-    coding; `watch`, `probe`: the Watch on a client that may leave in the meantime, and its probe. Raises what the
-    body, the streams or the limits do.
+    `limits`: Limits (reading, writing), idle times; `start`: a function that gives the octets to send in front, called
+    when they are; `chunked`: send it in chunked coding; `watch`, `probe`: the Watch on a client that may leave in the
+    meantime, and its probe. Raises what the body, the streams or the limits do.
     """
     reading, writing = limits
     while not body.done:
         got = source.read_now(*(() if body.left is None else (body.left,)))
         if got is None:
-            if start:
-                sink.send(start, writing)
-                start = b''
+            if start is not None:
+                sink.send(start(), writing)
+                start = None
             _wait_for_more(source, reading, watch, probe)
             continue
         data, count = got
@@ -89,9 +89,15 @@ def copy_body(body, source, sink, limits, start=b'', chunked=False, watch=None, 
         if body.used is not None and body.used < count:
             source.unread(bytes(data[body.used:count]))
         if len(content):
-            sink.send(_join(start, content, chunked), writing)
-            start = b''
-    end = start + framing.last_chunk(body.trailers) if chunked else start
+            if chunked:
+                content = framing.encode_chunk(content)
+            if start is not None:
+                content = start() + framing.bytes_of(content)
+                start = None
+            sink.send(content, writing)
+    end = framing.last_chunk(body.trailers) if chunked else b''
+    if start is not None:
+        end = start() + end
     if end:
         sink.send(end, writing)
 
@@ -102,12 +108,6 @@ def _wait_for_more(source, limit, watch, probe):
         source.wait(limit, deadline)
     elif not watch.wait(source, deadline, probe):
         raise limit.error('waited %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))
-
-
-def _join(start, content, chunked):
-    if chunked:
-        return start + framing.encode_chunk(content)
-    return start + framing.bytes_of(content) if start else content
 
 
 class BodyUpload(object):

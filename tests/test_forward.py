@@ -626,3 +626,22 @@ def test_an_upgrade_that_nobody_asked_for_is_502(more, response):
     with listening(answering(response, close=False)) as origin, proxying() as (address, proxy):
         assert ask(address, get(origin, more=more))[9:12] == b'502'
         assert proxy.wait()[0].reason == 'http_upgrade_failed'
+
+
+def test_a_body_that_is_bad_from_its_first_octets_is_still_a_502():
+    with listening(answering(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nXYZ\r\n')) as origin:
+        with proxying() as (address, proxy):
+            assert ask(address, get(origin))[9:12] == b'502'
+            assert proxy.wait()[0].reason == 'http_response_transfer_coding'
+
+
+@pytest.mark.parametrize('unasked', [b'HTTP/1.1 408 Too Late\r\nConnection: close\r\n\r\n', b'garbage\r\n\r\n'])
+def test_what_an_origin_says_to_an_idle_connection_is_not_the_answer_to_what_crosses_it(unasked):
+    def handle(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(OK)
+        if read_until(sock, b'\r\n\r\n'):
+            sock.sendall(unasked)               # as if it had been sent just before the request came
+    with listening(handle) as origin, proxying() as (address, proxy):
+        for _ in range(3):
+            assert ask(address, get(origin)).endswith(b'ok')

@@ -420,3 +420,12 @@ def test_a_refused_connect_says_why_in_its_reason_phrase():
         status, fields, _body = split(ask(address, b'CONNECT a.test:22 HTTP/1.0\r\n\r\n'))
         assert status == b'HTTP/1.1 403 port 22 is not among [access] connect_ports (443)'
         assert fields[b'connection'] == b'close'
+
+
+@pytest.mark.parametrize('garbage', [b'\xff' * 100, b' ' * 100, b'\x80\x81\x82', b'{"json": 1}', b'GET  ', b'GET / FTP'])
+def test_garbage_without_a_line_end_is_told_at_once(garbage):
+    with proxying() as (address, _proxy):
+        client = connect(address)
+        client.sendall(garbage)                 # and waits
+        assert read_until(client, b'\r\n').startswith(b'HTTP/1.1 400 ')
+        client.close()

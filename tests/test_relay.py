@@ -53,7 +53,7 @@ def chunked():
 def test_a_body_is_copied_to_its_end_and_no_further(ends, make, sent, encoded, expected, rest):
     client, user, origin, server = ends
     server.sendall(sent)
-    relay.copy_body(make(), origin, client, LIMITS, b'START', encoded)
+    relay.copy_body(make(), origin, client, LIMITS, lambda: b'START', encoded)
     client.end()
     assert read_all(user) == expected
     while len(origin.buffer) < len(rest):
@@ -64,7 +64,7 @@ def test_a_body_is_copied_to_its_end_and_no_further(ends, make, sent, encoded, e
 
 def test_the_start_is_sent_at_once_even_if_the_body_is_not_there_yet(ends):
     client, user, origin, server = ends
-    copying = gevent.spawn(relay.copy_body, framing.UntilClose(), origin, client, LIMITS, b'head\r\n\r\n')
+    copying = gevent.spawn(relay.copy_body, framing.UntilClose(), origin, client, LIMITS, lambda: b'head\r\n\r\n')
     assert read_until(user, b'\r\n\r\n') == b'head\r\n\r\n'
     server.sendall(b'x')
     assert user.recv(10) == b'x'
@@ -74,7 +74,7 @@ def test_the_start_is_sent_at_once_even_if_the_body_is_not_there_yet(ends):
 
 def test_a_gigantic_chunk_is_passed_on_in_pieces_as_it_comes(ends):
     client, user, origin, server = ends
-    gevent.spawn(relay.copy_body, chunked(), origin, client, LIMITS, b'', True)
+    gevent.spawn(relay.copy_body, chunked(), origin, client, LIMITS, None, True)
     server.sendall(b'fffffffff\r\nabc')
     assert read_until(user, b'abc\r\n') == b'3\r\nabc\r\n'
 

@@ -1,0 +1,138 @@
+"""Origins on loopback, plain and TLS: they offer octets, and keep what is uploaded."""
+from __future__ import absolute_import, division, print_function
+
+import collections
+import contextlib
+import hashlib
+import ssl
+
+from gevent.pool import Pool
+from gevent.pywsgi import WSGIHandler, WSGIServer
+
+Upload = collections.namedtuple('Upload', ['method', 'digest', 'length', 'octets'])
+
+PIECE = 1 << 16                 # octets: of a body that is sent chunked
+
+
+def digest(octets):
+    return hashlib.sha256(octets).hexdigest()
+
+
+class Content(object):
+    """The WSGI application of all origins of one test."""
+
+    def __init__(self):
+        self.offered = {}       # path: (content type, pieces)
+        self.uploads = {}       # path: [Upload]; a list, so that one sent twice shows
+        self.mounted = {}       # prefix of paths: another application
+
+    def offer(self, path, octets, kind='application/octet-stream', chunked=False):
+        size = PIECE if chunked else len(octets) or 1
+        self.offered[path] = (kind, [octets[start:start + size] for start in range(0, len(octets), size)])
+
+    def __call__(self, environment, start_response):
+        path = environment['PATH_INFO']
+        for prefix, application in self.mounted.items():
+            if path.startswith(prefix):
+                return application(environment, start_response)
+        if environment['REQUEST_METHOD'] in ('PUT', 'POST'):
+            return self.receive(path, environment, start_response)
+        return self.serve(path, start_response)
+
+    def serve(self, path, start_response):
+        if path not in self.offered:
+            start_response('404 Not Found', [('Content-Type', 'text/plain'), ('Content-Length', '0')])
+            return []
+        kind, pieces = self.offered[path]
+        length = [('Content-Length', str(len(pieces[0])))] if len(pieces) == 1 else []
+        start_response('200 OK', [('Content-Type', kind)] + length)
+        return pieces
+
+    def receive(self, path, environment, start_response):
+        """Keep an upload, and answer with its digest."""
+        octets = environment['wsgi.input'].read()
+        upload = Upload(environment['REQUEST_METHOD'], digest(octets), len(octets), octets)
+        self.uploads.setdefault(path, []).append(upload)
+        answer = ('{"digest": "%s"}' % upload.digest).encode('ascii')
+        start_response('201 Created', [('Content-Type', 'application/json'), ('Content-Length', str(len(answer)))])
+        return [answer]
+
+
+class Origin(object):
+    """Where one server of a test is to be found."""
+
+    def __init__(self, scheme, authority):
+        self.scheme = scheme
+        self.authority = authority
+
+    def url(self, path=''):
+        return '%s://%s%s' % (self.scheme, self.authority, path)
+
+
+class Origins(object):
+    """All servers of one test, with ports of their own: so an authority in the proxy's log is this test's."""
+
+    def __init__(self, content, plain, other, tls):
+        self.content = content
+        self.http = plain
+        self.other = other
+        self.https = tls
+
+    def by(self, scheme):
+        return {'http': self.http, 'https': self.https}[scheme]
+
+    def sole_upload(self, path):
+        """The method and digest of what was uploaded to `path`, once and only once."""
+        upload, = self.content.uploads[path]
+        return upload.method, upload.digest
+
+
+class Handler(WSGIHandler):
+    """gevent's, but it knows an expectation in any case (RFC 9110, 10.1.1): Java writes 100-Continue."""
+
+    def get_environ(self):
+        environment = WSGIHandler.get_environ(self)
+        if environment.get('HTTP_EXPECT', '').lower() == '100-continue':
+            environment['wsgi.input'].socket = self.socket
+        return environment
+
+
+class TLSServer(WSGIServer):
+    """gevent's with a context, on every gevent: before 1.2 it took none."""
+
+    def __init__(self, certificate, *arguments, **options):
+        WSGIServer.__init__(self, *arguments, **options)
+        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.context.load_cert_chain(certificate)
+
+    def handle(self, sock, address):
+        with contextlib.closing(self.context.wrap_socket(sock, server_side=True)) as secured:
+            WSGIServer.handle(self, secured, address)
+
+
+def options():
+    """What all servers are told. Without a name, gevent would ask the resolver for one."""
+    return {'handler_class': Handler, 'log': None, 'environ': {'SERVER_NAME': 'origin'}, 'spawn': Pool()}
+
+
+@contextlib.contextmanager
+def serving(certificate):
+    """Origins on http://127.0.0.1, http://127.0.0.2 and, with `certificate`, on https://localhost."""
+    content = Content()
+    servers = [
+        WSGIServer(('127.0.0.1', 0), content, **options()),
+        WSGIServer(('127.0.0.2', 0), content, **options()),
+        TLSServer(certificate, ('127.0.0.1', 0), content, **options()),
+    ]
+    try:
+        for server in servers:
+            server.start()
+        plain, other, tls = [server.server_port for server in servers]
+        yield Origins(
+            content,
+            Origin('http', '127.0.0.1:%d' % plain),
+            Origin('http', '127.0.0.2:%d' % other),
+            Origin('https', 'localhost:%d' % tls))
+    finally:
+        for server in servers:
+            server.stop(timeout=0.01)           # seconds; the proxy may still keep connections

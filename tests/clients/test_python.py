@@ -1,0 +1,121 @@
+"""Clients of the running interpreter: urllib, requests, httpx and aiohttp, told of the proxy by the environment.
+
+Each is a program, because this process is patched by gevent, and theirs are not.
+"""
+from __future__ import absolute_import, division, print_function
+
+import sys
+
+import pytest
+
+from .origins import digest
+
+# Each program is given METHOD URL CA_FILE [BODY_FILE], and writes the response's body to standard output.
+
+URLLIB = r'''
+import ssl, sys
+try:
+    from urllib.request import HTTPSHandler, Request, build_opener
+except ImportError:
+    from urllib2 import HTTPSHandler, Request, build_opener
+
+method, url, authority = sys.argv[1:4]
+body = open(sys.argv[4], 'rb').read() if sys.argv[4:] else None
+request = Request(url, body, {'Content-Type': 'application/octet-stream'})
+request.get_method = lambda: method
+opener = build_opener(HTTPSHandler(context=ssl.create_default_context(cafile=authority)))
+getattr(sys.stdout, 'buffer', sys.stdout).write(opener.open(request, timeout=20).read())
+'''
+
+REQUESTS = r'''
+import sys
+import requests
+
+method, url, authority = sys.argv[1:4]
+body = open(sys.argv[4], 'rb') if sys.argv[4:] else None
+response = requests.request(method, url, data=body, verify=authority, timeout=20)
+response.raise_for_status()
+getattr(sys.stdout, 'buffer', sys.stdout).write(response.content)
+'''
+
+REQUESTS_CHUNKED = REQUESTS.replace('data=body', 'data=body and iter(lambda: body.read(100000), b"")')
+
+HTTPX = r'''
+import ssl, sys
+import httpx
+
+method, url, authority = sys.argv[1:4]
+body = open(sys.argv[4], 'rb') if sys.argv[4:] else None
+response = httpx.request(method, url, content=body, verify=ssl.create_default_context(cafile=authority), timeout=20)
+response.raise_for_status()
+sys.stdout.buffer.write(response.content)
+'''
+
+AIOHTTP = r'''
+import asyncio, ssl, sys
+import aiohttp
+
+async def main(method, url, authority, body=None):
+    context = ssl.create_default_context(cafile=authority)
+    timeout = aiohttp.ClientTimeout(20)
+    async with aiohttp.ClientSession(trust_env=True, raise_for_status=True, timeout=timeout) as session:
+        async with session.request(method, url, data=body and open(body, 'rb'), ssl=context) as response:
+            sys.stdout.buffer.write(await response.read())
+
+loop = asyncio.new_event_loop()
+asyncio.set_event_loop(loop)
+loop.run_until_complete(main(*sys.argv[1:]))
+'''
+
+CLIENTS = [
+    # name, module, program
+    ('urllib', 'ssl', URLLIB),
+    ('requests', 'requests', REQUESTS),
+    ('httpx', 'httpx', HTTPX),
+    ('aiohttp', 'aiohttp', AIOHTTP),
+]
+
+SCHEMES = pytest.mark.parametrize('scheme', ['http', 'https'])
+EACH = pytest.mark.parametrize('module, program', [row[1:] for row in CLIENTS], ids=[row[0] for row in CLIENTS])
+
+
+@pytest.fixture(scope='module')
+def importable(run):
+    """The modules of CLIENTS that can be imported; asked once, since that is slow."""
+    return [module for _, module, _ in CLIENTS if run([sys.executable, '-c', 'import ' + module], {}).code == 0]
+
+
+@pytest.fixture
+def ask(run, environment, importable, lacking_client, trusted, module, program):
+    if module not in importable:
+        lacking_client('%s (for Python %d.%d)' % ((module,) + sys.version_info[:2]))
+
+    def work(method, url, *body_file):
+        result = run([sys.executable, '-c', program, method, url, trusted] + list(body_file), environment)
+        assert result.code == 0, result.err
+        return result.out
+    return work
+
+
+@SCHEMES
+@EACH
+def test_python_gets(ask, proxy, origins, path, body, scheme):
+    origins.content.offer(path, body)
+    assert digest(ask('GET', origins.by(scheme).url(path))) == digest(body)
+    proxy.carried('GET', origins.by(scheme), path)
+
+
+@SCHEMES
+@EACH
+def test_python_uploads(ask, proxy, origins, path, body, body_file, scheme):
+    ask('PUT', origins.by(scheme).url(path), body_file)
+    assert origins.sole_upload(path) == ('PUT', digest(body))
+    proxy.carried('PUT', origins.by(scheme), path)
+
+
+@pytest.mark.parametrize('module, program', [('requests', REQUESTS_CHUNKED)], ids=['requests'])
+def test_python_uploads_chunked(ask, proxy, origins, path, body, body_file):
+    # Not by https: before 2.29 requests then speaks TLS to the proxy itself, and asks for no tunnel.
+    ask('PUT', origins.http.url(path), body_file)
+    assert origins.sole_upload(path) == ('PUT', digest(body))
+    proxy.carried('PUT', origins.http, path)

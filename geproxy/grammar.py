@@ -55,6 +55,11 @@ def printable(octets, most=80):
     return shown + ('...' if len(octets) > most else '')
 
 
+def without_high_octets(octets):
+    """Octets, those outside of ASCII replaced by `x`."""
+    return re.sub(br'[\x80-\xff]', b'x', octets)
+
+
 def split_list(values):
     """Field values -> the members of the list they form together, empty ones left out (RFC 9110, 5.6.1)."""
     members = [member.strip(b' \t') for member in b','.join(values).split(b',')]

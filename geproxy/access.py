@@ -46,19 +46,26 @@ class Access(object):
         ip = unmap(parse_ip(text))
         if self._is_own(ip, port):
             raise errors.Ourselves('%s port %d is this proxy itself' % (show_ip(ip), port))
-        denied = within(ip, self._settings.deny_addresses)
-        if denied:
-            raise errors.AddressDenied('%s is in [access] deny_addresses (%s)' % (show_ip(ip), denied.text))
+        carried = unwrap(ip)
+        for inner in carried:
+            denied = within(inner, self._settings.deny_addresses)
+            if denied:
+                raise errors.AddressDenied('%s is in [access] deny_addresses (%s)%s' % (
+                    show_ip(inner), denied.text, _way(ip, inner)))
         if within(ip, self._settings.allow_addresses):
             return
         local = kind(ip) == 'loopback' and self._settings.loopback == 'auto' and (
             kind(unmap(parse_ip(client))) == 'loopback')
-        for inner in unwrap(ip):
+        for inner in carried:
             self._check_kind(ip, inner, local)
 
     def _check_kind(self, ip, inner, local):
         what = kind(inner)
         allowed = {'public': True, 'private': self._settings.private, 'loopback': local}.get(what, False)
         if not allowed:
-            carried = '' if inner == ip else ', by way of %s' % show_ip(ip)
-            raise errors.AddressDenied('%s is a %s address%s' % (show_ip(inner), what, carried))
+            raise errors.AddressDenied('%s is a %s address%s' % (show_ip(inner), what, _way(ip, inner)))
+
+
+def _way(ip, inner):
+    """How a packet to `ip` comes to `inner`, in words."""
+    return '' if inner == ip else ', by way of %s' % show_ip(ip)

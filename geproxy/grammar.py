@@ -42,15 +42,14 @@ match_chunk_size = re.compile(
 # sub-delims are allowed there and used nowhere, but by those who want two programs to read two hosts.
 match_authority = re.compile(br'([0-9A-Za-z._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?\Z').match
 
-_hide_userinfo = re.compile(br'//[^/?#\s]*@').sub
-
 Authority = collections.namedtuple('Authority', 'host port text')
 Target = collections.namedtuple('Target', 'form authority path')
 
 
 def printable(octets, most=80):
     """Octets from elsewhere -> native text for people, of one line: nothing unescaped, endless or secret."""
-    text = compat.to_native(_hide_userinfo(b'//***@', octets)[:most])
+    words = [b'***@' + word.rpartition(b'@')[2] if b'@' in word else word for word in octets.split(b' ')]
+    text = compat.to_native(b' '.join(words)[:most])
     shown = ''.join(c if ' ' <= c <= '~' else '\\x%02x' % ord(c) for c in text)
     return shown + ('...' if len(octets) > most else '')
 
@@ -58,6 +57,11 @@ def printable(octets, most=80):
 def without_high_octets(octets):
     """Octets, those outside of ASCII replaced by `x`."""
     return re.sub(br'[\x80-\xff]', b'x', octets)
+
+
+def first_word(octets):
+    """What a line begins with, for people; no more of it, for the rest may be a secret."""
+    return printable(octets.partition(b'\r')[0].partition(b' ')[0], 20)
 
 
 def split_list(values):
@@ -133,13 +137,12 @@ def parse_fields(lines, error, mend=False):
     have been searched with `find_doubtful`.
     """
     fields, index = [], {}
-    for line in lines:
+    for number, line in enumerate(lines, 1):
         name, colon, value = line.partition(b':')
         if mend and line[:1] not in (b' ', b'\t'):
             name = name.rstrip(b' \t')
         if not colon or not is_token(name):
-            # Only its first word is shown: what follows may be a secret.
-            raise error("a line that begins with '%s' is not a field line" % printable(line.split(b' ')[0][:20]))
+            raise error('field line %d is not name: value' % number)       # what is in it may be a secret
         lower, value = name.lower(), value.strip(b' \t')
         fields.append((name, lower, value))
         index[lower] = index.get(lower, ()) + (value,)

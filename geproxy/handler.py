@@ -11,6 +11,9 @@ from geproxy.record import Record
 from geproxy.stream import Limit, Stream
 
 
+BRIEFLY = 1.0           # seconds to linger for a client that has no place here, or when the process is to stop
+
+
 class Handler(object):
     """One client connection. `current` gives the Proxy of today: each exchange keeps the one it began with."""
 
@@ -21,7 +24,7 @@ class Handler(object):
         self.local = local
         self.current = current
         self.proxy = current()
-        self.waiting = False            # for a request: nothing is going on
+        self.waiting = False            # for a request, or for the client to hang up: nothing is going on
         self.fresh = True               # no request has come yet
         self.lingers = False            # what was sent last must arrive
         self.record = self.reply = None     # of the exchange that is going on
@@ -33,7 +36,8 @@ class Handler(object):
             while self.exchange():
                 self.fresh = False
             if self.lingers:
-                self.client.linger(self.proxy.timeouts.linger)
+                self.waiting = True
+                self.client.linger(BRIEFLY if self.proxy.draining else self.proxy.timeouts.linger)
         finally:
             self.client.close()
 
@@ -43,7 +47,7 @@ class Handler(object):
             self.begin()
             self.refuse(error)
             self.finish()
-            self.client.linger(1.0)     # seconds; it has no place here
+            self.client.linger(BRIEFLY)
         finally:
             self.client.close()
 
@@ -87,10 +91,11 @@ class Handler(object):
         try:
             # Some clients send an empty line behind a request with a body: RFC 9112, 2.2
             while not client.skip_empty_lines():
-                if client.ended:
+                draining = self.current().draining
+                if not (draining or client.ended):
+                    client.wait(limit, deadline)
+                if client.ended or not client.fill() and draining:
                     return False
-                client.wait(limit, deadline)
-                client.fill()
             return True
         except (errors.IdleTimeout, errors.ClientLost):
             return False                # silently: nothing has begun
@@ -221,7 +226,8 @@ class Handler(object):
                 self.respond(error.status, responses.failure(error, self.proxy.name, record.id, method, not persists))
             return self.end(persists)
         except (errors.ClientLost, errors.DownloadTimeout):
-            record.aborted = True
+            record.aborted = True       # nobody is there to be told
+            self.reply.status = 0
             return False
 
     def asks_for_us(self, error):

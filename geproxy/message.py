@@ -20,6 +20,9 @@ NOT_IN_TRAILERS = HOP_BY_HOP | FOR_PROXIES | frozenset([
 IDEMPOTENT = frozenset([b'GET', b'HEAD', b'OPTIONS', b'TRACE', b'PUT', b'DELETE'])
 
 
+START_SIZE = 256        # octets of a request line that is not all there: enough to see what it is
+
+
 class Message(object):
     """What both kinds of head have: `version` as (1, minor), `fields` and `index` as of grammar.parse_fields."""
     __slots__ = ('version', 'fields', 'index', '_options')
@@ -156,9 +159,7 @@ class Response(Message):
 
     def persists(self):
         """True if the origin's connection may carry another request (RFC 9112, 9.3)."""
-        if self.version >= (1, 1):
-            return b'close' not in self.options()
-        return b'keep-alive' in self.options()
+        return b'close' not in self.options() and (self.version >= (1, 1) or b'keep-alive' in self.options())
 
     def write(self, framing, via=b'', date=b'', close=False, upgrade=b''):
         """The head for the client, as octets.
@@ -187,7 +188,7 @@ def _via(value):
 def _lines(head, error):
     doubtful = grammar.find_doubtful(head)
     if doubtful is not None:
-        raise error('octet %d of the head is %r' % (doubtful.start(), ord(doubtful.group())))
+        raise _doubt(doubtful, error)
     return head[:-4].split(b'\r\n')
 
 
@@ -212,7 +213,7 @@ def _no_request_line(line):
     # Mended silently it could get around a filter before us, and be read differently behind us: RFC 9112, 3.2
     if grammar.match_request_line(grammar.without_high_octets(line)):
         return errors.BadRequest('the request target has octets that must be percent-encoded')
-    return errors.BadRequest("'%s' is not a request line" % grammar.printable(line))
+    return errors.BadRequest("what begins with '%s' is not a request line" % grammar.first_word(line))
 
 
 def _check_host(request):
@@ -255,26 +256,38 @@ def parse_trailers(lines, options, error):
     return b''.join(b'%s: %s\r\n' % (name, value) for name, lower, value in fields if lower not in dropped)
 
 
-def check_request_start(octets):
+def check_request_start(octets, checked=0):
     """Judge the beginning of a request head that is not all there yet; raises BadRequest.
 
     So a client that talks something else, or ends its lines wrongly, is told now and not when its time is over.
+    `checked`: how many of these octets it was called with before; what comes in single octets is not read anew for each.
     """
-    if b'\n' not in octets and grammar.match_request_line_start(octets) is None:
-        raise errors.BadRequest("what begins with '%s' is not a request" % grammar.printable(octets[:20]))
-    _check_start(octets, grammar.match_request_line, errors.BadRequest, 'request line')
+    line, end, _rest = octets.partition(b'\r\n')
+    if end and len(line) >= checked - 2 and grammar.match_request_line(line) is None:
+        raise _no_request_line(line)
+    if not end and grammar.match_request_line_start(octets[:START_SIZE]) is None:
+        raise errors.BadRequest("what begins with '%s' is not a request" % grammar.first_word(octets))
+    _check_octets(octets, checked, errors.BadRequest)
 
 
-def check_response_start(octets):
+def check_response_start(octets, checked=0):
     """The same for a response head; raises BadResponse."""
     if octets[:5] != b'HTTP/'[:len(octets)]:
-        raise errors.BadResponse("what begins with '%s' is not a response" % grammar.printable(octets[:20]))
-    _check_start(octets, grammar.match_status_line, errors.BadResponse, 'status line')
-
-
-def _check_start(octets, match_line, error, name):
-    # A CR at the very end may still get its LF.
-    _lines((octets[:-1] if octets[-1:] == b'\r' else octets) + b'....', error)
+        raise errors.BadResponse("what begins with '%s' is not a response" % grammar.first_word(octets))
     line, end, _rest = octets.partition(b'\r\n')
-    if end and match_line(line) is None:
-        raise error("'%s' is not a %s" % (grammar.printable(line), name))
+    if end and len(line) >= checked - 2 and grammar.match_status_line(line) is None:
+        raise errors.BadResponse("'%s' is not a status line" % grammar.printable(line))
+    _check_octets(octets, checked, errors.BadResponse)
+
+
+def _check_octets(octets, checked, error):
+    # The last octet is not judged yet: it may be a CR that gets its LF.
+    doubtful = grammar.find_doubtful(octets, max(0, checked - 2))
+    if doubtful is not None and (doubtful.end() < len(octets) or doubtful.group() != b'\r'):
+        raise _doubt(doubtful, error)
+
+
+def _doubt(doubtful, error):
+    octet = {b'\r': 'a bare CR', b'\n': 'a bare LF', b'\0': 'NUL'}.get(doubtful.group()) or (
+        'the control octet %d' % ord(doubtful.group()))
+    return error('%s at octet %d of the head' % (octet, doubtful.start()))

@@ -10,9 +10,10 @@ from geproxy.compat import to_octets
 class Proxy(object):
     """What a handler needs to know and to have, from one Settings."""
 
-    def __init__(self, settings, upstream, log, is_own):
+    def __init__(self, settings, upstream, log, is_own, is_draining):
         """`settings`: a config.Settings, of which `limits.connections` is settled; `upstream`, `log`: those of the
-        process, which outlive a reload; `is_own`: see access.Access."""
+        process, which outlive a reload; `is_own`: see access.Access; `is_draining`: a function that tells whether the
+        process is to stop."""
         self.settings = settings
         self.timeouts = settings.timeouts
         self.limits = settings.limits
@@ -21,10 +22,15 @@ class Proxy(object):
         self.log = log
         self.name = settings.proxy.name
         self.name_octets = to_octets(self.name).lower()
-        self.draining = False               # the process is to stop: no further requests
+        self._is_draining = is_draining
         # What to add to Via, by the version that a message came with (RFC 9110, 7.6.3).
         self._vias = dict(
             ((1, minor), to_octets('1.%d %s' % (minor, self.name)) if settings.proxy.via else b'') for minor in range(10))
+
+    @property
+    def draining(self):
+        """True if the process is to stop: no further requests. Not a setting: it holds for those of yesterday too."""
+        return self._is_draining()
 
     def via(self, version):
         """Our Via field value for a message of that version, or b''."""

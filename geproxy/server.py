@@ -53,7 +53,12 @@ class Acceptor(StreamServer):
         self._starved()
         if not self._take_reserve():
             raise _NoDescriptor()
-        return StreamServer.do_read(self)       # with the reserve: it will be told that we are full
+        try:
+            return StreamServer.do_read(self)   # with the reserve: it will be told that we are full
+        except socket.error as error:
+            if error.args[0] not in _STARVED:
+                raise
+            raise _NoDescriptor()               # a thread was quicker
 
 
 class Server(object):
@@ -66,6 +71,7 @@ class Server(object):
         self.sockets = sockets
         self.live = {}                          # {Handler: its greenlet}
         self.proxy = None
+        self.draining = False                   # told to stop
         self._is_own = listeners.own_test(sockets)
         self._resolver = Resolver()
         self._upstream = Upstream(self._resolver, 0, 1)
@@ -93,7 +99,7 @@ class Server(object):
         self._upstream.keep, self._upstream.keep_time = settings.upstream.keep, settings.upstream.keep_time
         self._resolver.keep, self._resolver.keep_failed = (
             settings.upstream.dns_keep, settings.upstream.dns_keep_failed)
-        self.proxy = Proxy(settings, self._upstream, self.log, self._is_own)
+        self.proxy = Proxy(settings, self._upstream, self.log, self._is_own, lambda: self.draining)
 
     def _reload(self):
         """SIGHUP: all of the new file, or nothing of it."""
@@ -106,8 +112,11 @@ class Server(object):
         except config.ConfigError as error:
             self.log.say('SIGHUP: nothing changed, for what is wrong in the file:\n%s' % error)
             return
-        except (IOError, OSError, UnicodeError) as error:
-            self.log.say('SIGHUP: nothing changed, for a file could not be opened: %s' % error)
+        except (IOError, OSError) as error:
+            self.log.say('SIGHUP: nothing changed, for %s: %s' % (error.filename, error.strerror))
+            return
+        except UnicodeError as error:
+            self.log.say('SIGHUP: nothing changed, for %s is not a text file in UTF-8: %s' % (self.path, error))
             return
         if settings.proxy.listen != self.proxy.settings.proxy.listen:
             self.log.say('SIGHUP: [proxy] listen has changed: that needs a restart')
@@ -212,7 +221,7 @@ class Server(object):
     def drain(self):
         """Accept no more; let exchanges end, for [timeouts] drain or until told again; then end what is left."""
         drain = self.proxy.timeouts.drain
-        self.proxy.draining = True
+        self.draining = True
         for acceptor in self._acceptors:
             acceptor.close()
         for handler in list(self.live):

@@ -103,9 +103,7 @@ def proxying(ini='', host='127.0.0.1'):
     try:
         yield address, recorder
     finally:
-        recorder.server.proxy = recorder.server.proxy.__class__(
-            settings._replace(timeouts=settings.timeouts._replace(drain=0.01)), recorder.server.proxy.upstream,
-            recorder, lambda ip, port: False)
+        recorder.server.proxy.timeouts = settings.timeouts._replace(drain=0.01)
         recorder.server.drain()
 
 

@@ -99,8 +99,14 @@ def test_blanks_before_a_colon_are_taken_away_in_responses():
 
 def test_what_a_refusal_says_is_printable_and_knows_no_secrets():
     with pytest.raises(errors.BadRequest) as raised:
-        request(b'GET http://user:secret@a/\x80 HTTP/1.1')
-    assert str(raised.value) == "'GET http://***@a/\\x80 HTTP/1.1' is not a request line"
+        request(b'GET http://user:secret@a/  HTTP/1.1')
+    assert str(raised.value) == "what begins with 'GET' is not a request line"
+
+
+def test_a_target_beyond_ascii_is_told_what_it_lacks():
+    with pytest.raises(errors.BadRequest) as raised:
+        request(b'GET http://a/\xc3\xab HTTP/1.1')
+    assert 'percent-encoded' in str(raised.value)
 
 
 # --- what is asked
@@ -321,7 +327,7 @@ def test_a_doubtful_trailer_is_refused(lines):
     (message.check_response_start, b'HTTP/1.1 200\r\n\r\n'),
 ])
 def test_no_part_of_a_good_head_is_refused(check, head):
-    for end in range(len(head) + 1):
+    for end in range(1, len(head) + 1):
         check(head[:end])
 
 
@@ -331,7 +337,13 @@ def test_no_part_of_a_good_head_is_refused(check, head):
     (message.check_request_start, b'GET / HTTP/1.1\nHost: a', 15),
     (message.check_request_start, b'GET / HTTP/1.1\rHost: a', 16),
     (message.check_request_start, b'GET /\r\nHost: a', 7),
-    (message.check_request_start, b'HTTP/1.1 200 OK\r\n', 17),
+    (message.check_request_start, b'HTTP/1.1 200 OK\r\n', 5),
+    (message.check_request_start, b'GET / HTTQ/1.1\r\n', 10),
+    (message.check_request_start, b'GET / HTTP/1.1.1\r\n', 15),
+    (message.check_request_start, b'GET  / HTTP/1.1\r\n', 5),
+    (message.check_request_start, b' GET / HTTP/1.1\r\n', 1),
+    (message.check_request_start, b'GET /\x80 HTTP/1.1\r\n', 6),
+    (message.check_request_start, b'hello, world\r\n', 6),
     (message.check_request_start, GET + b'X: a\nY: b', len(GET) + 5),
     (message.check_request_start, GET + b'X: a\x00b', len(GET) + 5),
     (message.check_response_start, b'SSH-2.0-OpenSSH_9.2\r\n', 1),

@@ -12,7 +12,7 @@ from geproxy.record import Record
 def wired(text='', is_own=lambda ip, port: False):
     """A Proxy from the text of an ini file, and its Recorder."""
     recorder = Recorder()
-    return Proxy(config.load('test.ini', text.splitlines()), None, recorder, is_own), recorder
+    return Proxy(config.load('test.ini', text.splitlines()), None, recorder, is_own, lambda: False), recorder
 
 
 def test_via_names_the_version_that_came_and_this_proxy():

@@ -30,7 +30,7 @@ def pair():
     other.close()
 
 
-def read_head(stream, size=1000, seconds=0.3, check=lambda octets: None):
+def read_head(stream, size=1000, seconds=0.3, check=lambda octets, checked: None):
     return stream.read_head(size, HEAD, monotonic() + seconds, check)
 
 
@@ -85,7 +85,7 @@ def test_what_is_there_of_a_head_is_shown_to_the_check(pair):
     stream, other = pair
     other.sendall(b'half')
     with pytest.raises(ZeroDivisionError):
-        read_head(stream, check=lambda octets: 1 // (len(octets) - 4))
+        read_head(stream, check=lambda octets, checked: 1 // (len(octets) - 4))
 
 
 def test_a_reset_is_the_error_of_that_side(pair):

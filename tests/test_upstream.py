@@ -60,8 +60,8 @@ def test_an_address_that_does_not_answer_costs_a_quarter_of_a_second(silent_port
     good.listen(5)
     began = monotonic()
     connection = connect_to(Names('127.0.0.2', '127.0.0.1'), silent_port)
-    assert connection.address == '127.0.0.1' and monotonic() - began < 0.4
-    assert monotonic() - began >= upstream.STAGGER
+    assert connection.address == '127.0.0.1'
+    assert upstream.STAGGER * 0.9 < monotonic() - began < 0.4       # the loop's clock ticks in milliseconds
     connection.stream.close()
     good.close()
 

@@ -1,0 +1,253 @@
+"""Programs as processes of their own: started, listened to, told, and always ended and reaped."""
+from __future__ import absolute_import, division, print_function
+
+import contextlib
+import ctypes
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+
+import gevent
+import gevent.os
+from gevent import subprocess
+from gevent.event import Event
+
+from helpers import PATIENCE, connect, read_all, read_until
+
+from geproxy.compat import to_native
+
+CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# As this Python runs: with -bb its processes take str for octets no more than it does.
+PYTHON = [sys.executable] + ['-' + 'b' * sys.flags.bytes_warning] * bool(sys.flags.bytes_warning)
+GEPROXY = PYTHON + ['-m', 'geproxy']
+
+INI = """
+[proxy]
+listen = %s
+[access]
+connect_ports = any
+http_ports = any
+"""
+
+_CAPABILITIES = (1, 2, 10)      # DAC_OVERRIDE, DAC_READ_SEARCH, NET_BIND_SERVICE: see capabilities(7)
+_CAPBSET_DROP = 24              # see prctl(2)
+
+
+class Process(object):
+    """A program that runs from the checkout. `out` and `err`: what it has written so far, octets."""
+
+    def __init__(self, arguments, stdout=None, stdin=None, more_env=None, **options):
+        """`stdout`, `stdin`: file descriptors of the caller; without, output is read here, and input is empty.
+        `more_env`: on top of this process's environment, less what might change what the program does."""
+        self.out = self.err = b''
+        self._changed = Event()
+        self._readers = []
+        clean = dict((name, value) for name, value in os.environ.items() if not re.match(
+            r'(?i)(http|https|ftp|all|no)_proxy\Z|NO_COLOR\Z|PYTHON', name))
+        given = [os.open(os.devnull, os.O_RDONLY)]
+        try:
+            self.popen = subprocess.Popen(
+                arguments, stdin=given[0] if stdin is None else stdin,
+                stdout=self._pipe('out', given) if stdout is None else stdout, stderr=self._pipe('err', given),
+                close_fds=True, cwd=options.pop('cwd', CHECKOUT), env=dict(clean, **(more_env or {})), **options)
+        finally:
+            for fd in given:
+                os.close(fd)
+        self.pid = self.popen.pid
+
+    def _pipe(self, name, given):
+        reading, writing = os.pipe()
+        given.append(writing)
+        gevent.os.make_nonblocking(reading)
+        self._readers.append(gevent.spawn(self._read, name, reading))
+        return writing
+
+    def _read(self, name, fd):
+        try:
+            while True:
+                data = gevent.os.nb_read(fd, 65536)
+                if not data:
+                    break
+                setattr(self, name, getattr(self, name) + data)
+                self._changed.set()
+        finally:
+            os.close(fd)
+            self._changed.set()
+
+    def wait_for(self, pattern, name='err'):
+        """Wait until it has written what matches `pattern` (octets), on its standard error or, 'out', its output ->
+        the match."""
+        with gevent.Timeout(PATIENCE, False):
+            while True:
+                self._changed.clear()
+                over = all(reader.ready() for reader in self._readers)
+                match = re.search(pattern, getattr(self, name))
+                if match:
+                    return match
+                if over:
+                    break
+                self._changed.wait()
+        raise AssertionError('no %r in %r' % (pattern, self))
+
+    def lines(self, count, name='out'):
+        """Wait for that many lines -> all lines, octets."""
+        self.wait_for(br'(?s)(?:[^\n]*\n){%d}' % count, name)
+        return getattr(self, name).split(b'\n')[:-1]
+
+    def tell(self, number):
+        """Send a signal."""
+        os.kill(self.pid, number)
+
+    def wait(self, seconds=PATIENCE):
+        """Wait for its end, and for all that it wrote -> its exit code; fails if that takes longer."""
+        with gevent.Timeout(seconds, False):
+            code = self.popen.wait()
+            gevent.joinall(self._readers)
+            return code
+        raise AssertionError('still there after %s s: %r' % (seconds, self))
+
+    def end(self):
+        """End it, if it has not ended, and reap it."""
+        if self.popen.poll() is None:
+            self.tell(signal.SIGKILL)
+            self.popen.wait()
+        # A child of its own may hold its output open: that is no reason to wait.
+        gevent.joinall(self._readers, timeout=0.5)
+        gevent.killall(self._readers)
+
+    def __repr__(self):
+        return '<process %d, exit code %s>\n%s\n%s' % (
+            self.pid, self.popen.poll(), to_native(self.out[-2000:]), to_native(self.err[-4000:]))
+
+
+@contextlib.contextmanager
+def process(arguments, **options):
+    """A Process, ended behind the block."""
+    started = Process(arguments, **options)
+    try:
+        yield started
+    finally:
+        started.end()
+
+
+@contextlib.contextmanager
+def folder():
+    """A folder with a short path, gone behind the block."""
+    path = tempfile.mkdtemp(prefix='geproxy-')
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+@contextlib.contextmanager
+def running(ini='', listen='127.0.0.1:0', make=None, **options):
+    """geproxy, listening: a Process with `address`, (host, port), `path` of its ini file, and `folder`, for which
+    FOLDER stands in `ini`; `make`: a folder in that. `[log] errors` must be its standard error."""
+    with folder() as here:
+        if make:
+            os.mkdir(os.path.join(here, make))
+        path = os.path.join(here, 'proxy.ini')
+        write(path, (INI % listen + ini).replace('FOLDER', here))
+        with process(GEPROXY + ['-c', path], **options) as started:
+            started.path, started.folder = path, here
+            started.address = '127.0.0.1', int(started.wait_for(br'listening on \S+:(\d+)[ ,]').group(1))
+            yield started
+
+
+def run(arguments, **options):
+    """Run a program to its end -> the Process."""
+    with process(arguments, **options) as started:
+        started.wait()
+    return started
+
+
+def write(path, text):
+    """Write native text or octets to a file."""
+    with open(path, 'wb') as opened:
+        opened.write(text if isinstance(text, bytes) else text.encode('utf-8'))
+
+
+def read(path):
+    """The octets of a file; none if it is not there."""
+    if not os.path.exists(path):
+        return b''
+    with open(path, 'rb') as opened:
+        return opened.read()
+
+
+def wait_until(condition, what):
+    """Wait until `condition()` holds, for what tells nobody when it does; `what`: for the failure."""
+    with gevent.Timeout(PATIENCE, AssertionError('waited in vain for ' + what)):
+        while not condition():
+            gevent.sleep(0.01)
+
+
+def unprivileged():
+    """For preexec_fn: root, but without the right to read everything and to listen everywhere. (Another user might
+    not be able to read this Python.)"""
+    if os.getuid() == 0:
+        for capability in _CAPABILITIES:
+            if ctypes.CDLL(None).prctl(_CAPBSET_DROP, capability, 0, 0, 0):
+                os._exit(99)            # shown by the test that gets this exit code
+
+
+def get(origin, path=b'/', more=b''):
+    """A request in absolute-form."""
+    host = b'%s:%d' % (origin[0].encode('ascii'), origin[1])
+    return b'GET http://%s%s HTTP/1.1\r\nHost: %s\r\n%s\r\n' % (host, path, host, more)
+
+
+def answering(body=b'fine'):
+    """An origin's `handle`: answers every request without a body with `body`."""
+    def handle(sock):
+        while read_until(sock, b'\r\n\r\n'):
+            sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s' % (len(body), body))
+    return handle
+
+
+def own(path=b'*'):
+    """A request that the proxy answers by itself, which is the cheapest way to a line in its log."""
+    return b'OPTIONS %s HTTP/1.1\r\nHost: a.test\r\nMax-Forwards: 0\r\n\r\n' % path
+
+
+class Client(object):
+    """A client that keeps its connection."""
+
+    def __init__(self, address):
+        self.socket = connect(address)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def send(self, octets):
+        """Send a request, or part of one."""
+        self.socket.sendall(octets)
+
+    def response(self):
+        """Read one response with a Content-Length -> its octets."""
+        data = read_until(self.socket, b'\r\n\r\n')
+        head, _end, body = data.partition(b'\r\n\r\n')
+        length = re.search(br'(?i)\r\nContent-Length: (\d+)', head)
+        missing = int(length.group(1)) - len(body) if length else 0
+        while missing > 0:
+            piece = self.socket.recv(missing)
+            assert piece, 'the response ended %d octets too early: %r' % (missing, data)
+            data += piece
+            missing -= len(piece)
+        return data
+
+    def ask(self, octets):
+        """Send a request -> its response."""
+        self.send(octets)
+        return self.response()
+
+    def rest(self):
+        """Read to the end -> the octets."""
+        return read_all(self.socket)

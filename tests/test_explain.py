@@ -1,0 +1,73 @@
+"""What the tables in the code say for people."""
+from __future__ import absolute_import, division, print_function
+
+import io
+
+import pytest
+
+from geproxy import config, errors, explain, record
+
+
+def test_the_example_is_all_options_with_their_defaults():
+    lines = explain.example().splitlines()
+    assert config.load('example', lines) == config.load(None)
+    named = [(row[1], row[2]) for row in config.read_ini(lines) if row[2]]
+    assert named == [(option.section, option.name) for option in config.SCHEMA]
+
+
+def test_the_example_explains_each_option_within_100_columns():
+    text = explain.example()
+    assert max(len(line) for line in text.splitlines()) <= 100
+    assert text.endswith('\n') and not text.endswith('\n\n')
+    flat = ' '.join(text.replace('\n# ', ' ').split())
+    for option in config.SCHEMA:
+        assert option.sentence in flat
+    assert flat.count('(A change needs a restart.)') == sum(not option.live for option in config.SCHEMA)
+
+
+def cells(table):
+    """The rows of a Markdown table, without its head."""
+    lines = table.replace('\\|', '&').splitlines()
+    assert all(line[:2] == '| ' and line[-2:] == ' |' for line in lines)
+    rows = [line[2:-2].split(' | ') for line in lines]
+    assert set(len(row) for row in rows) == {len(rows[0])}
+    assert rows[1] == ['---'] * len(rows[0])
+    return rows[2:]
+
+
+def test_every_option_has_its_row():
+    rows = cells(explain.options())
+    assert [row[:2] for row in rows] == [['`[%s]`' % each.section, '`%s`' % each.name] for each in config.SCHEMA]
+
+
+def test_every_reason_has_its_row_in_order_of_status():
+    rows = cells(explain.reasons())
+    classes = [each for each in vars(errors).values() if isinstance(each, type) and each is not errors.ProxyError]
+    assert sorted((row[0], row[1]) for row in rows) == sorted(('`%s`' % each.token, str(each.status)) for each in classes)
+    assert [row[1] for row in rows] == sorted(row[1] for row in rows)
+    assert all(row[2] for row in rows)
+
+
+def test_every_field_of_the_log_has_its_row():
+    assert cells(explain.fields()) == [['`%s`' % field.name, field.sentence] for field in record.FIELDS]
+
+
+def test_a_document_gets_the_tables_between_its_marks_and_nothing_else():
+    text = u'a\n<!-- options -->\nold\n<!-- end -->\nb\n<!-- reasons -->\n<!-- end -->\n<!-- fields -->\nx\n<!-- end -->\n'
+    assert explain.refreshed(text) == (
+        'a\n<!-- options -->\n%s<!-- end -->\nb\n<!-- reasons -->\n%s<!-- end -->\n<!-- fields -->\n%s<!-- end -->\n' % (
+            explain.options(), explain.reasons(), explain.fields()))
+    assert explain.refreshed(explain.refreshed(text)) == explain.refreshed(text)
+
+
+@pytest.mark.parametrize('text', ['', 'a\n', '<!-- options -->\n', '<!-- else -->\nx\n<!-- end -->\n'])
+def test_a_document_without_marks_stays_as_it_is(text):
+    assert explain.refreshed(text) == text
+
+
+def test_documents_are_refreshed_in_place(tmpdir):
+    path = tmpdir.join('README.md')
+    path.write_binary(u'\xeb\n<!-- fields -->\n<!-- end -->\n'.encode('utf-8'))
+    explain.main([str(path)])
+    with io.open(str(path), encoding='utf-8') as opened:
+        assert opened.read() == u'\xeb\n<!-- fields -->\n%s<!-- end -->\n' % explain.fields()

@@ -1,0 +1,658 @@
+"""Lines: their formats, what never stands in them, and that writing them never stalls anybody and loses none unsaid."""
+from __future__ import absolute_import, division, print_function
+
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import re
+import resource
+import signal
+import socket
+import tty
+
+import gevent
+import pytest
+from helpers import PATIENCE, connect, listening, proxying, read_all, read_until
+from processes import Client, answering, folder, get, own, read, running, wait_until
+
+from geproxy import config, log
+from geproxy.compat import monotonic
+from geproxy.record import FIELDS
+
+SOON = 3            # seconds
+SECRET = b'open-sesame'
+
+
+@pytest.fixture(scope='module')
+def console():
+    """A geproxy that logs to a pipe that is read, with all defaults."""
+    with running() as proxy:
+        yield proxy
+
+
+def shown(proxy, octets):
+    """Send `octets` on a connection of their own, read to the end -> (what came, the line that was logged)."""
+    seen = len(proxy.out)
+    with Client(proxy.address) as client:
+        client.send(octets)
+        client.socket.shutdown(socket.SHUT_WR)
+        answer = client.rest()
+    wait_until(lambda: proxy.out[seen:].endswith(b'\n'), 'the line')
+    return answer, proxy.out[seen:]
+
+
+def logged(path, count):
+    """Wait for that many lines in a file -> the lines, native text."""
+    wait_until(lambda: read(path).count(b'\n') >= count, '%d lines in %s' % (count, path))
+    return read(path).decode('ascii').split('\n')[:-1]
+
+
+# --- console ---------------------------------------------------------------------------------------------------------
+
+def test_the_console_shows_time_client_method_url_status_octets_and_duration(console):
+    with listening(answering()) as place:
+        answer, line = shown(console, get(place, b'/a?b=c'))
+    assert re.match(br'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d 127\.0\.0\.1 GET http://127\.0\.0\.1:%d/a\?b=c 200 %d \d+ms\n\Z' % (
+        place[1], len(answer)), line)
+
+
+def test_the_console_says_why_an_exchange_failed_with_the_id_that_the_client_got(console):
+    answer, line = shown(console, b'GET http://127.0.0.1:9/ HTTP/1.1\r\nHost: x\r\n\r\n')
+    found = re.search(br" 502 [0-9.]+K? \d+ms connection_refused: '127\.0\.0\.1' port 9: 127\.0\.0\.1 connection refused "
+                      br'\[([0-9a-f]{6}-\d+)\]\n\Z', line)
+    assert found and b'\r\nrequest id: ' not in line
+    assert b'\nrequest id: %s\n' % found.group(1) in answer
+
+
+def test_the_console_shows_tunnels_when_they_open_and_when_they_end(console):
+    def echo(sock):
+        sock.sendall(sock.recv(65536))
+    with listening(echo) as place, Client(console.address) as client:
+        where = b'127.0.0.1:%d' % place[1]
+        seen = len(console.out)
+        client.send(b'CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n' % (where, where))
+        read_until(client.socket, b'\r\n\r\n')
+        wait_until(lambda: console.out[seen:].endswith(b'\n'), 'the opening')
+        opened = console.out[seen:]
+        assert re.match(br'\S+ \S+ 127\.0\.0\.1 CONNECT %s open, to 127\.0\.0\.1\n\Z' % where, opened)
+        client.send(b'12345')
+        assert client.rest() == b'12345'
+    seen += len(opened)
+    wait_until(lambda: console.out[seen:].endswith(b'\n'), 'the end')
+    assert re.match(br'\S+ \S+ 127\.0\.0\.1 CONNECT %s 200 \d+ \d+ms \(\d+ up\)\n\Z' % where, console.out[seen:])
+
+
+@contextlib.contextmanager
+def terminal():
+    """A pseudo-terminal -> (the end for a program, what it showed: a function)."""
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    fcntl.fcntl(master, fcntl.F_SETFL, fcntl.fcntl(master, fcntl.F_GETFL) | os.O_NONBLOCK)
+    seen = []
+
+    def show():
+        try:
+            seen.append(os.read(master, 65536))
+        except OSError:
+            pass                        # nothing yet
+        return b''.join(seen)
+    try:
+        yield slave, show
+    finally:
+        os.close(slave)
+        os.close(master)
+
+
+@pytest.mark.parametrize('more_env,colours', [({}, True), ({'NO_COLOR': '1'}, False), ({'NO_COLOR': ''}, True)])
+def test_a_terminal_gets_colours_unless_NO_COLOR_says_no(more_env, colours):
+    with terminal() as (slave, show), running(stdout=slave, more_env=more_env) as proxy:
+        with Client(proxy.address) as client:
+            client.ask(own())
+        wait_until(lambda: show().endswith(b'\n'), 'the line on the terminal')
+        assert (b'\x1b[' in show()) is colours
+        # The day is known to who sits there.
+        assert re.match(br'\d\d:\d\d:\d\d 127\.0\.0\.1 OPTIONS \S+ 200 \d+ \d+ms\n', re.sub(br'\x1b\[\d+m', b'', show()))
+
+
+def test_nothing_but_a_terminal_gets_colours(console):
+    assert b'\x1b' not in shown(console, own())[1]
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+SQUID = re.compile(
+    r'(?P<time>\d{10}\.\d{3}) +(?P<ms>\d+) (?P<client>\S+) (?P<result>[A-Z_]+)/(?P<status>\d{3}) (?P<size>\d+) '
+    r'(?P<method>\S+) (?P<url>\S+) (?P<user>\S+) (?P<way>[A-Z_]+)/(?P<address>\S+) (?P<type>\S+)\Z')
+COMMON = re.compile(
+    r'(?P<client>\S+) - - \[\d\d/(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] '
+    r'"(?P<method>\S+) (?P<url>\S+) (?P<version>\S+)" (?P<status>\d{3}) (?P<size>\d+)\Z')
+
+
+def typed(sock):
+    """An origin with a Content-Type."""
+    read_until(sock, b'\r\n\r\n')
+    sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 4\r\n\r\nfine')
+
+
+def three_exchanges(place, address):
+    """One that succeeds, one that is denied, a tunnel -> the first's octets."""
+    with Client(address) as client:
+        answer = client.ask(get(place, b'/a?token=' + SECRET))
+    with Client(address) as client:
+        assert client.ask(b'GET http://169.254.169.254/?x=1 HTTP/1.1\r\nHost: x\r\n\r\n').startswith(b'HTTP/1.1 403 ')
+    with Client(address) as client:
+        client.send(b'CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: x\r\n\r\n' % place[1])
+        read_until(client.socket, b'\r\n\r\n')
+        client.send(b'GET / HTTP/1.1\r\n\r\n')
+        assert client.rest().endswith(b'fine')
+    return answer
+
+
+def test_a_file_gets_squids_native_format_without_query_strings():
+    with listening(typed) as place, running('[log]\naccess = FOLDER/access.log\n') as proxy:
+        answer = three_exchanges(place, proxy.address)
+        lines = logged(os.path.join(proxy.folder, 'access.log'), 3)
+        found = [SQUID.match(line) for line in lines]
+        assert all(found), lines
+        got, denied, tunnel = [match.groupdict() for match in found]
+        origin = '127.0.0.1:%d' % place[1]
+        del got['time'], got['ms']
+        assert got == dict(client='127.0.0.1', result='TCP_MISS', status='200', size=str(len(answer)), method='GET',
+                           url='http://%s/a?' % origin, user='-', way='HIER_DIRECT', address='127.0.0.1', type='text/html')
+        assert (denied['result'], denied['status'], denied['way'], denied['address'], denied['url']) == (
+            'TCP_DENIED', '403', 'HIER_NONE', '-', 'http://169.254.169.254/?')
+        assert (tunnel['result'], tunnel['method'], tunnel['url']) == ('TCP_TUNNEL', 'CONNECT', origin)
+        # Why it was denied stands on standard error, where the console format would have had it.
+        said = proxy.wait_for(br'(?m)\[[0-9a-f]{6}-\d+\] 127\.0\.0\.1 GET http://169\.254\.169\.254/\? 403 '
+                              br'destination_ip_prohibited: .* metadata address$')
+        assert said and SECRET not in proxy.err + proxy.out
+
+
+def test_query_strings_stay_if_that_is_wanted():
+    with listening(typed) as place, running('[log]\naccess = FOLDER/access.log\nquery = on\n') as proxy:
+        three_exchanges(place, proxy.address)
+        assert 'http://127.0.0.1:%d/a?token=open-sesame ' % place[1] in logged(proxy.folder + '/access.log', 3)[0]
+
+
+def test_the_common_format():
+    with listening(typed) as place, running('[log]\naccess = FOLDER/access.log\nformat = common\n') as proxy:
+        answer = three_exchanges(place, proxy.address)
+        found = [COMMON.match(line).groupdict() for line in logged(proxy.folder + '/access.log', 3)]
+        assert found[0] == dict(client='127.0.0.1', method='GET', url='http://127.0.0.1:%d/a?' % place[1],
+                                version='HTTP/1.1', status='200', size=str(len(answer)))
+        assert [each['status'] for each in found] == ['200', '403', '200']
+
+
+def test_the_json_format_has_the_fields_of_the_table():
+    with listening(typed) as place, running('[log]\naccess = FOLDER/access.log\nformat = json\n') as proxy:
+        answer = three_exchanges(place, proxy.address)
+        got, denied, tunnel = [json.loads(line) for line in logged(proxy.folder + '/access.log', 3)]
+        names = [field.name for field in FIELDS]
+        for each in (got, denied, tunnel):
+            assert set(each) <= set(names)
+        assert set(got) == set(names) - set(['reason', 'message'])
+        assert got['url.original'] == 'http://127.0.0.1:%d/a?' % place[1]
+        assert (got['http.request.method'], got['http.response.status_code'], got['http.response.bytes']) == (
+            'GET', 200, len(answer))
+        assert (got['client.ip'], got['destination.ip'], got['kept'], got['result']) == (
+            '127.0.0.1', '127.0.0.1', False, 'TCP_MISS')
+        assert re.match(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\Z', got['@timestamp'])
+        assert got['event.duration'] >= 1e6 * got['first_ms'] >= 1e6 * got['connect_ms'] > 0
+        assert (denied['reason'], denied['http.response.status_code']) == ('destination_ip_prohibited', 403)
+        assert tunnel['url.original'] == '127.0.0.1:%d' % place[1]
+
+
+def test_off_is_off():
+    with running('[log]\naccess = off\n') as proxy, Client(proxy.address) as client:
+        client.ask(own())
+        proxy.tell(signal.SIGTERM)
+        proxy.wait()
+        assert proxy.out == b''
+
+
+# --- nothing secret, nothing forged ----------------------------------------------------------------------------------
+
+HOST = b'Host: a.test\r\n'
+WITH_CREDENTIALS = [
+    b'GET http://127.0.0.1:9/ HTTP/1.1\r\n' + HOST + b'Proxy-Authorization: Basic %c\r\n\r\n',
+    b'GET http://127.0.0.1:9/ HTTP/1.1\r\n' + HOST + b'Authorization: Basic %c\r\nCookie: id=%c\r\n\r\n',
+    b'CONNECT 127.0.0.1:9 HTTP/1.1\r\nProxy-Authorization: Basic %c\r\n\r\n',
+    # malformed field lines
+    b'GET / HTTP/1.1\r\n' + HOST + b'Authorization : Basic %c\r\n\r\n',
+    b'GET / HTTP/1.1\r\n' + HOST + b'Authorization Basic %c\r\n\r\n',
+    b'GET / HTTP/1.1\r\n' + HOST + b'Authorization=%c\r\n\r\n',
+    b'GET / HTTP/1.1\r\n' + HOST + b'Authorization:\r\n Basic %c\r\n\r\n',
+    b'GET / HTTP/1.1\r\n' + HOST + b'Authorization: Basic\r\n\t%c\r\n\r\n',
+    b'GET / HTTP/1.1\r\n' + HOST + b'Authorization: Basic\r\n%c\r\n\r\n',        # as base64(1) breaks its lines
+    b'GET / HTTP/1.1\r\n' + HOST + b'Authorization: Basic %c\x00\r\n\r\n',
+    b'GET / HTTP/1.1\r\n' + HOST + b'Proxy-Authorization\xa0: Basic %c\r\n\r\n',
+    # a field line where a request line should be: the client and we do not agree where a request ended
+    b'Proxy-Authorization: Basic %c\r\n\r\n',
+    b'Authorization: Basic %c\r\nHost: a.test\r\n\r\n',
+    # framing that is not what it should be
+    b'GET / HTTP/1.1\r\n' + HOST + b'Content-Length: Basic %c\r\n\r\n',
+    b'GET / HTTP/1.1\r\n' + HOST + b'Host: %c\r\n\r\n',
+]
+WITH_PASSWORDS = [      # in a target, where they must not be, but are
+    b'GET http://ali-baba:%s@127.0.0.1:9/ HTTP/1.1\r\n' + HOST + b'\r\n',
+    b'GET http://ali-baba:%s@127.0.0.1:9/ HTTP/1.1 \r\n' + HOST + b'\r\n',
+    b'GET http://ali-baba:40 %s@127.0.0.1:9/ HTTP/1.1\r\n' + HOST + b'\r\n',
+    b'GET https://ali-baba:%s@127.0.0.1:9/ HTTP/1.1\r\n' + HOST + b'\r\n',
+    b'GET ali-baba:%s@127.0.0.1:9/ HTTP/1.1\r\n' + HOST + b'\r\n',
+    b'GET http:/ali-baba:%s@127.0.0.1:9/ HTTP/1.1\r\n' + HOST + b'\r\n',
+    b'CONNECT ali-baba:%s@127.0.0.1:9 HTTP/1.1\r\n' + HOST + b'\r\n',
+    b'CONNECT http://ali-baba:%s@127.0.0.1:9/ HTTP/1.1\r\n' + HOST + b'\r\n',
+    b'GET / HTTP/1.1\r\nHost: ali-baba:%s@127.0.0.1:9\r\n\r\n',
+]
+WITH_TOKENS = [
+    b'GET http://127.0.0.1:9/?token=%s HTTP/1.1\r\n' + HOST + b'\r\n',
+    b'GET http://a.test/?token=%s HTTP/1.1 x\r\n\r\n',
+    b'GET http://a.test/?token=%s\r\n\r\n',
+    b'GET http://a.test:0/?token=%s HTTP/1.1\r\nHost: x\r\n\r\n',
+    b'GET http://a.test:x?token=%s HTTP/1.1\r\nHost: x\r\n\r\n',
+    b'GET ftp://a.test/?token=%s HTTP/1.1\r\nHost: x\r\n\r\n',
+    b'GET http:a.test?token=%s HTTP/1.1\r\nHost: x\r\n\r\n',
+    b'GET /?token=%s HTTP/1.1\r\n\r\n',
+    b'CONNECT a.test?token=%s HTTP/1.1\r\nHost: x\r\n\r\n',
+]
+
+
+@contextlib.contextmanager
+def writing(folder_, *formats):
+    """A proxy in this process, with a real log in each of `formats` -> (the paths of all files, address)."""
+    logs, paths = [], []
+    for name in formats:
+        paths += [str(folder_.join(name)), str(folder_.join(name + '.errors'))]
+        logs.append(log.Log(settings('format = ' + name, 'access = ' + paths[-2], 'errors = ' + paths[-1], 'query = auto')))
+
+    def everywhere(name):
+        return lambda what: [getattr(each, name)(what) for each in logs]
+    try:
+        with proxying() as (address, proxy):
+            proxy.access, proxy.opened, proxy.say = everywhere('access'), everywhere('opened'), everywhere('say')
+            yield paths, address
+    finally:
+        for each in logs:
+            each.close()
+
+
+def settings(*lines):
+    """The section [log] of these lines."""
+    return config.load('test.ini', ['[log]'] + list(lines)).log
+
+
+def ask_all(address, requests):
+    """Send each request on a connection of its own -> how many responses came to each."""
+    def ask_once(octets):
+        sock = connect(address)
+        try:
+            sock.sendall(octets)
+            sock.shutdown(socket.SHUT_WR)
+            # Each of our own answers has one of these; a body of theirs may quote anything else.
+            return max(1, read_all(sock).count(b'\r\nProxy-Status: '))
+        except socket.error:
+            return 1                    # refused before all of it was sent
+        finally:
+            sock.close()
+    clients = [gevent.spawn(ask_once, octets) for octets in requests]
+    gevent.joinall(clients, timeout=PATIENCE)
+    return [client.get(block=False) for client in clients]
+
+
+def leaks(tmpdir, formats, requests):
+    """Which of `requests`, each with a secret of its own for %s, left it in the files of these formats."""
+    secrets = [b'%03d-%s' % (number, SECRET) for number in range(len(requests))]
+    encoded = [base64.b64encode(b'%03d-ali-baba:%s' % (number, SECRET)) for number in range(len(requests))]
+    texts = [text.replace(b'%s', secret).replace(b'%c', code) for text, secret, code in zip(requests, secrets, encoded)]
+    with writing(tmpdir, *formats) as (paths, address):
+        ask_all(address, texts)
+        for path in paths[::2]:
+            wait_until(lambda: read(path).count(b'\n') >= len(texts), 'a line for each')
+    # Closed by now, so that all that is to be said is there. A part of a secret, too, is none of a log's business.
+    written = b''.join(read(path) for path in paths)
+    return [text for text, secret, code in zip(texts, secrets, encoded)
+            if secret in written or secret[:8] in written or code[:8] in written]
+
+
+def test_no_credentials_are_in_any_log(tmpdir):
+    shown_ = leaks(tmpdir, ('console', 'squid', 'json'), WITH_CREDENTIALS)
+    assert shown_ == []
+
+
+def test_no_passwords_of_targets_are_in_any_log(tmpdir):
+    shown_ = leaks(tmpdir, ('console', 'squid', 'json'), WITH_PASSWORDS)
+    assert shown_ == []
+
+
+def test_query_strings_of_requests_that_fail_are_in_no_file_either(tmpdir):
+    shown_ = leaks(tmpdir, ('squid', 'common', 'json'), WITH_TOKENS)
+    assert shown_ == []
+
+
+# What those who would forge a line send, in all places where something from elsewhere might reach a log.
+FORGED = b'127.0.0.1 GET http://forged.test/ 200 1 1ms'
+WEIRD = [b'\r\n' + FORGED, b'\n' + FORGED, b'\r' + FORGED, b'\x0b' + FORGED, b'\x0c', b'\x00', b'\x1b[31m', b'\x85' + FORGED,
+         b'\xe2\x80\xa8' + FORGED, b'"', b"'", b'\\', b'" 200 1 "', b'\xff\xfe', b'\x7f', b'%0A', b'\t', b' ', b'[x-1]']
+
+
+def weird_requests():
+    for octets in WEIRD:
+        yield b'GET http://a.test:9' + octets + b'/ HTTP/1.1\r\nHost: x\r\n\r\n'
+        yield b'GET http://127.0.0.1:9/' + octets + b' HTTP/1.1\r\nHost: x\r\n\r\n'
+        yield b'GET http://a' + octets + b'.test:9/ HTTP/1.1\r\nHost: x\r\n\r\n'
+        yield b'CONNECT a' + octets + b'.test:9 HTTP/1.1\r\nHost: x\r\n\r\n'
+        yield b'GE' + octets + b'T http://127.0.0.1:9/ HTTP/1.1\r\nHost: x\r\n\r\n'
+        yield b'GET / HTTP/1.1\r\nHost: a' + octets + b'.test\r\n\r\n'
+        yield b'GET http://127.0.0.1:9/ HTTP/1.1\r\nHost: x\r\n' + octets + b': y\r\n\r\n'
+        yield b'GET http://127.0.0.1:9/ HTTP/1.1' + octets + b'\r\nHost: x\r\n\r\n'
+        yield b'GET http://127.0.0.1:9/ HTTP/1.1\r\nHost: x\r\nExpect: ' + octets + b'z\r\n\r\n'
+        yield b'GET http://127.0.0.1:9/ HTTP/1.1\r\nHost: x\r\nContent-Length: ' + octets + b'z\r\n\r\n'
+        yield octets + b'GET http://127.0.0.1:9/ HTTP/1.1\r\nHost: x\r\n\r\n'
+
+
+def weird_responses():
+    for octets in WEIRD:
+        yield b'HTTP/1.1 200 ' + octets + b'\r\nContent-Length: 0\r\n\r\n'
+        yield b'HTTP/1.1 200 OK\r\nContent-Type: text/' + octets + b'html\r\nContent-Length: 0\r\n\r\n'
+        yield b'HTTP/1.1 2' + octets + b'00 OK\r\nContent-Length: 0\r\n\r\n'
+        yield b'HTTP/1.1 200 OK\r\n' + octets + b': x\r\nContent-Length: 0\r\n\r\n'
+        yield b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n' + octets + b'\r\n0\r\n\r\n'
+        yield octets
+
+
+STAMP = r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d '
+PATTERNS = {
+    'console': re.compile(STAMP + r'127\.0\.0\.1 \S+ \S+ \d{3} [\d.]+K? \S+s(?: [a-z_0-9]+: .* \[[0-9a-f]{6}-\d+\])?\Z'),
+    'squid': SQUID,
+    'common': COMMON,
+    'errors': re.compile(STAMP + r'geproxy\[%d\] (?:stopped|stopping: \d+ connections have 8 s to end|\d+ connections cut|'
+                         r'\[[0-9a-f]{6}-\d+\] 127\.0\.0\.1 \S+ \S+ \d{3} [a-z_0-9]+: .*)\Z' % os.getpid()),
+}
+
+
+def check_plain(path):
+    """All lines of that file are printable ASCII, read as those of their format do, and are nobody else's -> them."""
+    lines = read(path).split(b'\n')
+    assert lines.pop() == b''
+    pattern = PATTERNS.get(path.rpartition('.')[2].rpartition('/')[2])
+    for line in lines:
+        assert re.match(br'[\x20-\x7e]+\Z', line), line
+        assert not line.startswith(FORGED)
+        if pattern is None:
+            json.loads(line.decode('ascii'))
+        else:
+            assert pattern.match(line.decode('ascii')), line
+    return lines
+
+
+def test_no_request_forges_a_line(tmpdir):
+    requests = list(weird_requests())
+    with writing(tmpdir, 'console', 'squid', 'common', 'json') as (paths, address):
+        # One for each, but for those that are two requests, the second of which begins with FORGED.
+        expected = sum(ask_all(address, requests))
+        for path in paths[::2]:
+            wait_until(lambda: read(path).count(b'\n') >= expected, 'a line for each')
+    assert set(len(check_plain(path)) for path in paths[::2]) == set([expected])
+    for path in paths[1::2]:
+        check_plain(path)
+
+
+def test_no_response_forges_a_line(tmpdir):
+    answers = list(weird_responses())
+
+    def handle(sock):
+        head = read_until(sock, b'\r\n\r\n')
+        sock.sendall(answers[int(re.match(br'GET /(\d+)', head).group(1))])
+    with listening(handle) as place, writing(tmpdir, 'console', 'squid', 'common', 'json') as (paths, address):
+        ask_all(address, [get(place, b'/%d' % number) for number in range(len(answers))])
+        for path in paths[::2]:
+            wait_until(lambda: read(path).count(b'\n') >= len(answers), 'a line for each')
+    assert [len(check_plain(path)) for path in paths[::2]] == [len(answers)] * 4
+    for path in paths[1::2]:
+        check_plain(path)
+
+
+# --- nobody waits for a log, and no line is lost unsaid --------------------------------------------------------------
+
+@contextlib.contextmanager
+def fifo():
+    """A named pipe, the reading end of which is open, but not read -> (path, the reading end)."""
+    with folder() as here:
+        path = os.path.join(here, 'pipe')
+        os.mkfifo(path)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            yield path, fd
+        finally:
+            os.close(fd)
+
+
+def drained(fd, over):
+    """Read from a pipe until `over(octets)` -> the octets."""
+    data = []
+
+    def step():
+        try:
+            data.append(os.read(fd, 65536))
+        except OSError:
+            pass                        # nothing yet
+        return over(b''.join(data))
+    wait_until(step, 'the pipe to say it')
+    return b''.join(data)
+
+
+def test_whoever_writes_a_line_never_waits_and_what_is_dropped_is_counted_and_said():
+    many = log.QUEUE + 5000
+    with fifo() as (path, fd):
+        writer = log.Writer(path)
+        began = monotonic()
+        for number in range(many):
+            writer.write('line %d' % number)
+        assert monotonic() - began < SOON
+        dropped = writer.dropped
+        assert 0 < dropped <= 5000
+        said = b'%d log lines dropped: %s did not take them in time\n' % (dropped, path.encode('ascii'))
+        data = drained(fd, lambda data: data.count(b'\n') >= many - dropped and b' dropped: ' in data)
+        assert said in data
+        lines = re.findall(br'(?m)^line (\d+)$', data)
+        assert lines == [b'%d' % number for number in range(many - dropped)]
+        # And it goes on.
+        writer.write('one more')
+        drained(fd, lambda data: data == b'one more\n')
+        writer.close(SOON)
+        assert writer.dropped == dropped
+
+
+def test_closing_a_log_that_is_stuck_takes_no_longer_than_it_may():
+    with fifo() as (path, _fd):
+        writer = log.Writer(path)
+        for _ in range(5000):
+            writer.write('x' * 100)
+        began = monotonic()
+        writer.close(0.2)
+        assert 0.1 < monotonic() - began < SOON
+
+
+def test_closing_a_log_writes_what_is_queued(tmpdir):
+    path = str(tmpdir.join('log'))
+    writer = log.Writer(path)
+    for number in range(3000):
+        writer.write('line %d' % number)
+    writer.close(PATIENCE)
+    assert read(path) == b''.join(b'line %d\n' % number for number in range(3000))
+
+
+def test_the_memory_of_a_log_that_is_stuck_is_bounded_whatever_the_lines_are():
+    with fifo() as (path, fd):
+        writer = log.Writer(path)
+        line = 'x' * 64000              # a URL may be that long
+        for _ in range(log.QUEUE // 2):
+            writer.write(line)
+        queued = log.QUEUE // 2 - writer.dropped
+        assert queued * len(line) < 64 * 1024 * 1024
+
+
+def test_a_full_disk_is_said_once_there_is_room_again_with_the_true_number(tmpdir):
+    room = 4000
+    said_pattern = br'(\d+) log lines dropped: '
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+    with running('[log]\naccess = FOLDER/access.log\nformat = json\n', preexec_fn=limit) as proxy:
+        path = os.path.join(proxy.folder, 'access.log')
+        asked = 60
+        with Client(proxy.address) as client:
+            for _ in range(asked):
+                assert client.ask(own()).startswith(b'HTTP/1.1 200 ')
+            proxy.wait_for(said_pattern + b'the disk is full, or nobody reads\n')
+            os.rename(path, path + '.1')
+            proxy.tell(signal.SIGUSR1)
+            wait_until(lambda: os.path.exists(path), 'a log with room')
+            for _ in range(3):
+                client.ask(own())
+        proxy.tell(signal.SIGTERM)
+        assert proxy.wait() == 0
+        whole = [line for each in (path + '.1', path) for line in read(each).split(b'\n')[:-1]]
+        dropped = sum(int(number) for number in re.findall(said_pattern, proxy.err))
+        assert len(read(path + '.1')) <= room
+        assert sum(b'"@timestamp"' in line for line in whole) + dropped == asked + 3
+        for line in whole:
+            json.loads(line.decode('ascii'))
+
+
+def test_a_pipe_that_nobody_reads_delays_no_response_and_the_dropped_lines_are_counted():
+    reading, writing_ = os.pipe()
+    try:
+        with running(stdout=writing_) as proxy:
+            os.close(writing_)
+            writing_ = None
+            asked = log.QUEUE + 4000
+            began = monotonic()
+            with Client(proxy.address) as client:
+                sending = gevent.spawn(client.send, own() * asked)
+                seen, tail = 0, b''
+                while seen < asked:
+                    data = tail + client.socket.recv(65536)
+                    seen += data.count(b'HTTP/1.1 200 ')
+                    tail = data[-len(b'HTTP/1.1 200') - 1:] if not data.endswith(b'HTTP/1.1 200 ') else b''
+                    tail = tail if b'HTTP/1.1 200 ' not in tail else b''
+                sending.get()
+            assert monotonic() - began < PATIENCE
+            # Said at once on standard error, and in the pipe as soon as somebody reads it.
+            proxy.wait_for(br'\d+ log lines dropped: ')
+            fcntl.fcntl(reading, fcntl.F_SETFL, os.O_NONBLOCK)
+            accounted = re.compile(br'(?m)^geproxy: (\d+) log lines dropped: standard output did not take them in time$')
+            data = drained(reading, lambda data: data.endswith(b'\n') and data.count(b' OPTIONS ') + sum(
+                int(number) for number in accounted.findall(data)) >= asked)
+            dropped = sum(int(number) for number in accounted.findall(data))
+            assert dropped and data.count(b' OPTIONS ') + dropped == asked
+            proxy.tell(signal.SIGTERM)
+            assert proxy.wait() == 0
+    finally:
+        os.close(reading)
+        if writing_ is not None:
+            os.close(writing_)
+
+
+def test_a_stuck_standard_output_does_not_keep_the_process_from_stopping():
+    reading, writing_ = os.pipe()
+    try:
+        with running(stdout=writing_) as proxy:
+            with Client(proxy.address) as client:
+                client.send(own() * 2000 + own().replace(b'\r\nMax', b'\r\nConnection: close\r\nMax'))
+                assert client.rest().count(b'HTTP/1.1 200 ') == 2001
+            proxy.tell(signal.SIGTERM)
+            assert proxy.wait(SOON) == 0
+    finally:
+        os.close(reading)
+        os.close(writing_)
+
+
+def test_a_standard_output_that_nobody_has_open_any_more_stops_nothing():
+    reading, writing_ = os.pipe()
+    try:
+        with running(stdout=writing_) as proxy:
+            os.close(reading)
+            reading = None
+            with Client(proxy.address) as client:
+                for _ in range(3):
+                    assert client.ask(own()).startswith(b'HTTP/1.1 200 ')
+                proxy.wait_for(br' [1-3] log lines dropped: ')
+                assert client.ask(own()).startswith(b'HTTP/1.1 200 ')
+            proxy.tell(signal.SIGTERM)
+            assert proxy.wait() == 0
+            assert b'Traceback' not in proxy.err
+    finally:
+        os.close(writing_)
+        if reading is not None:
+            os.close(reading)
+
+
+def test_a_standard_output_that_was_never_open_does_not_make_lines_go_elsewhere():
+    # As from a shell with >&-: descriptor 1 goes to whatever is opened first.
+    with listening(answering()) as place, running(preexec_fn=lambda: os.close(1)) as proxy:
+        for _ in range(3):
+            with Client(proxy.address) as client:
+                response = client.ask(get(place))
+                assert response.endswith(b'\r\n\r\nfine')
+                client.send(get(place, b'/x', b'Connection: close\r\n'))
+                assert client.rest().endswith(b'\r\n\r\nfine')
+        proxy.tell(signal.SIGTERM)
+        assert proxy.wait() == 0
+        assert b'Traceback' not in proxy.err
+
+
+# --- settings --------------------------------------------------------------------------------------------------------
+
+def opened(path):
+    """How many descriptors of this process are of that file."""
+    found = 0
+    for fd in os.listdir('/proc/self/fd'):
+        try:
+            found += os.readlink('/proc/self/fd/' + fd) == path
+        except OSError:
+            pass                        # that of the listing itself
+    return found
+
+
+def test_one_file_for_both_is_opened_once(tmpdir):
+    path = str(tmpdir.join('log'))
+    both = log.Log(settings('access = ' + path, 'errors = ' + path))
+    assert opened(path) == 1
+    both.say('one')
+    both.say('two\nthree')
+    both.close()
+    lines = read(path).decode('ascii').split('\n')
+    assert [re.sub(r'\A\S+ \S+ geproxy\[\d+\] ', '', line) for line in lines] == ['one', 'two', 'three', '']
+
+
+def test_a_log_that_cannot_be_opened_leaves_nothing_open(tmpdir):
+    path = str(tmpdir.join('log'))
+    with pytest.raises(EnvironmentError):
+        log.Log(settings('access = ' + path, 'errors = /nowhere/at/all'))
+    wait_until(lambda: not opened(path), 'the file to be closed')
+
+
+def test_a_change_keeps_what_stays_and_closes_what_goes(tmpdir):
+    one, two = str(tmpdir.join('one')), str(tmpdir.join('two'))
+    both = log.Log(settings('access = ' + one, 'errors = ' + one))
+    both.say('a')
+    both.change(settings('access = ' + one, 'errors = ' + two))
+    both.say('b')
+    assert (opened(one), opened(two)) == (1, 1)
+    both.change(settings('access = off', 'errors = ' + one))
+    both.say('c')
+    both.close()
+    wait_until(lambda: not opened(one) and not opened(two), 'both files to be closed')
+    assert [line[-1:] for line in read(one).split(b'\n')] == [b'a', b'c', b'']
+    assert [line[-1:] for line in read(two).split(b'\n')] == [b'b', b'']
+
+
+def test_a_file_is_for_its_owner_and_group_only(tmpdir):
+    path = str(tmpdir.join('log'))
+    log.Writer(path).close(SOON)
+    assert os.stat(path).st_mode & 0o777 & 0o027 == 0

@@ -3,13 +3,38 @@ from __future__ import absolute_import, division, print_function
 
 import sys
 
-try:
-    from gevent import monkey
-except ImportError as error:
-    sys.exit('geproxy: needs gevent, which this Python (%s) does not have: %s\n'
-             'Try: %s -m pip install --prefer-binary gevent   or the package python3-gevent of your distribution' % (
-                 sys.version.split()[0], error, sys.executable))
-monkey.patch_all()
+# (from this Python on, the oldest gevent that runs there). Older ones import, and then crash or hang. setup.py asks for
+# the same; here it is for hosts where pip had no say.
+FLOORS = (((3, 14), (25, 8, 1)), ((3, 13), (24, 10, 1)), ((3, 12), (23, 9, 1)), ((3, 11), (22, 10, 1)), ((3, 10), (21, 8)),
+          ((3, 6), (1, 2, 2)), ((2, 7), (1, 1)))
+
+
+def complaint(python, gevent):
+    """What is wrong with a gevent on a Python, versions as tuples and text, as a sentence; '' if nothing is."""
+    floor = next((floor for since, floor in FLOORS if python[:2] >= since), None)
+    if floor is None:
+        return 'Python %d.%d is not supported: it takes 2.7, or 3.6 and later' % python[:2]
+    if tuple(int(number) for number in gevent.split('.')[:2] if number.isdigit()) < floor[:2]:
+        return 'gevent %s is too old for Python %d.%d: it takes %s or later' % (
+            gevent, python[0], python[1], '.'.join(str(number) for number in floor))
+    return ''
+
+
+def patch():
+    """Patch the standard library; one readable line and exit code 1 if there is no gevent that can."""
+    try:
+        import gevent
+        from gevent import monkey
+        wrong = complaint(sys.version_info, gevent.__version__)     # compat cannot be asked: it needs gevent, too
+    except Exception as error:      # a missing one, or any way in which a binary can fail to fit
+        wrong = 'this Python (%s) has no gevent that works: %s' % (sys.version.split()[0], error)
+    if wrong:
+        sys.exit('geproxy: %s\nTry: %s -m pip install -U --prefer-binary gevent, or the package python3-gevent of '
+                 'your distribution' % (wrong, sys.executable))
+    monkey.patch_all()
+
+
+patch()
 
 
 def main():

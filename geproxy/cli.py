@@ -14,6 +14,9 @@ from geproxy.log import Log, complain
 def main(arguments=None):
     """Do what the command line says; the exit code: 0, 1 for what is wrong with files or ports, 2 for usage."""
     options = _parser().parse_args(arguments)
+    if options.version:
+        print('geproxy %s, Python %s, gevent %s' % (__version__, platform.python_version(), gevent.__version__))
+        return 0
     if options.example:
         sys.stdout.write(explain.example())
         return 0
@@ -34,8 +37,8 @@ def _parser():
     parser.add_argument('--check', metavar='FILE', nargs='?', const='',
                         help='read FILE, or that of -c, say what is wrong with it, and exit with 0 or 1')
     parser.add_argument('--example', action='store_true', help='print an ini file with all options, commented')
-    parser.add_argument('--version', action='version', version='geproxy %s, Python %s, gevent %s' % (
-        __version__, platform.python_version(), gevent.__version__))
+    # Not argparse's own action: on Python 2 that writes to standard error.
+    parser.add_argument('--version', action='store_true', help='say which geproxy, Python and gevent this is, and exit')
     return parser
 
 

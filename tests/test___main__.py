@@ -5,6 +5,7 @@ import os
 import sys
 
 import pytest
+from geproxy.__main__ import complaint
 from processes import CHECKOUT, GEPROXY, PYTHON, folder, run
 
 PATCHED = '''
@@ -33,8 +34,29 @@ def test_without_gevent_it_says_how_to_get_it():
     ended = run([python, '-E', '-S', '-m', 'geproxy'])
     said = ended.err.decode('ascii')
     assert ended.popen.returncode == 1 and ended.out == b''
-    assert said.startswith('geproxy: needs gevent, which this Python (%s) does not have' % sys.version.split()[0])
+    assert said.startswith('geproxy: this Python (%s) has no gevent that works: ' % sys.version.split()[0])
     assert '-m pip install' in said and 'Traceback' not in said
+
+
+@pytest.mark.parametrize('python, gevent, wrong', [
+    ((3, 13, 0), '26.9.0', ''), ((3, 13, 5), '24.10.1', ''), ((3, 6, 15), '1.2.2', ''), ((2, 7, 5), '1.1.2', ''),
+    ((3, 15, 0), '26.9.dev0', ''),
+    ((3, 12, 1), '22.10.2', 'gevent 22.10.2 is too old for Python 3.12: it takes 23.9.1 or later'),
+    ((2, 7, 6), '1.0', 'gevent 1.0 is too old for Python 2.7: it takes 1.1 or later'),
+    ((3, 14, 0), '25.4.2', 'gevent 25.4.2 is too old for Python 3.14: it takes 25.8.1 or later'),
+    ((2, 6, 6), '1.1', 'Python 2.6 is not supported: it takes 2.7, or 3.6 and later'),
+])
+def test_a_gevent_that_does_not_fit_its_python_is_told(python, gevent, wrong):
+    assert complaint(python, gevent) == wrong
+
+
+def test_a_gevent_that_does_not_import_is_one_line_too():
+    with folder() as elsewhere:
+        with open(os.path.join(elsewhere, 'gevent.py'), 'w') as broken:
+            broken.write('raise ValueError("greenlet size changed")\n')
+        ended = run(GEPROXY, more_env={'PYTHONPATH': elsewhere})
+    said = ended.err.decode('ascii')
+    assert ended.popen.returncode == 1 and 'greenlet size changed' in said and 'Traceback' not in said
 
 
 def test_all_is_patched_before_anything_of_ours_is_imported():

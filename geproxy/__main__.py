@@ -1,6 +1,7 @@
 """The entry: patch first, then everything else."""
 from __future__ import absolute_import, division, print_function
 
+import os
 import sys
 
 # (from this Python on, the oldest gevent that runs there). Older ones import, and then crash or hang. setup.py asks for
@@ -20,6 +21,15 @@ def complaint(python, gevent):
     return ''
 
 
+def hold_standard_descriptors():
+    """Open what is closed of descriptors 0 to 2, so that what is written to them goes nowhere, and not to whatever
+    file or client would get that number."""
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor <= 2:
+        descriptor = os.dup(descriptor)
+    os.close(descriptor)
+
+
 def patch():
     """Patch the standard library; one readable line and exit code 1 if there is no gevent that can."""
     try:
@@ -34,6 +44,7 @@ def patch():
     monkey.patch_all()
 
 
+hold_standard_descriptors()
 patch()
 
 

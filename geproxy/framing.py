@@ -161,7 +161,7 @@ def _length(head, error):
     if len(values) > 1:
         raise error('there are %d Content-Length fields' % len(values))
     if not grammar.is_length(values[0]):
-        raise error("'%s' is not a Content-Length" % grammar.printable(values[0], 40))
+        raise error('Content-Length is not a number of up to 18 digits')
     return int(values[0])
 
 

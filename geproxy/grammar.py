@@ -47,11 +47,13 @@ Target = collections.namedtuple('Target', 'form authority path')
 
 
 def printable(octets, most=80):
-    """Octets from elsewhere -> native text for people, of one line: nothing unescaped, endless or secret."""
+    """Octets from elsewhere -> native text for people, of one line: nothing unescaped, endless or secret, as what is
+    before an @ or behind a ? may be."""
+    octets, query, _secret = octets.partition(b'?')
     words = [b'***@' + word.rpartition(b'@')[2] if b'@' in word else word for word in octets.split(b' ')]
     text = compat.to_native(b' '.join(words)[:most])
     shown = ''.join(c if ' ' <= c <= '~' else '\\x%02x' % ord(c) for c in text)
-    return shown + ('...' if len(octets) > most else '')
+    return shown + ('?...' if query else '...' if len(octets) > most else '')
 
 
 def without_high_octets(octets):

@@ -1,7 +1,8 @@
 """Lines to files, terminals and pipes. Never stalls a connection: a bounded queue, and a native thread that writes.
 
 Whatever a line is written to may block for ever -- the full pipe of a stopped supervisord, a dead NFS -- and stops
-that one thread then, and nothing else. What had to be dropped is counted, and said as soon as it can be.
+that one thread then, and nothing else. What had to be dropped is counted; who asks for the number says it, in the
+error log, so that the lines of an access log are of its format and nothing else.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -15,6 +16,7 @@ from geproxy import record as records
 from geproxy.compat import monotonic, native_lock, native_sleep, start_native_thread, to_octets
 
 QUEUE = 10000           # lines; more are dropped
+QUEUE_SIZE = 16 * 1024 * 1024       # octets of these lines; a URL may have 64 KiB
 GATHER = 0.05           # seconds that lines gather before they are written in one piece
 BLOCK = 64 * 1024       # octets written at once, about
 
@@ -25,8 +27,9 @@ class Writer(object):
     def __init__(self, path):
         """`path`: of the file, opened to append; '-' for standard output, '-2' for standard error."""
         self.path = path
-        self.dropped = 0                    # lines, in all
-        self._said = 0                      # of these, how many have been owned up to
+        self._refused = self._lost = 0      # lines: there was no room in the queue, or where they go
+        self._queued = self._written = 0    # characters that went in, and out
+        self._torn = False                  # the file ends in the middle of a line
         self._lines = collections.deque()
         self._work = native_lock()          # held while there is nothing to do
         self._work.acquire()
@@ -35,11 +38,17 @@ class Writer(object):
         self._fd = self._open()             # here, so that a path that cannot be opened is an error at start
         start_native_thread(self._run, ())
 
+    @property
+    def dropped(self):
+        """How many lines were dropped so far, in all."""
+        return self._refused + self._lost       # each is counted by one thread only
+
     def write(self, line):
         """Queue native text of one line."""
-        if len(self._lines) >= QUEUE:
-            self.dropped += 1
+        if len(self._lines) >= QUEUE or self._queued - self._written > QUEUE_SIZE:
+            self._refused += 1
             return
+        self._queued += len(line)
         self._lines.append(line)
         self._wake()
 
@@ -90,28 +99,28 @@ class Writer(object):
         except OSError:
             return                          # its directory is gone: the old file is better than none
         os.close(self._fd)
-        self._fd = fresh
+        self._fd, self._torn = fresh, False
 
     def _write_block(self):
         lines, size = [], 0
         while self._lines and size < BLOCK:
-            lines.append(to_octets(self._lines.popleft()) + b'\n')
-            size += len(lines[-1])
-        if self.dropped > self._said:
-            lines.append(to_octets('geproxy: %d log lines dropped: %s did not take them in time\n' % (
-                self.dropped - self._said, 'standard output' if self.path == '-' else self.path)))
-            self._said = self.dropped
-        data = b''.join(lines)
+            line = self._lines.popleft()
+            size += len(line)
+            lines.append(to_octets(line))
+        self._written += size
+        data = b'\n' * self._torn + b'\n'.join(lines) + b'\n'
         while data:
             try:
-                data = data[os.write(self._fd, data):]
+                written = os.write(self._fd, data)
+                self._torn = data[written - 1:written] != b'\n'
+                data = data[written:]
             except OSError as error:
                 if error.errno == errno.EINTR:
                     continue
                 if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
                     native_sleep(GATHER)    # somebody made the terminal non-blocking
                     continue
-                self.dropped += data.count(b'\n')       # the disk is full, the reader is gone
+                self._lost += min(data.count(b'\n'), len(lines))       # the disk is full, the reader is gone
                 native_sleep(1)
                 return
 
@@ -122,13 +131,20 @@ class Log(object):
     def __init__(self, settings):
         """`settings`: the section [log]. Raises OSError if a file cannot be opened."""
         self._writers = {}
+        self._gone = 0                          # lines dropped by writers that are no more
         self._use(settings)
 
     def _use(self, settings):
         access, said = settings.access, '-2' if settings.errors == '-' else settings.errors
-        opened = dict((path, self._writers.get(path) or Writer(path)) for path in (access, said) if path != 'off')
-        for path in set(self._writers) - set(opened):
-            self._writers[path].close(0)        # it writes what it has, and ends by itself
+        wanted = set((access, said)) - set(('off',))
+        opened = dict((path, self._writers[path]) for path in wanted if path in self._writers)
+        try:
+            for path in sorted(wanted - set(opened)):
+                opened[path] = Writer(path)
+        except OSError:
+            self._end(set(opened) - set(self._writers), opened)
+            raise
+        self._end(set(self._writers) - wanted, self._writers)
         self._writers = opened
         self._access, self._errors = opened.get(access), opened.get(said)
         self.format = settings.format
@@ -138,6 +154,11 @@ class Log(object):
         terminal = access == '-' and os.isatty(1)
         self._colour = terminal and self.format == 'console' and not os.environ.get('NO_COLOR')
         self._stamp = '%H:%M:%S ' if terminal else '%Y-%m-%d %H:%M:%S '
+
+    def _end(self, paths, writers):
+        for path in paths:
+            self._gone += writers[path].dropped
+            writers[path].close(0)              # it writes what it has, and ends by itself
 
     def change(self, settings):
         """Go on with other settings. Raises OSError, and changes nothing, if a file cannot be opened."""
@@ -170,7 +191,7 @@ class Log(object):
 
     def dropped(self):
         """How many lines were dropped so far, in all."""
-        return sum(writer.dropped for writer in self._writers.values())
+        return self._gone + sum(writer.dropped for writer in self._writers.values())
 
     def close(self, seconds=2.0):
         """Write what is queued, for no longer than `seconds` each."""

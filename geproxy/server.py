@@ -178,11 +178,14 @@ class Server(object):
         while True:
             self._upstream.prune()
             self._open_reserve()
-            dropped = self.log.dropped()
-            if dropped > self._dropped_said:
-                self.log.say('%d log lines dropped: the disk is full, or nobody reads' % (dropped - self._dropped_said))
-                self._dropped_said = dropped
+            self._own_up()
             gevent.sleep(HOUSEKEEPING)
+
+    def _own_up(self):
+        dropped = self.log.dropped()
+        if dropped > self._dropped_said:
+            self.log.say('%d log lines dropped: the disk is full, or nobody reads' % (dropped - self._dropped_said))
+            self._dropped_said = dropped
 
     # --- the life of the process
 
@@ -225,8 +228,7 @@ class Server(object):
         for acceptor in self._acceptors:
             acceptor.close()
         for handler in list(self.live):
-            if handler.waiting:
-                handler.client.wake_reader()    # what has arrived is still answered
+            handler.hurry()
         if self.live:
             self.log.say('stopping: %d connections have %.3g s to end' % (len(self.live), drain))
         deadline = monotonic() + drain
@@ -240,6 +242,7 @@ class Server(object):
         self._cut()
         self._housekeeper.kill()
         self._upstream.close_idle()
+        self._own_up()
         self.log.say('stopped')
 
     def _cut(self):

@@ -33,15 +33,20 @@ http_ports = any
 """
 
 _CAPABILITIES = (1, 2, 10)      # DAC_OVERRIDE, DAC_READ_SEARCH, NET_BIND_SERVICE: see capabilities(7)
-_CAPBSET_DROP = 24              # see prctl(2)
+_PDEATHSIG, _CAPBSET_DROP = 1, 24       # see prctl(2)
+_prctl = getattr(ctypes.CDLL(None), 'prctl', lambda *_: 0)      # Linux only
 
 
 class Process(object):
     """A program that runs from the checkout. `out` and `err`: what it has written so far, octets."""
 
-    def __init__(self, arguments, stdout=None, stdin=None, more_env=None, **options):
+    def __init__(self, arguments, stdout=None, stdin=None, more_env=None, preexec_fn=None, **options):
         """`stdout`, `stdin`: file descriptors of the caller; without, output is read here, and input is empty.
         `more_env`: on top of this process's environment, less what might change what the program does."""
+        def prepare():
+            _prctl(_PDEATHSIG, signal.SIGTERM)      # for when this process has no time for `end`
+            if preexec_fn is not None:
+                preexec_fn()
         self.out = self.err = b''
         self._changed = Event()
         self._readers = []
@@ -52,7 +57,8 @@ class Process(object):
             self.popen = subprocess.Popen(
                 arguments, stdin=given[0] if stdin is None else stdin,
                 stdout=self._pipe('out', given) if stdout is None else stdout, stderr=self._pipe('err', given),
-                close_fds=True, cwd=options.pop('cwd', CHECKOUT), env=dict(clean, **(more_env or {})), **options)
+                close_fds=True, preexec_fn=prepare, cwd=options.pop('cwd', CHECKOUT),
+                env=dict(clean, **(more_env or {})), **options)
         finally:
             for fd in given:
                 os.close(fd)
@@ -144,15 +150,16 @@ def folder():
 
 
 @contextlib.contextmanager
-def running(ini='', listen='127.0.0.1:0', make=None, **options):
+def running(ini='', listen='127.0.0.1:0', make=None, by=(), **options):
     """geproxy, listening: a Process with `address`, (host, port), `path` of its ini file, and `folder`, for which
-    FOLDER stands in `ini`; `make`: a folder in that. `[log] errors` must be its standard error."""
+    FOLDER stands in `ini`; `make`: a folder in that; `by`: a command that runs it. `[log] errors` must be its standard
+    error."""
     with folder() as here:
         if make:
             os.mkdir(os.path.join(here, make))
         path = os.path.join(here, 'proxy.ini')
         write(path, (INI % listen + ini).replace('FOLDER', here))
-        with process(GEPROXY + ['-c', path], **options) as started:
+        with process(list(by) + GEPROXY + ['-c', path], **options) as started:
             started.path, started.folder = path, here
             started.address = '127.0.0.1', int(started.wait_for(br'listening on \S+:(\d+)[ ,]').group(1))
             yield started
@@ -191,7 +198,7 @@ def unprivileged():
     not be able to read this Python.)"""
     if os.getuid() == 0:
         for capability in _CAPABILITIES:
-            if ctypes.CDLL(None).prctl(_CAPBSET_DROP, capability, 0, 0, 0):
+            if _prctl(_CAPBSET_DROP, capability, 0, 0, 0):
                 os._exit(99)            # shown by the test that gets this exit code
 
 
@@ -202,10 +209,11 @@ def get(origin, path=b'/', more=b''):
 
 
 def answering(body=b'fine'):
-    """An origin's `handle`: answers every request without a body with `body`."""
+    """An origin's `handle`: answers a request with `body`, and keeps no connection that a test would have to wait for
+    at its end."""
     def handle(sock):
-        while read_until(sock, b'\r\n\r\n'):
-            sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s' % (len(body), body))
+        if read_until(sock, b'\r\n\r\n'):
+            sock.sendall(b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s' % (len(body), body))
     return handle
 
 
@@ -219,6 +227,7 @@ class Client(object):
 
     def __init__(self, address):
         self.socket = connect(address)
+        self._buffer = b''
 
     def __enter__(self):
         return self
@@ -231,17 +240,19 @@ class Client(object):
         self.socket.sendall(octets)
 
     def response(self):
-        """Read one response with a Content-Length -> its octets."""
-        data = read_until(self.socket, b'\r\n\r\n')
-        head, _end, body = data.partition(b'\r\n\r\n')
-        length = re.search(br'(?i)\r\nContent-Length: (\d+)', head)
-        missing = int(length.group(1)) - len(body) if length else 0
-        while missing > 0:
-            piece = self.socket.recv(missing)
-            assert piece, 'the response ended %d octets too early: %r' % (missing, data)
-            data += piece
-            missing -= len(piece)
-        return data
+        """Read one response with a Content-Length, and nothing behind it -> its octets."""
+        size = 0
+        while not size or len(self._buffer) < size:
+            end = self._buffer.find(b'\r\n\r\n')
+            if end >= 0 and not size:
+                length = re.search(br'(?i)\r\nContent-Length: (\d+)', self._buffer[:end])
+                size = end + 4 + (int(length.group(1)) if length else 0)
+                continue
+            piece = self.socket.recv(65536)
+            assert piece, 'the connection ended behind %r' % self._buffer
+            self._buffer += piece
+        response, self._buffer = self._buffer[:size], self._buffer[size:]
+        return response
 
     def ask(self, octets):
         """Send a request -> its response."""
@@ -250,4 +261,5 @@ class Client(object):
 
     def rest(self):
         """Read to the end -> the octets."""
-        return read_all(self.socket)
+        data, self._buffer = self._buffer + read_all(self.socket), b''
+        return data

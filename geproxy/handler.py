@@ -36,7 +36,7 @@ class Handler(object):
             while self.exchange():
                 self.fresh = False
             if self.lingers:
-                self.waiting = True
+                self.waiting, self.fresh = True, False
                 self.client.linger(BRIEFLY if self.proxy.draining else self.proxy.timeouts.linger)
         finally:
             self.client.close()
@@ -50,6 +50,13 @@ class Handler(object):
             self.client.linger(BRIEFLY)
         finally:
             self.client.close()
+
+    def hurry(self):
+        """Called by the server when the process is to stop: who waits for nothing in particular is not waited for."""
+        if self.waiting and self.fresh:
+            self.client.hurry(monotonic() + BRIEFLY)
+        elif self.waiting:
+            self.client.wake_reader()   # what has arrived is still answered
 
     def cut(self):
         """Called by the server when the time to drain is over: remember why what is going on ends here."""
@@ -86,15 +93,16 @@ class Handler(object):
         client, timeouts = self.client, self.current().timeouts
         name = 'head' if self.fresh else 'idle'
         limit = Limit(name, getattr(timeouts, name), errors.IdleTimeout)
-        deadline = monotonic() + limit.seconds
+        # Between a connection and its first request lies a way there and back: a stop waits for that long.
+        deadline = monotonic() + (BRIEFLY if self.fresh and self.current().draining else limit.seconds)
         self.waiting = True
         try:
             # Some clients send an empty line behind a request with a body: RFC 9112, 2.2
             while not client.skip_empty_lines():
-                draining = self.current().draining
-                if not (draining or client.ended):
+                waits = self.fresh or not self.current().draining
+                if waits and not client.ended:
                     client.wait(limit, deadline)
-                if client.ended or not client.fill() and draining:
+                if client.ended or not client.fill() and not waits:
                     return False
             return True
         except (errors.IdleTimeout, errors.ClientLost):

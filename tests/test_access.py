@@ -114,7 +114,8 @@ ADDRESSES = [
     ('', THERE, '64:ff9b::8.8.8.8', 80, None),
     ('', THERE, '2002:7f00:1::', 80, '127.0.0.1 is a loopback address, by way of 2002:7f00:1::'),
     ('', THERE, '2001:0:7f00:1::ffff:ffff', 80, '127.0.0.1 is a loopback address, by way of 2001:0:7f00:1::ffff:ffff'),
-    ('', THERE, '2001:0:808:808::80ff:fffe', 80, '127.0.0.1 is a loopback address, by way of 2001:0:808:808::80ff:fffe'),
+    ('', THERE, '2001:0:808:808::80ff:fffe', 80,
+     '127.0.0.1 is a loopback address, by way of 2001:0:808:808::80ff:fffe'),
     # a client on this very host
     ('', HERE, '127.0.0.1', 80, None),
     ('', HERE, '127.9.9.9', 80, None),

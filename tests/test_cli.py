@@ -173,25 +173,33 @@ def test_a_file_that_is_for_others_is_told(here):
     assert refused(['-c', path], preexec_fn=unprivileged) == 'geproxy: %s: Permission denied\n' % path
 
 
-def test_a_folder_is_no_ini_file(here):
-    assert refused(['-c', here]) == 'geproxy: %s: Is a directory\n' % here
+def refused_here(capsys, path):
+    """The same, in this process, which is quicker."""
+    assert cli.main(['-c', path]) == 1
+    shown, said = capsys.readouterr()
+    assert shown == '' and said.endswith('\n') and said.count('\n') == 1
+    return said
+
+
+def test_a_folder_is_no_ini_file(here, capsys):
+    assert refused_here(capsys, here) == 'geproxy: %s: Is a directory\n' % here
 
 
 @pytest.mark.parametrize('octets', [b'\x7fELF\x02\x01\x01\x00\xff\xfe', b'[proxy]\nname = caf\xe9\n'])
-def test_a_binary_file_is_told(here, octets):
+def test_a_binary_file_is_told(here, capsys, octets):
     path = written(here, octets)
-    assert refused(['-c', path]).startswith('geproxy: %s: not a text file in UTF-8: ' % path)
+    assert refused_here(capsys, path).startswith('geproxy: %s: not a text file in UTF-8: ' % path)
 
 
-def test_a_bad_option_is_told(here):
+def test_a_bad_option_is_told(here, capsys):
     path = written(here, '[timeouts]\ndrain = never\n')
-    assert refused(['-c', path]).startswith("%s:2: [timeouts] drain: 'never' is no duration: " % path)
+    assert refused_here(capsys, path).startswith("%s:2: [timeouts] drain: 'never' is no duration: " % path)
 
 
 @pytest.mark.parametrize('option', ['access', 'errors'])
-def test_a_log_in_a_missing_folder_is_told(here, option):
+def test_a_log_in_a_missing_folder_is_told(here, capsys, option):
     path = written(here, '[proxy]\nlisten = 127.0.0.1:0\n[log]\n%s = %s/no/such/folder.log\n' % (option, here))
-    assert refused(['-c', path]) == (
+    assert refused_here(capsys, path) == (
         "geproxy: cannot open the log '%s/no/such/folder.log': No such file or directory\n" % here)
 
 

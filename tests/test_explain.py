@@ -43,7 +43,8 @@ def test_every_option_has_its_row():
 def test_every_reason_has_its_row_in_order_of_status():
     rows = cells(explain.reasons())
     classes = [each for each in vars(errors).values() if isinstance(each, type) and each is not errors.ProxyError]
-    assert sorted((row[0], row[1]) for row in rows) == sorted(('`%s`' % each.token, str(each.status)) for each in classes)
+    expected = [('`%s`' % each.token, str(each.status)) for each in classes]
+    assert sorted((row[0], row[1]) for row in rows) == sorted(expected)
     assert [row[1] for row in rows] == sorted(row[1] for row in rows)
     assert all(row[2] for row in rows)
 
@@ -53,10 +54,9 @@ def test_every_field_of_the_log_has_its_row():
 
 
 def test_a_document_gets_the_tables_between_its_marks_and_nothing_else():
-    text = u'a\n<!-- options -->\nold\n<!-- end -->\nb\n<!-- reasons -->\n<!-- end -->\n<!-- fields -->\nx\n<!-- end -->\n'
-    assert explain.refreshed(text) == (
-        'a\n<!-- options -->\n%s<!-- end -->\nb\n<!-- reasons -->\n%s<!-- end -->\n<!-- fields -->\n%s<!-- end -->\n' % (
-            explain.options(), explain.reasons(), explain.fields()))
+    form = 'a\n<!-- options -->\n%s<!-- end -->\nb\n<!-- reasons -->\n%s<!-- end -->\n<!-- fields -->\n%s<!-- end -->\n'
+    text = form % ('old\n', '', 'x\n')
+    assert explain.refreshed(text) == form % (explain.options(), explain.reasons(), explain.fields())
     assert explain.refreshed(explain.refreshed(text)) == explain.refreshed(text)
 
 

@@ -76,13 +76,14 @@ def test_a_chunked_body_ends_behind_its_trailer_section(octets, content, trailer
 
 
 @pytest.mark.parametrize('octets', [
-    b'\r\n', b'\n', b'g\r\n', b'5\n', b'5\rhello\r\n', b'5\r\r\nhello', b' 5\r\nhello\r\n', b'5 \r\nhello\r\n', b'0x5\r\n',
-    b'-1\r\n', b'+1\r\n', b'1_0\r\n', b'f' * 16 + b'\r\n', b'5;\r\n', b'5;a="b\r\n', b'5;a\x00\r\n', b'5;a\nb\r\n',
-    b'5;' + b'a' * 1021 + b'\r\n', b'5;' + b'a' * 2000, b'0' * 2000, b'hello, this is no chunk at all\r\n',
+    b'\r\n', b'\n', b'g\r\n', b'5\n', b'5\rhello\r\n', b'5\r\r\nhello', b' 5\r\nhello\r\n', b'5 \r\nhello\r\n',
+    b'0x5\r\n', b'-1\r\n', b'+1\r\n', b'1_0\r\n', b'f' * 16 + b'\r\n', b'5;\r\n', b'5;a="b\r\n', b'5;a\x00\r\n',
+    b'5;a\nb\r\n', b'5;' + b'a' * 1021 + b'\r\n', b'5;' + b'a' * 2000, b'0' * 2000,
+    b'hello, this is no chunk at all\r\n',
     b'5\r\nhello!\r\n', b'5\r\nhello\n', b'5\r\nhello\r0\r\n\r\n', b'5\r\nhello0\r\n\r\n', b'5\r\nhell\r\n0\r\n\r\n',
     b'5\r\nhello\r\n\r\n', b'5\r\nhello' + b'!' * 2000, b'0\n', b'0\r\n\n', b'0\r\nX: y\n\r\n', b'0\r\nX\r\n\r\n',
-    b'0\r\n X: y\r\n\r\n', b'0\r\nX: y\r\n z\r\n\r\n', b'0\r\nX : y\r\n\r\n', b'0\r\n: y\r\n\r\n', b'0\r\nX: \x00\r\n\r\n',
-    b'0\r\nX: a\rb\r\n\r\n', b'0\r\n\r\r\n\r\n', b'0\r\nGET / HTTP/1.1\r\n\r\n',
+    b'0\r\n X: y\r\n\r\n', b'0\r\nX: y\r\n z\r\n\r\n', b'0\r\nX : y\r\n\r\n', b'0\r\n: y\r\n\r\n',
+    b'0\r\nX: \x00\r\n\r\n', b'0\r\nX: a\rb\r\n\r\n', b'0\r\n\r\r\n\r\n', b'0\r\nGET / HTTP/1.1\r\n\r\n',
 ], ids=short)
 def test_a_doubtful_chunk_is_refused(octets):
     for size in SIZES:

@@ -1,4 +1,4 @@
-"""The grammar of heads: which octets may stand where, what a target and an authority are, and what each refusal says."""
+"""The grammar of heads: which octets may stand where, and what targets, authorities and fields are made of."""
 from __future__ import absolute_import, division, print_function
 
 import pytest
@@ -150,10 +150,12 @@ def test_octets_from_elsewhere_are_shown_on_one_short_line_without_credentials(o
 
 
 @pytest.mark.parametrize('octets', [
-    b'user:secret@a.example:443', b'http:user:secret@a.example', b'http:/user:secret@a.example/',
+    b'http://user:secret@a.example/x', b'http://user:secret@a.example/x@y', b'http://user:sec@secret@a.example/',
+    b'GET http://u:secret@a/ and http://b:secret@d/', b'http://u:p/secret@a/', b'user:secret@a.example:443',
+    b'http:user:secret@a.example', b'http:/user:secret@a.example/',
     b'GET user:secret@a.example:443 HTTP/1.1 ',
 ])
-def test_credentials_are_hidden_where_the_slashes_are_missing_too(octets):
+def test_credentials_are_hidden_whatever_they_stand_in(octets):
     assert 'secret' not in grammar.printable(octets)
 
 
@@ -269,6 +271,7 @@ def test_fields_keep_order_and_case_and_every_octet_of_a_value():
                       (b'X-C', b'x-c', b'\xff:\x80')]
     assert index == {b'host': (b'a',), b'x-a': (b'1', b'2 3'), b'x-b': (b'',), b'x-c': (b'\xff:\x80',)}
     assert grammar.parse_fields([], errors.BadRequest) == ([], {})
+    assert grammar.parse_fields([b'X:\x0b\xa0 '], errors.BadRequest)[0] == [(b'X', b'x', b'\x0b\xa0')]
 
 
 @pytest.mark.parametrize('line', [

@@ -260,11 +260,14 @@ def test_what_is_settled_here_does_not_go_on():
 
 @pytest.mark.parametrize('lines, head', [
     ((b'GET http://A.example:81/b HTTP/1.0',), b'GET /b HTTP/1.1\r\nHost: A.example:81\r\n\r\n'),
-    ((b'GET http://a.example:/ HTTP/1.1', b'X: y', b'hOST: b.example'), b'GET / HTTP/1.1\r\nX: y\r\nHost: a.example\r\n\r\n'),
-    ((b'GET / HTTP/1.1', b'Host: a.example:0080', b'Connection: host'), b'GET / HTTP/1.1\r\nHost: a.example:80\r\n\r\n'),
+    ((b'GET http://a.example:/ HTTP/1.1', b'X: y', b'hOST: b.example'),
+     b'GET / HTTP/1.1\r\nX: y\r\nHost: a.example\r\n\r\n'),
+    ((b'GET / HTTP/1.1', b'Host: a.example:0080', b'Connection: host'),
+     b'GET / HTTP/1.1\r\nHost: a.example:80\r\n\r\n'),
     ((b'GET //b.example/ HTTP/1.1', b'Host: a.example'), b'GET //b.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n'),
     ((b'OPTIONS http://a HTTP/1.1', b'Host: b'), b'OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n'),
-    ((b'OPTIONS * HTTP/1.1', b'Host: b', b'Max-Forwards: 3'), b'OPTIONS * HTTP/1.1\r\nHost: b\r\nMax-Forwards: 2\r\n\r\n'),
+    ((b'OPTIONS * HTTP/1.1', b'Host: b', b'Max-Forwards: 3'),
+     b'OPTIONS * HTTP/1.1\r\nHost: b\r\nMax-Forwards: 2\r\n\r\n'),
     ((b'TRACE http://a/ HTTP/1.1', b'Max-Forwards: 1', b'Host: a', b'Connection: max-forwards'),
      b'TRACE / HTTP/1.1\r\nMax-Forwards: 0\r\nHost: a\r\n\r\n'),
 ])
@@ -310,7 +313,8 @@ def test_trailers_go_on_but_never_framing_or_routing(lines, options, passed):
 
 
 @pytest.mark.parametrize('lines', [
-    [b'X'], [b' X: y'], [b'X : y'], [b': y'], [b'X: \x00'], [b'X: a\rb'], [b'X: a\nb'], [b'X: a', b' b'], [b'GET / HTTP/1.1'],
+    [b'X'], [b' X: y'], [b'X : y'], [b': y'], [b'X: \x00'], [b'X: a\rb'], [b'X: a\nb'], [b'X: a', b' b'],
+    [b'GET / HTTP/1.1'],
 ])
 def test_a_doubtful_trailer_is_refused(lines):
     for error in (errors.BadRequest, errors.BadCoding):
@@ -331,8 +335,8 @@ def test_no_part_of_a_good_head_is_refused(check, head):
         check(head[:end])
 
 
-@pytest.mark.parametrize('check, head, end', [
-    # `end`: how many octets it takes to know
+BAD_STARTS = [
+    # (what judges it, what begins so, how many octets it takes to know)
     (message.check_request_start, b'\x16\x03\x01', 1),
     (message.check_request_start, b'GET / HTTP/1.1\nHost: a', 15),
     (message.check_request_start, b'GET / HTTP/1.1\rHost: a', 16),
@@ -350,7 +354,10 @@ def test_no_part_of_a_good_head_is_refused(check, head):
     (message.check_response_start, b'HTTP-1.1 200 OK\r\n', 5),
     (message.check_response_start, b'HTTP/1.1 OK\r\n', 13),
     (message.check_response_start, OK + b'X: a\rb', len(OK) + 6),
-])
+]
+
+
+@pytest.mark.parametrize('check, head, end', BAD_STARTS)
 def test_a_bad_head_is_refused_as_soon_as_it_can_be_told(check, head, end):
     error = errors.BadRequest if check is message.check_request_start else errors.BadResponse
     for size in range(1, end):
@@ -358,3 +365,15 @@ def test_a_bad_head_is_refused_as_soon_as_it_can_be_told(check, head, end):
     for size in range(end, len(head) + 1):
         with pytest.raises(error):
             check(head[:size])
+
+
+@pytest.mark.parametrize('check, head, end', BAD_STARTS)
+@pytest.mark.parametrize('step', [1, 2, 3, 7])
+def test_a_bad_head_is_refused_as_soon_by_who_has_seen_its_beginning(check, head, end, step):
+    error = errors.BadRequest if check is message.check_request_start else errors.BadResponse
+    checked = 0
+    for size in range(step, end, step):
+        check(head[:size], checked)
+        checked = size
+    with pytest.raises(error):
+        check(head[:checked + step], checked)

@@ -52,8 +52,9 @@ def test_each_exchange_has_an_id_of_its_own():
 
 @pytest.mark.parametrize('values, word', [
     ({}, 'TCP_MISS'), ({'aborted': True}, 'TCP_MISS_ABORTED'), (TUNNEL, 'TCP_TUNNEL'),
-    (dict(TUNNEL, aborted=True), 'TCP_TUNNEL_ABORTED'), (DENIED, 'TCP_DENIED'), (dict(DENIED, status=407), 'TCP_DENIED'),
-    (UNREAD, 'NONE_NONE'), ({'status': 403}, 'TCP_MISS'), ({'status': 504, 'address': ''}, 'NONE_NONE'),
+    (dict(TUNNEL, aborted=True), 'TCP_TUNNEL_ABORTED'), (DENIED, 'TCP_DENIED'),
+    (dict(DENIED, status=407), 'TCP_DENIED'), (UNREAD, 'NONE_NONE'), ({'status': 403}, 'TCP_MISS'),
+    ({'status': 504, 'address': ''}, 'NONE_NONE'),
     ({'status': 0, 'address': '', 'aborted': True}, 'NONE_NONE_ABORTED'),
 ])
 def test_a_result_is_one_of_squids_words(values, word):
@@ -71,8 +72,9 @@ def test_what_is_not_plain_is_percent_encoded(octets, shown):
 
 
 @pytest.mark.parametrize('url, query, shown', [
-    (b'http://a/?q=1', True, 'http://a/?q=1'), (b'http://a/?q=1?r', False, 'http://a/?'), (b'http://a/', False, 'http://a/'),
-    (b'', True, 'error:invalid-request'), (b'', False, 'error:invalid-request'), (b'a:443', False, 'a:443'),
+    (b'http://a/?q=1', True, 'http://a/?q=1'), (b'http://a/?q=1?r', False, 'http://a/?'),
+    (b'http://a/', False, 'http://a/'), (b'', True, 'error:invalid-request'),
+    (b'', False, 'error:invalid-request'), (b'a:443', False, 'a:443'),
 ])
 def test_a_query_string_is_shown_only_on_demand(url, query, shown):
     assert records.show_url(record(url=url), query) == shown
@@ -83,8 +85,8 @@ def test_a_query_string_is_shown_only_on_demand(url, query, shown):
     (TUNNEL, '1700000000.375    125 10.0.0.5 TCP_TUNNEL/200 1234 CONNECT a.example:443 - HIER_DIRECT/192.0.2.1 -'),
     (DENIED, '1700000000.375    125 10.0.0.5 TCP_DENIED/403 1234 GET http://a.example/x? - HIER_NONE/- -'),
     (UNREAD, '1700000000.375    125 10.0.0.5 NONE_NONE/400 1234 - error:invalid-request - HIER_NONE/- -'),
-    ({'status': 0, 'aborted': True, 'seconds': 1234567.0},
-     '1701234567.250 1234567000 10.0.0.5 TCP_MISS_ABORTED/000 1234 GET http://a.example/x? - HIER_DIRECT/192.0.2.1 text/html'),
+    ({'status': 0, 'aborted': True, 'seconds': 1234567.0, 'content_type': b''},
+     '1701234567.250 1234567000 10.0.0.5 TCP_MISS_ABORTED/000 1234 GET http://a.example/x? - HIER_DIRECT/192.0.2.1 -'),
     ({'wall': 1700000000.0, 'seconds': 0.0005},
      '1700000000.000      0 10.0.0.5 TCP_MISS/200 1234 GET http://a.example/x? - HIER_DIRECT/192.0.2.1 text/html'),
 ])
@@ -133,8 +135,8 @@ def test_a_tunnel_that_opens_and_a_failure_have_their_lines():
         '[abc-1] 10.0.0.5 GET http://a.example/x? 403 http_request_denied: port 25')
 
 
-HOSTILE = [b'\r\n', b'\n', b'\x00', b'\x1b[2J', b'" 200 0\n10.0.0.1 - - "', b'\x85', b'\xe2\x80\xa8', b' x y ', b"'\\\"", b'\xff',
-           b'%0a', b'\x7f']
+HOSTILE = [b'\r\n', b'\n', b'\x00', b'\x1b[2J', b'" 200 0\n10.0.0.1 - - "', b'\x85', b'\xe2\x80\xa8', b' x y ',
+           b"'\\\"", b'\xff', b'%0a', b'\x7f']
 
 
 @pytest.mark.parametrize('octets', HOSTILE)

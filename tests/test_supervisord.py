@@ -1,0 +1,304 @@
+"""conf/supervisord.conf, its very text but for paths and ports, under every real supervisord that is here."""
+from __future__ import absolute_import, division, print_function
+
+import contextlib
+import getpass
+import json
+import os
+import re
+import signal
+import socket
+import sys
+
+import gevent
+import pytest
+from gevent.event import Event
+from helpers import PATIENCE, listening, read_until
+from processes import CHECKOUT, PYTHON, Client, answering, folder, get, own, process, read, run, wait_until, write
+
+from geproxy import explain
+
+CONF = os.path.join(CHECKOUT, 'conf', 'supervisord.conf')
+SECOND_FORM = '; --- The other form'
+
+# Where there may be a supervisord, with its supervisorctl: beside this interpreter, and the distribution's.
+PLACES = {'python': os.path.dirname(os.path.abspath(sys.executable)), 'distribution': '/usr/bin'}
+
+
+# --- running the stories ---------------------------------------------------------------------------------------------
+
+STORIES = {}        # {name: function}
+
+
+def story(*places):
+    """Make a test of a function, for each place. They all run at once, as most of the time nothing happens in them:
+    supervisord waits seconds before it believes that a program runs."""
+    def decorate(function):
+        @pytest.mark.parametrize('place', places)
+        def test(told, place):
+            told['%s[%s]' % (function.__name__, place)].get()
+        test.__name__ = function.__name__
+        for place in places:
+            STORIES['%s[%s]' % (function.__name__, place)] = function, PLACES[place]
+        return test
+    return decorate
+
+
+@pytest.fixture(scope='module')
+def told(request):
+    """The stories that were asked for, begun: {name of the test: its greenlet}."""
+    begun = dict((item.name, gevent.spawn(tell, *STORIES[item.name])) for item in request.session.items
+                 if item.name in STORIES)
+    yield begun
+    gevent.killall(list(begun.values()))
+
+
+def tell(function, where):
+    """Run a story, if there is a supervisord to run it with."""
+    if not os.path.exists(os.path.join(where, 'supervisord')):
+        pytest.skip('no supervisord in %s' % where)
+    function(where)
+
+
+# --- supervisord -----------------------------------------------------------------------------------------------------
+
+@contextlib.contextmanager
+def supervised(where, form='program', access='FOLDER/access.log', bad=''):
+    """A supervisord that was told to start geproxy: a Supervisor. `access`: the option in [log] of proxy.ini, all of
+    which is json; `bad`: lines that spoil the file."""
+    with folder() as here:
+        port = free_port()
+        text = explain.example()
+        for name, value in (('listen', '127.0.0.1:%d' % port), ('connect_ports', 'any'), ('http_ports', 'any'),
+                            ('access', access.replace('FOLDER', here)), ('format', 'json')):
+            text = re.sub(r'(?m)^%s = .*' % name, '%s = %s' % (name, value), text)
+        write(os.path.join(here, 'proxy.ini'), text + bad)
+        write(os.path.join(here, 'supervisord.conf'), conf(form, here, port))
+        if form == 'fcgi-program':
+            # As the comments there say, to the letter.
+            command = re.search(r'(?m)^; +(sed .* > .*fcgi\.ini)$', conf(form, here, port)).group(1)
+            assert run(['/bin/sh', '-c', command]).popen.returncode == 0
+        supervisor = Supervisor(where, here, port)
+        try:
+            yield supervisor
+        finally:
+            supervisor.end()
+
+
+def conf(form, here, port):
+    """The text of conf/supervisord.conf for 'program' or 'fcgi-program', with the paths and the port of a test."""
+    with open(CONF) as opened:
+        text = opened.read()
+    if form == 'fcgi-program':
+        # As the comments there say: without the first form, and without the semicolons of the second.
+        text = re.sub(r'(?s)\n\[program:geproxy\].*?\n(?=%s)' % SECOND_FORM, '\n', text)
+        assert "sed -i 's/^;\\([^ ]\\)/\\1/' " in text
+        text = re.sub(r'(?m)^;([^ \n])', r'\1', text)
+    for old, new in (('/usr/bin/python3', PYTHON[0]), ('/opt/geproxy', CHECKOUT), ('/etc/geproxy', here),
+                     ('/var/log/geproxy', here), ('/run/geproxy', here), ('user=geproxy', 'user=' + getpass.getuser()),
+                     ('tcp://0.0.0.0:9000', 'tcp://127.0.0.1:%d' % port)):
+        text = text.replace(old, new)
+    assert not re.search(r'(?m)^[^;\n]*(?::9000|=/(?:etc|var|opt)/)', text)
+    return text
+
+
+def free_port():
+    """A port that nobody has at the moment."""
+    sock = socket.socket()
+    try:
+        sock.bind(('127.0.0.1', 0))
+        return sock.getsockname()[1]
+    finally:
+        sock.close()
+
+
+class Supervisor(object):
+    """A supervisord that runs; `here`: the folder with its files, `address`: geproxy's, `pid`: its own."""
+
+    def __init__(self, where, here, port):
+        self.here, self.address = here, ('127.0.0.1', port)
+        self._ctl = os.path.join(where, 'supervisorctl')
+        nowhere = {'http_proxy': 'http://127.0.0.1:9/', 'HTTP_PROXY': 'http://127.0.0.1:9/'}
+        self._context = process([os.path.join(where, 'supervisord'), '-n', '-c', self._path('supervisord.conf')],
+                                more_env=nowhere)
+        self._process = self._context.__enter__()
+        self.pid = self._process.pid
+
+    def _path(self, name):
+        return os.path.join(self.here, name)
+
+    def ctl(self, *words):
+        """Run supervisorctl to its end -> what it printed, native text."""
+        with process([self._ctl, '-c', self._path('supervisord.conf')] + list(words)) as asked:
+            asked.wait(3 * PATIENCE)
+        return asked.out.decode('ascii')
+
+    def log(self, name='geproxy.log'):
+        """What stands in that log by now."""
+        return read(self._path(name))
+
+    def wait_for(self, pattern, name='geproxy.log', count=1, seconds=2 * PATIENCE):
+        """Wait until `pattern` stands in that log so many times -> the last match."""
+        with gevent.Timeout(seconds, False):
+            while True:
+                found = list(re.finditer(pattern, self.log(name)))
+                if len(found) >= count:
+                    return found[-1]
+                gevent.sleep(0.05)
+        raise AssertionError('no %d times %r in %s: %r\n%r' % (
+            count, pattern, name, self.log(name)[-2000:], self._process))
+
+    def geproxy(self, count=1, name='geproxy.log'):
+        """Wait until geproxy has announced itself so many times -> its process id."""
+        return int(self.wait_for(br'geproxy\[(\d+)\] listening on ', name, count).group(1))
+
+    def serves(self, place):
+        """Ask for something through geproxy; fails if that is not answered."""
+        with Client(self.address) as client:
+            assert client.ask(get(place)).endswith(b'\r\n\r\nfine')
+
+    def end(self):
+        """End it and all that it started, at once, and whatever state they are in."""
+        self._context.__exit__(None, None, None)
+        for pid in re.findall(br"spawned: '[^']*' with pid (\d+)", self.log('supervisord.log')):
+            if self.here.encode('ascii') in read('/proc/%d/cmdline' % int(pid)):
+                os.kill(int(pid), signal.SIGKILL)
+
+
+class Slow(object):
+    """An origin's `handle` that tells when a request has come, and waits to be allowed to answer."""
+
+    def __init__(self):
+        self.asked, self.go = Event(), Event()
+
+    def __call__(self, sock):
+        read_until(sock, b'\r\n\r\n')
+        self.asked.set()
+        assert self.go.wait(2 * PATIENCE)
+        sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine')
+
+
+# --- [program:geproxy] -----------------------------------------------------------------------------------------------
+
+@story('python', 'distribution')
+def test_it_serves_takes_signals_and_is_restarted(where):
+    with listening(answering()) as place, supervised(where) as supervisor:
+        first = supervisor.geproxy()
+        supervisor.serves(place)                # though supervisord's environment has an http_proxy
+        assert 'geproxy: signalled' in supervisor.ctl('signal', 'HUP', 'geproxy')
+        supervisor.wait_for(br'SIGHUP: \S+proxy\.ini read\n')
+        path = os.path.join(supervisor.here, 'access.log')
+        os.rename(path, path + '.1')
+        assert 'geproxy: signalled' in supervisor.ctl('signal', 'USR1', 'geproxy')
+        wait_until(lambda: os.path.exists(path), 'the log to be opened anew')
+        assert 'geproxy: started' in supervisor.ctl('restart', 'geproxy')
+        second = supervisor.geproxy(2)
+        assert second != first
+        supervisor.serves(place)
+        assert [supervisor.wait_for(br'"GET"', name) for name in ('access.log.1', 'access.log')]
+        assert b'"GET"' not in supervisor.log() and b'Traceback' not in supervisor.log()
+
+
+@story('python')
+def test_after_a_crash_it_is_started_again(where):
+    with listening(answering()) as place, supervised(where) as supervisor:
+        first = supervisor.geproxy()
+        supervisor.wait_for(br'success: geproxy entered RUNNING state', 'supervisord.log')
+        os.kill(first, signal.SIGKILL)
+        supervisor.wait_for(br'exited: geproxy \(terminated by SIGKILL; not expected\)', 'supervisord.log')
+        assert supervisor.geproxy(2) != first
+        supervisor.serves(place)
+
+
+@story('python')
+def test_a_stop_lets_an_exchange_end_and_a_wanted_end_is_no_crash(where):
+    origin = Slow()
+    with listening(origin) as place, supervised(where) as supervisor:
+        supervisor.geproxy()
+        with Client(supervisor.address) as client:
+            client.send(get(place))
+            assert origin.asked.wait(PATIENCE)
+            stopping = gevent.spawn(supervisor.ctl, 'stop', 'geproxy')
+            supervisor.wait_for(br'stopping: 1 connections have 8 s to end')
+            origin.go.set()
+            assert client.response().endswith(b'\r\n\r\nfine')
+        assert 'geproxy: stopped' in stopping.get()
+        supervisor.wait_for(br'stopped: geproxy \(exit status 0\)', 'supervisord.log')
+        assert b' cut\n' not in supervisor.log()
+        # And if somebody else ends it, it stays so.
+        assert 'geproxy: started' in supervisor.ctl('start', 'geproxy')
+        os.kill(supervisor.geproxy(2), signal.SIGTERM)
+        supervisor.wait_for(br'exited: geproxy \(exit status 0; expected\)', 'supervisord.log')
+        assert 'EXITED' in supervisor.ctl('status', 'geproxy')
+
+
+@story('python')
+def test_a_bad_file_ends_in_FATAL_and_the_log_says_why(where):
+    with supervised(where, bad='[timeouts]\nconect = 5\n') as supervisor:
+        supervisor.wait_for(br'gave up: geproxy entered FATAL state', 'supervisord.log', seconds=4 * PATIENCE)
+        assert 'FATAL' in supervisor.ctl('status', 'geproxy')
+        lines = supervisor.log().split(b'\n')[:-1]
+        assert len(lines) >= 4                  # the first try, and startretries
+        for line in lines:
+            assert re.match(br'/\S+/proxy\.ini:\d+: \[timeouts\] conect: there is no such option '
+                            br'\(did you mean connect\?\)\Z', line)
+
+
+@story('python')
+def test_a_supervisord_that_does_not_empty_its_pipe_stops_nobody(where):
+    with listening(answering()) as place, supervised(where, access='-') as supervisor:
+        supervisor.geproxy()
+        os.kill(supervisor.pid, signal.SIGSTOP)
+        asked = 500                             # lines of some 400 octets: three times what a pipe holds
+        with Client(supervisor.address) as client:
+            for _ in range(asked // 100):
+                client.send(own() * 100)
+                for _ in range(100):
+                    assert client.response().startswith(b'HTTP/1.1 200 ')
+            assert client.ask(get(place)).endswith(b'\r\n\r\nfine')
+        supervisor.serves(place)
+        assert supervisor.log().count(b'"OPTIONS"') < asked
+        os.kill(supervisor.pid, signal.SIGCONT)
+        supervisor.wait_for(br'"OPTIONS"', count=asked)
+        supervisor.wait_for(br'"GET"', count=2)
+        assert b' dropped' not in supervisor.log()
+
+
+# --- [fcgi-program:geproxy] ------------------------------------------------------------------------------------------
+
+def ask_until(over, supervisor, place, answers):
+    """A client that makes a new connection for each request; what it gets is added to `answers`."""
+    while not over.is_set():
+        try:
+            with Client(supervisor.address) as client:
+                client.send(get(place))
+                answers.append(client.response()[-4:])
+        except (socket.error, AssertionError) as error:
+            answers.append(repr(error).encode('ascii'))
+        gevent.sleep(0.005)
+
+
+@story('python', 'distribution')
+def test_two_processes_share_a_port_and_the_restart_of_one_refuses_nobody(where):
+    with listening(answering()) as place, supervised(where, 'fcgi-program') as supervisor:
+        first = [supervisor.geproxy(1, name) for name in ('geproxy_0.log', 'geproxy_1.log')]
+        over, answers = Event(), []
+        clients = [gevent.spawn(ask_until, over, supervisor, place, answers) for _ in range(4)]
+        try:
+            wait_until(lambda: len(who_served(supervisor)) == 2, 'both to serve')
+            shown = supervisor.ctl('restart', 'geproxy:geproxy_0')
+            assert 'geproxy:geproxy_0: stopped' in shown and 'geproxy:geproxy_0: started' in shown
+            second = [supervisor.geproxy(2, 'geproxy_0.log'), supervisor.geproxy(1, 'geproxy_1.log')]
+            assert second[0] != first[0] and second[1] == first[1]
+            wait_until(lambda: len(who_served(supervisor)) == 3, 'the new one to serve')
+        finally:
+            over.set()
+            gevent.joinall(clients, timeout=PATIENCE)
+        assert len(answers) > 100
+        assert [answer for answer in answers if answer != b'fine'] == []
+
+
+def who_served(supervisor):
+    """Request ids begin with something of their process: what those in the access log begin with."""
+    return set(json.loads(line.decode('ascii'))['id'].partition('-')[0]
+               for line in supervisor.log('access.log').split(b'\n')[:-1])

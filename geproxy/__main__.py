@@ -6,8 +6,8 @@ import sys
 
 # (from this Python on, the oldest gevent that runs there). Older ones import, and then crash or hang. setup.py asks for
 # the same; here it is for hosts where pip had no say.
-FLOORS = (((3, 14), (25, 8, 1)), ((3, 13), (24, 10, 1)), ((3, 12), (23, 9, 1)), ((3, 11), (22, 10, 1)), ((3, 10), (21, 8)),
-          ((3, 6), (1, 2, 2)), ((2, 7), (1, 1)))
+FLOORS = (((3, 14), (25, 8, 1)), ((3, 13), (24, 10, 1)), ((3, 12), (23, 9, 1)), ((3, 11), (22, 10, 1)),
+          ((3, 10), (21, 8)), ((3, 6), (1, 2, 2)), ((2, 7), (1, 1)))
 
 
 def complaint(python, gevent):

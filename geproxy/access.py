@@ -1,21 +1,12 @@
 """Who may go where; which addresses are off limits. Pure: values in, an error with its reason out, no I/O.
 
-Three questions, asked in the order in which their answers become known: may this client use the proxy at all, may it
-ask for that host and port, and, once per address and just before it is dialled, may it reach that address.
+Questions, asked in the order in which their answers become known: may this client use the proxy at all, may it ask for
+that host and port, and, once per address and just before it is dialled, may it reach that address.
 """
 from __future__ import absolute_import, division, print_function
 
-import collections
-
-from geproxy import errors
-from geproxy.address import kind, parse_ip, show_ip, unmap, unwrap, within
-
-Ports = collections.namedtuple('Ports', 'ranges text')          # [(first, last)], and how the ini file has it
-
-
-def allows_port(ports, port):
-    """True if `port` is among `ports`."""
-    return any(first <= port <= last for first, last in ports.ranges)
+from geproxy import compat, errors, rulebook
+from geproxy.address import allows_port, kind, parse_ip, show_ip, unmap, unwrap, within
 
 
 class Access(object):
@@ -25,24 +16,43 @@ class Access(object):
         """`settings`: the section [access]; `is_own`: a function of (IP, port) that tells the proxy's listeners."""
         self._settings = settings
         self._is_own = is_own
+        self.book = rulebook.RuleBook(settings.rules)
 
     def check_client(self, client):
-        """May this client (native text of its address) use the proxy? Raises Denied."""
-        if not within(unmap(parse_ip(client)), self._settings.clients):
-            raise errors.Denied('client %s is not among [access] clients' % client)
+        """May this client (an IP, no mapped one) use the proxy? Raises Denied."""
+        if not within(client, self._settings.clients):
+            raise errors.Denied('client %s is not among [access] clients' % show_ip(client))
 
-    def check_target(self, method, port):
-        """May anyone ask for that port, by CONNECT or by http://? Raises Denied."""
-        name = 'connect_ports' if method == b'CONNECT' else 'http_ports'
-        ports = getattr(self._settings, name)
-        if not allows_port(ports, port):
-            raise errors.Denied('port %d is not among [access] %s (%s)' % (port, name, ports.text))
+    def check_target(self, question, now):
+        """May that be asked for (a rules.Question), by the rules and the lists of ports? The rulebook.Decision: what
+        only an address will tell is not decided yet. `now`: seconds since the epoch. Raises Denied; with
+        `policy = report` it returns the decision not to allow it instead."""
+        address = literal(question.host) if self.book.rules else None
+        return self._settle(self.book.decide(question, address, now), question)
 
-    def check_address(self, client, text, port):
-        """May this client reach that address (both native text)? Raises AddressDenied.
+    def check_address(self, question, text, now):
+        """May the client reach that address (native text)? The Decision. Raises AddressDenied or Denied.
 
         Asked for what is about to be dialled, so that no trick with names leads around it.
         """
+        self._check_special(question.client, text, question.port)
+        return self._settle(self.book.decide(question, text, now), question)
+
+    def _settle(self, decision, question):
+        if decision.allowed is None:
+            return decision
+        # A rule that names ports means them.
+        if decision.allowed and not (decision.where and decision.where.ports):
+            name = 'connect_ports' if question.method == b'CONNECT' else 'http_ports'
+            ports = getattr(self._settings, name)
+            if not allows_port(ports, question.port):
+                decision = rulebook.Decision(False, None, None, 'port %d is not among [access] %s (%s)' % (
+                    question.port, name, ports.text))
+        if decision.allowed or self._settings.policy == 'report':
+            return decision
+        raise errors.Denied(decision.why, decision.rule.place if decision.rule else '')
+
+    def _check_special(self, client, text, port):
         ip = unmap(parse_ip(text))
         if self._is_own(ip, port):
             raise errors.Ourselves('%s port %d is this proxy itself' % (show_ip(ip), port))
@@ -54,8 +64,7 @@ class Access(object):
                     show_ip(inner), denied.text, _way(ip, inner)))
         if within(ip, self._settings.allow_addresses):
             return
-        local = kind(ip) == 'loopback' and self._settings.loopback == 'auto' and (
-            kind(unmap(parse_ip(client))) == 'loopback')
+        local = kind(ip) == 'loopback' and self._settings.loopback == 'auto' and kind(client) == 'loopback'
         for inner in carried:
             self._check_kind(ip, inner, local)
 
@@ -63,7 +72,16 @@ class Access(object):
         what = kind(inner)
         allowed = {'public': True, 'private': self._settings.private, 'loopback': local}.get(what, False)
         if not allowed:
-            raise errors.AddressDenied('%s is a %s address%s' % (show_ip(inner), what, _way(ip, inner)))
+            article = 'an' if what == 'unspecified' else 'a'
+            raise errors.AddressDenied('%s is %s %s address%s' % (show_ip(inner), article, what, _way(ip, inner)))
+
+
+def literal(host):
+    """The address as native text, if a host (octets) is one and no name; else None."""
+    try:
+        return show_ip(parse_ip(compat.to_native(host)))
+    except ValueError:
+        return None
 
 
 def _way(ip, inner):

@@ -11,6 +11,7 @@ import socket
 
 IP = collections.namedtuple('IP', 'version value')                  # 4 or 6, and the address as an integer
 Network = collections.namedtuple('Network', 'version value shift text')
+Ports = collections.namedtuple('Ports', 'ranges text')              # [(first, last)], and how people write it
 
 
 def parse_ip(text):
@@ -54,6 +55,11 @@ def parse_network(text):
         raise ValueError('%r has bits set behind its prefix: did you mean %s/%s?' % (
             text, show_ip(IP(ip.version, ip.value >> shift << shift)), length))
     return Network(ip.version, ip.value >> shift, shift, text)
+
+
+def allows_port(ports, port):
+    """True if `port` is among `ports`."""
+    return any(first <= port <= last for first, last in ports.ranges)
 
 
 def within(ip, networks):

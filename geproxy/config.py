@@ -6,16 +6,27 @@ what a reload may change.
 from __future__ import absolute_import, division, print_function
 
 import collections
-import difflib
+import glob
 import hashlib
-import re
+import io
+import os
 import socket
 
-from geproxy import access, address, compat
+from geproxy import compat, ini, rules
+from geproxy.kinds import (
+    choice, count, count_or_auto, did_you_mean, listeners, networks, octets, path, ports, pseudonym, seconds, switch,
+    text_line)
 
 Option = collections.namedtuple('Option', 'section name kind default live sentence')
-Listener = collections.namedtuple('Listener', 'host port fd')           # host: native text, '' for all; fd: or None
 Problem = collections.namedtuple('Problem', 'path line section name what')
+
+
+class LineErrors(ValueError):
+    """What is wrong with some lines of a value; `found`: [(ini.Line, what)]."""
+
+    def __init__(self, found):
+        ValueError.__init__(self, '; '.join(what for _line, what in found))
+        self.found = found
 
 
 class ConfigError(Exception):
@@ -32,131 +43,38 @@ def show_problem(problem):
     return '%s:%d: %s%s' % (problem.path, problem.line, where and where + ': ', problem.what)
 
 
-# --- kinds: native text -> value, or ValueError with what is wrong and what it takes ---------------------------------
-
-_UNITS = {'ms': 0.001, '': 1, 's': 1, 'm': 60, 'min': 60, 'h': 3600, 'd': 86400}
-_SIZES = {'': 1, 'k': 1024, 'm': 1024 ** 2, 'g': 1024 ** 3}
-
-
-def seconds(text):
-    """Seconds, as a float: 20, 0.5, 500ms, 2m, 1h, 1d; more than none."""
-    match = re.match(r'([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(ms|s|min|m|h|d|)\Z', text)
-    value = float(match.group(1)) * _UNITS[match.group(2)] if match else 0
-    if not 0 < value <= 10 * 365 * 86400:
-        raise ValueError("'%s' is no duration: it takes seconds, or a number with ms, s, m, h or d, as in 20 or 2m" % text)
-    return value
-
-
-def octets(text):
-    """A number of octets: 65536, 64k, 1m."""
-    match = re.match(r'([0-9]{1,12}) ?([kmg]?)b?\Z', text.lower())
-    if not match or not 1024 <= int(match.group(1)) * _SIZES[match.group(2)] <= 1 << 30:
-        raise ValueError("'%s' is no size from 1k to 1g: it takes octets, or a number with k, m or g, as in 64k" % text)
-    return int(match.group(1)) * _SIZES[match.group(2)]
+def rule_list(entry):
+    """Rules, one in a line, as in: allow any .debian.org"""
+    found, wrong = [], []
+    for line in () if isinstance(entry, str) else entry.lines:
+        if line.text:
+            try:
+                found.append(rules.parse(line, lambda name: _read_names(_beside(line.path, name))))
+            except ValueError as error:
+                wrong.append((line, str(error)))
+    if wrong:
+        raise LineErrors(wrong)
+    return tuple(found)
 
 
-def count(text):
-    """A whole number, 0 or more."""
-    if not re.match(r'[0-9]{1,9}\Z', text):
-        raise ValueError("'%s' is no whole number, as in 100" % text)
-    return int(text)
-
-
-def count_or_auto(text):
-    """A whole number, 1 or more; None for `auto`."""
-    if text == 'auto':
-        return None
+def _read_names(path):
+    """The names in a file, one in a line (or behind an address, as hosts files have them), as rules.host_keys."""
+    names = set()
     try:
-        value = count(text)
-    except ValueError:
-        value = 0
-    if not value:
-        raise ValueError("'%s' is neither auto nor a whole number from 1" % text)
-    return value
+        with io.open(path, 'rb') as lines:
+            for number, line in enumerate(lines, 1):
+                words = line.partition(b'#')[0].split()
+                if words:
+                    names.add(rules.parse_name(compat.to_native(words[-1])))
+    except (IOError, OSError) as error:
+        raise ValueError('%s: %s' % (path, error.strerror))
+    except ValueError as error:
+        raise ValueError('%s:%d: %s' % (path, number, error))
+    return frozenset(names)
 
 
-def choice(*words):
-    """A kind that takes one of `words`."""
-    def kind(text):
-        if text not in words:
-            raise ValueError("'%s' is none of %s%s" % (text, ', '.join(words), did_you_mean(text, words)))
-        return text
-    kind.__doc__ = 'One of %s.' % ', '.join(words)
-    return kind
-
-
-def switch(*words):
-    """A kind for yes or no, written as one of two words: the first means yes."""
-    check = choice(*words)
-
-    def kind(text):
-        return check(text) == words[0]
-    kind.__doc__ = 'One of %s.' % ', '.join(words)
-    return kind
-
-
-def networks(text):
-    """Addresses, networks and presets (loopback, private, any ...), separated by blanks."""
-    found = []
-    for word in text.split():
-        if word in address.PRESETS:
-            found.extend(network._replace(text=word) for network in address.PRESETS[word])
-            continue
-        try:
-            found.append(address.parse_network(word))
-        except ValueError as error:
-            raise ValueError('%s; it takes addresses, networks as 10.0.0.0/8, or %s%s' % (
-                error, ', '.join(sorted(address.PRESETS)), did_you_mean(word, address.PRESETS)))
-    return tuple(found)
-
-
-def ports(text):
-    """Ports and ranges, as in 443 1024-65535, separated by blanks; or any."""
-    ranges = []
-    for word in text.split():
-        first, dash, last = ('1', '-', '65535') if word == 'any' else word.partition('-')
-        last = last if dash else first
-        if not (first.isdigit() and last.isdigit() and 0 < int(first) <= int(last) < 65536):
-            raise ValueError("'%s' is no port: it takes 1 to 65535, ranges as 8000-8999, or any" % word)
-        ranges.append((int(first), int(last)))
-    return access.Ports(tuple(ranges), text)
-
-
-def listeners(text):
-    """Where to listen: *:9000, HOST:PORT, [v6]:PORT or fd:N, separated by blanks."""
-    found = [_listener(word) for word in text.split()]
-    if not found:
-        raise ValueError('it takes at least one of *:9000, 127.0.0.1:9000, [::1]:9000, fd:0')
-    return tuple(found)
-
-
-def _listener(word):
-    host, colon, port = word.rpartition(':')
-    if not colon or not port.isdigit() or int(port) > 65535:
-        raise ValueError("'%s' is nothing to listen on: it takes *:9000, 127.0.0.1:9000, [::1]:9000 or fd:0" % word)
-    if host == 'fd':
-        return Listener('', 0, int(port))
-    host = '' if host == '*' else host
-    if host[:1] == '[' and host[-1:] == ']':
-        host = host[1:-1]
-    elif ':' in host:
-        raise ValueError("'%s': an IPv6 address goes in brackets, as in [::1]:9000" % word)
-    return Listener(host, int(port), None)
-
-
-def path(text):
-    """A path, - for the terminal, or off."""
-    if not text:
-        raise ValueError('it takes a path, - or off')
-    return text
-
-
-def pseudonym(text):
-    """A token to name this proxy by; `auto`: made from host and listener."""
-    if not re.match(r"[A-Za-z][A-Za-z0-9._-]{0,62}\Z", text):
-        raise ValueError("'%s' is no name for Via: it takes a letter and up to 62 letters, digits, '.', '_', '-'" % text)
-    return text
-
+# Kinds that are given the whole ini.Entry, for its lines; where there is none, the default as text.
+WHOLE = (rule_list,)
 
 # --- the schema ----------------------------------------------------------------------------------------------------
 
@@ -179,12 +97,24 @@ SCHEMA = [Option(*row) for row in (
     ('proxy', 'via', switch('on', 'off'), 'on', True,
      'Add a Via field to requests and responses, as RFC 9110 asks. Without it a loop by way of another proxy is '
      'not seen.'),
+    ('proxy', 'forwarded', choice('off', 'add', 'strip'), 'off', True,
+     'What origins learn of the client. off: Forwarded and X-Forwarded-For pass as they came; add: its address is '
+     'added to both; strip: they are taken away, and so are X-Forwarded-Host, -Proto, -By and X-Real-IP.'),
     ('access', 'clients', networks, 'loopback private', True,
      'Who may use this proxy at all: addresses, networks as 10.1.0.0/16, or loopback, private, any.'),
     ('access', 'connect_ports', ports, '80 443 563 8443', True,
      "Ports that CONNECT may reach, or any. 80 is among them since Node's fetch and ws:// tunnel there."),
     ('access', 'http_ports', ports, '80 443 1024-65535', True,
      'Ports that http:// may reach, or any.'),
+    ('access', 'rules', rule_list, '', True,
+     'Who may go where, one rule in a line: allow or deny, WHO, WHERE; the first that fits decides, and with rules '
+     'what fits none is denied. See "Rules" in the README.'),
+    ('access', 'include', text_line, '', True,
+     'More files with [access] rules, as in rules.d/*.ini, relative to this file. Their rules go before those here, in '
+     'the order of the names of the files.'),
+    ('access', 'policy', choice('enforce', 'report'), 'enforce', True,
+     'report: what rules and ports would refuse goes through, and is logged as what would have been refused. clients '
+     'and special addresses hold nevertheless.'),
     ('access', 'private', switch('allow', 'deny'), 'allow', True,
      'Whether private addresses (RFC 1918, RFC 6598, fc00::/7) may be reached.'),
     ('access', 'loopback', choice('auto', 'deny'), 'auto', True,
@@ -234,57 +164,48 @@ Settings = collections.namedtuple('Settings', list(SECTIONS))
 
 # --- loading -------------------------------------------------------------------------------------------------------
 
-def read_ini(lines):
-    """Lines of native text -> [(line number, section, name, value)], name None for a section's own line, section
-    None where there is none yet, value None for a line that is nothing. The same on every Python, and it keeps the
-    line numbers, which configparser forgets."""
-    found, section = [], None
-    for number, line in enumerate(lines, 1):
-        line = re.sub(r'(\A|\s)[#;].*', '', line.rstrip())
-        text = line.strip()
-        if not text:
-            continue
-        name, equals, value = text.partition('=')
-        if line[:1].isspace() and found and found[-1][2] is not None and found[-1][3] is not None:
-            found[-1] = found[-1][:3] + (' '.join(filter(None, (found[-1][3], text))),)
-        elif text[:1] == '[' and text[-1:] == ']':
-            section = text[1:-1].strip()
-            found.append((number, section, None, ''))
-        else:
-            found.append((number, section, name.strip(), value.strip() if equals else None))
-    return found
-
-
 def load(path, lines=None):
     """Settings from the ini file at `path`, or from `lines` of text; path None: the defaults. Raises ConfigError with
     all that is wrong, or IOError."""
     values, problems = {}, []
     if path is not None:
         if lines is None:
-            with compat.open_text(path) as opened:
-                lines = opened.read().splitlines()
-        values, problems = _collect(path, lines)
+            lines = _lines_of(path)
+        values, problems = _collect(ini.read(path, lines))
+        _include(path, values, problems)
     sections = dict((section, {}) for section in SECTIONS)
     for option in SCHEMA:
-        number, text = values.get((option.section, option.name), (0, option.default))
+        entry = values.get((option.section, option.name))
         try:
-            sections[option.section][option.name] = option.kind(text)
+            value = option.kind(option.default if entry is None else entry if option.kind in WHOLE else entry.value)
+            sections[option.section][option.name] = value
+        except LineErrors as error:
+            problems.extend(_problem(line, entry, what) for line, what in error.found)
         except ValueError as error:
-            problems.append(Problem(path, number, option.section, option.name, str(error)))
+            problems.append(_problem(entry.lines[0], entry, str(error)))
     if problems:
-        raise ConfigError(sorted(problems, key=lambda problem: problem.line))
+        raise ConfigError(sorted(problems, key=lambda problem: (problem.path != path, problem.path, problem.line)))
     settings = Settings(**dict((name, _TYPES[name](**sections[name])) for name in SECTIONS))
     if settings.proxy.name == 'auto':
         settings = settings._replace(proxy=settings.proxy._replace(name=_name_for(settings)))
     return settings
 
 
-def _collect(path, lines):
-    """-> ({(section, name): (line, text)}, problems)"""
+def _lines_of(path):
+    with compat.open_text(path) as opened:
+        return opened.read().splitlines()
+
+
+def _problem(line, entry, what):
+    return Problem(line.path, line.number, entry.section or '', entry.name or '', what)
+
+
+def _collect(entries):
+    """-> ({(section, name): ini.Entry}, problems)"""
     known = dict(((option.section, option.name), option) for option in SCHEMA)
     values, problems = {}, []
-    for number, section, name, value in read_ini([_native(line) for line in lines]):
-        what = None
+    for entry in entries:
+        section, name, what = entry.section, entry.name, None
         if section is None:
             what = 'this stands before the first [section]'
         elif section not in SECTIONS:
@@ -292,27 +213,52 @@ def _collect(path, lines):
             what = name is None and 'there is no such section%s' % did_you_mean(section, SECTIONS)
         elif name is None:
             pass
-        elif value is None:
+        elif entry.value is None:
             what = 'this line is no name = value'
         elif (section, name) not in known:
             what = 'there is no such option%s' % _meant(section, name)
         elif (section, name) in values:
-            what = 'it stands in line %d already' % values[section, name][0]
+            what = 'it stands in line %d already' % values[section, name].lines[0].number
         else:
-            values[section, name] = (number, value)
+            values[section, name] = entry
         if what:
-            problems.append(Problem(path, number, section or '', name or '', what))
+            problems.append(_problem(entry.lines[0], entry, what))
     return values, problems
 
 
-def _native(line):
-    return compat.to_native(compat.to_octets(line))
+def _include(path, values, problems):
+    """Add to `values` what stands in the files of [access] include: their rules go before those of the file itself, so
+    that what this ends with, say `deny any any`, stays the last."""
+    entry = values.get(('access', 'include'))
+    included = ()
+    for pattern in entry.value.split() if entry else ():
+        found = sorted(glob.glob(_beside(path, pattern)))
+        if not found and not glob.has_magic(pattern):
+            problems.append(_problem(entry.lines[0], entry, "there is no file '%s'" % pattern))
+        for each in found:
+            included += _included_rules(each, entry, problems)
+    if included:
+        own = values.get(('access', 'rules')) or ini.Entry('access', 'rules', '', ())
+        values['access', 'rules'] = own._replace(lines=included + own.lines)
 
 
-def did_you_mean(word, words):
-    """' (did you mean X?)' if one of `words` is near to `word`, else ''."""
-    near = difflib.get_close_matches(word, list(words), 1, 0.6)
-    return ' (did you mean %s?)' % near[0] if near else ''
+def _included_rules(path, entry, problems):
+    try:
+        values, found = _collect(ini.read(path, _lines_of(path)))
+    except (IOError, OSError, UnicodeError) as error:
+        what = getattr(error, 'strerror', None) or 'not a text file in UTF-8'
+        problems.append(_problem(entry.lines[0], entry, '%s: %s' % (path, what)))
+        return ()
+    problems.extend(found)
+    rows = values.pop(('access', 'rules'), None)
+    problems.extend(_problem(each.lines[0], each, 'an included file has [access] rules only')
+                    for each in values.values())
+    return rows.lines if rows else ()
+
+
+def _beside(path, name):
+    """A path in an ini file is relative to the folder of that file."""
+    return os.path.join(os.path.dirname(path), name)
 
 
 def _meant(section, name):

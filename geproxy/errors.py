@@ -12,6 +12,7 @@ class ProxyError(Exception):
     status = 500                    # of the response, when none has been started
     token = 'proxy_internal_error'  # why, as one word
     hint = ''                       # what to do about it, as a sentence
+    rule = ''                       # the rule that decided, as file:line
 
 
 # --- the client's side ------------------------------------------------------------------------------------------
@@ -90,6 +91,11 @@ class Denied(ProxyError):
     """The policy of this proxy does not allow it."""
     status, token = 403, 'http_request_denied'
     hint = 'Whoever runs this proxy decides that, in the section [access] of its ini file.'
+
+    def __init__(self, message, rule=''):
+        """`rule`: where the rule that decided stands, as file:line; '' if it was none."""
+        ProxyError.__init__(self, message)
+        self.rule = rule
 
 
 class AddressDenied(Denied):

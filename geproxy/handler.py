@@ -6,8 +6,10 @@ and what is remembered.
 from __future__ import absolute_import, division, print_function
 
 from geproxy import errors, forward, framing, message, protocols, responses
+from geproxy.address import parse_ip
 from geproxy.compat import monotonic
 from geproxy.record import Record
+from geproxy.rules import Question
 from geproxy.stream import Limit, Stream
 
 
@@ -21,6 +23,7 @@ class Handler(object):
         """`sock`: a gevent socket, which is closed here; `peer`, `local`: (address, port), addresses as native text;
         `current`: a function that returns the Proxy."""
         self.client = Stream(sock, peer[0], errors.ClientLost)
+        self.ip = parse_ip(peer[0])
         self.local = local
         self.current = current
         self.proxy = current()
@@ -28,7 +31,7 @@ class Handler(object):
         self.fresh = True               # no request has come yet
         self.lingers = False            # what was sent last must arrive
         self.record = self.reply = None     # of the exchange that is going on
-        self.request = self.head = self.body = None
+        self.request = self.head = self.body = self.question = self.decision = None
 
     def run(self):
         """Serve the connection to its end, and close it."""
@@ -70,7 +73,7 @@ class Handler(object):
             return False
         self.begin()
         try:
-            self.proxy.access.check_client(self.client.peer)
+            self.proxy.access.check_client(self.ip)
             self.read_request()
             self.check()
             if self.request.method == b'CONNECT':
@@ -118,7 +121,7 @@ class Handler(object):
         self.record.received = len(self.client.buffer) - self.client.received
         self.record.sent = -self.client.sent
         self.reply = forward.Reply(self.client)
-        self.request = self.head = self.body = None
+        self.request = self.head = self.body = self.question = self.decision = None
 
     def finish(self):
         """Tell, once, what happened."""
@@ -157,8 +160,18 @@ class Handler(object):
         request, proxy = self.request, self.proxy
         if proxy.name_octets in request.passed_by():
             raise errors.LoopDetected('this request has been here before: its Via names %s' % proxy.name)
-        proxy.access.check_target(request.method, request.port())
+        self.question = Question(self.ip, None, frozenset(), request.method, request.host(), request.port())
+        self.decide(proxy.access.check_target(self.question, self.record.wall))
         request.expects_continue()
+
+    def decide(self, decision):
+        """Do as a rulebook.Decision has it."""
+        record, self.decision = self.record, decision
+        if decision.rule is not None:
+            record.rule = decision.rule.place
+        if decision.allowed is False:
+            record.would = decision.why
+        self.request.dropped, self.request.added = self.proxy.edits(self.request, self.client.peer, decision.rule)
 
     # --- ways through
 
@@ -171,11 +184,13 @@ class Handler(object):
         connection = self.proxy.upstream.connect(key, self.judge, limits, reuse)
         record = self.record
         record.address, record.kept, record.took = connection.address, connection.kept, connection.took
+        if self.decision.allowed is None:
+            self.decide(self.judge(connection.address, key[1]))
         return connection
 
     def judge(self, address, port):
-        """May this client reach that address? Asked for each one that is about to be dialled."""
-        self.proxy.access.check_address(self.client.peer, address, port)
+        """May this client reach that address? Asked for each one that is about to be dialled. The Decision."""
+        return self.proxy.access.check_address(self.question, address, self.record.wall)
 
     def forward(self):
         """To the origin and back."""
@@ -222,7 +237,7 @@ class Handler(object):
         try:
             if self.asks_for_us(error):
                 return self.show_page()
-            record.reason, record.message = error.token, str(error)
+            record.reason, record.message, record.rule = error.token, str(error), error.rule or record.rule
             if self.reply.begun:
                 return self.break_off()
             persists = self.persists() and self.request.method != b'CONNECT'

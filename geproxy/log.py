@@ -171,6 +171,8 @@ class Log(object):
             self._access.write(self._paint(line, record.status) if self.format == 'console' else line)
         if record.reason and self.format not in ('console', 'json'):
             self.say(records.failure_line(record))
+        if record.would and self.format not in ('console', 'json'):
+            self.say(records.report_line(record))
 
     def opened(self, record):
         """A tunnel has opened: for those who watch."""

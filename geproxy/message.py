@@ -75,8 +75,9 @@ class Message(object):
 
 class Request(Message):
     """A request head. `target`: as it came; `form`, `authority`, `path`: see grammar.split_target, where for
-    origin-form and asterisk-form the authority is that of Host (None if there is no host to go by)."""
-    __slots__ = ('method', 'target', 'form', 'authority', 'path')
+    origin-form and asterisk-form the authority is that of Host (None if there is no host to go by); `dropped`, `added`:
+    what policy takes away, as names in lower case, and puts in, as field lines."""
+    __slots__ = ('method', 'target', 'form', 'authority', 'path', 'dropped', 'added')
 
     def url(self):
         """What the request is for, for people: absolute, or host:port for CONNECT. Octets."""
@@ -87,6 +88,11 @@ class Request(Message):
     def port(self):
         """The port of the origin."""
         return self.authority.port or 80
+
+    def host(self):
+        """The host of the origin, as octets in lower case, without brackets or a last dot."""
+        host = self.authority.host
+        return host[:-1] if host[-1:] == b'.' else host
 
     def passed_by(self):
         """Who passed it on before us, by Via: a set of pseudonyms or hosts in lower case (RFC 9110, 7.6.3)."""
@@ -136,6 +142,7 @@ class Request(Message):
         `framing`: the field line that frames the body, or b''; `via`: our Via field value, or b''; `settled`: names,
         in lower case, of fields that are not passed on.
         """
+        dropped = settled | self.dropped if self.dropped else settled
         replaced = {b'host': b'Host: %s\r\n' % self.authority.text}
         if framing:
             replaced[framing.partition(b':')[0].lower()] = framing
@@ -149,8 +156,8 @@ class Request(Message):
         first = b''
         if b'host' not in self.index:
             first = replaced.pop(b'host')
-        return b'%s %s HTTP/1.1\r\n%s%s%s\r\n' % (
-            self.method, self.path, first, self.write_fields(replaced, settled), _via(via))
+        return b'%s %s HTTP/1.1\r\n%s%s%s%s\r\n' % (
+            self.method, self.path, first, self.write_fields(replaced, dropped), self.added, _via(via))
 
 
 class Response(Message):
@@ -204,6 +211,7 @@ def parse_request(head):
         raise errors.VersionNotSupported('HTTP/%s.%s is not HTTP/1.x' % (int(major), int(minor)))
     request = Request((1, int(minor)), *grammar.parse_fields(lines[1:], errors.BadRequest))
     request.method, request.target = method, target
+    request.dropped, request.added = frozenset(), b''
     request.form, request.authority, request.path = grammar.split_target(method, target)
     _check_host(request)
     return request
@@ -260,7 +268,8 @@ def check_request_start(octets, checked=0):
     """Judge the beginning of a request head that is not all there yet; raises BadRequest.
 
     So a client that talks something else, or ends its lines wrongly, is told now and not when its time is over.
-    `checked`: how many of these octets it was called with before; what comes in single octets is not read anew for each.
+    `checked`: how many of these octets it was called with before; what comes in single octets is not read anew
+    for each.
     """
     line, end, _rest = octets.partition(b'\r\n')
     if end and len(line) >= checked - 2 and grammar.match_request_line(line) is None:

@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import traceback
 
+from geproxy import forwarded
 from geproxy.access import Access
 from geproxy.compat import to_octets
 
@@ -24,8 +25,8 @@ class Proxy(object):
         self.name_octets = to_octets(self.name).lower()
         self._is_draining = is_draining
         # What to add to Via, by the version that a message came with (RFC 9110, 7.6.3).
-        self._vias = dict(
-            ((1, minor), to_octets('1.%d %s' % (minor, self.name)) if settings.proxy.via else b'') for minor in range(10))
+        self._vias = dict(((1, minor), to_octets('1.%d %s' % (minor, self.name)) if settings.proxy.via else b'')
+                          for minor in range(10))
 
     @property
     def draining(self):
@@ -35,6 +36,10 @@ class Proxy(object):
     def via(self, version):
         """Our Via field value for a message of that version, or b''."""
         return self._vias[version]
+
+    def edits(self, request, client, rule):
+        """What policy takes away from a Request and puts in, see forwarded.edits; `rule`: that allowed it, or None."""
+        return forwarded.edits(request, client, self.settings.proxy.forwarded, rule and rule.options)
 
     def observe(self, record):
         """An exchange has ended."""

@@ -25,7 +25,8 @@ HEADS = 4096        # octets; what a client sends beyond them is a body, worth a
 class Record(object):
     """One exchange, from the first octet of its request on. Observers read it; only the handler writes it."""
     __slots__ = ('id', 'client', 'wall', 'began', 'seconds', 'method', 'url', 'version', 'status', 'reason', 'message',
-                 'received', 'sent', 'address', 'kept', 'took', 'first', 'content_type', 'tunnel', 'aborted')
+                 'received', 'sent', 'address', 'kept', 'took', 'first', 'content_type', 'tunnel', 'aborted', 'user',
+                 'rule', 'would')
 
     def __init__(self, client):
         self.id = '%s-%d' % (_prefix, next(_numbers))   # as clients are told it, too
@@ -43,6 +44,9 @@ class Record(object):
         self.took = (None, None)                        # seconds: (for the name, to connect)
         self.first = None                               # seconds until the response began
         self.content_type = b''
+        self.user = b''                                 # who has logged in
+        self.rule = ''                                  # file:line of the rule that decided
+        self.would = ''                                 # why it would have been refused, without policy = report
         self.tunnel = False
         self.aborted = False                            # the client has not got all of it
 
@@ -82,6 +86,7 @@ FIELDS = [Field(*row) for row in (
     ('@timestamp', 'when the request began, UTC', lambda record, query: _iso(record.wall)),
     ('id', 'the request id that the client is told in failures', lambda record, query: record.id),
     ('client.ip', 'who asked', lambda record, query: record.client),
+    ('user.name', 'as whom they had logged in', lambda record, query: show(record.user) if record.user else ''),
     ('http.request.method', 'the method', lambda record, query: show(record.method)),
     ('url.original', 'the absolute URL, or host:port for CONNECT', show_url),
     ('http.version', 'of the request', lambda record, query: show(record.version)),
@@ -94,6 +99,8 @@ FIELDS = [Field(*row) for row in (
     ('result', "what became of it, in squid's words", lambda record, query: result(record)),
     ('reason', 'why it failed, one of the tokens below; absent if it did not', lambda record, query: record.reason),
     ('message', 'the particulars of that', lambda record, query: record.message),
+    ('rule', 'file:line of the rule that decided', lambda record, query: record.rule),
+    ('would_refuse', 'with policy = report: why it would have been refused', lambda record, query: record.would),
     ('kept', 'true if a kept connection served it', lambda record, query: record.kept),
     ('dns_ms', 'milliseconds for the name', lambda record, query: _milliseconds(record.took[0])),
     ('connect_ms', 'milliseconds to connect', lambda record, query: _milliseconds(record.took[1])),
@@ -114,9 +121,9 @@ def json_line(record, query):
 def squid_line(record, query):
     """squid's native format: %ts.%03tu %6tr %>a %Ss/%03>Hs %<st %rm %ru %[un %Sh/%<a %mt"""
     ended = record.wall + record.seconds
-    return '%d.%03d %6d %s %s/%03d %d %s %s - %s %s' % (
+    return '%d.%03d %6d %s %s/%03d %d %s %s %s %s %s' % (
         ended, ended % 1 * 1000, record.seconds * 1000, record.client, result(record), record.status, record.sent,
-        show(record.method), show_url(record, query),
+        show(record.method), show_url(record, query), show(record.user),
         'HIER_DIRECT/' + record.address if record.address else 'HIER_NONE/-', show(record.content_type))
 
 
@@ -126,8 +133,8 @@ def common_line(record, query):
     at = time.localtime(record.wall)
     month = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split()[at.tm_mon - 1]
     zone = -(time.altzone if at.tm_isdst > 0 else time.timezone) // 60
-    return '%s - - [%02d/%s/%d:%02d:%02d:%02d %s%02d%02d] "%s %s %s" %03d %d' % (
-        record.client, at.tm_mday, month, at.tm_year, at.tm_hour, at.tm_min, at.tm_sec,
+    return '%s - %s [%02d/%s/%d:%02d:%02d:%02d %s%02d%02d] "%s %s %s" %03d %d' % (
+        record.client, show(record.user), at.tm_mday, month, at.tm_year, at.tm_hour, at.tm_min, at.tm_sec,
         '-' if zone < 0 else '+', abs(zone) // 60, abs(zone) % 60,
         show(record.method), show_url(record, query), show(record.version), record.status, record.sent)
 
@@ -135,18 +142,24 @@ def common_line(record, query):
 def console_line(record, query):
     """For the eyes: client, method, URL, status, octets, duration; why, and the request id, if it failed."""
     line = '%s %s %s %03d %s %s' % (
-        record.client, show(record.method), show_url(record, query), record.status, show_size(record.sent),
+        _who(record), show(record.method), show_url(record, query), record.status, show_size(record.sent),
         show_seconds(record.seconds))
     if record.tunnel or record.received > HEADS:
         line += ' (%s up)' % show_size(record.received)
     if record.reason:
         line += ' %s: %s [%s]' % (record.reason, record.message, record.id)
+    if record.would:
+        line += ' would be refused: ' + record.would
     return line
+
+
+def _who(record):
+    return '%s@%s' % (show(record.user), record.client) if record.user else record.client
 
 
 def opened_line(record):
     """For the eyes: a tunnel has opened."""
-    return '%s %s %s open, to %s' % (record.client, show(record.method), show_url(record, True), record.address)
+    return '%s %s %s open, to %s' % (_who(record), show(record.method), show_url(record, True), record.address)
 
 
 def failure_line(record):
@@ -154,6 +167,12 @@ def failure_line(record):
     return '[%s] %s %s %s %03d %s: %s' % (
         record.id, record.client, show(record.method), show_url(record, False), record.status, record.reason,
         record.message)
+
+
+def report_line(record):
+    """For the error log: what policy = report let through."""
+    return '[%s] %s %s %s would be refused: %s' % (
+        record.id, record.client, show(record.method), show_url(record, False), record.would)
 
 
 FORMATS = {'console': console_line, 'squid': squid_line, 'common': common_line, 'json': json_line}

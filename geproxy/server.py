@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import socket
+import time
 
 import gevent
 from gevent.queue import Empty, Queue
@@ -26,6 +27,7 @@ SPARE_FDS = 64              # for logs, listeners, the hub and look-ups; the oth
 MOST_CONNECTIONS = 50000    # of `auto`, on hosts without a limit
 TURNED_AWAY = 100           # refused connections at once that are given a second to read why
 HOUSEKEEPING = 1.0          # seconds
+A_DAY = 86400
 _STARVED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -80,6 +82,7 @@ class Server(object):
         self._housekeeper = None
         self._starved_said = 0.0
         self._dropped_said = 0
+        self._warn_at = 0.0                     # on the monotonic clock
         self._turned_away = 0
         self._descriptors = raise_descriptor_limit()
         self._use(settings)
@@ -94,12 +97,13 @@ class Server(object):
         if wanted is None:
             settings = settings._replace(limits=settings.limits._replace(connections=room))
         elif wanted > room:
-            self.log.say('[limits] connections = %d need up to %d file descriptors, and there are %d: raise ulimit -n' % (
-                wanted, 2 * wanted + SPARE_FDS, self._descriptors))
+            self.log.say('[limits] connections = %d need up to %d file descriptors, and there are %d: raise ulimit -n'
+                         % (wanted, 2 * wanted + SPARE_FDS, self._descriptors))
         self._upstream.keep, self._upstream.keep_time = settings.upstream.keep, settings.upstream.keep_time
         self._resolver.keep, self._resolver.keep_failed = (
             settings.upstream.dns_keep, settings.upstream.dns_keep_failed)
         self.proxy = Proxy(settings, self._upstream, self.log, self._is_own, lambda: self.draining)
+        self._warn_at = 0.0
 
     def _reload(self):
         """SIGHUP: all of the new file, or nothing of it."""
@@ -179,7 +183,15 @@ class Server(object):
             self._upstream.prune()
             self._open_reserve()
             self._own_up()
+            self._warn()
             gevent.sleep(HOUSEKEEPING)
+
+    def _warn(self):
+        """Say, once a day and behind a reload, which rules end soon."""
+        if monotonic() >= self._warn_at:
+            self._warn_at = monotonic() + A_DAY
+            for text in self.proxy.access.book.warnings(time.time()):
+                self.log.say('rule ' + text)
 
     def _own_up(self):
         dropped = self.log.dropped()

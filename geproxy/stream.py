@@ -180,8 +180,8 @@ class Stream(object):
 
     def read_head(self, size, limit, deadline, check_start):
         """Wait for all octets up to and including the first empty line, and return them; None if there are more
-        than `size`, b'' if the connection ended before. `check_start` is called, when it is not all there, with what is,
-        and how much of that it has seen before. Raises limit.error at the deadline, a time for the whole head."""
+        than `size`, b'' if the connection ended before. `check_start` is called, when it is not all there, with what
+        is, and how much of that it has seen before. Raises limit.error at the deadline, a time for the whole head."""
         searched = checked = 0
         while True:
             found = _find_empty_line(self.buffer, searched)

@@ -9,7 +9,7 @@ from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
 
-from geproxy import config, listeners, server
+from geproxy import config, ini, kinds, listeners, server
 
 PATIENCE = 10       # seconds; whatever takes longer has failed
 
@@ -86,16 +86,15 @@ def listening(handle, host='127.0.0.1'):
 
 
 @contextlib.contextmanager
-def proxying(ini='', host='127.0.0.1'):
-    """A proxy with the defaults, all ports, and `ini`. Gives its (host, port), and a Recorder that has the
+def proxying(more='', host='127.0.0.1'):
+    """A proxy with the defaults, all ports, and `more` of an ini file. Gives its (host, port), and a Recorder that has the
     server.Server as `server`."""
-    values = dict((row[1:3], row[3]) for row in config.read_ini((INI + ini).splitlines()) if row[2])
     lines = []
-    for section in config.SECTIONS:
-        lines.append('[%s]' % section)
-        lines.extend('%s = %s' % (name, value) for (where, name), value in values.items() if where == section)
+    values = dict((entry[:2], entry) for entry in ini.read('', (INI + more).splitlines()) if entry.name)
+    for (section, name), entry in sorted(values.items()):
+        lines += ['[%s]' % section, name + ' ='] + ['  ' + line.text for line in entry.lines if line.text]
     settings = config.load('test.ini', lines)
-    sockets = listeners.open_all([config.Listener(host, 0, None)])
+    sockets = listeners.open_all([kinds.Listener(host, 0, None)])
     recorder = Recorder()
     recorder.server = server.Server(None, settings, recorder, sockets)
     recorder.server.start()

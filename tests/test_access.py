@@ -3,9 +3,10 @@ from __future__ import absolute_import, division, print_function
 
 import pytest
 
-from geproxy import config, errors
-from geproxy.access import Access, allows_port
-from geproxy.address import parse_ip
+from geproxy import config, errors, kinds
+from geproxy.access import Access
+from geproxy.address import allows_port, parse_ip, show_ip, unmap
+from geproxy.rules import Question
 
 OWN = (parse_ip('192.168.0.1'), 9000)
 
@@ -13,6 +14,11 @@ OWN = (parse_ip('192.168.0.1'), 9000)
 def access(*lines):
     """An Access of the defaults and these lines of [access]; the proxy itself is at 192.168.0.1 port 9000."""
     return Access(config.load('test.ini', ['[access]'] + list(lines)).access, lambda ip, port: (ip, port) == OWN)
+
+
+def question(client='10.0.0.5', method=b'GET', port=80, host=b'a.example', user=None, groups=()):
+    """A Question, by default of a private client for a public host."""
+    return Question(unmap(parse_ip(client)), user, frozenset(groups), method, host, port)
 
 
 @pytest.mark.parametrize('line, client, allowed', [
@@ -37,11 +43,11 @@ def access(*lines):
 def test_only_a_client_of_the_house_may_use_the_proxy(line, client, allowed):
     policy = access(line)
     if allowed:
-        assert policy.check_client(client) is None
+        assert policy.check_client(unmap(parse_ip(client))) is None
     else:
         with pytest.raises(errors.Denied) as raised:
-            policy.check_client(client)
-        assert str(raised.value) == 'client %s is not among [access] clients' % client
+            policy.check_client(unmap(parse_ip(client)))
+        assert str(raised.value) == 'client %s is not among [access] clients' % show_ip(unmap(parse_ip(client)))
 
 
 @pytest.mark.parametrize('line, method, port, allowed', [
@@ -70,10 +76,10 @@ def test_only_a_client_of_the_house_may_use_the_proxy(line, client, allowed):
 def test_a_method_reaches_the_ports_of_its_option(line, method, port, allowed):
     policy = access(line)
     if allowed:
-        assert policy.check_target(method, port) is None
+        assert policy.check_target(question(method=method, port=port), 0).allowed
     else:
         with pytest.raises(errors.Denied) as raised:
-            policy.check_target(method, port)
+            policy.check_target(question(method=method, port=port), 0)
         option = 'connect_ports' if method == b'CONNECT' else 'http_ports'
         assert str(raised.value).startswith('port %d is not among [access] %s (' % (port, option))
 
@@ -81,7 +87,7 @@ def test_a_method_reaches_the_ports_of_its_option(line, method, port, allowed):
 @pytest.mark.parametrize('port, allowed', [(79, False), (80, True), (81, False), (99, False), (100, True), (200, True),
                                            (201, False)])
 def test_a_range_of_ports_includes_both_its_ends(port, allowed):
-    assert allows_port(config.ports('80 100-200'), port) is allowed
+    assert allows_port(kinds.ports('80 100-200'), port) is allowed
 
 
 HERE, THERE = '127.0.0.1', '10.0.0.5'
@@ -95,8 +101,8 @@ ADDRESSES = [
     ('', THERE, '127.0.0.1', 80, '127.0.0.1 is a loopback address'),
     ('', THERE, '127.255.0.1', 80, '127.255.0.1 is a loopback address'),
     ('', THERE, '::1', 80, '::1 is a loopback address'),
-    ('', THERE, '0.0.0.0', 80, '0.0.0.0 is a unspecified address'),
-    ('', THERE, '::', 80, ':: is a unspecified address'),
+    ('', THERE, '0.0.0.0', 80, '0.0.0.0 is an unspecified address'),
+    ('', THERE, '::', 80, ':: is an unspecified address'),
     ('', THERE, '169.254.169.254', 80, '169.254.169.254 is a metadata address'),
     ('', THERE, 'fd00:ec2::254', 80, 'fd00:ec2::254 is a metadata address'),
     ('', THERE, '169.254.1.1', 80, '169.254.1.1 is a link-local address'),
@@ -124,7 +130,7 @@ ADDRESSES = [
     ('', '::ffff:127.0.0.1', '::ffff:127.0.0.1', 80, None),
     ('', '64:ff9b::127.0.0.1', '127.0.0.1', 80, '127.0.0.1 is a loopback address'),
     ('', HERE, '64:ff9b::127.0.0.1', 80, '127.0.0.1 is a loopback address, by way of 64:ff9b::7f00:1'),
-    ('', HERE, '0.0.0.0', 80, '0.0.0.0 is a unspecified address'),
+    ('', HERE, '0.0.0.0', 80, '0.0.0.0 is an unspecified address'),
     ('', HERE, '169.254.169.254', 80, '169.254.169.254 is a metadata address'),
     ('loopback = deny', HERE, '127.0.0.1', 80, '127.0.0.1 is a loopback address'),
     # private
@@ -152,13 +158,13 @@ ADDRESSES = [
 
 @pytest.mark.parametrize('line, client, address, port, why', ADDRESSES)
 def test_an_address_is_judged_as_it_is_dialled(line, client, address, port, why):
-    policy = access(line)
+    policy = access(line, 'http_ports = any')
     if why is None:
-        assert policy.check_address(client, address, port) is None
+        assert policy.check_address(question(client, port=port), address, 0).allowed
     else:
         with pytest.raises(errors.AddressDenied) as raised:
-            policy.check_address(client, address, port)
-        assert str(raised.value).replace(' an ', ' a ') == why
+            policy.check_address(question(client, port=port), address, 0)
+        assert str(raised.value) == why
         assert isinstance(raised.value, errors.Ourselves) == ('this proxy itself' in why)
 
 
@@ -166,11 +172,72 @@ def test_a_denied_address_is_denied_inside_another_too():
     policy = access('deny_addresses = 8.8.8.8')
     for address in ('64:ff9b::8.8.8.8', '2002:808:808::', '::ffff:0:8.8.8.8'):
         with pytest.raises(errors.AddressDenied):
-            policy.check_address(THERE, address, 80)
+            policy.check_address(question(THERE), address, 0)
 
 
 def test_denied_goes_before_allowed():
     policy = access('allow_addresses = loopback', 'deny_addresses = 127.0.0.1')
-    assert policy.check_address(THERE, '127.0.0.2', 80) is None
+    assert policy.check_address(question(THERE), '127.0.0.2', 0).allowed
     with pytest.raises(errors.AddressDenied):
-        policy.check_address(THERE, '127.0.0.1', 80)
+        policy.check_address(question(THERE), '127.0.0.1', 0)
+
+
+# --- rules, ports and the rest together
+
+RULES = ('rules = allow any git.example:22', '  allow any 192.0.2.7:25', '  allow any .example', '  deny any 8.8.8.0/24',
+         '  allow any any:443')
+
+
+@pytest.mark.parametrize('method, host, port, address, why', [
+    # a rule that names ports means them; another one leaves that to the lists
+    (b'CONNECT', b'git.example', 22, None, None),
+    (b'CONNECT', b'a.example', 22, None, 'port 22 is not among [access] connect_ports'),
+    (b'GET', b'a.example', 24, None, 'port 24 is not among [access] http_ports'),
+    (b'GET', b'a.example', 25, '9.9.9.9', 'port 25 is not among [access] http_ports'),
+    (b'GET', b'a.example', 80, None, None),
+    (b'GET', b'a.test', 443, '9.9.9.9', None),
+    (b'GET', b'a.test', 80, '9.9.9.9', 'no rule allows it'),
+    (b'GET', b'a.test', 443, '8.8.8.8', 'denied by test.ini:5: deny any 8.8.8.0/24'),
+    # known before anything is looked up
+    (b'GET', b'8.8.8.8', 443, None, 'denied by test.ini:5: deny any 8.8.8.0/24'),
+    (b'GET', b'::ffff:8.8.8.8', 443, None, 'denied by test.ini:5: deny any 8.8.8.0/24'),
+    # no rule opens what is special
+    (b'GET', b'a.example', 80, '127.0.0.1', '127.0.0.1 is a loopback address'),
+    (b'GET', b'192.0.2.7', 25, '192.0.2.7', '192.0.2.7 is a reserved address'),
+])
+def test_rules_come_before_the_lists_of_ports_and_never_open_what_is_special(method, host, port, address, why):
+    policy, asked = access(*RULES), question(method=method, host=host, port=port)
+
+    def judge():
+        decision = policy.check_target(asked, 0)
+        return decision if address is None else policy.check_address(asked, address, 0)
+    if why is None:
+        assert judge().allowed
+    else:
+        with pytest.raises(errors.Denied) as raised:
+            judge()
+        assert str(raised.value).startswith(why)
+        assert raised.value.rule == ('test.ini:5' if 'test.ini:5' in why else '')
+
+
+def test_who_cannot_be_judged_by_name_is_judged_by_address():
+    policy, asked = access(*RULES), question(host=b'a.test', port=443)
+    assert policy.check_target(asked, 0).allowed is None
+    assert policy.check_address(asked, '9.9.9.9', 0).allowed
+    with pytest.raises(errors.Denied):
+        policy.check_address(asked, '8.8.8.8', 0)
+
+
+def test_a_report_lets_through_what_rules_and_ports_refuse_and_nothing_else():
+    policy = access('policy = report', 'clients = private', *RULES)
+    for asked, address, why in (
+            (question(host=b'a.test'), '9.9.9.9', 'no rule allows it'),
+            (question(host=b'a.test'), '8.8.8.8', 'denied by test.ini:7'),
+            (question(host=b'a.example', port=25), '9.9.9.9', 'port 25 is not among')):
+        policy.check_target(asked, 0)
+        decision = policy.check_address(asked, address, 0)
+        assert decision.allowed is False and decision.why.startswith(why)
+    with pytest.raises(errors.AddressDenied):
+        policy.check_address(question(host=b'a.example'), '169.254.169.254', 0)
+    with pytest.raises(errors.Denied):
+        policy.check_client(parse_ip('9.9.9.9'))

@@ -1,13 +1,13 @@
-"""The ini file: what is taken, what is refused, and what is said about it."""
+"""The options of the ini file: what is taken, what is refused, and what is said about it."""
 from __future__ import absolute_import, division, print_function
 
 import re
 
 import pytest
 
-from geproxy import address, config
+from geproxy import config
 
-KINDS = [option.kind for option in config.SCHEMA]
+KINDS = [option.kind for option in config.SCHEMA if option.kind not in config.WHOLE]
 
 
 def problems(*lines):
@@ -16,168 +16,6 @@ def problems(*lines):
         config.load('test.ini', lines)
     assert str(raised.value).split('\n') == [config.show_problem(problem) for problem in raised.value.problems]
     return str(raised.value).split('\n')
-
-
-# --- reading
-
-@pytest.mark.parametrize('lines, found', [
-    ([], []),
-    (['', '  ', '# c', '; c', '\t# c'], []),
-    (['[a]', 'b = c'], [(1, 'a', None, ''), (2, 'a', 'b', 'c')]),
-    (['[a]', 'b=c', 'd =', '=e'], [(1, 'a', None, ''), (2, 'a', 'b', 'c'), (3, 'a', 'd', ''), (4, 'a', '', 'e')]),
-    (['[ a ]', '  b = c'], [(1, 'a', None, ''), (2, 'a', 'b', 'c')]),
-    (['[a]', 'b = c = d'], [(1, 'a', None, ''), (2, 'a', 'b', 'c = d')]),
-    (['[a]', 'b = c # d', 'e = f ;g'], [(1, 'a', None, ''), (2, 'a', 'b', 'c'), (3, 'a', 'e', 'f')]),
-    (['[a]', 'b = c#d;e'], [(1, 'a', None, ''), (2, 'a', 'b', 'c#d;e')]),
-    (['[a]', 'b = c', '  d', '', '\te # f', 'g = h'], [(1, 'a', None, ''), (2, 'a', 'b', 'c d e'), (6, 'a', 'g', 'h')]),
-    (['[a]', 'b =', '    c'], [(1, 'a', None, ''), (2, 'a', 'b', 'c')]),
-    (['[a]', 'b = 100%'], [(1, 'a', None, ''), (2, 'a', 'b', '100%')]),
-    (['[a]  # c', '[b] ; d'], [(1, 'a', None, ''), (2, 'b', None, '')]),
-    (['a = b', '[c'], [(1, None, 'a', 'b'), (2, None, '[c', None)]),
-    (['[a]', 'b', '  c = d'], [(1, 'a', None, ''), (2, 'a', 'b', None), (3, 'a', 'c', 'd')]),
-    (['[a]\r', 'b = c\r'], [(1, 'a', None, ''), (2, 'a', 'b', 'c')]),
-])
-def test_a_file_is_sections_of_names_and_values_with_their_lines(lines, found):
-    assert config.read_ini(lines) == found
-
-
-# --- kinds
-
-@pytest.mark.parametrize('kind, text, value', [
-    (config.seconds, '20', 20.0),
-    (config.seconds, '0.5', 0.5),
-    (config.seconds, '500ms', 0.5),
-    (config.seconds, '1 s', 1.0),
-    (config.seconds, '2m', 120.0),
-    (config.seconds, '2min', 120.0),
-    (config.seconds, '1.5h', 5400.0),
-    (config.seconds, '3650d', 315360000.0),
-    (config.octets, '1k', 1024),
-    (config.octets, '65536', 65536),
-    (config.octets, '64K', 65536),
-    (config.octets, '64 kb', 65536),
-    (config.octets, '1m', 1048576),
-    (config.octets, '1g', 1 << 30),
-    (config.count, '0', 0),
-    (config.count, '007', 7),
-    (config.count, '999999999', 999999999),
-    (config.count_or_auto, 'auto', None),
-    (config.count_or_auto, '1', 1),
-    (config.ports, '', ()),
-    (config.ports, '80', ((80, 80),)),
-    (config.ports, '80 443\t1024-65535', ((80, 80), (443, 443), (1024, 65535))),
-    (config.ports, 'any', ((1, 65535),)),
-    (config.path, '-', '-'),
-    (config.path, 'off', 'off'),
-    (config.path, '/var/log/geproxy/access log', '/var/log/geproxy/access log'),
-    (config.pseudonym, 'auto', 'auto'),
-    (config.pseudonym, 'Gate-1.example_org', 'Gate-1.example_org'),
-    (config.pseudonym, 'a' * 63, 'a' * 63),
-    (config.choice('a', 'b'), 'b', 'b'),
-    (config.switch('on', 'off'), 'on', True),
-    (config.switch('on', 'off'), 'off', False),
-])
-def test_a_value_of_its_kind_is_understood(kind, text, value):
-    found = kind(text)
-    assert (found.ranges if isinstance(found, config.access.Ports) else found) == value
-    assert type(found) is type(value) or isinstance(found, config.access.Ports)
-
-
-@pytest.mark.parametrize('kind, text, what', [
-    (config.seconds, '', 'is no duration'),
-    (config.seconds, '0', 'is no duration'),
-    (config.seconds, '-1', 'is no duration'),
-    (config.seconds, '1x', 'is no duration'),
-    (config.seconds, '1e3', 'is no duration'),
-    (config.seconds, '1_0', 'is no duration'),
-    (config.seconds, 'inf', 'is no duration'),
-    (config.seconds, '.5', 'is no duration'),
-    (config.seconds, '1 m s', 'is no duration'),
-    (config.seconds, '3651d', 'is no duration'),
-    (config.seconds, '999999999d', 'is no duration'),
-    (config.octets, '', 'is no size'),
-    (config.octets, '1023', 'is no size from 1k to 1g'),
-    (config.octets, '2g', 'is no size from 1k to 1g'),
-    (config.octets, '64x', 'is no size'),
-    (config.octets, '0x400', 'is no size'),
-    (config.octets, '-64k', 'is no size'),
-    (config.count, '', 'is no whole number'),
-    (config.count, '-1', 'is no whole number'),
-    (config.count, '1.0', 'is no whole number'),
-    (config.count, '1_0', 'is no whole number'),
-    (config.count, 'many', 'is no whole number'),
-    (config.count_or_auto, '0', 'neither auto nor a whole number from 1'),
-    (config.count_or_auto, 'Auto', 'neither auto nor a whole number from 1'),
-    (config.ports, '0', "'0' is no port"),
-    (config.ports, '65536', "'65536' is no port"),
-    (config.ports, '80,443', "'80,443' is no port"),
-    (config.ports, '443-80', "'443-80' is no port"),
-    (config.ports, '80-', "'80-' is no port"),
-    (config.ports, '-80', "'-80' is no port"),
-    (config.ports, 'http', "'http' is no port"),
-    (config.networks, '10.0.0.1/8', 'did you mean 10.0.0.0/8?'),
-    (config.networks, 'localhost', 'it takes addresses'),
-    (config.networks, 'privat', 'did you mean private?'),
-    (config.networks, 'public', 'it takes addresses'),
-    (config.listeners, '', 'at least one of'),
-    (config.listeners, '9000', 'nothing to listen on'),
-    (config.listeners, '*', 'nothing to listen on'),
-    (config.listeners, '*:', 'nothing to listen on'),
-    (config.listeners, '*:65536', 'nothing to listen on'),
-    (config.listeners, '*:http', 'nothing to listen on'),
-    (config.listeners, '::1:9000', 'in brackets'),
-    (config.listeners, 'fd:', 'nothing to listen on'),
-    (config.path, '', 'it takes a path'),
-    (config.pseudonym, '', 'no name for Via'),
-    (config.pseudonym, '1a', 'no name for Via'),
-    (config.pseudonym, 'a b', 'no name for Via'),
-    (config.pseudonym, 'a' * 64, 'no name for Via'),
-    (config.choice('squid', 'json'), 'squit', "none of squid, json (did you mean squid?)"),
-    (config.choice('squid', 'json'), '', 'none of squid, json'),
-    (config.switch('on', 'off'), 'yes', 'none of on, off'),
-    (config.switch('on', 'off'), 'On', 'none of on, off'),
-])
-def test_a_value_of_another_kind_is_refused_with_what_it_takes(kind, text, what):
-    with pytest.raises(ValueError) as raised:
-        kind(text)
-    assert what in str(raised.value)
-
-
-@pytest.mark.parametrize('text, inside, outside', [
-    ('10.0.0.0/8 192.0.2.1', '10.1.2.3', '192.0.2.2'),
-    ('loopback', '::1', '10.0.0.1'),
-    ('loopback private', 'fd00::1', '8.8.8.8'),
-    ('any', '8.8.8.8', None),
-    ('metadata', '169.254.169.254', '169.254.0.1'),
-])
-def test_networks_are_addresses_prefixes_and_presets(text, inside, outside):
-    found = config.networks(text)
-    assert address.within(address.parse_ip(inside), found).text in text.split()
-    assert outside is None or address.within(address.parse_ip(outside), found) is None
-    assert config.networks('') == ()
-
-
-@pytest.mark.parametrize('text, found', [
-    ('*:9000', [('', 9000, None)]),
-    ('127.0.0.1:9000', [('127.0.0.1', 9000, None)]),
-    ('localhost:0', [('localhost', 0, None)]),
-    ('[::1]:9000', [('::1', 9000, None)]),
-    ('[::]:9000 0.0.0.0:9000', [('::', 9000, None), ('0.0.0.0', 9000, None)]),
-    ('fd:0', [('', 0, 0)]),
-    ('fd:3 *:9000', [('', 0, 3), ('', 9000, None)]),
-    (':9000', [('', 9000, None)]),
-])
-def test_listeners_are_hosts_and_ports_or_descriptors(text, found):
-    assert [tuple(each) for each in config.listeners(text)] == found
-
-
-@pytest.mark.parametrize('text', ['', ' ', 'x' * 100000, '\\xff', '%s', '%(a)s', '1' * 100, "'", '-', '0', '\x00'])
-def test_no_text_is_too_much_for_any_kind(text):
-    for kind in KINDS:
-        try:
-            kind(text)
-        except ValueError as error:
-            assert '\n' not in str(error)
 
 
 # --- loading
@@ -250,7 +88,84 @@ def test_a_name_is_made_from_host_and_listener_unless_given():
     assert config.load('test.ini', ['[proxy]', 'name = gate']).proxy.name == 'gate'
 
 
+# --- rules
+
+def ruled(path, text):
+    """Write an ini file at a py.path -> its rules, as (place, text, comment)."""
+    path.write_binary(text)
+    return [(rule.place, rule.text, rule.comment) for rule in config.load(str(path)).access.rules]
+
+
+def test_rules_keep_their_order_lines_and_tickets(tmpdir):
+    assert ruled(tmpdir.join('p.ini'), b'[access]\nrules =\n  deny any a.example  # CHG-1: bad\n\n  # not this\n'
+                 b'  allow  any any ; ok\n') == [
+        ('p.ini:3', 'deny any a.example', 'CHG-1: bad'), ('p.ini:6', 'allow any any', 'ok')]
+    assert ruled(tmpdir.join('q.ini'), b'[access]\nrules = deny any any\n') == [('q.ini:2', 'deny any any', '')]
+    assert ruled(tmpdir.join('r.ini'), b'[access]\nrules =\n') == []
+
+
+def test_all_rules_that_are_wrong_are_told_each_with_its_line():
+    assert problems('[access]', 'rules = alow any any', '  allow any any', '  deny nobody any', 'private = x') == [
+        "test.ini:2: [access] rules: a rule begins with allow or deny, not 'alow' (did you mean allow?)",
+        "test.ini:4: [access] rules: 'nobody' is not an IP address; it takes addresses, networks as 10.0.0.0/8, or any, "
+        'link-local, loopback, metadata, multicast, private, reserved, unspecified, user:NAME or group:NAME',
+        "test.ini:5: [access] private: 'x' is none of allow, deny"]
+
+
+def test_included_rules_go_before_those_of_the_file_in_the_order_of_their_names(tmpdir):
+    folder = tmpdir.mkdir('rules.d')
+    for name, line in (('b.ini', b'deny any b'), ('a.ini', b'deny any a'), ('c.txt', b'deny any c')):
+        folder.join(name).write_binary(b'[access]\nrules = %s\n' % line)
+    assert ruled(tmpdir.join('p.ini'), b'[access]\ninclude = rules.d/*.ini none.d/*.ini\nrules = allow any any\n') == [
+        ('a.ini:2', 'deny any a', ''), ('b.ini:2', 'deny any b', ''), ('p.ini:3', 'allow any any', '')]
+    assert ruled(tmpdir.join('p.ini'), b'[access]\ninclude = rules.d/b.ini\n') == [('b.ini:2', 'deny any b', '')]
+
+
+def test_what_is_wrong_in_an_included_file_is_told_where_it_stands(tmpdir):
+    tmpdir.join('a.ini').write_binary(b'[access]\nrules = deny any\nprivate = deny\n[x]\n')
+    tmpdir.join('b.ini').write_binary(b'\xff')
+    tmpdir.join('proxy.ini').write_binary(b'[access]\ninclude = none.ini ?.ini\n')
+    with pytest.raises(config.ConfigError) as raised:
+        config.load(str(tmpdir.join('proxy.ini')))
+    found = str(raised.value).replace(str(tmpdir) + '/', '').split('\n')
+    assert found == [
+        "proxy.ini:2: [access] include: there is no file 'none.ini'",
+        'proxy.ini:2: [access] include: b.ini: not a text file in UTF-8',
+        "a.ini:2: [access] rules: 'deny any' is no rule: it takes allow or deny, WHO and WHERE, as in allow any .debian.org",
+        'a.ini:3: [access] private: an included file has [access] rules only',
+        'a.ini:4: [x]: there is no such section']
+
+
+def test_a_list_of_names_stands_beside_the_file_that_names_it(tmpdir):
+    tmpdir.mkdir('rules.d').join('bad.txt').write_binary(
+        b'# c\nA.example # d\n\n.b.example\r\n0.0.0.0 c.example\nb\xc3\xbccher.example\n')
+    tmpdir.join('rules.d', 'a.ini').write_binary(b'[access]\nrules = deny any @bad.txt\n')
+    tmpdir.join('p.ini').write_binary(b'[access]\ninclude = rules.d/a.ini\n')
+    where, = config.load(str(tmpdir.join('p.ini'))).access.rules[0].wheres
+    assert where.names == set([b'a.example', b'.b.example', b'c.example', b'xn--bcher-kva.example'])
+
+
+def test_a_list_that_is_missing_or_wrong_is_told_with_its_line(tmpdir):
+    path = tmpdir.join('p.ini')
+    path.write_binary(b'[access]\nrules = deny any @none.txt\n deny any @bad.txt\n')
+    tmpdir.join('bad.txt').write_binary(b'a\nb/c\n')
+    with pytest.raises(config.ConfigError) as raised:
+        config.load(str(path))
+    found = str(raised.value).replace(str(tmpdir) + '/', '').split('\n')
+    assert found[0] == 'p.ini:2: [access] rules: none.txt: No such file or directory'
+    assert found[1].startswith("p.ini:3: [access] rules: bad.txt:2: 'b/c' is no host: ")
+
+
 # --- the schema
+
+@pytest.mark.parametrize('text', ['', ' ', 'x' * 100000, '\\xff', '%s', '%(a)s', '1' * 100, "'", '-', '0', '\x00'])
+def test_no_text_is_too_much_for_any_kind(text):
+    for kind in KINDS:
+        try:
+            kind(text)
+        except ValueError as error:
+            assert '\n' not in str(error)
+
 
 @pytest.mark.parametrize('option', config.SCHEMA, ids=lambda option: '%s-%s' % (option.section, option.name))
 def test_an_option_has_a_section_a_good_default_and_a_sentence(option):

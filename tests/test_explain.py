@@ -5,13 +5,13 @@ import io
 
 import pytest
 
-from geproxy import config, errors, explain, record
+from geproxy import config, errors, explain, ini, record
 
 
 def test_the_example_is_all_options_with_their_defaults():
     lines = explain.example().splitlines()
     assert config.load('example', lines) == config.load(None)
-    named = [(row[1], row[2]) for row in config.read_ini(lines) if row[2]]
+    named = [entry[:2] for entry in ini.read('', lines) if entry.name]
     assert named == [(option.section, option.name) for option in config.SCHEMA]
 
 

@@ -1,6 +1,7 @@
 """The story of a client connection: conversations of a client, the proxy and its origins, on real sockets."""
 from __future__ import absolute_import, division, print_function
 
+import re
 import socket
 import struct
 
@@ -429,3 +430,48 @@ def test_garbage_without_a_line_end_is_told_at_once(garbage):
         client.sendall(garbage)                 # and waits
         assert read_until(client, b'\r\n').startswith(b'HTTP/1.1 400 ')
         client.close()
+
+
+# --- rules
+
+def test_a_refusal_names_the_rule_in_the_answer_and_in_the_record():
+    rules = '[access]\nrules =\n  deny any bad.test\n  allow any any\n'
+    with proxying(rules) as (address, proxy):
+        status, fields, body = split(ask(address, b'GET http://BAD.test./ HTTP/1.1\r\nHost: x\r\n\r\n'))
+        assert re.match(br'HTTP/1.1 403 denied by test\.ini:\d+: deny any bad\.test\Z', status)
+        why = status[len(b'HTTP/1.1 403 '):]
+        assert b'details="%s"' % why in fields[b'proxy-status'] and body.startswith(b'geproxy: %s\n' % why)
+        record, = proxy.wait()
+        assert record.message == why.decode('ascii') and record.rule == why.split(b' ')[2][:-1].decode('ascii')
+
+
+def test_a_rule_about_networks_is_asked_of_what_is_dialled_and_of_kept_connections_too():
+    with listening(saying(b'ok')) as origin:
+        rules = '[access]\nrules =\n  deny 10.0.0.0/8 any\n  allow any 127.0.0.1:%d\n' % origin[1]
+        with proxying(rules) as (address, proxy):
+            for _ in range(2):
+                assert ask(address, get(origin).replace(b'127.0.0.1', b'localhost')).endswith(b'ok')
+            assert b' 403 no rule allows it ' in ask(address, get(('127.0.0.2', origin[1]))).split(b'\r\n')[0]
+            records = proxy.wait(3)
+            assert [record.kept for record in records] == [False, True, False]
+            assert [record.rule.partition(':')[0] for record in records] == ['test.ini', 'test.ini', '']
+
+
+def test_a_report_says_what_would_have_been_refused():
+    with listening(saying(b'ok')) as origin:
+        with proxying('[access]\npolicy = report\nrules =\n  deny any localhost\n  deny any loopback\n') as (address, proxy):
+            assert ask(address, get(origin).replace(b'127.0.0.1', b'localhost')).endswith(b'ok')
+            assert ask(address, get(origin)).endswith(b'ok')
+            first, second = proxy.wait(2)
+            assert (first.reason, second.reason) == ('', '')
+            assert first.would.endswith(': deny any localhost') and second.would.endswith(': deny any loopback')
+
+
+def test_a_rule_strips_and_sets_what_its_origin_gets():
+    seen = []
+    with listening(saying(b'ok', seen)) as origin:
+        with proxying('[proxy]\nforwarded = add\n[access]\nrules =\n  allow any loopback strip Cookie set X-Env=test\n') as (
+                address, _proxy):
+            ask(address, get(origin, more=b'Cookie: a=b\r\nX-Env: none\r\nX: y\r\n'))
+    assert seen[0].split(b'\r\n')[2:] == [b'X: y', b'X-Env: test', b'Forwarded: for=127.0.0.1',
+                                          b'X-Forwarded-For: 127.0.0.1', seen[0].split(b'\r\n')[-1]]

@@ -13,10 +13,10 @@ PACKAGE = os.path.join(os.path.dirname(TESTS), 'geproxy')
 # A module imports only from lines above its own.
 FLOORS = [
     ['__init__', 'compat', 'errors'],
-    ['address', 'protocols'],
-    ['grammar'],
-    ['message'],
-    ['framing'],
+    ['address', 'protocols', 'ini'],
+    ['grammar', 'kinds'],
+    ['message', 'forwarded', 'rules'],
+    ['framing', 'rulebook'],
     ['access'],
     ['stream'],
     ['relay', 'resolver', 'upstream', 'responses', 'record', 'listeners'],

@@ -5,14 +5,21 @@ import pytest
 from helpers import Recorder
 
 from geproxy import config, errors
+from geproxy.address import parse_ip
 from geproxy.proxy import Proxy
 from geproxy.record import Record
+from geproxy.rules import Question
 
 
 def wired(text='', is_own=lambda ip, port: False):
     """A Proxy from the text of an ini file, and its Recorder."""
     recorder = Recorder()
     return Proxy(config.load('test.ini', text.splitlines()), None, recorder, is_own, lambda: False), recorder
+
+
+def question(port):
+    """A GET for a.example, from 10.1.2.3."""
+    return Question(parse_ip('10.1.2.3'), None, frozenset(), b'GET', b'a.example', port)
 
 
 def test_via_names_the_version_that_came_and_this_proxy():
@@ -39,20 +46,20 @@ def test_the_sections_are_at_hand():
 
 def test_access_is_decided_by_these_settings_and_the_listeners():
     proxy, _recorder = wired('[access]\nclients = 10.0.0.0/8', lambda ip, port: port == 9000)
-    proxy.access.check_client('10.1.2.3')
+    proxy.access.check_client(parse_ip('10.1.2.3'))
     with pytest.raises(errors.Denied):
-        proxy.access.check_client('127.0.0.1')
+        proxy.access.check_client(parse_ip('127.0.0.1'))
     with pytest.raises(errors.Ourselves):
-        proxy.access.check_address('10.1.2.3', '192.168.1.1', 9000)
+        proxy.access.check_address(question(9000), '192.168.1.1', 0)
 
 
 def test_another_settings_makes_another_proxy_and_leaves_the_first_alone():
     first, _recorder = wired('[access]\nhttp_ports = 80')
     second, _recorder = wired('[access]\nhttp_ports = 81')
     for proxy, good, bad in ((first, 80, 81), (second, 81, 80)):
-        proxy.access.check_target(b'GET', good)
+        proxy.access.check_target(question(good), 0)
         with pytest.raises(errors.Denied):
-            proxy.access.check_target(b'GET', bad)
+            proxy.access.check_target(question(bad), 0)
 
 
 def test_ends_and_openings_reach_the_log():

@@ -125,7 +125,7 @@ def test_a_line_for_machines_has_what_the_table_of_fields_says(zone):
 def test_a_line_for_machines_leaves_out_what_there_is_not():
     found = json.loads(records.json_line(record(took=(None, None), first=None, **DENIED), True))
     assert set(field.name for field in records.FIELDS) - set(found) == {
-        'destination.ip', 'dns_ms', 'connect_ms', 'first_ms'}
+        'destination.ip', 'dns_ms', 'connect_ms', 'first_ms', 'user.name', 'rule', 'would_refuse'}
     assert (found['reason'], found['message'], found['kept']) == ('http_request_denied', 'port 25', False)
 
 

@@ -9,6 +9,7 @@ import resource
 import signal
 import socket
 import struct
+import time
 
 import gevent
 import pytest
@@ -521,3 +522,12 @@ def test_memory_does_not_grow_with_what_goes_through():
     with running() as proxy:
         grown = dict((name, growth(proxy, way, 200 * 1000 * 1000, 1e6, 0.3)) for name, way in WAYS)
     assert max(grown.values()) < 2 * 1000 * 1000, grown
+
+
+def test_rules_that_end_soon_are_told_at_the_start_and_behind_a_reload():
+    today = time.strftime('%Y-%m-%d')
+    with running('rules = allow any any until %s # CHG-7\n' % today) as proxy:
+        told = (r' rule proxy\.ini:\d+: allow any any until %s \(CHG-7\) ends after %s\n' % (today, today)).encode('ascii')
+        proxy.wait_for(told)
+        reload(proxy)
+        proxy.wait_for(b'(?s)' + told + b'.*' + told)

@@ -1,0 +1,30 @@
+"""What an origin is told of the client: Forwarded (RFC 7239) and X-Forwarded-For, and what a rule strips or sets."""
+from __future__ import absolute_import, division, print_function
+
+from geproxy.compat import to_octets
+
+NAMES = frozenset([b'forwarded', b'x-forwarded-for', b'x-forwarded-host', b'x-forwarded-proto', b'x-forwarded-by',
+                   b'x-real-ip'])
+NOTHING = (frozenset(), b'')
+
+
+def edits(request, client, mode, options):
+    """What to take away from a Request, as names in lower case, and what to put in, as field lines.
+
+    `client`: native text of its address; `mode`: 'off', 'add' or 'strip'; `options`: rules.Options, or None.
+    """
+    if mode == 'off' and not (options and (options.strip or options.fields)):
+        return NOTHING
+    dropped, lines = (set(NAMES) if mode == 'strip' else set()), []
+    if options:
+        dropped.update(options.strip)
+        dropped.update(name.lower() for name, _value in options.fields)
+        lines = [b'%s: %s\r\n' % field for field in options.fields]
+    if mode == 'add':
+        address = to_octets(client)
+        node = b'"[%s]"' % address if b':' in address else address      # RFC 7239, 6
+        for name, value in ((b'Forwarded', b'for=' + node), (b'X-Forwarded-For', address)):
+            if name.lower() not in dropped:
+                lines.append(b'%s: %s\r\n' % (name, b', '.join(request.values(name.lower()) + (value,))))
+                dropped.add(name.lower())
+    return frozenset(dropped), b''.join(lines)

@@ -1,0 +1,150 @@
+"""What the value of an option may be: its kinds, each a function of native text. Looks nothing up.
+
+A kind returns the value, or raises ValueError with what is wrong and what it takes.
+"""
+from __future__ import absolute_import, division, print_function
+
+import collections
+import difflib
+import re
+
+from geproxy import address
+
+Listener = collections.namedtuple('Listener', 'host port fd')           # host: native text, '' for all; fd: or None
+
+
+def did_you_mean(word, words):
+    """' (did you mean X?)' if one of `words` is near to `word`, else ''."""
+    near = difflib.get_close_matches(word, list(words), 1, 0.6)
+    return ' (did you mean %s?)' % near[0] if near else ''
+
+
+_UNITS = {'ms': 0.001, '': 1, 's': 1, 'm': 60, 'min': 60, 'h': 3600, 'd': 86400}
+_SIZES = {'': 1, 'k': 1024, 'm': 1024 ** 2, 'g': 1024 ** 3}
+
+
+def seconds(text):
+    """Seconds, as a float: 20, 0.5, 500ms, 2m, 1h, 1d; more than none."""
+    match = re.match(r'([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(ms|s|min|m|h|d|)\Z', text)
+    value = float(match.group(1)) * _UNITS[match.group(2)] if match else 0
+    if not 0 < value <= 10 * 365 * 86400:
+        raise ValueError(
+            "'%s' is no duration: it takes seconds, or a number with ms, s, m, h or d, as in 20 or 2m" % text)
+    return value
+
+
+def octets(text):
+    """A number of octets: 65536, 64k, 1m."""
+    match = re.match(r'([0-9]{1,12}) ?([kmg]?)b?\Z', text.lower())
+    if not match or not 1024 <= int(match.group(1)) * _SIZES[match.group(2)] <= 1 << 30:
+        raise ValueError("'%s' is no size from 1k to 1g: it takes octets, or a number with k, m or g, as in 64k" % text)
+    return int(match.group(1)) * _SIZES[match.group(2)]
+
+
+def count(text):
+    """A whole number, 0 or more."""
+    if not re.match(r'[0-9]{1,9}\Z', text):
+        raise ValueError("'%s' is no whole number, as in 100" % text)
+    return int(text)
+
+
+def count_or_auto(text):
+    """A whole number, 1 or more; None for `auto`."""
+    if text == 'auto':
+        return None
+    try:
+        value = count(text)
+    except ValueError:
+        value = 0
+    if not value:
+        raise ValueError("'%s' is neither auto nor a whole number from 1" % text)
+    return value
+
+
+def choice(*words):
+    """A kind that takes one of `words`."""
+    def kind(text):
+        if text not in words:
+            raise ValueError("'%s' is none of %s%s" % (text, ', '.join(words), did_you_mean(text, words)))
+        return text
+    kind.__doc__ = 'One of %s.' % ', '.join(words)
+    return kind
+
+
+def switch(*words):
+    """A kind for yes or no, written as one of two words: the first means yes."""
+    check = choice(*words)
+
+    def kind(text):
+        return check(text) == words[0]
+    kind.__doc__ = 'One of %s.' % ', '.join(words)
+    return kind
+
+
+def networks(text):
+    """Addresses, networks and presets (loopback, private, any ...), separated by blanks."""
+    found = []
+    for word in text.split():
+        if word in address.PRESETS:
+            found.extend(network._replace(text=word) for network in address.PRESETS[word])
+            continue
+        try:
+            found.append(address.parse_network(word))
+        except ValueError as error:
+            raise ValueError('%s; it takes addresses, networks as 10.0.0.0/8, or %s%s' % (
+                error, ', '.join(sorted(address.PRESETS)), did_you_mean(word, address.PRESETS)))
+    return tuple(found)
+
+
+def ports(text):
+    """Ports and ranges, as in 443 1024-65535, separated by blanks; or any."""
+    ranges = []
+    for word in text.split():
+        first, dash, last = ('1', '-', '65535') if word == 'any' else word.partition('-')
+        last = last if dash else first
+        if not (first.isdigit() and last.isdigit() and 0 < int(first) <= int(last) < 65536):
+            raise ValueError("'%s' is no port: it takes 1 to 65535, ranges as 8000-8999, or any" % word)
+        ranges.append((int(first), int(last)))
+    return address.Ports(tuple(ranges), text)
+
+
+def listeners(text):
+    """Where to listen: *:9000, HOST:PORT, [v6]:PORT or fd:N, separated by blanks."""
+    found = [_listener(word) for word in text.split()]
+    if not found:
+        raise ValueError('it takes at least one of *:9000, 127.0.0.1:9000, [::1]:9000, fd:0')
+    return tuple(found)
+
+
+def _listener(word):
+    host, colon, port = word.rpartition(':')
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise ValueError("'%s' is nothing to listen on: it takes *:9000, 127.0.0.1:9000, [::1]:9000 or fd:0" % word)
+    if host == 'fd':
+        return Listener('', 0, int(port))
+    host = '' if host == '*' else host
+    if host[:1] == '[' and host[-1:] == ']':
+        host = host[1:-1]
+    elif ':' in host:
+        raise ValueError("'%s': an IPv6 address goes in brackets, as in [::1]:9000" % word)
+    return Listener(host, int(port), None)
+
+
+def path(text):
+    """A path, - for the terminal, or off."""
+    if not text:
+        raise ValueError('it takes a path, - or off')
+    return text
+
+
+def pseudonym(text):
+    """A token to name this proxy by; `auto`: made from host and listener."""
+    if not re.match(r"[A-Za-z][A-Za-z0-9._-]{0,62}\Z", text):
+        raise ValueError(
+            "'%s' is no name for Via: it takes a letter and up to 62 letters, digits, '.', '_', '-'" % text)
+    return text
+
+
+def text_line(text):
+    """Words, separated by blanks."""
+    return text

@@ -1,0 +1,260 @@
+"""One rule each: who may, or may not, go where. Read from its line, and asked whether it fits. Pure, no order.
+
+    allow|deny WHO [METHODS] WHERE [until DATE] [DAYS] [HH:MM-HH:MM] [rate SIZE] [strip FIELDS] [set FIELD=VALUE]
+
+WHO and WHERE are lists, with commas. Which of many rules decides is the business of `rulebook`.
+"""
+from __future__ import absolute_import, division, print_function
+
+import binascii
+import collections
+import datetime
+import re
+
+from geproxy import address, compat, grammar, kinds
+
+# `place`: basename:line, for people; `wheres`: [Where]; `options`: Options; `comment`: what stands behind #.
+Rule = collections.namedtuple('Rule', 'allows who methods wheres options place text comment')
+# WHO, any of it: Networks, or frozensets of octets.
+Who = collections.namedtuple('Who', 'networks users groups')
+# One of WHERE: `tunnel`: True for https://, False for http://, None for both; `names`: a frozenset of host_keys, or
+# None; `networks`: Networks, or (); neither: any; `ports`: Ports, or None.
+Where = collections.namedtuple('Where', 'tunnel names networks ports')
+# `until`: a date, or None; `days`: a frozenset, Monday is 0; `hours`: (first, last) minute of the day, or None; `rate`:
+# octets a second, or None; `strip`: names in lower case; `fields`: ((name, value) ...) as octets.
+Options = collections.namedtuple('Options', 'until days hours rate strip fields')
+# What is asked. `client`: an IP; `user`: octets, or None; `host`: octets as of grammar.Authority, without a last dot.
+Question = collections.namedtuple('Question', 'client user groups method host port')
+
+ANYBODY = b'*'          # user:* is whoever has logged in
+ALL_DAYS = frozenset(range(7))
+_DAYS = 'mon tue wed thu fri sat sun'.split()
+_METHODS = re.compile(r'[A-Z]+(?:,[A-Z]+)*\Z')
+_HOST = re.compile(r'(?:\.|\*\.)?[0-9a-z_~-][0-9a-z._~-]{0,253}\Z')
+_PORTS = re.compile(r'[0-9]{1,5}(?:-[0-9]{1,5})?\Z')
+_HOURS = re.compile(r'([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-4]):([0-5][0-9])\Z')
+_DATE = re.compile(r'([0-9]{4})-([0-9]{2})-([0-9]{2})\Z')
+# What the proxy settles by itself: a rule may neither take it away nor make it up.
+_FIXED = frozenset(['host', 'via', 'connection', 'content-length', 'transfer-encoding', 'te', 'upgrade', 'trailer',
+                    'proxy-connection', 'keep-alive', 'proxy-authorization', 'expect', 'max-forwards'])
+
+
+def parse(line, read_names):
+    """An ini.Line -> Rule. Raises ValueError with what is wrong.
+
+    `read_names`: a function of (path, as the line has it) that returns the frozenset of host_keys in that file.
+    """
+    words = line.text.split()
+    if words[0] not in ('allow', 'deny'):
+        raise ValueError("a rule begins with allow or deny, not '%s'%s" % (
+            words[0], kinds.did_you_mean(words[0], ('allow', 'deny'))))
+    methods = None
+    if len(words) > 2 and _METHODS.match(words[2]) and words[2].lower() not in address.PRESETS:
+        methods = frozenset(compat.to_octets(word) for word in words.pop(2).split(','))
+    if len(words) < 3:
+        raise ValueError(
+            "'%s' is no rule: it takes allow or deny, WHO and WHERE, as in allow any .debian.org" % line.text)
+    options = _parse_options(words[3:])
+    if words[0] == 'deny' and (options.rate or options.strip or options.fields):
+        raise ValueError('what is denied has neither rate, strip nor set')
+    place = '%s:%d' % (line.path.rpartition('/')[2], line.number)
+    return Rule(words[0] == 'allow', _parse_who(words[1]), methods, _parse_wheres(words[2], read_names), options, place,
+                ' '.join(line.text.split()), line.comment)
+
+
+# --- who and where
+
+def _parse_who(text):
+    networks, users, groups = [], [], []
+    for word in text.split(','):
+        kind, colon, name = word.partition(':')
+        if colon and kind in ('user', 'group') and name:
+            (users if kind == 'user' else groups).append(_octets(name))
+        else:
+            try:
+                networks.extend(kinds.networks(word))
+            except ValueError as error:
+                raise ValueError('%s, user:NAME or group:NAME' % error)
+    return Who(tuple(networks), frozenset(users), frozenset(groups))
+
+
+def _parse_wheres(text, read_names):
+    wheres = []
+    for word in text.split(','):
+        if wheres and wheres[-1].ports and _PORTS.match(word):      # a:80,443
+            ports = kinds.ports('%s %s' % (wheres[-1].ports.text, word))
+            wheres[-1] = wheres[-1]._replace(ports=ports)
+        else:
+            wheres.append(_parse_where(word, read_names))
+    return tuple(wheres)
+
+
+def _parse_where(word, read_names):
+    scheme, separator, rest = word.rpartition('://')
+    if separator and scheme not in ('http', 'https'):
+        raise ValueError("'%s' begins neither with http:// nor with https://" % word)
+    tunnel = scheme == 'https' if separator else None
+    host, ports = _split_ports(rest.rstrip('/') if separator else rest)
+    if host == 'any':
+        return Where(tunnel, None, (), ports)
+    if host[:1] == '@':
+        return Where(tunnel, read_names(host[1:]), (), ports)
+    if host in address.PRESETS or ':' in host or re.match(r'[0-9.]+(/|\Z)', host):
+        return Where(tunnel, None, kinds.networks(host), ports)
+    return Where(tunnel, frozenset([parse_name(host)]), (), ports)
+
+
+def _split_ports(text):
+    """``host:80``, ``[::1]:80-90``, ``::1`` or ``host`` -> (host, Ports or None)"""
+    if text[:1] == '[':
+        host, _bracket, ports = text[1:].partition(']')
+        if ports and ports[:1] != ':':
+            raise ValueError("'%s' has something other than a port behind its bracket" % text)
+        return host, kinds.ports(ports[1:]) if ports else None
+    host, colon, ports = text.rpartition(':')
+    if not colon or ':' in host:
+        return text, None
+    if not _PORTS.match(ports) and ports != 'any':
+        raise ValueError("'%s' is no port: it takes 1 to 65535, a range as 8000-8999, or any" % ports)
+    return host, kinds.ports(ports)
+
+
+def parse_name(text):
+    """``host``, ``.suffix`` (it and all below) or ``*.suffix`` (what is below) -> octets, as of host_keys; an
+    internationalized name is looked for as it travels (xn--). Raises ValueError."""
+    lead, name = ('*.', text[2:]) if text[:2] == '*.' else ('.', text[1:]) if text[:1] == '.' else ('', text)
+    if '\\x' in name:
+        try:
+            name = compat.to_native(_octets(name).decode('utf-8').encode('idna'))
+        except UnicodeError:
+            raise ValueError("'%s' is no host name" % text)
+    name = lead + name.lower().rstrip('.')
+    if not _HOST.match(name) or '..' in name:
+        raise ValueError("'%s' is no host: it takes a name, .name with all below it, *.name for only that, an address, "
+                         'a network, @FILE, or any' % text)
+    return compat.to_octets(name)
+
+
+def _octets(text):
+    """Native text of an ini file -> the octets that stand there: what is not ASCII comes as \\xNN."""
+    return re.sub(br'\\x([0-9a-f]{2})', lambda match: binascii.unhexlify(match.group(1)),
+                  compat.to_octets(text))
+
+
+def host_keys(host):
+    """All that a rule could have written to mean `host`: [b'a.b', b'.a.b', b'.b', b'*.b']"""
+    keys = [host, b'.' + host]
+    while True:
+        host = host.partition(b'.')[2]
+        if not host:
+            return keys
+        keys.append(b'.' + host)
+        keys.append(b'*.' + host)
+
+
+# --- options
+
+def _parse_options(words):
+    until, days, hours, rate, strip, fields = None, ALL_DAYS, None, None, [], []
+    words = list(words)
+    while words:
+        word = words.pop(0)
+        value = words.pop(0) if word in ('until', 'rate', 'strip', 'set') and words else None
+        if word == 'until':
+            until = _parse_date(value)
+        elif word == 'rate':
+            rate = kinds.octets(value or '')
+        elif word == 'strip':
+            strip += [_parse_field(name).lower() for name in (value or '').split(',')]
+        elif word == 'set':
+            name, equals, text = (value or '').partition('=')
+            if not equals:
+                raise ValueError('set takes FIELD=VALUE')
+            fields.append((_parse_field(name), _octets(text)))
+        elif _HOURS.match(word):
+            hours = _parse_hours(word)
+        else:
+            days = _parse_days(word)
+    return Options(until, days, hours, rate, frozenset(strip), tuple(fields))
+
+
+def _parse_field(name):
+    octets = compat.to_octets(name)
+    if not grammar.is_token(octets):
+        raise ValueError("'%s' is no field name" % name)
+    if name.lower() in _FIXED:
+        raise ValueError('the field %s is settled by the proxy itself' % name)
+    return octets
+
+
+def _parse_date(text):
+    match = _DATE.match(text or '')
+    try:
+        return datetime.date(*[int(number) for number in match.groups()])
+    except (AttributeError, ValueError):
+        raise ValueError("'%s' is no day: until takes one as 2027-03-31" % (text or ''))
+
+
+def _parse_hours(text):
+    numbers = [int(number) for number in _HOURS.match(text).groups()]
+    first, last = numbers[0] * 60 + numbers[1], numbers[2] * 60 + numbers[3]
+    if first == last or last > 24 * 60:
+        raise ValueError("'%s' are no hours, as in 07:00-19:00" % text)
+    return first, last
+
+
+def _parse_days(text):
+    days = set()
+    for word in text.lower().split(','):
+        first, dash, last = word.partition('-')
+        last = last if dash else first
+        if first not in _DAYS or last not in _DAYS:
+            raise ValueError("'%s' is nothing that stands behind WHERE: that is until DATE, days as mon-fri, hours as "
+                             '07:00-19:00, rate SIZE, strip FIELDS or set FIELD=VALUE' % text)
+        at = _DAYS.index(first)
+        days.add(at)
+        while _DAYS[at] != last:
+            at = (at + 1) % 7
+            days.add(at)
+    return frozenset(days)
+
+
+# --- does it fit?
+
+def mismatch(rule, where, question, moment):
+    """Why `rule`, by its Where `where`, says nothing about `question`, as one word; '' if it does. Hosts and addresses
+    are not looked at here. `moment`: a datetime of the host's zone."""
+    who = rule.who
+    if not (address.within(question.client, who.networks) or question.user is not None and (
+            question.user in who.users or ANYBODY in who.users or who.groups & question.groups)):
+        return 'client'
+    if rule.methods is not None and question.method not in rule.methods:
+        return 'method'
+    if where.tunnel is not None and where.tunnel != (question.method == b'CONNECT'):
+        return 'scheme'
+    if where.ports is not None and not address.allows_port(where.ports, question.port):
+        return 'port'
+    if not _is_time(rule.options, moment):
+        return 'time'
+    return 'expired' if not rule.allows and expired(rule, moment) else ''
+
+
+def _is_time(options, moment):
+    if options.hours is None and options.days is ALL_DAYS:
+        return True
+    day, minute = moment.weekday(), moment.hour * 60 + moment.minute
+    first, last = options.hours or (0, 24 * 60)
+    if first < last:
+        return day in options.days and first <= minute < last
+    # Over midnight: what is left of it in the morning belongs to the day before.
+    return day in options.days and minute >= first or (day - 1) % 7 in options.days and minute < last
+
+
+def expired(rule, moment):
+    """True if its last day is over."""
+    return rule.options.until is not None and moment.date() > rule.options.until
+
+
+def show(rule):
+    """A Rule as a refusal names it."""
+    return '%s: %s%s' % (rule.place, rule.text, rule.comment and ' (%s)' % rule.comment)

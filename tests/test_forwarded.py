@@ -1,0 +1,40 @@
+"""What an origin is told of the client."""
+from __future__ import absolute_import, division, print_function
+
+import pytest
+
+from geproxy import forwarded, message, rules
+
+
+def passed_on(lines, mode, client='10.0.0.5', strip=(), fields=()):
+    """The field lines of a GET with `lines`, as they reach its origin."""
+    request = message.parse_request(b'GET http://a/ HTTP/1.1\r\nHost: a\r\n' + lines + b'\r\n')
+    options = rules.Options(None, rules.ALL_DAYS, None, None, frozenset(strip), fields)
+    request.dropped, request.added = forwarded.edits(request, client, mode, options)
+    return request.write(b'', b'1.1 gate')[len(b'GET / HTTP/1.1\r\nHost: a\r\n'):-4].split(b'\r\n')
+
+
+BEFORE = b'Forwarded: for=1.2.3.4\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Host: b\r\nX-Real-IP: 1.2.3.4\r\nX: y\r\n'
+
+
+@pytest.mark.parametrize('lines, mode, client, expected', [
+    (BEFORE, 'off', '10.0.0.5', BEFORE[:-2].split(b'\r\n')),
+    (b'X: y\r\n', 'off', '10.0.0.5', [b'X: y']),
+    (BEFORE, 'strip', '10.0.0.5', [b'X: y']),
+    (BEFORE, 'add', '10.0.0.5', [b'X-Forwarded-Host: b', b'X-Real-IP: 1.2.3.4', b'X: y',
+                                 b'Forwarded: for=1.2.3.4, for=10.0.0.5', b'X-Forwarded-For: 1.2.3.4, 10.0.0.5']),
+    (b'', 'add', '2001:db8::1', [b'Forwarded: for="[2001:db8::1]"', b'X-Forwarded-For: 2001:db8::1']),
+])
+def test_the_client_is_told_of_added_or_hidden(lines, mode, client, expected):
+    assert passed_on(lines, mode, client) == expected + [b'Via: 1.1 gate']
+
+
+def test_a_rule_strips_and_sets_fields():
+    assert passed_on(b'Referer: r\r\nX-A: 1\r\nx-a: 2\r\nX: y\r\n', 'off', strip=[b'referer'], fields=((b'X-A', b'3'),)) == [
+        b'X: y', b'X-A: 3', b'Via: 1.1 gate']
+    assert passed_on(b'', 'add', strip=[b'forwarded', b'x-forwarded-for']) == [b'Via: 1.1 gate']
+
+
+def test_nothing_is_done_where_nothing_is_asked_for():
+    request = message.parse_request(b'GET http://a/ HTTP/1.1\r\nHost: a\r\n' + BEFORE + b'\r\n')
+    assert forwarded.edits(request, '10.0.0.5', 'off', None) is forwarded.NOTHING

@@ -1,0 +1,186 @@
+"""One rule: how it reads, what is wrong with it, and whether it fits."""
+from __future__ import absolute_import, division, print_function
+
+import datetime
+
+import pytest
+
+from geproxy import ini, rules
+from geproxy.address import parse_ip
+
+NOON = datetime.datetime(2026, 11, 24, 12, 0)           # a Tuesday
+
+
+def rule(text, comment='', names=frozenset()):
+    """The Rule of one line; a list of names holds `names`."""
+    return rules.parse(ini.Line('/etc/geproxy/proxy.ini', 7, text, comment), lambda path: names)
+
+
+def question(client='10.0.0.5', user=None, groups=(), method=b'GET', host=b'www.a.example', port=80):
+    """A Question."""
+    return rules.Question(parse_ip(client), user, frozenset(groups), method, host, port)
+
+
+def fits(text, moment=NOON, **asked):
+    """Why the rule's first Where does not fit, or ''."""
+    found = rule(text)
+    return rules.mismatch(found, found.wheres[0], question(**asked), moment)
+
+
+# --- reading
+
+@pytest.mark.parametrize('text, names, networks, ports, tunnel', [
+    ('allow any any', None, '', None, None),
+    ('allow any any:443', None, '', '443', None),
+    ('allow any a.example', 'a.example', '', None, None),
+    ('allow any A.Example.', 'a.example', '', None, None),
+    ('allow any .a.example', '.a.example', '', None, None),
+    ('allow any *.a.example', '*.a.example', '', None, None),
+    ('allow any a.example:8000-8999', 'a.example', '', '8000-8999', None),
+    ('allow any a.example:80,443', 'a.example', '', '80 443', None),
+    ('allow any a.example:any', 'a.example', '', 'any', None),
+    ('allow any http://a.example', 'a.example', '', None, False),
+    ('allow any http://a.example/', 'a.example', '', None, False),
+    ('allow any https://.a.example:443', '.a.example', '', '443', True),
+    ('allow any 10.0.0.0/8', None, '10.0.0.0/8', None, None),
+    ('allow any 10.0.0.1:22', None, '10.0.0.1', '22', None),
+    ('allow any 2001:db8::/32', None, '2001:db8::/32', None, None),
+    ('allow any [2001:db8::/32]:443', None, '2001:db8::/32', '443', None),
+    ('allow any [::1]', None, '::1', None, None),
+    ('allow any https://[::1]:8443', None, '::1', '8443', True),
+    ('allow any loopback', None, 'loopback loopback', None, None),
+    ('allow any localhost', 'localhost', '', None, None),
+    ('allow any b\\xc3\\xbccher.example', 'xn--bcher-kva.example', '', None, None),
+    ('allow any .B\\xc3\\x9cCHER.example', '.xn--bcher-kva.example', '', None, None),
+])
+def test_where_is_a_host_a_suffix_a_network_or_any(text, names, networks, ports, tunnel):
+    where, = rule(text).wheres
+    assert where.names == (names and frozenset([names.encode('ascii')]))
+    assert [network.text for network in where.networks] == networks.split()
+    assert (where.ports and where.ports.text, where.tunnel) == (ports, tunnel)
+
+
+def test_who_and_where_are_lists():
+    found = rule('deny 10.0.0.0/8,user:bob,group:ops,user:* CONNECT,GET a.example:22,80,.b.example,[::1]:1')
+    assert [network.text for network in found.who.networks] == ['10.0.0.0/8']
+    assert (found.who.users, found.who.groups) == (frozenset([b'bob', b'*']), frozenset([b'ops']))
+    assert found.methods == frozenset([b'CONNECT', b'GET']) and not found.allows
+    assert [where.ports and where.ports.text for where in found.wheres] == ['22 80', None, '1']
+
+
+def test_a_list_of_names_is_read_from_where_the_line_says():
+    asked = []
+    names = frozenset([b'a.example', b'.b.example'])
+    found = rules.parse(ini.Line('p.ini', 1, 'deny any @bad.txt:443', ''), lambda path: asked.append(path) or names)
+    assert (asked, found.wheres[0].names, found.wheres[0].ports.text) == (['bad.txt'], names, '443')
+
+
+def test_options_stand_behind():
+    found = rule('allow any any until 2027-03-31 mon-fri,sun 07:00-19:00 rate 1m strip Referer,X-A set X-B=c=\\xfc set d=')
+    assert found.options == rules.Options(
+        datetime.date(2027, 3, 31), frozenset([0, 1, 2, 3, 4, 6]), (420, 1140), 1048576, frozenset([b'referer', b'x-a']),
+        ((b'X-B', b'c=\xfc'), (b'd', b'')))
+    assert rule('allow any any sat-mon').options.days == frozenset([5, 6, 0])
+
+
+def test_a_rule_is_shown_with_its_place_and_its_ticket():
+    assert rules.show(rule('deny   any  .a.example', 'CHG-12: malware')) == (
+        'proxy.ini:7: deny any .a.example (CHG-12: malware)')
+    assert rules.show(rule('deny any any')) == 'proxy.ini:7: deny any any'
+
+
+@pytest.mark.parametrize('text, what', [
+    ('alow any any', "begins with allow or deny, not 'alow' (did you mean allow?)"),
+    ('any', "begins with allow or deny, not 'any'"),
+    ('allow', 'it takes allow or deny, WHO and WHERE'),
+    ('allow any', 'it takes allow or deny, WHO and WHERE'),
+    ('allow any CONNECT any-thing.example ftp', "'ftp' is nothing that stands behind WHERE"),
+    ('allow nobody any', "'nobody' is not an IP address"),
+    ('allow privat any', 'did you mean private?'),
+    ('allow user: any', 'user:NAME or group:NAME'),
+    ('allow 10.0.0.1/8 any', 'did you mean 10.0.0.0/8?'),
+    ('allow any 10.0.0.1/8', 'did you mean 10.0.0.0/8?'),
+    ('allow any 1.2.3', 'is not an IP address'),
+    ('allow any ftp://a', 'begins neither with http:// nor with https://'),
+    ('allow any a.example:0', "'0' is no port"),
+    ('allow any a.example:http', "'http' is no port"),
+    ('allow any a.example:99999', "'99999' is no port"),
+    ('allow any [::1]443', 'something other than a port behind its bracket'),
+    ('allow any a..example', 'is no host'),
+    ('allow any a*.example', 'is no host'),
+    ('allow any a/b', 'is no host'),
+    ('allow any user@a', 'is no host'),
+    ('allow any a%41', 'is no host'),
+    ('allow any .', 'is not an IP address'),
+    ('allow any \\xff\\xfe', 'is no host name'),
+    ('allow any any until', "'' is no day"),
+    ('allow any any until 2027-02-30', "'2027-02-30' is no day"),
+    ('allow any any 07:00-25:00', 'is nothing that stands behind WHERE'),
+    ('allow any any 07:00-07:00', 'are no hours'),
+    ('allow any any 07:00-24:30', 'are no hours'),
+    ('allow any any mon-xyz', "'mon-xyz' is nothing that stands behind WHERE"),
+    ('allow any any rate', 'is no size'),
+    ('allow any any rate fast', 'is no size'),
+    ('allow any any set X', 'set takes FIELD=VALUE'),
+    ('allow any any set Host=x', 'settled by the proxy itself'),
+    ('allow any any strip Content-Length', 'settled by the proxy itself'),
+    ('allow any any strip a:b', "'a:b' is no field name"),
+    ('deny any any rate 1m', 'what is denied has neither'),
+    ('deny any any set X=y', 'what is denied has neither'),
+])
+def test_what_is_no_rule_is_refused_with_what_it_takes(text, what):
+    with pytest.raises(ValueError) as raised:
+        rule(text)
+    assert what in str(raised.value)
+
+
+# --- does it fit?
+
+@pytest.mark.parametrize('text, asked, missed', [
+    ('allow any any', {}, ''),
+    ('allow 10.0.0.0/8 any', {}, ''),
+    ('allow 10.0.0.6 any', {}, 'client'),
+    ('allow loopback,10.0.0.5 any', {}, ''),
+    ('allow user:bob any', {}, 'client'),
+    ('allow user:bob any', {'user': b'bob'}, ''),
+    ('allow user:bob any', {'user': b'Bob'}, 'client'),
+    ('allow user:* any', {'user': b'eve'}, ''),
+    ('allow user:* any', {}, 'client'),
+    ('allow group:ops any', {'user': b'eve', 'groups': [b'ops']}, ''),
+    ('allow group:ops any', {'user': b'eve'}, 'client'),
+    ('allow user:j\\xc3\\xb6rg any', {'user': b'j\xc3\xb6rg'}, ''),
+    ('allow any GET,HEAD any', {}, ''),
+    ('allow any HEAD any', {}, 'method'),
+    ('allow any CONNECT any', {'method': b'CONNECT'}, ''),
+    ('allow any http://any', {'method': b'CONNECT'}, 'scheme'),
+    ('allow any https://any', {'method': b'CONNECT'}, ''),
+    ('allow any https://any', {}, 'scheme'),
+    ('allow any any:80', {}, ''),
+    ('allow any any:81', {}, 'port'),
+    ('allow any any:81,79-80', {}, ''),
+    ('allow any any tue', {}, ''),
+    ('allow any any mon,wed', {}, 'time'),
+    ('allow any any 11:59-12:01', {}, ''),
+    ('allow any any 12:00-12:01', {}, ''),
+    ('allow any any 11:00-12:00', {}, 'time'),
+    ('deny any any until 2026-11-24', {}, ''),
+    ('deny any any until 2026-11-23', {}, 'expired'),
+    ('allow any any until 2026-11-23', {}, ''),         # it decides, to refuse
+])
+def test_a_rule_fits_or_says_what_does_not(text, asked, missed):
+    assert fits(text, **asked) == missed
+
+
+@pytest.mark.parametrize('day, hour, missed', [(23, 23, ''), (24, 5, ''), (24, 6, 'time'), (24, 23, 'time'), (23, 5, 'time'),
+                                               (23, 22, ''), (23, 21, 'time')])
+def test_hours_over_midnight_belong_to_the_day_they_begin(day, hour, missed):
+    assert fits('allow any any mon 22:00-06:00', datetime.datetime(2026, 11, day, hour)) == missed
+
+
+@pytest.mark.parametrize('host, keys', [
+    (b'a', [b'a', b'.a']),
+    (b'a.b.c', [b'a.b.c', b'.a.b.c', b'.b.c', b'*.b.c', b'.c', b'*.c']),
+    (b'10.0.0.1', [b'10.0.0.1', b'.10.0.0.1', b'.0.0.1', b'*.0.0.1', b'.0.1', b'*.0.1', b'.1', b'*.1']),
+])
+def test_the_keys_of_a_host_are_all_ways_to_mean_it(host, keys):
+    assert rules.host_keys(host) == keys

@@ -7,12 +7,18 @@ import sys
 
 import gevent
 
-from geproxy import __version__, config, explain, listeners, server
+from geproxy import __version__, config, explain, learn, listeners, server, why
 from geproxy.log import Log, complain
+
+
+COMMANDS = {'why': why.main, 'learn': learn.main}
 
 
 def main(arguments=None):
     """Do what the command line says; the exit code: 0, 1 for what is wrong with files or ports, 2 for usage."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0] in COMMANDS:
+        return COMMANDS[arguments[0]](arguments[1:])
     options = _parser().parse_args(arguments)
     if options.version:
         print('geproxy %s, Python %s, gevent %s' % (__version__, platform.python_version(), gevent.__version__))
@@ -33,6 +39,9 @@ def _parser():
     parser = argparse.ArgumentParser(
         prog='geproxy', description='An HTTP forward proxy: the way out for hosts that have none, the window through '
         'which developers watch their HTTP. Without -c it listens on port 9000 for this host and private addresses.')
+    parser.epilog = (
+        'Also: geproxy why URL (what it would do with a request, and which rule has it so), geproxy learn LOG... '
+        '(rules from what went through). Each has a --help.')
     parser.add_argument('-c', '--config', metavar='FILE', help='the ini file; without it: all defaults')
     parser.add_argument('--check', metavar='FILE', nargs='?', const='',
                         help='read FILE, or that of -c, say what is wrong with it, and exit with 0 or 1')

@@ -17,7 +17,7 @@ class ListenError(Exception):
 
 
 def open_all(listeners):
-    """config.Listeners -> sockets, listening. Raises ListenError."""
+    """kinds.Listeners -> sockets, listening. Raises ListenError."""
     opened = []
     try:
         for listener in listeners:
@@ -117,11 +117,11 @@ def close_on_exec(sock):
     fcntl.fcntl(sock.fileno(), fcntl.F_SETFD, fcntl.fcntl(sock.fileno(), fcntl.F_GETFD) | fcntl.FD_CLOEXEC)
 
 
-def own_test(sockets):
-    """A function of (IP, port): is that one of our listeners, under whatever address of this host?"""
+def own_test(places):
+    """A function of (IP, port): is that one of our listeners, under whatever address of this host? `places`: [(address
+    as native text, port)] of these."""
     wildcards, exact = set(), set()
-    for sock in sockets:
-        host, port = sock.getsockname()[:2]
+    for host, port in places:
         ip = unmap(parse_ip(host))
         (exact if ip.value else wildcards).add((ip, port))
     ports = set(port for _ip, port in wildcards)

@@ -69,15 +69,21 @@ class RuleBook(object):
         return decision
 
     def _find(self, question, carried, moment):
+        open_yet = False                # a rule has been passed over that may deny it, once the address is known
         for entry in sorted(self._candidates(question.host, carried), key=_order):
             rule, where = entry.rule, entry.where
             if rules.mismatch(rule, where, question, moment):
                 continue
             if where.networks and carried is None:
-                return DEPENDS
+                if rule.allows:
+                    return DEPENDS
+                open_yet = True
+                continue
             if where.networks and rule.allows and not _covers(where.networks, carried):
                 continue
-            return _decision(rule, where, moment)
+            decision = _decision(rule, where, moment)
+            return DEPENDS if open_yet and decision.allowed else decision
+        # Not even a look-up for what cannot be allowed: names can carry secrets out.
         return Decision(False, None, None, 'no rule allows it (the last is %s)' % rules.show(self.rules[-1]))
 
     def _candidates(self, host, carried):

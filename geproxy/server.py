@@ -74,7 +74,7 @@ class Server(object):
         self.live = {}                          # {Handler: its greenlet}
         self.proxy = None
         self.draining = False                   # told to stop
-        self._is_own = listeners.own_test(sockets)
+        self._is_own = listeners.own_test(sock.getsockname()[:2] for sock in sockets)
         self._resolver = Resolver()
         self._upstream = Upstream(self._resolver, 0, 1)
         self._events = Queue()

@@ -23,7 +23,7 @@ FLOORS = [
     ['log', 'forward'],
     ['handler'],
     ['config'],
-    ['proxy', 'explain'],
+    ['proxy', 'explain', 'learn', 'why'],
     ['server'],
     ['cli'],
     ['__main__'],
@@ -35,7 +35,7 @@ WITH_GEVENT = {'__main__', 'cli', 'compat', 'relay', 'resolver', 'server', 'stre
 # Who may spawn greenlets: someone waits for each there, or kills it.
 SPAWNING = {'relay', 'server'}
 # Who may import config. The others are handed values, so there is no global to reload.
-WITH_CONFIG = {'cli', 'explain', 'server'}
+WITH_CONFIG = {'cli', 'explain', 'server', 'why'}
 # Who may ask which Python this is.
 ASKING_PYTHON = {'compat', '__main__'}      # the latter before there is a gevent, without which compat is none either
 

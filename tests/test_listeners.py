@@ -11,7 +11,7 @@ import pytest
 
 from geproxy import listeners
 from geproxy.address import parse_ip
-from geproxy.config import Listener
+from geproxy.kinds import Listener
 
 
 @contextlib.contextmanager
@@ -214,13 +214,13 @@ OWN = [     # listening on, asked for, with port, is it ours
 def test_our_own_listeners_are_known_by_every_address(host, asked, further, expected):
     with opened((host, 0, None)) as sockets:
         port = sockets[0].getsockname()[1] + further
-        assert listeners.own_test(sockets)(parse_ip(asked), port) is expected
+        assert listeners.own_test(sock.getsockname()[:2] for sock in sockets)(parse_ip(asked), port) is expected
 
 
 @needs_ipv6
 def test_a_listener_for_one_ipv6_address_is_known_by_all_zeros_too():
     with opened(('::1', 0, None)) as sockets:
-        is_own = listeners.own_test(sockets)
+        is_own = listeners.own_test(sock.getsockname()[:2] for sock in sockets)
         port = sockets[0].getsockname()[1]
         assert is_own(parse_ip('::1'), port) and is_own(parse_ip('::'), port)
         assert not is_own(parse_ip('127.0.0.1'), port)

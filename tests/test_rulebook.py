@@ -82,6 +82,7 @@ NETWORKS = ['allow any .inside.example', 'deny any 10.9.0.0/16', 'allow any 10.0
     (b'www.inside.example', None, '1 allow'),
     (b'www.inside.example', '10.9.0.1', '1 allow'),
     (b'a.example', None, 'depends'),
+    (b'a.test', None, 'depends'),
     (b'a.example', '10.9.0.1', '2 deny'),
     (b'a.example', '10.8.0.1', '3 allow'),
     (b'a.example', '::ffff:10.8.0.1', '3 allow'),
@@ -99,6 +100,13 @@ NETWORKS = ['allow any .inside.example', 'deny any 10.9.0.0/16', 'allow any 10.0
 ])
 def test_rules_about_networks_wait_for_the_address(host, address, expected):
     assert decided(NETWORKS, host, address) == expected
+
+
+def test_what_no_address_could_save_is_denied_before_it_is_looked_up():
+    assert decided(['deny any 10.0.0.0/8', 'allow any .example'], b'a.test') == 'none'
+    assert decided(['deny any 10.0.0.0/8', 'deny any .test', 'allow any any'], b'a.test') == '2 deny'
+    assert decided(['deny any 10.0.0.0/8', 'allow any .test'], b'a.test') == 'depends'
+    assert decided(['allow user:bob 10.0.0.0/8', 'allow any .example'], b'a.test') == 'none'
 
 
 def test_an_expired_rule_refuses_by_name_and_an_expired_denial_is_over():

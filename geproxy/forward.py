@@ -72,9 +72,12 @@ class Forward(object):
             connection = connect(reuse)
             try:
                 return self.attempt(connection)
-            except (errors.UpstreamLost, errors.BadResponse):
+            except errors.ProxyError as error:
+                # What is on its way must neither look whole nor wait for an origin that does not read.
+                connection.stream.abort()
                 # It was dead before we came, or what it said was not meant for us: once more, by a new one.
-                if not connection.kept or self.heard or self.reply.begun:
+                retry = connection.kept and not self.heard and not self.reply.begun
+                if not (retry and isinstance(error, (errors.UpstreamLost, errors.BadResponse))):
                     raise
                 reuse = False
             finally:
@@ -91,6 +94,8 @@ class Forward(object):
             if response.status == 101:
                 return self.switch_protocols(response, connection.stream, upload)
             persists = self.deliver(response, connection, upload)
+            if not persists and self.reply.delimited:
+                self.client.end()       # whoever reads to the end has all of it (RFC 9112, 9.6)
             if upload is not None and (self.continued or not self.request.expects_continue()):
                 # Who answers early may still want the rest.
                 upload.wait(self.proxy.timeouts.linger)
@@ -160,6 +165,7 @@ class Forward(object):
         while upload is not None and not upload.over.is_set() and not origin.buffer:
             if wait_readable((origin,), monotonic() + relay.GLANCE) is not None:
                 break
+            self.watch.check_reset()
         limit = self.response_limit
         deadline = monotonic() + limit.seconds
         if upload is None or upload.over.is_set():

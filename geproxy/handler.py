@@ -13,6 +13,7 @@ from geproxy.rules import Question
 from geproxy.stream import Limit, Stream
 
 
+HEAD_START = 32         # octets: enough for a method
 BRIEFLY = 1.0           # seconds to linger for a client that has no place here, or when the process is to stop
 
 
@@ -147,13 +148,14 @@ class Handler(object):
             raise errors.HeadTooLarge('the request head is larger than %d octets' % limits.head_size)
         if not head:
             raise errors.ClientLost('the client ended the connection in the middle of a request head')
+        self.head = head
         request = message.parse_request(head)
         self.record.method, self.record.version = request.method, b'HTTP/1.%d' % request.version[1]
         self.record.url = request.url()
         if len(request.fields) > limits.fields:
             raise errors.HeadTooLarge('%d fields are more than %d' % (len(request.fields), limits.fields))
         self.body = framing.request_body(request, limits)
-        self.request, self.head = request, head
+        self.request = request
 
     def check(self):
         """May it go on? Raises what speaks against it."""
@@ -245,13 +247,17 @@ class Handler(object):
                 self.reply.status = error.status
                 client.send(responses.FOREIGN[error.kind], self.sending_limit())
             else:
-                method = self.request.method if self.request else b''
-                self.respond(error.status, responses.failure(error, self.proxy.name, record.id, method, not persists))
+                self.respond(error.status, responses.failure(
+                    error, self.proxy.name, record.id, self.method(), not persists))
             return self.end(persists)
         except (errors.ClientLost, errors.DownloadTimeout):
             record.aborted = True       # nobody is there to be told
             self.reply.status = 0
             return False
+
+    def method(self):
+        """What came as the method, however bad the rest is: the answer to HEAD has no body. b'' if there is none."""
+        return (self.head or self.client.buffer)[:HEAD_START].partition(b' ')[0]
 
     def asks_for_us(self, error):
         """True if a request that came to grief was meant for the proxy itself, as if it were a web site."""

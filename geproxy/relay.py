@@ -46,12 +46,27 @@ class Watch(object):
                 if monotonic() >= deadline:
                     return False
                 continue
-            streams = (origin, client) if len(client.buffer) < self._room else (origin,)
-            first = wait_readable(streams, deadline)
-            if first is not client:
-                return first is origin
-            client.fill()
+            if len(client.buffer) < self._room:
+                first = wait_readable((origin, client), deadline)
+                if first is not client:
+                    return first is origin
+                client.fill()
+            elif wait_readable((origin,), min(deadline, monotonic() + GLANCE)) is not None:
+                return True
+            elif monotonic() >= deadline:
+                return False
+            else:
+                self.check_reset()
         return True
+
+    def renew(self):
+        """Something was sent to the client: its time as a half-closed one begins anew."""
+        self._until = None
+
+    def check_reset(self):
+        """Raise ClientLost if the client has reset its connection: for when it cannot be waited for."""
+        if self._client.is_gone():
+            raise self._linger.error('the client left while its origin was thinking')
 
     def _check(self, now, probe):
         """A client has ended its direction: is it still there?"""
@@ -59,8 +74,7 @@ class Watch(object):
             self._until = now + self._linger.seconds
             if probe is not None:
                 probe()
-        if self._client.is_gone():
-            raise self._linger.error('the client left while its origin was thinking')
+        self.check_reset()
         if now >= self._until:
             raise self._linger.error('a half-closed client waited %.3g s ([timeouts] linger)' % self._linger.seconds)
 
@@ -95,6 +109,8 @@ def copy_body(body, source, sink, limits, start=None, chunked=False, watch=None,
                 content = start() + framing.bytes_of(content)
                 start = None
             sink.send(content, writing)
+            if watch is not None:
+                watch.renew()
     end = framing.last_chunk(body.trailers) if chunked else b''
     if start is not None:
         end = start() + end

@@ -58,6 +58,8 @@ class Resolver(object):
         Addresses are answered as they are. Raises DnsError, DnsTimeout.
         """
         name = to_native(host)
+        if name == 'localhost.':
+            name = 'localhost'          # never for name servers (RFC 6761, 6.3), of whom the dot makes it a question
         if address.is_ip(name):
             return [name]
         if any(not 0 < len(label) < 64 for label in name[:-1 if name[-1:] == '.' else None].split('.')):

@@ -28,6 +28,14 @@ def answering(octets, seen=None, close=True):
     return handle
 
 
+ESTABLISHED = 1         # see tcp(7), TCP_INFO
+
+
+def state_of(sock):
+    """The state of a TCP connection, as Linux numbers them."""
+    return struct.unpack('B', sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1))[0]
+
+
 def reset(sock):
     """Have the close of `sock` be a reset."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
@@ -432,6 +440,18 @@ def test_an_early_final_response_is_delivered_while_the_client_still_sends():
         assert proxy.wait()[0].status == 413
 
 
+def test_an_early_final_response_ends_for_whoever_reads_to_the_end():
+    def handle(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(b'HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig')
+    with listening(handle) as origin, proxying('[timeouts]\nlinger = 1h') as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin, method=b'PUT', more=b'Content-Length: 100000\r\n') + b'x' * 1000)
+        assert read_all(client).endswith(b'\r\n\r\nbig')
+        client.close()
+        assert proxy.wait()[0].status == 413
+
+
 def test_an_origin_that_answers_early_still_gets_the_rest():
     got = []
 
@@ -475,6 +495,48 @@ def test_a_client_that_leaves_while_its_origin_thinks_ends_the_origin_connection
         client.close()
         assert proxy.wait()[0].reason == 'client_lost'
     assert ended[0] < 1
+
+
+@pytest.mark.parametrize('more', [b'POST', b'pipelined'])
+def test_a_client_that_resets_where_it_cannot_be_read_from_ends_the_origin_connection(more):
+    ended = Event()
+
+    def handle(sock):
+        read_until(sock, b'\r\n\r\n')
+        if more == b'POST':             # reads no more of it, and notices the end of what it has not read
+            while sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0 and not ended.is_set():
+                gevent.sleep(0.02)
+                if state_of(sock) != ESTABLISHED:
+                    break
+        else:
+            read_all(sock)
+        ended.set()
+    with listening(handle) as origin, proxying('[limits]\nhead_size = 4k') as (address, proxy):
+        client = connect(address)
+        if more == b'POST':
+            client.sendall(get(origin, method=b'POST', more=b'Content-Length: 100000000\r\n'))
+            client.settimeout(0.5)
+            with pytest.raises(socket.timeout):
+                client.sendall(b'x' * 100000000)
+        else:
+            client.sendall(get(origin) * 200)
+            gevent.sleep(0.5)           # until they have been read ahead as far as they are
+        reset(client)
+        client.close()
+        assert ended.wait(3)
+        assert proxy.wait()[0].reason == 'client_lost'
+
+
+def test_a_half_closed_client_gets_what_comes_slowly_but_comes():
+    def handle(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n')
+        for number in range(6):
+            gevent.sleep(0.2)
+            sock.sendall(b'%d' % number)
+    with listening(handle) as origin, proxying('[timeouts]\nlinger = 500ms') as (address, proxy):
+        assert ask(address, get(origin)).endswith(b'\r\n\r\n012345')
+        assert proxy.wait()[0].reason == ''
 
 
 def test_a_client_that_leaves_a_silent_stream_ends_the_origin_connection():

@@ -475,3 +475,24 @@ def test_a_rule_strips_and_sets_what_its_origin_gets():
             ask(address, get(origin, more=b'Cookie: a=b\r\nX-Env: none\r\nX: y\r\n'))
     assert seen[0].split(b'\r\n')[2:] == [b'X: y', b'X-Env: test', b'Forwarded: for=127.0.0.1',
                                           b'X-Forwarded-For: 127.0.0.1', seen[0].split(b'\r\n')[-1]]
+
+
+@pytest.mark.parametrize('octets, status', [
+    (b'HEAD http://127.0.0.1:1/ HTTP/1.1\r\n\r\n', 400),
+    (b'HEAD http://127.0.0.1:1/ HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n', 400),
+    (b'HEAD http://127.0.0.1:1/ HTTP/1.1\r\nHost: x\nA: b\r\n\r\n', 400),
+    (b'HEAD http://127.0.0.1:1/ HTTP/2.0\r\nHost: x\r\n\r\n', 505),
+    (b'HEAD https://127.0.0.1:1/ HTTP/1.1\r\nHost: x\r\n\r\n', 501),
+    (b'HEAD http://127.0.0.1:1/ HTTP/1.1\r\nHost: x\r\n' + b'A: b\r\n' * 300 + b'\r\n', 431),
+    (b'HEAD http://127.0.0.1:1/ HTTP/1.1\r\nHost: x\r\nA: ' + b'b' * 70000 + b'\r\n\r\n', 431),
+    (b'HEAD http://127.0.0.1:1/' + b'b' * 70000 + b' HTTP/1.1\r\nHost: x\r\n\r\n', 414),
+    (b'HEAD http://127.0.0.1:1/ HTTP/1.1\r\nHost: x\r\n', 408),
+])
+def test_the_answer_to_head_has_no_body_however_bad_the_head_is(octets, status):
+    with proxying('[timeouts]\nhead = 300ms\n') as (address, proxy):
+        client = connect(address)
+        client.sendall(octets)
+        answer = read_all(client)
+        client.close()
+        assert answer.startswith(b'HTTP/1.1 %d ' % status) and answer.endswith(b'\r\n\r\n')
+        assert int(split(answer)[1][b'content-length']) > 0

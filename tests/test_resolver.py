@@ -135,3 +135,8 @@ def test_the_cache_is_bounded_and_the_least_recently_used_goes(names, monkeypatc
     for host in (b'a', b'b', b'a', b'c', b'a', b'b'):
         found.resolve(host, LATER)
     assert names.asked == ['a', 'b', 'c', 'b']
+
+
+def test_localhost_with_a_last_dot_is_no_question_for_name_servers(names):
+    resolver.Resolver(ask=names).resolve(b'localhost.', LATER)
+    assert names.asked == ['localhost']

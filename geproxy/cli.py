@@ -2,6 +2,8 @@
 from __future__ import absolute_import, division, print_function
 
 import argparse
+import errno
+import os
 import platform
 import sys
 
@@ -17,8 +19,19 @@ COMMANDS = {'why': why.main, 'learn': learn.main}
 def main(arguments=None):
     """Do what the command line says; the exit code: 0, 1 for what is wrong with files or ports, 2 for usage."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments and arguments[0] in COMMANDS:
-        return COMMANDS[arguments[0]](arguments[1:])
+    try:
+        code = COMMANDS.get(arguments[0] if arguments else '', _main)(arguments)
+        sys.stdout.flush()
+        return code
+    except IOError as error:
+        if error.errno != errno.EPIPE:
+            raise
+        # Whoever read it has seen enough, as head has; Python would try once more, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+
+
+def _main(arguments):
     options = _parser().parse_args(arguments)
     if options.version:
         print('geproxy %s, Python %s, gevent %s' % (__version__, platform.python_version(), gevent.__version__))

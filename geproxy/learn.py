@@ -39,8 +39,8 @@ _OTHERS = re.compile(r'\S+ \S+ geproxy\[|(?:\S+ ){2,3}CONNECT \S+ open, to ')
 
 
 def main(arguments):
-    """Do what the command line says; the exit code: 0, 1 if nothing was learnt, 2 for usage or files."""
-    options = _parser().parse_args(arguments)
+    """`arguments`: from the name of the command on. The exit code: 0, 1 if nothing was learnt, 2 for usage or files."""
+    options = _parser().parse_args(arguments[1:])
     seen, strange = [], 0
     for path in options.logs:
         try:

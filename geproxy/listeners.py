@@ -8,6 +8,7 @@ import re
 import socket
 
 from geproxy.address import IP, parse_ip, show_ip, unmap
+from geproxy.compat import native_getaddrinfo
 
 BACKLOG = 1024
 
@@ -49,7 +50,8 @@ def _open(listener):
 
 def _resolve(listener):
     try:
-        found = socket.getaddrinfo(listener.host, listener.port, socket.AF_UNSPEC, socket.SOCK_STREAM)
+        # In this thread: nobody waits yet, and one of a pool would be in the way of an exit at once.
+        found = native_getaddrinfo(listener.host, listener.port, socket.AF_UNSPEC, socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
         raise ListenError("cannot listen on '%s': %s" % (listener.host, error.args[-1]), 0)
     return sorted(set((family, sockaddr) for family, _type, _proto, _name, sockaddr in found))

@@ -26,9 +26,9 @@ Finding = collections.namedtuple('Finding', 'question error passed addresses con
 
 
 def main(arguments):
-    """Do what the command line says; the exit code: 0 allowed, 1 refused, 2 usage or ini file, 3 out of reach, 4 it
+    """`arguments`: from the name of the command on. The exit code: 0 allowed, 1 refused, 2 usage or ini file, 3 out of reach, 4 it
     depends on the address, which was not looked up."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments[1:])
     try:
         settings = config.load(options.config)
         client = address.unmap(address.parse_ip(options.client))

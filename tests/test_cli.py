@@ -246,3 +246,14 @@ def test_without_a_file_the_defaults_hold():
         assert 'port 9000: it is in use' in said
         pytest.skip('somebody has port 9000 here')
     assert '0.0.0.0:9000' in said and 'for loopback private; all defaults; ' in said
+
+
+@pytest.mark.parametrize('arguments', [['--example'], ['why', 'http://127.0.0.1/', '--no-net'], ['--version']])
+def test_a_reader_that_has_seen_enough_is_no_error(arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        ended = run(GEPROXY + arguments, stdout=writing)
+    finally:
+        os.close(writing)
+    assert (ended.wait(), ended.err) == (1, b'')

@@ -1,6 +1,7 @@
 """What people read says what the code does: generated texts are those of today."""
 from __future__ import absolute_import, division, print_function
 
+import glob
 import io
 import os
 import re
@@ -11,6 +12,7 @@ from geproxy import config, explain
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 INI = os.path.join(TOP, 'conf', 'proxy.ini')
+EXAMPLES = sorted(glob.glob(os.path.join(TOP, 'conf', '*.ini')))
 README = os.path.join(TOP, 'README.md')
 
 
@@ -26,6 +28,13 @@ def test_the_ini_file_is_what_the_code_prints():
 
 def test_the_ini_file_changes_nothing():
     assert config.load(INI) == config.load(None)
+
+
+@pytest.mark.parametrize('path', EXAMPLES, ids=os.path.basename)
+def test_every_example_loads_and_is_documented(path):
+    config.load(path)
+    assert read(path).startswith('# %s: ' % os.path.basename(path)) or path == INI
+    assert '`conf/%s`' % os.path.basename(path) in read(README)
 
 
 def test_the_tables_of_the_readme_are_those_of_the_code():

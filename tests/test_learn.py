@@ -73,7 +73,7 @@ def test_the_result_loads_as_it_is(tmpdir, capsys):
         b'1795410893.909      2 127.0.0.1 TCP_MISS/200 189 GET http://%s/ - HIER_DIRECT/127.0.0.1 -\n' % host
         for host in (b'a.test', b'x.b.test', b'y.b.test', b'z.b.test:81', b'[2001:db8::1]', b'10.0.0.1:8080', b'_x-y.c'))
         + b'garbage\n')
-    assert learn.main([str(log)]) == 0
+    assert learn.main(['learn', str(log)]) == 0
     text, said = capsys.readouterr()
     rules = config.load('learnt.ini', text.split('\n')).access.rules
     assert [rule.text for rule in rules][0] == 'allow any .b.test:80,81' and len(rules) == 6
@@ -81,8 +81,8 @@ def test_the_result_loads_as_it_is(tmpdir, capsys):
 
 
 def test_without_anything_to_learn_it_says_so(tmpdir, capsys):
-    assert learn.main([str(tmpdir.join('none.log'))]) == 2
+    assert learn.main(['learn', str(tmpdir.join('none.log'))]) == 2
     assert capsys.readouterr() == ('', 'geproxy: %s/none.log: No such file or directory\n' % tmpdir)
     tmpdir.join('empty.log').write_binary(b'')
-    assert learn.main([str(tmpdir.join('empty.log'))]) == 1
+    assert learn.main(['learn', str(tmpdir.join('empty.log'))]) == 1
     assert capsys.readouterr() == ('', 'geproxy: nothing to learn from\n')

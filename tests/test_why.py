@@ -20,7 +20,7 @@ def asked(tmpdir, capsys):
     path.write_binary((INI + RULES).encode('ascii'))
 
     def run(*words):
-        code = why.main(list(words) + ['-c', str(path)])
+        code = why.main(['why'] + list(words) + ['-c', str(path)])
         return (code,) + tuple(capsys.readouterr())
     return run
 
@@ -87,7 +87,7 @@ def test_what_is_no_question_is_told(asked, words, what):
 def test_a_bad_file_is_told(tmpdir, capsys):
     path = tmpdir.join('proxy.ini')
     path.write_binary(b'[access]\nrules = alow any any\n')
-    assert why.main(['http://a/', '-c', str(path)]) == 2
+    assert why.main(['why', 'http://a/', '-c', str(path)]) == 2
     assert ':2: [access] rules: ' in capsys.readouterr()[1]
 
 
@@ -103,14 +103,14 @@ def test_machines_get_json(asked):
 def test_a_report_says_what_would_be_refused(tmpdir, capsys):
     path = tmpdir.join('proxy.ini')
     path.write_binary((INI + RULES + 'policy = report\n').encode('ascii'))
-    assert why.main(['http://bad.test/', '--no-net', '-c', str(path)]) == 0
+    assert why.main(['why', 'http://bad.test/', '--no-net', '-c', str(path)]) == 0
     assert 'allowed, though it would be refused: denied by proxy.ini:6: ' in capsys.readouterr()[0]
 
 
 def test_of_many_rules_the_last_are_shown(tmpdir, capsys):
     path = tmpdir.join('proxy.ini')
     path.write_binary((INI + '  deny any a.test\n' * 50 + '  allow any any\n').encode('ascii'))
-    assert why.main(['http://b.test/', '--no-net', '-c', str(path)]) == 0
+    assert why.main(['why', 'http://b.test/', '--no-net', '-c', str(path)]) == 0
     lines = capsys.readouterr()[0].split('\n')
     assert lines[1] == '  31 rules before these do not fit' and len(lines) == 24
 

@@ -17,7 +17,7 @@ FLOORS = [
     ['grammar'],
     ['message'],
     ['framing'],
-    ['access'],
+    ['access', 'limits'],
     ['stream'],
     ['relay', 'resolver', 'upstream', 'responses', 'record', 'listeners'],
     ['log', 'forward'],

@@ -21,7 +21,8 @@ def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         code = COMMANDS.get(arguments[0] if arguments else '', _main)(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:      # closed, on Python 3
+            sys.stdout.flush()
         return code
     except IOError as error:
         if error.errno != errno.EPIPE:

@@ -14,8 +14,8 @@ import socket
 
 from geproxy import compat, ini, rules
 from geproxy.kinds import (
-    choice, count, count_or_auto, did_you_mean, listeners, networks, octets, path, ports, pseudonym, seconds, switch,
-    text_line)
+    choice, count, count_or_auto, did_you_mean, listeners, many_octets, networks, octets, or_off, path, per_second,
+    ports, pseudonym, seconds, switch, text_line)
 
 Option = collections.namedtuple('Option', 'section name kind default live sentence')
 Problem = collections.namedtuple('Problem', 'path line section name what')
@@ -142,6 +142,17 @@ SCHEMA = [Option(*row) for row in (
     ('limits', 'connections', count_or_auto, 'auto', True,
      'Connections of clients at once; more get 503. auto: as many as the file descriptors of this process allow, '
      'two for each.'),
+    ('limits', 'per_client', or_off(count), 'off', True,
+     'Connections of one client at once; more get 429. off: no limit.'),
+    ('limits', 'requests', or_off(per_second), 'off', True,
+     'Requests per second of each user, or of each client that has not logged in; more get 429.'),
+    ('limits', 'burst', count, '20', True, 'How many requests may come at once on top of that, after a pause.'),
+    ('limits', 'rate', or_off(octets), 'off', True,
+     'Octets per second of each user or client, over all its connections, in each direction. See also rate in rules.'),
+    ('limits', 'quota', or_off(many_octets), 'off', True,
+     'Octets per day of each user or client, both directions together, this host\'s days; more get 429.'),
+    ('limits', 'quota_file', path, 'off', False,
+     'Where these are counted, for all processes that share the file: a path, or off. quota needs it.'),
     ('limits', 'head_size', octets, '64k', True, 'Octets of a head, and of a trailer section.'),
     ('limits', 'fields', count, '200', True, 'Field lines in a head, and in a trailer section.'),
     ('upstream', 'keep', count, '256', True, 'Idle connections to origins kept for the next request, in all.'),
@@ -183,12 +194,21 @@ def load(path, lines=None):
             problems.extend(_problem(line, entry, what) for line, what in error.found)
         except ValueError as error:
             problems.append(_problem(entry.lines[0], entry, str(error)))
+    if not problems and sections['limits']['quota'] and sections['limits']['quota_file'] == 'off':
+        entry = values['limits', 'quota']
+        problems.append(_problem(entry.lines[0], entry, 'it needs quota_file, or a restart would forgive everybody'))
     if problems:
         raise ConfigError(sorted(problems, key=lambda problem: (problem.path != path, problem.path, problem.line)))
     settings = Settings(**dict((name, _TYPES[name](**sections[name])) for name in SECTIONS))
     if settings.proxy.name == 'auto':
         settings = settings._replace(proxy=settings.proxy._replace(name=_name_for(settings)))
     return settings
+
+
+def restarts(old, new):
+    """The options that differ between two Settings and cannot change in a process that runs, as (section, name)."""
+    return [(option.section, option.name) for option in SCHEMA if not option.live and getattr(
+        getattr(old, option.section), option.name) != getattr(getattr(new, option.section), option.name)]
 
 
 def _lines_of(path):

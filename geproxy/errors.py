@@ -13,6 +13,7 @@ class ProxyError(Exception):
     token = 'proxy_internal_error'  # why, as one word
     hint = ''                       # what to do about it, as a sentence
     rule = ''                       # the rule that decided, as file:line
+    retry_after = None              # seconds, whole: when it may be tried again, if that is known
 
 
 # --- the client's side ------------------------------------------------------------------------------------------
@@ -118,7 +119,32 @@ class LoopDetected(ProxyError):
 class Full(ProxyError):
     """The proxy is at its limit of connections or file descriptors."""
     status, token = 503, 'connection_limit_reached'
+    retry_after = 1
     hint = 'Try again soon; whoever runs this proxy may raise [limits] connections and ulimit -n.'
+
+
+class TooManyRequests(ProxyError):
+    """The client or user sends more requests per second than [limits] requests."""
+    status, token = 429, 'request_rate_exceeded'
+    hint = 'Try again later; whoever runs this proxy may raise [limits] requests or burst.'
+
+    def __init__(self, message, retry_after=None):
+        """`retry_after`: see ProxyError."""
+        ProxyError.__init__(self, message)
+        self.retry_after = retry_after
+
+
+class ClientFull(TooManyRequests):
+    """The client has [limits] per_client connections already."""
+    # Not 503, which says that the proxy is full: others are served, and monitoring must be able to tell.
+    token = 'client_connections_exceeded'
+    hint = 'Close some of them first; whoever runs this proxy may raise [limits] per_client.'
+
+
+class QuotaExceeded(TooManyRequests):
+    """The client or user has had its [limits] quota of octets for today."""
+    token = 'quota_exceeded'
+    hint = 'The count begins anew at midnight; whoever runs this proxy may raise [limits] quota.'
 
 
 # --- the way to the origin --------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ and what is remembered.
 """
 from __future__ import absolute_import, division, print_function
 
-from geproxy import errors, forward, framing, message, protocols, responses
+from geproxy import errors, forward, framing, limits, message, protocols, responses
 from geproxy.address import parse_ip
 from geproxy.compat import monotonic
 from geproxy.record import Record
@@ -32,7 +32,7 @@ class Handler(object):
         self.fresh = True               # no request has come yet
         self.lingers = False            # what was sent last must arrive
         self.record = self.reply = None     # of the exchange that is going on
-        self.request = self.head = self.body = self.question = self.decision = None
+        self.request = self.head = self.body = self.question = self.decision = self.key = self.up_pace = None
 
     def run(self):
         """Serve the connection to its end, and close it."""
@@ -123,6 +123,7 @@ class Handler(object):
         self.record.sent = -self.client.sent
         self.reply = forward.Reply(self.client)
         self.request = self.head = self.body = self.question = self.decision = None
+        self.client.pace = self.up_pace = None
 
     def finish(self):
         """Tell, once, what happened."""
@@ -137,24 +138,24 @@ class Handler(object):
 
     def read_request(self):
         """Wait for the whole head, and understand it."""
-        client, limits = self.client, self.proxy.limits
+        client, most = self.client, self.proxy.limits
         if self.fresh:
             protocols.check(client.buffer)
         limit = Limit('head', self.proxy.timeouts.head, errors.HeadTimeout)
-        head = client.read_head(limits.head_size, limit, self.record.began + limit.seconds, message.check_request_start)
+        head = client.read_head(most.head_size, limit, self.record.began + limit.seconds, message.check_request_start)
         if head is None:
             if b'\n' not in client.buffer:
-                raise errors.TargetTooLong('the request line is longer than %d octets' % limits.head_size)
-            raise errors.HeadTooLarge('the request head is larger than %d octets' % limits.head_size)
+                raise errors.TargetTooLong('the request line is longer than %d octets' % most.head_size)
+            raise errors.HeadTooLarge('the request head is larger than %d octets' % most.head_size)
         if not head:
             raise errors.ClientLost('the client ended the connection in the middle of a request head')
         self.head = head
         request = message.parse_request(head)
         self.record.method, self.record.version = request.method, b'HTTP/1.%d' % request.version[1]
         self.record.url = request.url()
-        if len(request.fields) > limits.fields:
-            raise errors.HeadTooLarge('%d fields are more than %d' % (len(request.fields), limits.fields))
-        self.body = framing.request_body(request, limits)
+        if len(request.fields) > most.fields:
+            raise errors.HeadTooLarge('%d fields are more than %d' % (len(request.fields), most.fields))
+        self.body = framing.request_body(request, most)
         self.request = request
 
     def check(self):
@@ -163,7 +164,9 @@ class Handler(object):
         if proxy.name_octets in request.passed_by():
             raise errors.LoopDetected('this request has been here before: its Via names %s' % proxy.name)
         self.question = Question(self.ip, None, frozenset(), request.method, request.host(), request.port())
+        self.key = limits.key_of(self.question.user, self.client.peer)
         self.decide(proxy.access.check_target(self.question, self.record.wall))
+        proxy.admit(self.key, self.record.wall)
         request.expects_continue()
 
     def decide(self, decision):
@@ -173,21 +176,24 @@ class Handler(object):
             record.rule = decision.rule.place
         if decision.allowed is False:
             record.would = decision.why
-        self.request.dropped, self.request.added = self.proxy.edits(self.request, self.client.peer, decision.rule)
+        proxy, rule = self.proxy, decision.rule
+        self.request.dropped, self.request.added = proxy.edits(self.request, self.client.peer, rule)
+        self.up_pace, self.client.pace = proxy.paces(self.key, rule)
 
     # --- ways through
 
     def connect(self, reuse):
         """A Connection to the origin; whoever called releases it."""
         timeouts = self.proxy.timeouts
-        limits = (Limit('dns', timeouts.dns, errors.DnsTimeout),
-                  Limit('connect', timeouts.connect, errors.ConnectTimeout))
+        waits = (Limit('dns', timeouts.dns, errors.DnsTimeout),
+                 Limit('connect', timeouts.connect, errors.ConnectTimeout))
         key = (self.request.authority.host, self.request.port())
-        connection = self.proxy.upstream.connect(key, self.judge, limits, reuse)
+        connection = self.proxy.upstream.connect(key, self.judge, waits, reuse)
         record = self.record
         record.address, record.kept, record.took = connection.address, connection.kept, connection.took
         if self.decision.allowed is None:
             self.decide(self.judge(connection.address, key[1]))
+        connection.stream.pace = self.up_pace           # None too: it may have been another's
         return connection
 
     def judge(self, address, port):
@@ -236,6 +242,7 @@ class Handler(object):
     def refuse(self, error):
         """The one exit for all that goes wrong; true if another request may follow."""
         record, client = self.record, self.client
+        client.pace = None              # what says no is never held back
         try:
             if self.asks_for_us(error):
                 return self.show_page()

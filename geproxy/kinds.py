@@ -20,7 +20,7 @@ def did_you_mean(word, words):
 
 
 _UNITS = {'ms': 0.001, '': 1, 's': 1, 'm': 60, 'min': 60, 'h': 3600, 'd': 86400}
-_SIZES = {'': 1, 'k': 1024, 'm': 1024 ** 2, 'g': 1024 ** 3}
+_SIZES = {'': 1, 'k': 1024, 'm': 1024 ** 2, 'g': 1024 ** 3, 't': 1024 ** 4}
 
 
 def seconds(text):
@@ -33,12 +33,41 @@ def seconds(text):
     return value
 
 
-def octets(text):
+def octets(text, most='1g'):
     """A number of octets: 65536, 64k, 1m."""
-    match = re.match(r'([0-9]{1,12}) ?([kmg]?)b?\Z', text.lower())
-    if not match or not 1024 <= int(match.group(1)) * _SIZES[match.group(2)] <= 1 << 30:
-        raise ValueError("'%s' is no size from 1k to 1g: it takes octets, or a number with k, m or g, as in 64k" % text)
-    return int(match.group(1)) * _SIZES[match.group(2)]
+    value, limit = _octets(text), _octets(most)
+    if value is None or not 1024 <= value <= limit:
+        raise ValueError("'%s' is no size from 1k to %s: it takes octets, or a number with k, m or g, as in 64k" % (
+            text, most))
+    return value
+
+
+def _octets(text):
+    match = re.match(r'([0-9]{1,15}) ?([kmgt]?)b?\Z', text.lower())
+    return int(match.group(1)) * _SIZES[match.group(2)] if match else None
+
+
+def many_octets(text):
+    """A number of octets, up to what goes through in a day: 500m, 20g."""
+    return octets(text, '1024t')
+
+
+def per_second(text):
+    """How many in a second: 50, 0.5."""
+    if not re.match(r'[0-9]{1,6}(\.[0-9]{1,3})?\Z', text) or not float(text):
+        raise ValueError("'%s' is no number per second, as in 50 or 0.5" % text)
+    return float(text)
+
+
+def or_off(kind):
+    """A kind that also takes `off`: None."""
+    def either(text):
+        try:
+            return None if text == 'off' else kind(text)
+        except ValueError as error:
+            raise ValueError('%s, or off' % error)
+    either.__doc__ = kind.__doc__.rstrip('.') + ', or off.'
+    return either
 
 
 def count(text):

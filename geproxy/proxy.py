@@ -5,22 +5,25 @@ import traceback
 
 from geproxy import forwarded
 from geproxy.access import Access
-from geproxy.compat import to_octets
+from geproxy.compat import monotonic, to_octets
+
+NO_PACES = (None, None)
 
 
 class Proxy(object):
     """What a handler needs to know and to have, from one Settings."""
 
-    def __init__(self, settings, upstream, log, is_own, is_draining):
-        """`settings`: a config.Settings, of which `limits.connections` is settled; `upstream`, `log`: those of the
-        process, which outlive a reload; `is_own`: see access.Access; `is_draining`: a function that tells whether the
-        process is to stop."""
+    def __init__(self, settings, upstream, log, taken, quota, is_own, is_draining):
+        """`settings`: a config.Settings, of which `limits.connections` is settled; `upstream`, `log`, `taken` (a
+        limits.Limits) and `quota` (a quota.Quota or None): those of the process, which outlive a reload; `is_own`:
+        see access.Access; `is_draining`: a function that tells whether the process is to stop."""
         self.settings = settings
         self.timeouts = settings.timeouts
         self.limits = settings.limits
         self.access = Access(settings.access, is_own)
         self.upstream = upstream
         self.log = log
+        self._taken, self._quota = taken, quota if settings.limits.quota else None
         self.name = settings.proxy.name
         self.name_octets = to_octets(self.name).lower()
         self._is_draining = is_draining
@@ -36,6 +39,23 @@ class Proxy(object):
     def via(self, version):
         """Our Via field value for a message of that version, or b''."""
         return self._vias[version]
+
+    def admit(self, key, now):
+        """One more request, by whom limits.key_of names. `now`: seconds since the epoch. Raises TooManyRequests,
+        QuotaExceeded."""
+        if self.limits.requests is not None:
+            self._taken.check_request(key, self.limits.requests, self.limits.burst, monotonic())
+        if self._quota is not None:
+            self._quota.check(key, self.limits.quota, now)
+
+    def paces(self, key, rule):
+        """(Pace up, Pace down) for an exchange that `rule`, or none, has allowed; None where nothing limits it."""
+        rate = rule and rule.options.rate
+        if self.limits.rate is None and rate is None and self._quota is None:
+            return NO_PACES
+        shares = [(key, self.limits.rate)] + ([('rule ' + rule.place, rate)] if rate else [])
+        charge = self._quota and self._quota.charge(key, self.limits.quota)
+        return self._taken.paces(shares, charge, monotonic())
 
     def edits(self, request, client, rule):
         """What policy takes away from a Request and puts in, see forwarded.edits; `rule`: that allowed it, or None."""

@@ -10,7 +10,7 @@ from gevent.event import Event
 
 from geproxy import errors, framing
 from geproxy.compat import monotonic
-from geproxy.stream import wait_readable
+from geproxy.stream import SCRATCH_SIZE, wait_readable
 
 GLANCE = 0.25           # seconds between two looks whether a client that ended its direction has gone altogether
 
@@ -88,7 +88,10 @@ def copy_body(body, source, sink, limits, start=None, chunked=False, watch=None,
     """
     reading, writing = limits
     while not body.done:
-        got = source.read_now(*(() if body.left is None else (body.left,)))
+        most = SCRATCH_SIZE if body.left is None else body.left
+        if sink.pace is not None:
+            most = min(most, sink.pace.piece(monotonic()))
+        got = source.read_now(most)
         if got is None:
             if start is not None:
                 sink.send(start(), writing)
@@ -168,26 +171,26 @@ class Tunnel(object):
         self._limits = (idle, linger)
         self._ended = 0                 # directions
         self._active = monotonic()      # when octets last went through, either way
+        self._error = None              # the first; what comes after is what it led to
         self._client, self._origin = client, origin
 
     def run(self):
         """Relay until it is over. Raises TunnelIdle, or what ended it: ClientLost, UpstreamLost."""
         up = gevent.spawn(self._copy, self._client, self._origin)
         try:
-            error = self._copy(self._origin, self._client)
-            if error is None:
+            self._copy(self._origin, self._client)
+            if self._error is None:
                 up.join()
-                error = up.value
         finally:
             up.kill()
-        if error is not None:
-            raise error
+        if self._error is not None:
+            raise self._error
 
     def _copy(self, source, sink):
-        """One direction. The error that ended it is returned, as it may belong to the other greenlet's story."""
+        """One direction. The error that ended it is kept, as it may belong to the other greenlet's story."""
         try:
             while True:
-                data, count = self._read(source)
+                data, count = self._read(source, sink)
                 if not count:
                     break
                 self._active = monotonic()
@@ -197,23 +200,27 @@ class Tunnel(object):
             # The other direction may go on, but not sit silent as long as a whole tunnel may.
             for stream in (source, sink):
                 stream.hurry(monotonic() + self._limit().seconds)
-            return None
         except errors.ProxyError as error:
+            self._error = self._error or error
             # The other greenlet reads from `sink` and writes to `source`. No FIN: a broken end must not look clean.
             source.wake()
             sink.wake_reader()
             sink.hurry(monotonic())
-            return error
 
     def _limit(self):
         return self._limits[1 if self._ended else 0]
 
-    def _read(self, source):
+    def _deadline(self):
+        """When the silence will have lasted too long. Octets that a throttle holds back are no silence."""
+        held = [stream.pace.until for stream in (self._client, self._origin) if stream.pace is not None]
+        return max([self._active] + held) + self._limit().seconds
+
+    def _read(self, source, sink):
         while True:
-            got = source.read_now()
+            most = SCRATCH_SIZE if sink.pace is None else sink.pace.piece(monotonic())
+            got = source.read_now(most)
             if got is not None:
                 return got
-            limit = self._limit()
-            deadline = self._active + limit.seconds
-            if wait_readable((source,), deadline) is None and self._active + self._limit().seconds <= monotonic():
+            if wait_readable((source,), self._deadline()) is None and self._deadline() <= monotonic():
+                limit = self._limit()
                 raise limit.error('nothing went through for %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))

@@ -58,6 +58,8 @@ def failure(error, name, record_id, method, close):
         to_octets('Proxy-Status: %s; error=%s; details="%s"; request-id="%s"' % (name, token, quoted, record_id)),
         b'Cache-Control: no-store',
     ]
+    if error.retry_after is not None:
+        fields.append(b'Retry-After: %d' % error.retry_after)      # RFC 9110, 10.2.3; for 429 RFC 6585, 4
     reason = to_octets(what)
     if len(reason) > REASON_SIZE:
         reason = reason[:REASON_SIZE - 3] + b'...'

@@ -15,7 +15,7 @@ import gevent
 from gevent.queue import Empty, Queue
 from gevent.server import StreamServer
 
-from geproxy import config, errors, listeners
+from geproxy import config, errors, limits, listeners, quota
 from geproxy.address import parse_ip, show_ip, unmap
 from geproxy.compat import monotonic, signal_handler
 from geproxy.handler import Handler
@@ -28,6 +28,7 @@ MOST_CONNECTIONS = 50000    # of `auto`, on hosts without a limit
 TURNED_AWAY = 100           # refused connections at once that are given a second to read why
 HOUSEKEEPING = 1.0          # seconds
 A_DAY = 86400
+QUOTA_PATIENCE = 2.0        # seconds for the file of quotas at the end
 _STARVED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -77,6 +78,9 @@ class Server(object):
         self._is_own = listeners.own_test(sock.getsockname()[:2] for sock in sockets)
         self._resolver = Resolver()
         self._upstream = Upstream(self._resolver, 0, 1)
+        self._taken = limits.Limits()
+        path = settings.limits.quota_file
+        self._quota = None if path == 'off' else quota.Quota(path, log.say, time.time())
         self._events = Queue()
         self._reserve = None                    # a file descriptor, given up when there is no other
         self._housekeeper = None
@@ -102,7 +106,8 @@ class Server(object):
         self._upstream.keep, self._upstream.keep_time = settings.upstream.keep, settings.upstream.keep_time
         self._resolver.keep, self._resolver.keep_failed = (
             settings.upstream.dns_keep, settings.upstream.dns_keep_failed)
-        self.proxy = Proxy(settings, self._upstream, self.log, self._is_own, lambda: self.draining)
+        self.proxy = Proxy(settings, self._upstream, self.log, self._taken, self._quota, self._is_own,
+                           lambda: self.draining)
         self._warn_at = 0.0
 
     def _reload(self):
@@ -122,8 +127,8 @@ class Server(object):
         except UnicodeError as error:
             self.log.say('SIGHUP: nothing changed, for %s is not a text file in UTF-8: %s' % (self.path, error))
             return
-        if settings.proxy.listen != self.proxy.settings.proxy.listen:
-            self.log.say('SIGHUP: [proxy] listen has changed: that needs a restart')
+        for section, name in config.restarts(self.proxy.settings, settings):
+            self.log.say('SIGHUP: [%s] %s has changed: that needs a restart' % (section, name))
         self._use(settings)
         self.log.say('SIGHUP: %s read' % self.path)
 
@@ -136,24 +141,33 @@ class Server(object):
                               lambda: self.proxy)
         except (socket.error, errors.ProxyError):
             return                              # gone before we looked; StreamServer closes the socket
-        limit = self.proxy.limits.connections
-        if self._reserve is None or len(self.live) >= limit:
-            self._turn_away(handler, limit)
+        try:
+            self._check_room()
+            self._taken.enter(handler.client.peer, self.proxy.limits.per_client)
+        except errors.ProxyError as error:
+            self._turn_away(handler, error)
             return
         self.live[handler] = gevent.getcurrent()
         try:
             handler.run()
         finally:
             del self.live[handler]
+            self._taken.leave(handler.client.peer)
 
-    def _turn_away(self, handler, limit):
+    def _check_room(self):
+        most = self.proxy.limits.connections
+        if self._reserve is None:
+            raise errors.Full('out of file descriptors')
+        if len(self.live) >= most:
+            raise errors.Full('all %d connections are taken' % most)
+
+    def _turn_away(self, handler, error):
         if self._turned_away >= TURNED_AWAY:
             handler.client.close()
             return
         self._turned_away += 1
         try:
-            full = 'all %d connections are taken' % limit if self._reserve is not None else 'out of file descriptors'
-            handler.turn_away(errors.Full(full))
+            handler.turn_away(error)
         finally:
             self._turned_away -= 1
 
@@ -184,6 +198,8 @@ class Server(object):
             self._open_reserve()
             self._own_up()
             self._warn()
+            if self._quota is not None:
+                self._quota.tick(time.time())
             gevent.sleep(HOUSEKEEPING)
 
     def _warn(self):
@@ -254,6 +270,8 @@ class Server(object):
         self._cut()
         self._housekeeper.kill()
         self._upstream.close_idle()
+        if self._quota is not None:
+            self._quota.close(QUOTA_PATIENCE)
         self._own_up()
         self.log.say('stopped')
 

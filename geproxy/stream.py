@@ -98,7 +98,8 @@ class Stream(object):
 
     Raises the class given as `lost` when the peer has reset or broken the connection.
     """
-    __slots__ = ('socket', 'peer', 'buffer', 'ended', 'received', 'sent', '_lost', '_reader', '_writer', '_waiters')
+    __slots__ = ('socket', 'peer', 'buffer', 'ended', 'received', 'sent', 'pace',
+                 '_lost', '_woken', '_reader', '_writer', '_waiters')
 
     def __init__(self, sock, peer, lost):
         """`sock`: a gevent socket; `peer`: its address as native text; `lost`: ClientLost or UpstreamLost."""
@@ -108,7 +109,9 @@ class Stream(object):
         self.ended = False          # the peer will send no more
         self.received = 0           # octets, in all
         self.sent = 0
+        self.pace = None            # a limits.Pace: how fast octets may be sent
         self._lost = lost
+        self._woken = False         # both directions were ended here
         self._waiters = [None, None]    # the last that waited for reading, for writing
         sock.settimeout(0.0)
         try:
@@ -205,7 +208,10 @@ class Stream(object):
 
     def send(self, data, limit):
         """Send all of `data` (octets or a view of them). Raises limit.error when the peer takes nothing for that
-        long: the clock starts anew with every piece that it takes."""
+        long: the clock starts anew with every piece that it takes. While its pace holds it back there is no clock;
+        raises what the pace does."""
+        if self.pace is not None:
+            data = self._hold(data)
         sent = self.send_now(data)
         if sent < len(data):
             self._send_rest(memoryview(data)[sent:].tobytes(), limit)
@@ -220,6 +226,20 @@ class Stream(object):
             raise self._broken(error)
         self.sent += sent
         return sent
+
+    def _hold(self, data):
+        """Wait until `data` may go, but no longer than the connection lasts -> `data`, safe from others."""
+        until = self.pace.take(len(data), monotonic())
+        left = until - monotonic()
+        if left <= 0:
+            return data
+        data = memoryview(data).tobytes()       # scratch belongs to others while this one waits
+        while left > 0:
+            gevent.sleep(min(left, SWEEP))
+            left = until - monotonic()
+            if left > 0 and (self._woken or self.is_gone()):
+                break                           # sending will say how it ended
+        return data
 
     def _send_rest(self, data, limit):
         view = memoryview(data)
@@ -265,6 +285,7 @@ class Stream(object):
 
     def wake(self):
         """End both directions, so that whoever waits for this stream, in another greenlet, sees its end."""
+        self._woken = True
         self._shutdown(socket.SHUT_RDWR)
 
     def wake_reader(self):

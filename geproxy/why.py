@@ -26,8 +26,7 @@ Finding = collections.namedtuple('Finding', 'question error passed addresses con
 
 
 def main(arguments):
-    """`arguments`: from the name of the command on. The exit code: 0 allowed, 1 refused, 2 usage or ini file, 3 out of reach, 4 it
-    depends on the address, which was not looked up."""
+    """`arguments`: from the name of the command on. The exit code: one of EXITS, or USAGE."""
     options = _parser().parse_args(arguments[1:])
     try:
         settings = config.load(options.config)
@@ -160,7 +159,8 @@ def _show(finding, settings):
 def _show_json(finding, _settings):
     question, error = finding.question, finding.error
     return [json.dumps(collections.OrderedDict((
-        ('verdict', verdict(finding)), ('method', compat.to_native(question.method)), ('host', compat.to_native(question.host)),
+        ('verdict', verdict(finding)), ('method', compat.to_native(question.method)),
+        ('host', compat.to_native(question.host)),
         ('port', question.port), ('client', address.show_ip(question.client)),
         ('user', compat.to_native(question.user) if question.user else None),
         ('rule', finding.passed[-1][0].place if finding.passed and not finding.passed[-1][1] else None),

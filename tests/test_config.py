@@ -26,14 +26,14 @@ def test_without_a_file_all_defaults_hold():
     assert settings.proxy.listen == (('', 9000, None),)
     assert settings.access.private is True and settings.access.loopback == 'auto'
     assert settings.timeouts.head == 20 and settings.timeouts.tunnel == 3600 and settings.timeouts.drain == 8
-    assert settings.limits == (None, 65536, 200)
+    assert (settings.limits.connections, settings.limits.head_size, settings.limits.fields) == (None, 65536, 200)
     assert settings.log == ('-', 'auto', 'auto', '-')
 
 
 def test_what_stands_in_a_file_is_taken_and_the_rest_is_default():
     settings = config.load('test.ini', [
         '[limits]', 'fields = 7', '[timeouts]', 'head = 3', '[limits]', 'head_size = 1m', '[access]', 'clients ='])
-    assert settings.limits == (None, 1048576, 7)
+    assert (settings.limits.head_size, settings.limits.fields) == (1048576, 7)
     assert settings.timeouts.head == 3 and settings.timeouts.idle == 75
     assert settings.access.clients == ()
 
@@ -176,5 +176,14 @@ def test_an_option_has_a_section_a_good_default_and_a_sentence(option):
     assert [each.name for each in config.SCHEMA if each.section == option.section].count(option.name) == 1
 
 
-def test_only_where_to_listen_needs_a_restart():
-    assert [option.name for option in config.SCHEMA if not option.live] == ['listen']
+def test_only_where_to_listen_and_the_file_of_quotas_need_a_restart():
+    assert [option.name for option in config.SCHEMA if not option.live] == ['listen', 'quota_file']
+    new = config.load('test.ini', ['[proxy]', 'listen = *:1', 'via = off'])
+    assert config.restarts(config.load(None), new) == [('proxy', 'listen')]
+    assert config.restarts(new, new) == []
+
+
+def test_a_quota_needs_a_file():
+    assert problems('[limits]', 'quota = 1g') == [
+        'test.ini:2: [limits] quota: it needs quota_file, or a restart would forgive everybody']
+    assert config.load('test.ini', ['[limits]', 'quota = 1g', 'quota_file = /x']).limits.quota == 1 << 30

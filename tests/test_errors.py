@@ -19,6 +19,7 @@ CLASSES = sorted((value for value in vars(errors).values() if isinstance(value, 
     ('BadResponse', 502, 'http_protocol_error'),
     ('BodyTimeout', 504, 'connection_read_timeout'),
     ('ClientLost', 400, 'client_lost'),
+    ('ClientFull', 429, 'client_connections_exceeded'),
     ('ConnectRefused', 502, 'connection_refused'),
     ('ConnectTimeout', 504, 'connection_timeout'),
     ('Denied', 403, 'http_request_denied'),
@@ -35,10 +36,12 @@ CLASSES = sorted((value for value in vars(errors).values() if isinstance(value, 
     ('LoopDetected', 508, 'proxy_loop_detected'),
     ('NotImplementedHere', 501, 'http_request_error'),
     ('Ourselves', 403, 'destination_ip_prohibited'),
+    ('QuotaExceeded', 429, 'quota_exceeded'),
     ('ResponseHeadTooLarge', 502, 'http_response_header_section_size'),
     ('ResponseIncomplete', 502, 'http_response_incomplete'),
     ('ResponseTimeout', 504, 'http_response_timeout'),
     ('TargetTooLong', 414, 'http_request_error'),
+    ('TooManyRequests', 429, 'request_rate_exceeded'),
     ('TunnelIdle', 504, 'tunnel_idle'),
     ('Unroutable', 502, 'destination_ip_unroutable'),
     ('UpgradeFailed', 502, 'http_upgrade_failed'),
@@ -66,6 +69,9 @@ def test_a_message_is_what_it_was_raised_with():
     assert str(errors.Denied('port 25 is not open')) == 'port 25 is not open'
     assert str(errors.WrongProtocol('that is TLS', 'tls')) == 'that is TLS'
     assert errors.WrongProtocol('that is TLS', 'tls').kind == 'tls'
+    assert errors.QuotaExceeded('enough', 60).retry_after == 60
+    assert errors.QuotaExceeded('enough').retry_after is errors.BadRequest('what').retry_after is None
+    assert errors.Full('all taken').retry_after == 1
 
 
 def test_there_is_no_logic_in_it():
@@ -73,5 +79,5 @@ def test_there_is_no_logic_in_it():
         tree = ast.parse(opened.read().encode('utf-8'))
     with_code = [each.name for each in tree.body if isinstance(each, ast.ClassDef)
                  and any(not isinstance(line, (ast.Expr, ast.Assign)) for line in each.body)]
-    assert with_code == ['WrongProtocol']       # which says more than a message
+    assert with_code == ['WrongProtocol', 'Denied', 'TooManyRequests']        # which say more than a message
     assert not [each for each in tree.body if isinstance(each, ast.FunctionDef)]

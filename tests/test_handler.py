@@ -10,6 +10,7 @@ import pytest
 
 from geproxy.compat import monotonic
 from helpers import PATIENCE, ask, connect, listening, proxying, read_all, read_until
+from processes import Client
 
 
 def text_of(origin):
@@ -496,3 +497,62 @@ def test_the_answer_to_head_has_no_body_however_bad_the_head_is(octets, status):
         client.close()
         assert answer.startswith(b'HTTP/1.1 %d ' % status) and answer.endswith(b'\r\n\r\n')
         assert int(split(answer)[1][b'content-length']) > 0
+
+
+# --- limits
+
+def length_of(size):
+    """An origin that answers with that many octets."""
+    def handle(sock):
+        while read_until(sock, b'\r\n\r\n'):
+            sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n' % size + b'x' * size)
+    return handle
+
+
+def test_requests_beyond_the_rate_get_429_and_when_to_come_back():
+    with listening(saying(b'ok')) as origin, proxying('[limits]\nrequests = 0.5\nburst = 3') as (address, proxy):
+        with Client(address) as client:
+            answers = [client.ask(get(origin)) for _ in range(5)]
+        assert [answer[9:12] for answer in answers] == [b'200'] * 3 + [b'429'] * 2
+        assert answers[4].startswith(
+            b'HTTP/1.1 429 client 127.0.0.1 sends more than 0.5 requests per second ([limits] requests)\r\n')
+        assert b'\r\nRetry-After: 2\r\n' in answers[4]
+        assert proxy.wait(5)[4].reason == 'request_rate_exceeded'
+
+
+def test_connections_beyond_those_of_one_client_get_429():
+    with proxying('[limits]\nper_client = 2') as (address, proxy):
+        clients = [connect(address) for _ in range(2)]
+        for client in clients:
+            client.sendall(b'OPTIONS * HTTP/1.1\r\nHost: x\r\nMax-Forwards: 0\r\n\r\n')
+            assert read_until(client, b'\r\n\r\n').startswith(b'HTTP/1.1 200 ')
+        refused = ask(address, get(('127.0.0.1', 1)))
+        assert refused.startswith(b'HTTP/1.1 429 client 127.0.0.1 has 2 connections already ([limits] per_client)\r\n')
+        assert b'\r\nRetry-After: 1\r\n' in refused
+        clients.pop().close()
+        clients.pop().close()
+        proxy.wait_until(lambda: not proxy.server.live)
+        assert b' 429 ' not in ask(address, get(('127.0.0.1', 1)))
+
+
+@pytest.mark.parametrize('more', ['[limits]\nrate = 200k', '[access]\nrules =\n  allow any any rate 200k'])
+def test_octets_go_no_faster_than_their_rate(more):
+    with listening(length_of(100000)) as origin, proxying(more) as (address, _proxy):
+        began = monotonic()
+        assert len(ask(address, get(origin))) > 100000
+        # Neither much faster (the first twentieth of a second is free) nor as slow as if it went both ways at once.
+        assert monotonic() - began > 0.35
+
+
+def test_a_quota_ends_what_goes_on_and_refuses_what_comes(tmpdir):
+    more = '[limits]\nquota = 50k\nquota_file = %s\n' % tmpdir.join('quota')
+    with listening(length_of(30000)) as origin, proxying(more) as (address, proxy):
+        for _ in range(2):
+            assert len(ask(address, get(origin))) > 30000
+        refused = ask(address, get(origin))
+        assert refused.startswith(b'HTTP/1.1 429 client 127.0.0.1 has had its 50k octets for today ([limits] quota)\r\n')
+        assert b'\r\nRetry-After: ' in refused
+        assert [record.reason for record in proxy.wait(3)] == ['', '', 'quota_exceeded']
+    assert 'client' not in tmpdir.join('quota').read() and ' 127.0.0.1\n' in tmpdir.join('quota').read()
+    with listening(nothing) as origin, proxying(more) as (address, proxy):
+        assert ask(address, get(origin)).startswith(b'HTTP/1.1 429 ')       # a restart forgives nobody

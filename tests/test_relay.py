@@ -2,11 +2,12 @@
 from __future__ import absolute_import, division, print_function
 
 import socket
+import struct
 
 import gevent
 import pytest
 
-from geproxy import errors, framing, relay
+from geproxy import errors, framing, limits, relay
 from geproxy.compat import monotonic
 from geproxy.stream import Limit, Stream
 from helpers import PATIENCE, read_all, read_until
@@ -74,9 +75,10 @@ def test_the_start_is_sent_at_once_even_if_the_body_is_not_there_yet(ends):
 
 def test_a_gigantic_chunk_is_passed_on_in_pieces_as_it_comes(ends):
     client, user, origin, server = ends
-    gevent.spawn(relay.copy_body, chunked(), origin, client, LIMITS, None, True)
+    copying = gevent.spawn(relay.copy_body, chunked(), origin, client, LIMITS, None, True)
     server.sendall(b'fffffffff\r\nabc')
     assert read_until(user, b'abc\r\n') == b'3\r\nabc\r\n'
+    copying.kill()
 
 
 def test_an_upload_tells_how_it_ended_and_wakes_who_waits_for_the_origin(ends):
@@ -123,3 +125,174 @@ def test_a_watch_reads_ahead_no_more_than_its_room(ends):
     assert 1000 <= len(client.buffer) < 1000 + 16 * 1024
     server.sendall(b'x')
     assert watch.wait(origin, monotonic() + PATIENCE)
+
+
+# --- throttled -----------------------------------------------------------------------------------------------------
+
+class Flow(object):
+    """A tunnel between two sockets, and what came out at the client's end. Its server sends for ever, if told to."""
+
+    def __init__(self, up, down, idle=PATIENCE):
+        self.client, self.user = joined(errors.ClientLost)
+        self.origin, self.server = joined(errors.UpstreamLost)
+        self.origin.pace, self.client.pace = up, down
+        self.got = b''
+        limit = Limit('tunnel', idle, errors.TunnelIdle)
+        self.tunnel = gevent.spawn(self._run, relay.Tunnel(self.client, self.origin, limit, limit))
+        self.greenlets = [self.tunnel]
+
+    @staticmethod
+    def _run(tunnel):
+        try:
+            tunnel.run()
+        except errors.ProxyError as error:
+            return error
+
+    def flood(self, octets):
+        """The server sends `octets` again and again; what arrives is kept."""
+        self.greenlets += [gevent.spawn(self._send, octets), gevent.spawn(self._receive)]
+        return self
+
+    def _send(self, octets):
+        while True:
+            self.server.sendall(octets)
+
+    def _receive(self):
+        while True:
+            self.got += self.user.recv(65536)
+
+    def close(self):
+        """End it, whatever it does."""
+        gevent.killall(self.greenlets)
+        for each in (self.client, self.user, self.origin, self.server):
+            each.close()
+
+
+@pytest.fixture
+def flows():
+    """A list of Flows, which are closed in the end."""
+    made = []
+    yield made
+    for flow in made:
+        flow.close()
+
+
+def paced(shared, key, rate):
+    """Keyword arguments for a Flow: a Pace each way."""
+    up, down = shared.paces([(key, rate)], None, monotonic())
+    return {'up': up, 'down': down}
+
+
+def behind(seconds):
+    """A Pace of 1000 octets per second that has been given away for the next `seconds`."""
+    meter = limits.Meter()
+    meter.take('others', 1000 * seconds, 1000, monotonic())
+    return limits.Pace([(meter, 1000)], None)
+
+
+def test_flows_share_a_rate_evenly_and_the_others_are_not_concerned(flows):
+    rate, shared, letters = 500000, limits.Limits(), (b'a', b'b', b'c', b'd', b'e')
+    flows.extend(Flow(**paced(shared, key, rate)).flood(letter * 10000)
+                 for key, letter in zip(('joe', 'joe', 'joe', 'joe', 'ann'), letters))
+    free = Flow(None, None)
+    flows.append(free)
+    began = monotonic()
+    free.greenlets += [gevent.spawn(free.server.sendall, b'f' * 4 * rate), gevent.spawn(free._receive)]
+    gevent.sleep(1.0)
+    got, seconds = [len(flow.got) for flow in flows], monotonic() - began
+    for total in (sum(got[:4]), got[4]):
+        assert 0.8 * rate * seconds < total < rate * (seconds + 0.2)
+    assert max(got[:4]) - min(got[:4]) < 0.1 * rate and got[5] == 4 * rate
+    # A piece that waits is not overwritten by those that others read meanwhile.
+    assert [flow.got.strip(letter) for flow, letter in zip(flows, letters)] == [b''] * 5
+
+
+def test_each_direction_has_its_own_budget(flows):
+    rate = 200000
+    flows.append(Flow(**paced(limits.Limits(), 'joe', rate)).flood(b'x' * 10000))
+    (flow,) = flows
+    flow.greenlets.append(gevent.spawn(flow.user.sendall, b'y' * 10 * rate))
+    up, began = 0, monotonic()
+    while monotonic() < began + 0.5:
+        up += len(flow.server.recv(65536))
+    seconds = monotonic() - began
+    for total in (up, len(flow.got)):
+        assert 0.7 * rate * seconds < total < rate * (seconds + 0.2)
+
+
+@pytest.mark.parametrize('make, chunked_out, expected', [
+    (lambda: framing.Sized(4000, errors.ResponseIncomplete), False, b'HEAD' + b'x' * 4000),
+    (framing.UntilClose, False, b'HEAD' + b'x' * 4000),
+    (framing.UntilClose, True, b'HEAD' b'400\r\n' + b'x' * 1024),
+], ids=['sized', 'until close', 'chunked'])
+def test_a_throttled_body_goes_in_small_pieces_with_its_head_counted(ends, make, chunked_out, expected):
+    client, user, origin, server = ends
+    counted = []
+    client.pace = limits.Pace([(limits.Meter(), 20000)], counted.append)
+    server.sendall(b'x' * 4000)
+    server.shutdown(socket.SHUT_WR)
+    relay.copy_body(make(), origin, client, LIMITS, lambda: b'HEAD', chunked_out)
+    client.end()
+    data = read_all(user)
+    assert data.startswith(expected) and sum(counted) == len(data) == client.sent
+    assert max(counted) <= 1024 + len(b'HEAD400\r\n\r\n')
+
+
+def test_what_a_throttle_holds_back_is_no_silence(flows):
+    flows.append(Flow(None, behind(0.8), idle=0.2))
+    (flow,) = flows
+    flow.server.sendall(b'late')
+    began = monotonic()
+    assert flow.user.recv(10) == b'late'
+    assert monotonic() - began > 0.7
+    assert isinstance(flow.tunnel.get(timeout=PATIENCE), errors.TunnelIdle)     # and then there is one
+
+
+def test_a_flow_that_is_held_back_ends_when_its_client_breaks(flows):
+    flows.append(Flow(None, behind(1000)))
+    (flow,) = flows
+    flow.server.sendall(b'never')
+    gevent.sleep(0.1)
+    flow.user.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    flow.user.close()
+    began = monotonic()
+    assert isinstance(flow.tunnel.get(timeout=PATIENCE), errors.ClientLost)
+    assert monotonic() - began < 2
+
+
+def test_a_flow_that_is_held_back_ends_when_the_other_direction_does(flows):
+    enough = errors.QuotaExceeded('enough', 60)
+
+    def charge(_octets):
+        raise enough
+    flows.append(Flow(limits.Pace([], charge), behind(1000)))
+    (flow,) = flows
+    flow.server.sendall(b'never')
+    gevent.sleep(0.1)
+    flow.user.sendall(b'too much')
+    assert flow.tunnel.get(timeout=PATIENCE) is enough      # the reason, not what it led to
+    assert flow.server.recv(10) == b''
+
+
+def test_an_upload_that_is_held_back_can_be_stopped(ends):
+    client, user, origin, _server = ends
+    origin.pace = behind(1000)
+    upload = relay.BodyUpload(framing.Sized(5, errors.ClientLost), client, origin, LIMITS)
+    user.sendall(b'hello')
+    gevent.sleep(0.1)
+    began = monotonic()
+    upload.stop()
+    assert monotonic() - began < 1 and not upload.wait(0)
+
+
+def test_an_upload_that_is_too_much_says_so(ends):
+    client, user, origin, server = ends
+    enough = errors.QuotaExceeded('enough', 60)
+
+    def charge(_octets):
+        raise enough
+    origin.pace = limits.Pace([], charge)
+    user.sendall(b'hello')
+    upload = relay.BodyUpload(framing.Sized(5, errors.ClientLost), client, origin, LIMITS)
+    assert not upload.wait(PATIENCE) and upload.error is enough
+    assert server.recv(10) == b''

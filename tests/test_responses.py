@@ -62,6 +62,12 @@ def test_all_error_types_in_use_are_known_by_their_own_name():
     assert responses.RFC9209 == set(each.token for each in CLASSES) & REGISTERED
 
 
+@pytest.mark.parametrize('seconds, values', [(None, ()), (0, (b'0',)), (86400, (b'86400',))])
+def test_who_may_try_again_is_told_when(seconds, values):
+    response, _body = failure(errors.TooManyRequests('what', seconds))
+    assert response.values(b'retry-after') == values
+
+
 @pytest.mark.parametrize('text, reason, details', [
     ('a "quoted" \\ word', b'a "quoted" \\ word', b'a \\"quoted\\" \\\\ word'),
     ('two\r\nX-Lines: 1', b'two??X-Lines: 1', b'two??X-Lines: 1'),

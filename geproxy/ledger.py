@@ -1,0 +1,159 @@
+"""A small text file of octets per key and day, shared by processes, that a kill at any moment leaves whole.
+
+Blocks: for a native thread, never for the hub. Each process adds what it has counted, under a lock; the file is written
+beside the old one, synced, and renamed. People may read it, and delete a line to forgive somebody.
+"""
+from __future__ import absolute_import, division, print_function
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import time
+
+from geproxy.compat import to_native, to_octets
+
+KEYS = 10000                    # in a file, the largest counts; a file of them has about 300 KB
+HEAD = '# geproxy: octets up and down since midnight. To forgive somebody, delete the line: it is noticed soon.\n'
+_find_count = re.compile(br'([0-9]{1,18}) ([!-~]+)\Z').match
+_find_day = re.compile(br'day ([0-9]{4}-[0-9]{2}-[0-9]{2})\Z').match
+
+
+def day_of(now):
+    """The local day of `now`, seconds since the epoch, as 2026-11-24."""
+    return time.strftime('%Y-%m-%d', time.localtime(now))
+
+
+def parse(octets):
+    """The content of a file -> (day, {key: octets}). Raises ValueError with what is wrong."""
+    day, totals, ended = None, {}, False
+    for number, line in enumerate(octets.splitlines(), 1):
+        count, date = _find_count(line), _find_day(line)
+        if line[:1] == b'#' or not line:
+            continue
+        if count and not ended:
+            totals[to_native(count.group(2))] = int(count.group(1))
+        elif date and not day:
+            day = to_native(date.group(1))
+        elif line == b'end' and not ended:
+            ended = True
+        else:
+            raise ValueError('line %d is nothing that belongs there' % number)
+    if day is None or not ended:
+        raise ValueError('it has no %s' % ('end' if day else 'day'))
+    return day, totals
+
+
+def show(day, totals):
+    """The content of a file, the largest counts first."""
+    lines = ['%d %s\n' % (count, key) for key, count in _largest(totals)]
+    return to_octets('%sday %s\n%send\n' % (HEAD, day, ''.join(lines)))
+
+
+def _largest(totals):
+    return sorted(totals.items(), key=lambda item: (-item[1], item[0]))
+
+
+def merge(kept, counted, today):
+    """What a file is to say. `kept`, `counted`: (day, {key: octets}), what it said and what is to be added; what is
+    not of `today` is over."""
+    totals = {}
+    for day, counts in (kept, counted):
+        for key, count in counts.items() if day == today else ():
+            totals[key] = totals.get(key, 0) + count
+    return today, dict(_largest(totals)[:KEYS])
+
+
+class Ledger(object):
+    """One file, of one process; for one thread at a time."""
+
+    def __init__(self, path):
+        """`path`: of the file. Two more stand beside it: its lock, and the next one while it is written."""
+        self.path = path
+        self._known = (None, {})        # what it said last
+        self._seen = ()                 # its inode, time and size then; None if there was none
+
+    def update(self, counted):
+        """Add what was `counted`, (day, {key: octets}), and learn what others have -> ((day, {key: octets}), said).
+
+        The first is None if nothing could be added: it is to be tried again. `said`: what went wrong, as a sentence,
+        or ''. May block, for ever if the disk does. Raises nothing.
+        """
+        try:
+            if not counted[1] and self._stamp() == self._seen:
+                return self._known, ''
+            with self._locked():
+                return self._update(counted)
+        except EnvironmentError as error:
+            return None, 'quotas are counted in memory only, for %s: %s' % (
+                error.filename or self.path, (error.strerror or str(error)).lower())
+
+    def _update(self, counted):
+        kept, said = self._read()
+        # Asked for under the lock, or who waited for it at midnight would bring back yesterday.
+        merged = merge(kept, counted, day_of(time.time()))
+        if len(merged[1]) == KEYS and not said:
+            said = 'quotas are counted for %d users and clients at most: the smallest counts are forgotten' % KEYS
+        if merged != kept:
+            self._write(show(*merged))
+        self._known, self._seen = merged, self._stamp()
+        return merged, said
+
+    @contextlib.contextmanager
+    def _locked(self):
+        fd = os.open(self.path + '.lock', os.O_RDWR | os.O_CREAT | getattr(os, 'O_CLOEXEC', 0), 0o640)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)                # a kill closes it too
+
+    def _stamp(self):
+        try:
+            found = os.stat(self.path)
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return None
+        return found.st_ino, found.st_mtime, found.st_size
+
+    def _read(self):
+        """-> ((day, {key: octets}), said)"""
+        try:
+            with open(self.path, 'rb') as opened:
+                octets = opened.read()
+        except EnvironmentError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return (None, {}), ''
+        try:
+            return parse(octets), ''
+        except ValueError as error:
+            aside = '%s.bad-%s' % (self.path, time.strftime('%Y%m%d-%H%M%S'))
+            os.rename(self.path, aside)
+            return self._known, '%s is no file of quotas, for %s: it is kept as %s, and counts go on from %s' % (
+                self.path, error, aside, 'what it said before' if self._known[0] else '0')
+
+    def _write(self, octets):
+        fresh = self.path + '.new'      # one name is enough: the lock is held
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, 'O_CLOEXEC', 0), 0o640)
+        with os.fdopen(fd, 'wb') as opened:
+            opened.write(octets)
+            opened.flush()
+            os.fsync(fd)
+        os.rename(fresh, self.path)
+        self._sync_folder()
+
+    def _sync_folder(self):
+        """The new name, too, is to survive a loss of power."""
+        try:
+            fd = os.open(os.path.dirname(os.path.abspath(self.path)), os.O_RDONLY)
+        except OSError:
+            return                      # not every file system lets us: the file is whole in any case
+        try:
+            os.fsync(fd)
+        except OSError:
+            pass                        # as above
+        finally:
+            os.close(fd)

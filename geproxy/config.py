@@ -5,6 +5,7 @@ what a reload may change.
 """
 from __future__ import absolute_import, division, print_function
 
+import binascii
 import collections
 import glob
 import hashlib
@@ -212,8 +213,16 @@ def restarts(old, new):
 
 
 def _lines_of(path):
-    with compat.open_text(path) as opened:
-        return opened.read().splitlines()
+    with io.open(path, 'rb') as opened:
+        lines = opened.read().splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            lines[number - 1] = line.decode('utf-8-sig' if number == 1 else 'utf-8')
+        except UnicodeDecodeError as error:
+            what = 'not a text file in UTF-8: octet %d of the line is 0x%s' % (
+                error.start + 1, compat.to_native(binascii.hexlify(line[error.start:error.start + 1])))
+            raise ConfigError([Problem(path, number, '', '', what)])
+    return lines
 
 
 def _problem(line, entry, what):
@@ -265,9 +274,11 @@ def _include(path, values, problems):
 def _included_rules(path, entry, problems):
     try:
         values, found = _collect(ini.read(path, _lines_of(path)))
-    except (IOError, OSError, UnicodeError) as error:
-        what = getattr(error, 'strerror', None) or 'not a text file in UTF-8'
-        problems.append(_problem(entry.lines[0], entry, '%s: %s' % (path, what)))
+    except ConfigError as error:
+        problems.extend(error.problems)
+        return ()
+    except (IOError, OSError) as error:
+        problems.append(_problem(entry.lines[0], entry, '%s: %s' % (path, error.strerror)))
         return ()
     problems.extend(found)
     rows = values.pop(('access', 'rules'), None)

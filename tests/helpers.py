@@ -42,6 +42,10 @@ class Recorder(object):
         self.said.append(text)
         self._changed.set()
 
+    def troubles(self):
+        """None ever is in trouble."""
+        return []
+
     def dropped(self):
         """No line ever is."""
         return 0

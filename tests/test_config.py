@@ -130,10 +130,10 @@ def test_what_is_wrong_in_an_included_file_is_told_where_it_stands(tmpdir):
     found = str(raised.value).replace(str(tmpdir) + '/', '').split('\n')
     assert found == [
         "proxy.ini:2: [access] include: there is no file 'none.ini'",
-        'proxy.ini:2: [access] include: b.ini: not a text file in UTF-8',
         "a.ini:2: [access] rules: 'deny any' is no rule: it takes allow or deny, WHO and WHERE, as in allow any .debian.org",
         'a.ini:3: [access] private: an included file has [access] rules only',
-        'a.ini:4: [x]: there is no such section']
+        'a.ini:4: [x]: there is no such section',
+        'b.ini:1: not a text file in UTF-8: octet 1 of the line is 0xff']
 
 
 def test_a_list_of_names_stands_beside_the_file_that_names_it(tmpdir):

@@ -91,7 +91,7 @@ def test_an_exchange_in_flight_ends_before_the_process_does(number):
         client.send(get(place))
         assert origin.asked.wait(PATIENCE)
         proxy.tell(number)
-        proxy.wait_for(br'stopping: 1 connections have 8 s to end')
+        proxy.wait_for(br'stopping: 1 connection, 8 s to end')
         origin.go.set()
         response = client.response()
         assert response.startswith(b'HTTP/1.1 200 ') and response.endswith(b'0123401234')
@@ -178,7 +178,7 @@ def test_a_tunnel_is_cut_when_the_time_to_drain_is_over_and_is_counted():
                 client.send(b'CONNECT %s:%d HTTP/1.1\r\nHost: x\r\n\r\n' % (place[0].encode('ascii'), place[1]))
                 assert read_until(client.socket, b'\r\n\r\n').startswith(b'HTTP/1.1 200 ')
             proxy.tell(signal.SIGTERM)
-            proxy.wait_for(br'stopping: 2 connections have 0\.3 s to end')
+            proxy.wait_for(br'stopping: 2 connections, 0\.3 s to end')
             assert ended(proxy) == 0
             assert b' 2 connections cut\n' in proxy.err
             # Each is remembered, with why it ended.
@@ -192,10 +192,10 @@ def test_told_a_second_time_it_stops_at_once(first, second):
         client.send(get(place))
         assert origin.asked.wait(PATIENCE)
         proxy.tell(first)
-        proxy.wait_for(br'stopping: 1 connections have ')
+        proxy.wait_for(br'stopping: 1 connection, ')
         proxy.tell(second)
         assert ended(proxy) == 0
-        assert b'told again to stop: at once' in proxy.err and b' 1 connections cut\n' in proxy.err
+        assert b'told again to stop: at once' in proxy.err and b' 1 connection cut\n' in proxy.err
         assert client.rest()[:5] in (b'', b'HTTP/')
         origin.go.set()
 
@@ -283,7 +283,7 @@ def test_a_file_that_cannot_be_read_changes_nothing(reloading, spoil):
         spoil(proxy.path)
         said = reload(proxy)
         assert b' SIGHUP: nothing changed, ' in said and proxy.path.encode('ascii') in said
-        assert said.count(b'\n') == 1 and b'Traceback' not in said
+        assert b'Traceback' not in said
         assert client.ask(get(place)).startswith(b'HTTP/1.1 200 ')
 
 

@@ -60,7 +60,7 @@ rules =
 '''), ('ads.txt', '''
 # as hosts files have it, and plain
 0.0.0.0 banner.test     # a comment
-127.0.0.1   Pixel.Test
+127.0.0.1   Pixel.Test dot.test
 .ads.test
 *.cdn.test
 ''')],
@@ -238,6 +238,7 @@ CASES = {
 10.0.0.5            CONNECT banner.test:443                     -                   .   deny ads
 10.0.0.5            CONNECT banner.test.:443                    -                   .   deny ads
 10.0.0.5            GET http://pixel.test/                      -                   .   deny ads
+10.0.0.5            GET http://dot.test/                        -                   .   deny ads
 10.0.0.5            GET http://ads.test/                        -                   .   deny ads
 10.0.0.5            GET http://a.b.ads.test/                    -                   .   deny ads
 10.0.0.5            GET http://fine.ads.test/                   8.8.8.8             .   allow exception

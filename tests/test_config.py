@@ -138,11 +138,27 @@ def test_what_is_wrong_in_an_included_file_is_told_where_it_stands(tmpdir):
 
 def test_a_list_of_names_stands_beside_the_file_that_names_it(tmpdir):
     tmpdir.mkdir('rules.d').join('bad.txt').write_binary(
-        b'# c\nA.example # d\n\n.b.example\r\n0.0.0.0 c.example\nb\xc3\xbccher.example\n')
+        b'# c\nA.example # d\n\n.b.example\r\n0.0.0.0 c.example\nb\xc3\xbccher.example\n::1 d.example\te.example\n'
+        b'fe80::1%lo0 f.example\n0.0.0.0 0.0.0.0\n')
     tmpdir.join('rules.d', 'a.ini').write_binary(b'[access]\nrules = deny any @bad.txt\n')
     tmpdir.join('p.ini').write_binary(b'[access]\ninclude = rules.d/a.ini\n')
     where, = config.load(str(tmpdir.join('p.ini'))).access.rules[0].wheres
-    assert where.names == set([b'a.example', b'.b.example', b'c.example', b'xn--bcher-kva.example'])
+    assert where.names == set([b'a.example', b'.b.example', b'c.example', b'xn--bcher-kva.example', b'd.example',
+                               b'e.example', b'f.example'])
+
+
+@pytest.mark.parametrize('line, what', [
+    ('8.8.8.8', "'8.8.8.8' is an address, and this a list of names: addresses stand in the rule itself"),
+    ('::1', "'::1' is an address, and this a list of names"),
+    ('a.example 8.8.8.8', "'8.8.8.8' is an address, and this a list of names"),
+])
+def test_a_list_takes_no_addresses_for_names_have_other_ways_to_these(tmpdir, line, what):
+    tmpdir.join('bad.txt').write_binary(line.encode('ascii'))
+    path = tmpdir.join('p.ini')
+    path.write_binary(b'[access]\nrules = deny any @bad.txt\n')
+    with pytest.raises(config.ConfigError) as raised:
+        config.load(str(path))
+    assert 'bad.txt:1: ' + what in str(raised.value)
 
 
 def test_a_list_that_is_missing_or_wrong_is_told_with_its_line(tmpdir):

@@ -39,8 +39,9 @@ def patch():
     except Exception as error:      # a missing one, or any way in which a binary can fail to fit
         wrong = 'this Python (%s) has no gevent that works: %s' % (sys.version.split()[0], error)
     if wrong:
-        sys.exit('geproxy: %s\nTry: %s -m pip install -U --prefer-binary gevent, or the package python3-gevent of '
-                 'your distribution' % (wrong, sys.executable))
+        sys.exit('geproxy: %s\nTry: %s -m pip install -U --prefer-binary gevent, or the package %s of '
+                 'your distribution' % (
+                     wrong, sys.executable, 'python-gevent' if sys.version_info < (3,) else 'python3-gevent'))
     monkey.patch_all()
 
 

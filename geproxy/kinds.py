@@ -13,6 +13,11 @@ from geproxy import address
 Listener = collections.namedtuple('Listener', 'host port fd')           # host: native text, '' for all; fd: or None
 
 
+def words(text):
+    """The members of a list, separated by blanks, commas or both."""
+    return text.replace(',', ' ').split()
+
+
 def did_you_mean(word, words):
     """' (did you mean X?)' if one of `words` is near to `word`, else ''."""
     near = difflib.get_close_matches(word, list(words), 1, 0.6)
@@ -29,7 +34,7 @@ def seconds(text):
     value = float(match.group(1)) * _UNITS[match.group(2)] if match else 0
     if not 0 < value <= 10 * 365 * 86400:
         raise ValueError(
-            "'%s' is no duration: it takes seconds, or a number with ms, s, m, h or d, as in 20 or 2m" % text)
+            "'%s' is no duration: it takes seconds above 0, or a number with ms, s, m, h or d, as in 20 or 2m" % text)
     return value
 
 
@@ -90,30 +95,30 @@ def count_or_auto(text):
     return value
 
 
-def choice(*words):
-    """A kind that takes one of `words`."""
+def choice(*options):
+    """A kind that takes one of `options`."""
     def kind(text):
-        if text not in words:
-            raise ValueError("'%s' is none of %s%s" % (text, ', '.join(words), did_you_mean(text, words)))
+        if text not in options:
+            raise ValueError("'%s' is none of %s%s" % (text, ', '.join(options), did_you_mean(text, options)))
         return text
-    kind.__doc__ = 'One of %s.' % ', '.join(words)
+    kind.__doc__ = 'One of %s.' % ', '.join(options)
     return kind
 
 
-def switch(*words):
+def switch(*options):
     """A kind for yes or no, written as one of two words: the first means yes."""
-    check = choice(*words)
+    check = choice(*options)
 
     def kind(text):
-        return check(text) == words[0]
-    kind.__doc__ = 'One of %s.' % ', '.join(words)
+        return check(text) == options[0]
+    kind.__doc__ = 'One of %s.' % ', '.join(options)
     return kind
 
 
 def networks(text):
     """Addresses, networks and presets (loopback, private, any ...), separated by blanks."""
     found = []
-    for word in text.split():
+    for word in words(text):
         if word in address.PRESETS:
             found.extend(network._replace(text=word) for network in address.PRESETS[word])
             continue
@@ -128,7 +133,7 @@ def networks(text):
 def ports(text):
     """Ports and ranges, as in 443 1024-65535, separated by blanks; or any."""
     ranges = []
-    for word in text.split():
+    for word in words(text):
         first, dash, last = ('1', '-', '65535') if word == 'any' else word.partition('-')
         last = last if dash else first
         if not (first.isdigit() and last.isdigit() and 0 < int(first) <= int(last) < 65536):
@@ -139,7 +144,10 @@ def ports(text):
 
 def listeners(text):
     """Where to listen: *:9000, HOST:PORT, [v6]:PORT or fd:N, separated by blanks."""
-    found = [_listener(word) for word in text.split()]
+    found = [_listener(word) for word in words(text)]
+    twice = [word for number, word in enumerate(found) if word in found[:number]]
+    if twice:
+        raise ValueError('port %d is there twice' % twice[0].port)
     if not found:
         raise ValueError('it takes at least one of *:9000, 127.0.0.1:9000, [::1]:9000, fd:0')
     return tuple(found)
@@ -161,8 +169,8 @@ def _listener(word):
 
 def path(text):
     """A path, - for the terminal, or off."""
-    if not text:
-        raise ValueError('it takes a path, - or off')
+    if not text or text[:1] == '~' or text in ('stdout', 'stderr'):
+        raise ValueError("'%s' is none: it takes a path (without ~), - for the terminal, or off" % text)
     return text
 
 

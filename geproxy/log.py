@@ -27,6 +27,7 @@ class Writer(object):
     def __init__(self, path):
         """`path`: of the file, opened to append; '-' for standard output, '-2' for standard error."""
         self.path = path
+        self.trouble = ''                   # what somebody should be told, once
         self._refused = self._lost = 0      # lines: there was no room in the queue, or where they go
         self._queued = self._written = 0    # characters that went in, and out
         self._torn = False                  # the file ends in the middle of a line
@@ -96,8 +97,11 @@ class Writer(object):
             return
         try:
             fresh = self._open()
-        except OSError:
-            return                          # its directory is gone: the old file is better than none
+        except OSError as error:
+            # The old file is better than none.
+            self.trouble = "cannot open the log '%s' anew: %s; its lines go on to the old file" % (
+                self.path, error.strerror)
+            return
         os.close(self._fd)
         self._fd, self._torn = fresh, False
 
@@ -190,6 +194,13 @@ class Log(object):
         """Open all files anew."""
         for writer in self._writers.values():
             writer.reopen()
+
+    def troubles(self):
+        """What has gone wrong since this was asked last, as texts."""
+        found = [writer.trouble for writer in self._writers.values() if writer.trouble]
+        for writer in self._writers.values():
+            writer.trouble = ''
+        return found
 
     def dropped(self):
         """How many lines were dropped so far, in all."""

@@ -144,7 +144,7 @@ def console_line(record, query):
     line = '%s %s %s %03d %s %s' % (
         _who(record), show(record.method), show_url(record, query), record.status, show_size(record.sent),
         show_seconds(record.seconds))
-    if record.tunnel or record.received > HEADS:
+    if record.tunnel and record.status == 200 or record.received > HEADS:
         line += ' (%s up)' % show_size(record.received)
     if record.reason:
         line += ' %s: %s [%s]' % (record.reason, record.message, record.id)

@@ -228,7 +228,8 @@ def mismatch(rule, where, question, moment):
     if not (address.within(question.client, who.networks) or question.user is not None and (
             question.user in who.users or ANYBODY in who.users or who.groups & question.groups)):
         return 'client'
-    if rule.methods is not None and question.method not in rule.methods:
+    # Methods are case-sensitive (RFC 9110, 9.1), but not for every origin: what is denied is denied in any case.
+    if rule.methods is not None and (question.method if rule.allows else question.method.upper()) not in rule.methods:
         return 'method'
     if where.tunnel is not None and where.tunnel != (question.method == b'CONNECT'):
         return 'scheme'

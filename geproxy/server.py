@@ -27,6 +27,7 @@ SPARE_FDS = 64              # for logs, listeners, the hub and look-ups; the oth
 MOST_CONNECTIONS = 50000    # of `auto`, on hosts without a limit
 TURNED_AWAY = 100           # refused connections at once that are given a second to read why
 HOUSEKEEPING = 1.0          # seconds
+FEW_CONNECTIONS = 100       # of `auto`: fewer are hardly meant
 A_DAY = 86400
 QUOTA_PATIENCE = 2.0        # seconds for the file of quotas at the end
 _STARVED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -99,6 +100,9 @@ class Server(object):
         room = max(1, min(MOST_CONNECTIONS, (self._descriptors - SPARE_FDS) // 2))
         wanted = settings.limits.connections
         if wanted is None:
+            if room < FEW_CONNECTIONS:
+                self.log.say('there are only %d file descriptors (ulimit -n): room for %s' % (
+                    self._descriptors, count_of(room, 'connection')))
             settings = settings._replace(limits=settings.limits._replace(connections=room))
         elif wanted > room:
             self.log.say('[limits] connections = %d need up to %d file descriptors, and there are %d: raise ulimit -n'
@@ -123,9 +127,6 @@ class Server(object):
             return
         except (IOError, OSError) as error:
             self.log.say('SIGHUP: nothing changed, for %s: %s' % (error.filename, error.strerror))
-            return
-        except UnicodeError as error:
-            self.log.say('SIGHUP: nothing changed, for %s is not a text file in UTF-8: %s' % (self.path, error))
             return
         for section, name in config.restarts(self.proxy.settings, settings):
             self.log.say('SIGHUP: [%s] %s has changed: that needs a restart' % (section, name))
@@ -210,9 +211,13 @@ class Server(object):
                 self.log.say('rule ' + text)
 
     def _own_up(self):
+        """Say what has befallen the log."""
+        for text in self.log.troubles():
+            self.log.say(text)
         dropped = self.log.dropped()
         if dropped > self._dropped_said:
-            self.log.say('%d log lines dropped: the disk is full, or nobody reads' % (dropped - self._dropped_said))
+            self.log.say('%s dropped: the disk is full, or nobody reads' % count_of(
+                dropped - self._dropped_said, 'log line'))
             self._dropped_said = dropped
 
     # --- the life of the process
@@ -258,7 +263,7 @@ class Server(object):
         for handler in list(self.live):
             handler.hurry()
         if self.live:
-            self.log.say('stopping: %d connections have %.3g s to end' % (len(self.live), drain))
+            self.log.say('stopping: %s, %.3g s to end' % (count_of(len(self.live), 'connection'), drain))
         deadline = monotonic() + drain
         while self.live and monotonic() < deadline:
             try:
@@ -277,10 +282,15 @@ class Server(object):
 
     def _cut(self):
         if self.live:
-            self.log.say('%d connections cut' % len(self.live))
+            self.log.say('%s cut' % count_of(len(self.live), 'connection'))
         for handler in list(self.live):
             handler.cut()
         gevent.killall(list(self.live.values()), timeout=1)
+
+
+def count_of(number, what):
+    """1 connection, 2 connections."""
+    return '%d %s%s' % (number, what, '' if number == 1 else 's')
 
 
 def show_sockaddr(sockaddr):

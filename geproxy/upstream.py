@@ -50,9 +50,9 @@ class Upstream(object):
     def connect(self, key, judge, limits, reuse):
         """A Connection to `key`: (octets of the host, port). May wait. Who gets it releases or closes it.
 
-        `judge`: a function of (address, port) that raises AddressDenied; `limits`: Limits (dns, connect); `reuse`:
+        `judge`: a function of (address, port) that raises Denied; `limits`: Limits (dns, connect); `reuse`:
         a kept connection will do.
-        Raises AddressDenied, DnsError, DnsTimeout, ConnectRefused, ConnectTimeout, Unroutable, Full.
+        Raises Denied, DnsError, DnsTimeout, ConnectRefused, ConnectTimeout, Unroutable, Full.
         """
         if reuse:
             connection = self._take(key, judge)
@@ -102,7 +102,7 @@ class Upstream(object):
             # By the rules of today, for this client: it may have been another's.
             try:
                 judge(connection.address, key[1])
-            except errors.AddressDenied:
+            except errors.Denied:
                 connection.stream.close()
                 continue
             if connection.parked + self.keep_time >= monotonic() and connection.stream.is_quiet():
@@ -124,13 +124,13 @@ class Upstream(object):
 
 
 def _judged(addresses, port, judge):
-    """Those of `addresses` that may be dialled; raises the last AddressDenied if there is none."""
+    """Those of `addresses` that may be dialled; raises the last Denied if there is none."""
     allowed, denied = [], None
     for address in addresses:
         try:
             judge(address, port)
             allowed.append(address)
-        except errors.AddressDenied as error:
+        except errors.Denied as error:
             denied = error
     if not allowed:
         raise denied or errors.DnsError('there is no address')

@@ -42,6 +42,10 @@ class Recorder(object):
         self.said.append(text)
         self._changed.set()
 
+    def troubles(self):
+        """None ever is in trouble."""
+        return []
+
     def dropped(self):
         """No line ever is."""
         return 0
@@ -106,9 +110,9 @@ def proxying(more='', host='127.0.0.1'):
         recorder.server.drain()
 
 
-def connect(address):
-    """A client: a socket connected to `address`."""
-    sock = socket.create_connection(address, PATIENCE)
+def connect(address, client=None):
+    """A client: a socket connected to `address`; `client`: from that address of this host."""
+    sock = socket.create_connection(address, PATIENCE, client and (client, 0))
     sock.settimeout(PATIENCE)
     return sock
 
@@ -139,9 +143,9 @@ def read_all(sock):
         return data
 
 
-def ask(address, octets):
-    """Send `octets`, end our direction, and read to the end -> all that came."""
-    sock = connect(address)
+def ask(address, octets, client=None):
+    """Send `octets`, end our direction, and read to the end -> all that came. `client`: as for `connect`."""
+    sock = connect(address, client)
     try:
         sock.sendall(octets)
         sock.shutdown(socket.SHUT_WR)

@@ -160,10 +160,10 @@ ADDRESSES = [
 def test_an_address_is_judged_as_it_is_dialled(line, client, address, port, why):
     policy = access(line, 'http_ports = any')
     if why is None:
-        assert policy.check_address(question(client, port=port), address, 0).allowed
+        assert policy.check_address(question(client, port=port, host=address.encode('ascii')), address, 0).allowed
     else:
         with pytest.raises(errors.AddressDenied) as raised:
-            policy.check_address(question(client, port=port), address, 0)
+            policy.check_address(question(client, port=port, host=address.encode('ascii')), address, 0)
         assert str(raised.value) == why
         assert isinstance(raised.value, errors.Ourselves) == ('this proxy itself' in why)
 
@@ -241,3 +241,9 @@ def test_a_report_lets_through_what_rules_and_ports_refuse_and_nothing_else():
         policy.check_address(question(host=b'a.example'), '169.254.169.254', 0)
     with pytest.raises(errors.Denied):
         policy.check_client(parse_ip('9.9.9.9'))
+
+
+def test_a_refused_address_is_told_with_the_name_that_led_there():
+    with pytest.raises(errors.AddressDenied) as raised:
+        access().check_address(question(host=b'a.example'), '64:ff9b::127.0.0.1', 0)
+    assert str(raised.value) == '127.0.0.1 is a loopback address, by way of 64:ff9b::7f00:1 of a.example'

@@ -57,7 +57,7 @@ BAD = [     # text, what is said: line: [section] name: ...
     ('listen = *:9000\n', '1: listen: this stands before the first [section]'),
     ('[proxy]\nlisten\n', '2: [proxy] listen: this line is no name = value'),
     ('[timeouts]\nhead = 1\nhead = 2\n', '3: [timeouts] head: it stands in line 2 already'),
-    ('[timeouts]\nhead = soon\n', "2: [timeouts] head: 'soon' is no duration: it takes seconds, or a number with ms,"),
+    ('[timeouts]\nhead = soon\n', "2: [timeouts] head: 'soon' is no duration: it takes seconds above 0, or a number"),
     ('[access]\nclients = 10.0.0.1/8\n', "did you mean 10.0.0.0/8?"),
     ('[access]\nclients = lopback\n', '(did you mean loopback?)'),
     ('[log]\nformat = jsn\n', "2: [log] format: 'jsn' is none of auto, console, squid, common, json "
@@ -185,10 +185,10 @@ def test_a_folder_is_no_ini_file(here, capsys):
     assert refused_here(capsys, here) == 'geproxy: %s: Is a directory\n' % here
 
 
-@pytest.mark.parametrize('octets', [b'\x7fELF\x02\x01\x01\x00\xff\xfe', b'[proxy]\nname = caf\xe9\n'])
-def test_a_binary_file_is_told(here, capsys, octets):
+@pytest.mark.parametrize('octets, line', [(b'\x7fELF\x02\x01\x01\x00\xff\xfe', 1), (b'[proxy]\nname = caf\xe9\n', 2)])
+def test_a_binary_file_is_told(here, capsys, octets, line):
     path = written(here, octets)
-    assert refused_here(capsys, path).startswith('geproxy: %s: not a text file in UTF-8: ' % path)
+    assert refused_here(capsys, path).startswith('%s:%d: not a text file in UTF-8: octet ' % (path, line))
 
 
 def test_a_bad_option_is_told(here, capsys):
@@ -257,3 +257,20 @@ def test_a_reader_that_has_seen_enough_is_no_error(arguments):
     finally:
         os.close(writing)
     assert (ended.wait(), ended.err) == (1, b'')
+
+
+def test_a_file_without_its_option_is_asked_for(here, capsys):
+    path = written(here, '')
+    with pytest.raises(SystemExit) as raised:
+        cli.main([path])
+    assert raised.value.code == 2 and '(did you mean -c %s?)' % path in capsys.readouterr()[1]
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='no /dev/full here')
+def test_a_full_disk_is_told():
+    full = os.open('/dev/full', os.O_WRONLY)
+    try:
+        ended = run(GEPROXY + ['--example'], stdout=full)
+    finally:
+        os.close(full)
+    assert (ended.wait(), ended.err) == (1, b'geproxy: standard output: No space left on device\n')

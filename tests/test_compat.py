@@ -38,27 +38,6 @@ def test_text_of_any_kind_becomes_octets(text, octets):
     assert type(compat.to_octets(text)) is bytes
 
 
-@pytest.mark.parametrize('octets, lines', [
-    (b'a\nb\n', [u'a\n', u'b\n']),
-    (b'a\r\nb', [u'a\n', u'b']),
-    (b'\xef\xbb\xbf[proxy]\n', [u'[proxy]\n']),
-    (b'Zo\xc3\xab\n', [u'Zo\xeb\n']),
-])
-def test_a_text_file_is_read_as_utf_8_whoever_wrote_it(tmpdir, octets, lines):
-    path = tmpdir.join('text')
-    path.write_binary(octets)
-    with compat.open_text(str(path)) as opened:
-        assert opened.readlines() == lines
-
-
-def test_a_file_that_is_not_utf_8_is_an_error(tmpdir):
-    path = tmpdir.join('text')
-    path.write_binary(b'Zo\xeb\n')
-    with compat.open_text(str(path)) as opened:
-        with pytest.raises(UnicodeError):
-            opened.read()
-
-
 def test_the_clock_is_never_set_back():
     times = [compat.monotonic() for _ in range(1000)]
     assert times == sorted(times)

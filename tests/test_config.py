@@ -130,19 +130,35 @@ def test_what_is_wrong_in_an_included_file_is_told_where_it_stands(tmpdir):
     found = str(raised.value).replace(str(tmpdir) + '/', '').split('\n')
     assert found == [
         "proxy.ini:2: [access] include: there is no file 'none.ini'",
-        'proxy.ini:2: [access] include: b.ini: not a text file in UTF-8',
         "a.ini:2: [access] rules: 'deny any' is no rule: it takes allow or deny, WHO and WHERE, as in allow any .debian.org",
         'a.ini:3: [access] private: an included file has [access] rules only',
-        'a.ini:4: [x]: there is no such section']
+        'a.ini:4: [x]: there is no such section',
+        'b.ini:1: not a text file in UTF-8: octet 1 of the line is 0xff']
 
 
 def test_a_list_of_names_stands_beside_the_file_that_names_it(tmpdir):
     tmpdir.mkdir('rules.d').join('bad.txt').write_binary(
-        b'# c\nA.example # d\n\n.b.example\r\n0.0.0.0 c.example\nb\xc3\xbccher.example\n')
+        b'# c\nA.example # d\n\n.b.example\r\n0.0.0.0 c.example\nb\xc3\xbccher.example\n::1 d.example\te.example\n'
+        b'fe80::1%lo0 f.example\n0.0.0.0 0.0.0.0\n')
     tmpdir.join('rules.d', 'a.ini').write_binary(b'[access]\nrules = deny any @bad.txt\n')
     tmpdir.join('p.ini').write_binary(b'[access]\ninclude = rules.d/a.ini\n')
     where, = config.load(str(tmpdir.join('p.ini'))).access.rules[0].wheres
-    assert where.names == set([b'a.example', b'.b.example', b'c.example', b'xn--bcher-kva.example'])
+    assert where.names == set([b'a.example', b'.b.example', b'c.example', b'xn--bcher-kva.example', b'd.example',
+                               b'e.example', b'f.example'])
+
+
+@pytest.mark.parametrize('line, what', [
+    ('8.8.8.8', "'8.8.8.8' is an address, and this a list of names: addresses stand in the rule itself"),
+    ('::1', "'::1' is an address, and this a list of names"),
+    ('a.example 8.8.8.8', "'8.8.8.8' is an address, and this a list of names"),
+])
+def test_a_list_takes_no_addresses_for_names_have_other_ways_to_these(tmpdir, line, what):
+    tmpdir.join('bad.txt').write_binary(line.encode('ascii'))
+    path = tmpdir.join('p.ini')
+    path.write_binary(b'[access]\nrules = deny any @bad.txt\n')
+    with pytest.raises(config.ConfigError) as raised:
+        config.load(str(path))
+    assert 'bad.txt:1: ' + what in str(raised.value)
 
 
 def test_a_list_that_is_missing_or_wrong_is_told_with_its_line(tmpdir):

@@ -21,6 +21,8 @@ from geproxy import ini
     (['[a]  # c', '[b] ; d'], [(1, 'a', None, ''), (2, 'b', None, '')]),
     (['a = b', '[c'], [(1, None, 'a', 'b'), (2, None, '[c', None)]),
     (['[a]', 'b', '  c = d'], [(1, 'a', None, ''), (2, 'a', 'b', None), (3, 'a', 'c', 'd')]),
+    (['  [a]', '  b = c', '  d = e', '    f', '  g = h'],
+     [(1, 'a', None, ''), (2, 'a', 'b', 'c'), (3, 'a', 'd', 'e f'), (5, 'a', 'g', 'h')]),
     (['[a]\r', 'b = c\r'], [(1, 'a', None, ''), (2, 'a', 'b', 'c')]),
 ])
 def test_a_file_is_sections_of_names_and_values_with_their_lines(lines, found):

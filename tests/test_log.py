@@ -370,7 +370,7 @@ PATTERNS = {
     'console': re.compile(STAMP + r'127\.0\.0\.1 \S+ \S+ \d{3} [\d.]+K? \S+s(?: [a-z_0-9]+: .* \[[0-9a-f]{6}-\d+\])?\Z'),
     'squid': SQUID,
     'common': COMMON,
-    'errors': re.compile(STAMP + r'geproxy\[%d\] (?:stopped|stopping: \d+ connections have 8 s to end|\d+ connections cut|'
+    'errors': re.compile(STAMP + r'geproxy\[%d\] (?:stopped|stopping: \d+ connections?, 8 s to end|\d+ connections? cut|'
                          r'\[[0-9a-f]{6}-\d+\] 127\.0\.0\.1 \S+ \S+ \d{3} [a-z_0-9]+: .*)\Z' % os.getpid()),
 }
 
@@ -496,7 +496,7 @@ def test_the_memory_of_a_log_that_is_stuck_is_bounded_whatever_the_lines_are():
 
 def test_a_full_disk_is_said_once_there_is_room_again_with_the_true_number(tmpdir):
     room = 4000
-    said_pattern = br'(\d+) log lines dropped: '
+    said_pattern = br'(\d+) log lines? dropped: '
 
     def limit():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -543,7 +543,7 @@ def test_a_pipe_that_nobody_reads_delays_no_response_and_the_dropped_lines_are_c
             assert monotonic() - began < PATIENCE
             # Said at once on standard error; and whoever reads at last misses as many lines as that, and no more.
             fcntl.fcntl(reading, fcntl.F_SETFL, os.O_NONBLOCK)
-            accounted = re.compile(br'(?m) (\d+) log lines dropped: the disk is full, or nobody reads$')
+            accounted = re.compile(br'(?m) (\d+) log lines? dropped: the disk is full, or nobody reads$')
             data = drained(reading, lambda data: data.endswith(b'\n') and data.count(b' OPTIONS ') + sum(
                 int(number) for number in accounted.findall(proxy.err)) >= asked)
             dropped = sum(int(number) for number in accounted.findall(proxy.err))
@@ -579,7 +579,7 @@ def test_a_standard_output_that_nobody_has_open_any_more_stops_nothing():
             with Client(proxy.address) as client:
                 for _ in range(3):
                     assert client.ask(own()).startswith(b'HTTP/1.1 200 ')
-                proxy.wait_for(br' [1-3] log lines dropped: ')
+                proxy.wait_for(br' [1-3] log lines? dropped: ')
                 assert client.ask(own()).startswith(b'HTTP/1.1 200 ')
             assert b'Traceback' not in proxy.err
     finally:
@@ -602,6 +602,17 @@ def test_a_standard_output_that_was_never_open_is_nobody_elses(closed):
         proxy.tell(signal.SIGTERM)
         assert proxy.wait() == 0
         assert b'Traceback' not in proxy.err
+
+
+def test_a_log_that_cannot_be_opened_anew_is_told_and_goes_on_where_it_was():
+    with running('[log]\naccess = FOLDER/logs/access.log\n', make='logs') as proxy, Client(proxy.address) as client:
+        path = os.path.join(proxy.folder, 'logs', 'access.log')
+        os.rename(path, path + '.1')
+        os.mkdir(path)
+        proxy.tell(signal.SIGUSR1)
+        proxy.wait_for(br"cannot open the log '\S+/access\.log' anew: Is a directory; its lines go on to the old file\n")
+        client.ask(own())
+        assert len(logged(path + '.1', 1)) == 1
 
 
 # --- settings --------------------------------------------------------------------------------------------------------

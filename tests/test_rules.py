@@ -152,6 +152,8 @@ def test_what_is_no_rule_is_refused_with_what_it_takes(text, what):
     ('allow any GET,HEAD any', {}, ''),
     ('allow any HEAD any', {}, 'method'),
     ('allow any CONNECT any', {'method': b'CONNECT'}, ''),
+    ('deny any PUT any', {'method': b'put'}, ''),       # there are origins that do not mind the case
+    ('allow any PUT any', {'method': b'put'}, 'method'),
     ('allow any http://any', {'method': b'CONNECT'}, 'scheme'),
     ('allow any https://any', {'method': b'CONNECT'}, ''),
     ('allow any https://any', {}, 'scheme'),

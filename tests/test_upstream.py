@@ -101,15 +101,16 @@ def test_an_address_without_a_way_is_unroutable():
         connect_to(Names('255.255.255.255'), 80)
 
 
-def test_only_addresses_that_may_be_are_dialled():
+@pytest.mark.parametrize('denied', [errors.AddressDenied, errors.Denied])      # by what it is; by a rule
+def test_only_addresses_that_may_be_are_dialled(denied):
     def judge(address, port):
         if address != '127.0.0.1':
-            raise errors.AddressDenied('%s is bad' % address)
+            raise denied('%s is bad' % address)
     with listening(read_all) as (_host, port):
         connection = connect_to(Names('10.0.0.1', '127.0.0.1', '10.0.0.2'), port, judge)
         assert connection.address == '127.0.0.1'
         connection.stream.close()
-    with pytest.raises(errors.AddressDenied) as caught:
+    with pytest.raises(denied) as caught:
         connect_to(Names('10.0.0.1', '10.0.0.2'), 80, judge)
     assert str(caught.value) == '10.0.0.2 is bad'
 
@@ -124,16 +125,23 @@ def keeping(names, keep=10, keep_time=30, count=1, port=80):
     return kept, connections
 
 
-def test_a_kept_connection_is_used_again_by_who_may():
+@pytest.mark.parametrize('denied', [errors.AddressDenied, errors.Denied])
+def test_a_kept_connection_is_used_again_by_who_may_and_closed_for_who_may_not(denied):
+    left = gevent.event.Event()
+
+    def handle(sock):
+        read_all(sock)
+        left.set()
+
     def deny(address, port):
-        raise errors.AddressDenied('not you')
-    with listening(read_all) as (_host, port):
+        raise denied('not you')
+    with listening(handle) as (_host, port):
         kept, connections = keeping(Names('127.0.0.1'), count=2, port=port)
         assert kept.connect((b'a.test', port), allow, LIMITS, True) is connections[1]
-        with pytest.raises(errors.AddressDenied):
+        with pytest.raises(denied):
             kept.connect((b'a.test', port), deny, LIMITS, True)
-        for connection in connections:
-            connection.stream.close()
+        assert left.wait(PATIENCE)
+        connections[1].stream.close()
 
 
 def test_what_did_not_end_cleanly_is_closed():

@@ -59,7 +59,10 @@ def parse_network(text):
 
 def allows_port(ports, port):
     """True if `port` is among `ports`."""
-    return any(first <= port <= last for first, last in ports.ranges)
+    for first, last in ports.ranges:
+        if first <= port <= last:
+            return True
+    return False
 
 
 def within(ip, networks):

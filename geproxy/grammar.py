@@ -8,6 +8,7 @@ import collections
 import re
 
 from geproxy import address, compat, errors
+from geproxy.memo import Memo
 
 # token = 1*tchar                                                                       (RFC 9110, 5.6.2)
 TCHAR = br"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
@@ -43,11 +44,6 @@ match_chunk_size = re.compile(
 # sub-delims are allowed there and used nowhere, but by those who want two programs to read two hosts.
 match_authority = re.compile(br'([0-9A-Za-z._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?\Z').match
 
-REMEMBERED = 2000       # authorities, and field lines: clients repeat theirs, octet for octet
-MEMORABLE = 256         # octets of the longest that is remembered
-_authorities = {}       # {octets: Authority}
-_field_lines = {}       # {octets of a field line: (name, name in lower case, value)}
-
 Authority = collections.namedtuple('Authority', 'host port text')
 Target = collections.namedtuple('Target', 'form authority path')
 
@@ -70,16 +66,6 @@ def find_doubtful(octets, start=0):
     return _search_doubtful(octets, start)
 
 
-def remember(known, key, value):
-    """Put a value into a dict that is not to grow for ever; what is long comes once, or from somebody who means to fill
-    it. The value."""
-    if len(key) <= MEMORABLE:
-        if len(known) >= REMEMBERED:
-            known.clear()       # dearer by a little than to find out what is used least, for which nobody has to pay
-        known[key] = value
-    return value
-
-
 def without_high_octets(octets):
     """Octets, those outside of ASCII replaced by `x`."""
     return re.sub(br'[\x80-\xff]', b'x', octets)
@@ -96,16 +82,12 @@ def split_list(values):
     return [member for member in members if member]
 
 
-def parse_authority(octets):
+def _parse_authority(octets):
     """``host[:port]`` -> Authority(host, port, text); raises BadRequest (RFC 9110, 4.2; RFC 3986, 3.2).
 
     `host`: lower case, no brackets. `port`: an int, or None if there is none or an empty one. `text`: as it came,
     but without an empty port.
     """
-    return _authorities.get(octets) or remember(_authorities, octets, _parse_authority(octets))
-
-
-def _parse_authority(octets):
     match = match_authority(octets)
     if b'@' in octets:
         raise errors.BadRequest('user and password in an authority (RFC 9110, 4.2.4)')
@@ -123,6 +105,9 @@ def _parse_authority(octets):
     if port is not None and not 0 < port < 65536:
         raise errors.BadRequest('there is no port %d' % port)
     return Authority(host, port, written if port is None else b'%s:%d' % (written, port))
+
+
+parse_authority = Memo(_parse_authority).__getitem__
 
 
 def split_target(method, target):
@@ -168,22 +153,24 @@ def parse_fields(lines, error, mend=False):
     """
     fields, index = [], {}
     for number, line in enumerate(lines, 1):
-        field = _field_lines.get(line)
-        if field is None:
-            field = _parse_field(line, mend)
-            if field is None:
-                raise error('field line %d is not name: value' % number)       # what is in it may be a secret
+        field = _field_lines[line] or mend and _parse_mended(line)
+        if not field:
+            raise error('field line %d is not name: value' % number)       # what is in it may be a secret
         fields.append(field)
         lower = field[1]
         index[lower] = index.get(lower, ()) + field[2:]
     return fields, index
 
 
-def _parse_field(line, mend):
+def _parse_field(line):
+    """A field line -> (name, name in lower case, value), or None if it is none."""
     name, colon, value = line.partition(b':')
-    if colon and is_token(name):
-        return remember(_field_lines, line, (name, name.lower(), value.strip(b' \t')))
-    if colon and mend and line[:1] not in (b' ', b'\t') and is_token(name.rstrip(b' \t')):
-        name = name.rstrip(b' \t')      # not remembered: in a request it is refused
-        return name, name.lower(), value.strip(b' \t')
-    return None
+    return (name, name.lower(), value.strip(b' \t')) if colon and is_token(name) else None
+
+
+_field_lines = Memo(_parse_field)
+
+
+def _parse_mended(line):
+    name, colon, value = line.partition(b':')
+    return None if line[:1] in (b' ', b'\t') else _parse_field(name.rstrip(b' \t') + colon + value)

@@ -6,6 +6,7 @@ understand something else. Order, case and duplicates of the fields that pass ar
 from __future__ import absolute_import, division, print_function
 
 from geproxy import errors, grammar
+from geproxy.memo import Memo
 
 # Between us and one neighbour only (RFC 9110, 7.6.1), and what frames the body, which is written anew.
 HOP_BY_HOP = frozenset([
@@ -24,7 +25,6 @@ IDEMPOTENT = frozenset([b'GET', b'HEAD', b'OPTIONS', b'TRACE', b'PUT', b'DELETE'
 START_SIZE = 256        # octets of a request line that is not all there: enough to see what it is
 REMEMBERED = 200        # header sections of each kind: a kept-alive client repeats its fields, octet for octet
 MEMORABLE = 2048        # octets of the longest that is remembered
-_of_requests, _of_responses = {}, {}        # {octets of a header section, with the empty line: Section}
 
 
 class Section(object):
@@ -41,6 +41,19 @@ class Section(object):
         dropped = _DROPPED | self.options
         self.lines = [(lower, b'' if lower in dropped else b'%s: %s\r\n' % (name, value))
                       for name, lower, value in fields]
+
+
+def _section_of_request(octets):
+    return Section(*grammar.parse_fields(octets[:-2].split(b'\r\n')[:-1], errors.BadRequest))
+
+
+def _section_of_response(octets):
+    return Section(*grammar.parse_fields(octets[:-2].split(b'\r\n')[:-1], errors.BadResponse, mend=True))
+
+
+# {octets of a header section, with the empty line, in which nothing is doubtful: Section}
+_of_requests = Memo(_section_of_request, REMEMBERED, MEMORABLE)
+_of_responses = Memo(_section_of_response, REMEMBERED, MEMORABLE)
 
 
 class Message(object):
@@ -229,17 +242,6 @@ def _split(head, match_start, known, error):
     return line, match, octets
 
 
-def _section(octets, known, error, mend=False):
-    section = known.get(octets)
-    if section is None:
-        section = Section(*grammar.parse_fields(octets[:-2].split(b'\r\n')[:-1], error, mend))
-        if len(octets) <= MEMORABLE:
-            if len(known) >= REMEMBERED:
-                known.clear()
-            known[octets] = section
-    return section
-
-
 def parse_request(head):
     """The octets of a request head, its empty line included -> Request. Raises BadRequest, VersionNotSupported or
     NotImplementedHere (RFC 9112, 2.2, 3, 5)."""
@@ -249,7 +251,7 @@ def parse_request(head):
     method, target, major, minor = match.groups()
     if major != b'1':
         raise errors.VersionNotSupported('HTTP/%s.%s is not HTTP/1.x' % (int(major), int(minor)))
-    request = Request((1, int(minor)), _section(octets, _of_requests, errors.BadRequest))
+    request = Request((1, int(minor)), _of_requests[octets])
     request.method, request.target = method, target
     request.dropped, request.added = frozenset(), b''
     request.form, request.authority, request.path = grammar.split_target(method, target)
@@ -286,7 +288,7 @@ def parse_response(head):
     major, minor, status, reason = match.groups()
     if major != b'1' or status[:1] == b'0':
         raise errors.BadResponse("'%s' is not of HTTP/1.x" % grammar.printable(line))
-    response = Response((1, int(minor)), _section(octets, _of_responses, errors.BadResponse, mend=True))
+    response = Response((1, int(minor)), _of_responses[octets])
     response.status, response.reason = int(status), reason or b''
     return response
 

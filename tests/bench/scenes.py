@@ -1,0 +1,252 @@
+"""The scenes: what is done to one running proxy, and what it is found to cost there.
+
+A scene is a function of a Bench; it returns {figure: value}. Costs are processor time, which a busy host disturbs least;
+only latency is measured by the clock.
+"""
+from __future__ import absolute_import, division, print_function
+
+import collections
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+import measure
+from load import FIELDS
+from program import HOST, Failed, Program, environment, find
+
+CLIENTS = 32
+NO_CONNECT = 'no CONNECT'       # why the floor has no figure
+WARM = 0.4                      # seconds before what counts
+HERE = os.path.dirname(os.path.abspath(__file__))
+GIB = 1 << 30
+
+# What a scene is run with. proxy: a Running; forward: false for the floor; origin: an Origin; seconds: how long;
+# octets: of a large body; idle: how many connections; folder: for files.
+Bench = collections.namedtuple('Bench', 'proxy forward origin seconds octets idle folder')
+# run: the function; figures: [(name, unit, sentence)], the first is the one that ratios are of; forward: needs CONNECT.
+Scene = collections.namedtuple('Scene', 'name run figures tunnels sentence')
+
+
+# --- generators ------------------------------------------------------------------------------------------------------
+
+STEADY = """
+wrk.path = 'http://%(authority)s/1k'
+wrk.headers['Host'] = '%(authority)s'
+%(fields)s
+"""
+
+# Prepared as far as can be: the script shares the processors with the proxy.
+VARYING = """
+local number = 0
+local first = 'GET http://%(authority)s/1k?article='
+local then_ = ' HTTP/1.1\\r\\nHost: %(authority)s\\r\\n%(block)sCookie: session=0f3a7c9e41d2; seen='
+function request()
+    number = number + 1
+    return first .. number .. then_ .. number .. '\\r\\n\\r\\n'
+end
+"""
+
+
+def wrk(bench, clients, seconds, varying=False, more_fields=0, port=None):
+    """Run wrk -> {'done', 'failed', 'p50', 'p99'}, times in microseconds."""
+    authority = '%s:%d' % (HOST, bench.origin.port)
+    fields = FIELDS.decode('ascii') + ''.join(
+        'X-Field-%d: value number %d\r\n' % (number, number) for number in range(more_fields))
+    if varying:
+        script = VARYING % {'authority': authority, 'block': fields.replace('\r\n', '\\r\\n')}
+    else:
+        lines = fields.splitlines() + ['Cookie: session=0f3a7c9e41d2; seen=1']
+        script = STEADY % {'authority': authority, 'fields': '\n'.join(
+            "wrk.headers['%s'] = '%s'" % tuple(line.split(': ', 1)) for line in lines)}
+    path = os.path.join(bench.folder, 'wrk.lua')
+    with open(path, 'w') as opened:
+        opened.write(script)
+    said = _run([find('wrk'), '-t', '1', '-c', str(clients), '-d', '%ds' % max(1, round(seconds)), '--latency', '-s', path,
+                 'http://%s:%d/' % (HOST, port or bench.proxy.port)], seconds + 20)
+    done = re.search(r'(\d+) requests in', said)
+    if not done or not int(done.group(1)):
+        raise Failed('wrk: ' + ' '.join(said.split())[-300:])
+    errors = re.search(r'Non-2xx or 3xx responses: (\d+)', said)
+    # Not those of reading: so it counts connections that a proxy without keep-alive closes.
+    broken = [int(number) for number in re.findall(r'(?:connect|write|timeout) (\d+)', said)]
+    return {'done': int(done.group(1)), 'failed': sum(broken) + int(errors.group(1) if errors else 0),
+            'p50': _microseconds(said, '50%'), 'p99': _microseconds(said, '99%')}
+
+
+def _microseconds(said, part):
+    value, unit = re.search(re.escape(part) + r'\s+([0-9.]+)(us|ms|s)', said).groups()
+    return float(value) * {'us': 1, 'ms': 1e3, 's': 1e6}[unit]
+
+
+def _run(arguments, patience):
+    started = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment())
+    deadline = measure.clock() + patience
+    try:
+        while started.poll() is None and measure.clock() < deadline:
+            time.sleep(0.01)
+    finally:
+        if started.poll() is None:
+            started.kill()
+    return started.communicate()[0].decode('utf-8', 'replace')
+
+
+def load(bench, kind, clients, seconds, octets=0, port=None):
+    """Run our own clients -> what load.py prints."""
+    said = _run(_loading(bench, kind, clients, seconds, octets, port), seconds + 40)
+    try:
+        return json.loads(said.strip().splitlines()[-1])
+    except (ValueError, IndexError):
+        raise Failed('load.py %s: %s' % (kind, said[-300:] or 'it took too long'))
+
+
+def _loading(bench, kind, clients, seconds=0, octets=0, port=None):
+    return [sys.executable, os.path.join(HERE, 'load.py'), kind, str(bench.proxy.port), str(port or bench.origin.port),
+            str(clients), str(seconds), str(octets)]
+
+
+class Holder(object):
+    """Idle connections, for as long as a `with` lasts."""
+
+    def __init__(self, bench, kind, count):
+        self._reading, writing = os.pipe()
+        hold, self._let_go = os.pipe()
+        with os.fdopen(writing, 'w') as out, os.fdopen(hold) as stdin:
+            self._program = Program(_loading(bench, kind, count), os.path.join(bench.folder, 'holder.out'),
+                                    stdin=stdin, stdout=out)
+        self._count = count
+
+    def __enter__(self):
+        self._said = os.fdopen(self._reading)
+        said = self._said.readline()
+        opened = json.loads(said or '{}').get('done', 0)
+        if opened < self._count:
+            self.__exit__(Failed)
+            raise Failed('%d of %d connections: %s' % (opened, self._count, said.strip() or self._program.said()))
+        return self
+
+    def __exit__(self, kind, *_):
+        os.close(self._let_go)
+        said = self._said.readline()
+        self._said.close()
+        self._program.stop()
+        lost = json.loads(said or '{}').get('lost', self._count)
+        if kind is None and lost:
+            raise Failed('closes idle connections: %d of %d' % (lost, self._count))
+
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+def _requests(bench, run):
+    """`run`: a function of seconds that returns what was done -> processor time for each."""
+    run(WARM)
+    meter = measure.Meter(bench.proxy.pids)
+    result = run(bench.seconds)
+    return _per_request(meter.read(), result)
+
+
+def _per_request(spent, result):
+    if not result['done'] or result['failed'] > result['done'] / 100:
+        raise Failed('%d of %d failed: %s' % (
+            result['failed'], result['failed'] + result['done'], result.get('why', 'see its log')))
+    return {'cpu': sum(spent) * 1e6 / result['done'], 'system': spent[1] * 1e6 / result['done'],
+            'done': result['done']}
+
+
+def kept(bench):
+    """Requests on kept-alive connections."""
+    return _requests(bench, lambda seconds: wrk(bench, CLIENTS, seconds))
+
+
+def varying(bench):
+    """The same, none like the other."""
+    return _requests(bench, lambda seconds: wrk(bench, CLIENTS, seconds, varying=True))
+
+
+def connection(bench):
+    """Clients that connect, ask, and leave."""
+    return _requests(bench, lambda seconds: load(bench, 'get', CLIENTS // 2, seconds))
+
+
+def connect(bench):
+    """The same by CONNECT."""
+    return _requests(bench, lambda seconds: load(bench, 'connect', CLIENTS // 2, seconds))
+
+
+def latency(bench):
+    """What the proxy adds to the time of a request."""
+    direct = wrk(bench, 1, bench.seconds, port=bench.origin.port)
+    through = wrk(bench, 1, bench.seconds)
+    return {'p50': through['p50'] - direct['p50'], 'p99': through['p99'] - direct['p99'],
+            'through p50': through['p50'], 'through p99': through['p99']}
+
+
+# --- bulk ------------------------------------------------------------------------------------------------------------
+
+def _bulk(kind, to_sink=False):
+    def run(bench):
+        """Move a large body, or as much of it as time allows."""
+        port = bench.origin.sink if to_sink else None
+        meter = measure.Meter(bench.proxy.pids)
+        result = load(bench, kind, 1, 4 * bench.seconds, bench.octets, port)
+        spent = meter.read()
+        if result['failed'] or not result['octets']:
+            raise Failed(result['why'])
+        return {'cpu': sum(spent) * 1e3 * GIB / result['octets'], 'system': spent[1] * 1e3 * GIB / result['octets'],
+                'rate': result['octets'] / result['seconds'] / 1e6}
+    return run
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+def _settled(bench):
+    """Octets of memory, once they no longer change."""
+    last = measure.memory(bench.proxy.pids[0])
+    for _ in range(20):
+        time.sleep(0.1)
+        now = measure.memory(bench.proxy.pids[0])
+        if abs(now - last) < 20000:
+            break
+        last = now
+    return now
+
+
+def base(bench):
+    """Memory of a process that has served a few requests."""
+    _per_request((0, 0), load(bench, 'get', 2, 0.2))
+    return {'memory': _settled(bench) / (1 << 20)}
+
+
+def _idle(kind):
+    def run(bench):
+        """Memory of each idle connection."""
+        with Holder(bench, kind, bench.idle // 10):
+            pass                        # what is allocated once is not theirs
+        before = _settled(bench)
+        with Holder(bench, kind, bench.idle):
+            after = _settled(bench)
+        return {'memory': (after - before) / bench.idle / 1024}
+    return run
+
+
+_CPU = [('cpu', 'us', 'processor time for each'), ('system', 'us', 'of that in the kernel'), ('done', '', 'how many')]
+_BULK = [('cpu', 'ms/GiB', 'processor time'), ('system', 'ms/GiB', 'of that in the kernel'), ('rate', 'MB/s', 'by the clock')]
+_KIB = [('memory', 'KiB', 'PSS for each; what the kernel keeps for sockets is not in it')]
+
+SCENES = [Scene(*row) for row in (
+    ('kept', kept, _CPU, False, '1 KiB GET, 32 kept-alive clients, same fields'),
+    ('varying', varying, _CPU, False, 'the same, another cookie and URL each'),
+    ('connection', connection, _CPU, False, 'new client connection for each 1 KiB GET'),
+    ('connect', connect, _CPU, True, 'CONNECT, one 1 KiB GET, close'),
+    ('body', _bulk('body'), _BULK, False, 'body of 1 GiB'),
+    ('tunnel', _bulk('tunnel'), _BULK, True, '1 GiB through a tunnel'),
+    ('upload', _bulk('upload', True), _BULK, False, 'upload of 1 GiB, Content-Length'),
+    ('chunked', _bulk('chunked', True), _BULK, False, 'upload of 1 GiB, chunked'),
+    ('latency', latency, [('p50', 'us', 'added, one client'), ('p99', 'us', 'added'), ('through p50', 'us', 'in all'),
+                          ('through p99', 'us', 'in all')], False, 'added latency, one client'),
+    ('idle-tunnel', _idle('idle-tunnels'), _KIB, True, 'memory of an idle tunnel'),
+    ('idle-client', _idle('idle-clients'), _KIB, False, 'memory of an idle kept-alive client'),
+    ('base', base, [('memory', 'MiB', 'PSS')], False, 'memory of a process'),
+)]

@@ -9,28 +9,39 @@ import scenes
 
 # What geproxy is to be ahead of. Traffic Server is in a class of its own, and has a column of its own.
 NAMED = ('squid', 'tinyproxy', 'privoxy', 'apache')
-SCENES = dict((scene.name, scene) for scene in scenes.SCENES)
 
 
-def show_outcome(scene, outcome):
+def show_outcome(outcome):
     """The figures of one round, or what went wrong, as one line."""
     if not isinstance(outcome, dict):
         return '- ' + outcome
-    return '  '.join('%s %s %s' % (name, measure.show(outcome[name]), unit) for name, unit, _ in scene.figures)
+    return '  '.join('%s %s' % (name, measure.show(value)) for name, value in sorted(outcome.items()))
 
 
-def document(results, found, missing, options, machine):
-    """All there is to tell, as what JSON can say."""
-    rows = []
-    for name in options.scenes:
-        scene = SCENES[name]
-        for figure, unit, sentence in scene.figures:
-            costs = dict((peer.name, _summary(results[name, peer.name], figure)) for peer in found)
-            rows.append({'scene': name, 'sentence': scene.sentence, 'figure': figure, 'unit': unit, 'means': sentence,
-                         'peers': costs, 'ratios': ratios(costs, [peer.name for peer in found if peer.forward])})
+def circumstances(found, missing, options, machine):
+    """What one must know to make use of figures."""
     return {'date': time.strftime('%Y-%m-%d'), 'machine': machine, 'rounds': options.rounds,
             'seconds': options.seconds, 'versions': dict((peer.name, peer.version) for peer in found),
-            'order': [peer.name for peer in found], 'missing': missing, 'rows': rows}
+            'order': [peer.name for peer in found], 'missing': missing}
+
+
+def rows(chosen, results, found):
+    """A row for each figure of each scene. `results`: {(scene, peer): [outcome]}"""
+    made = []
+    for scene in chosen:
+        for figure, unit in scene.figures:
+            costs = dict((peer.name, _summary(results[scene.name, peer.name], figure)) for peer in found)
+            made.append({'scene': scene.name, 'sentence': scene.sentence, 'figure': figure, 'unit': unit, 'peers': costs,
+                         'ratios': ratios(costs, [peer.name for peer in found if peer.forward])})
+    return made
+
+
+def points(chosen, results, found):
+    """A row for each figure of each curve and peer. `results`: {(curve, peer, point): [outcome]}"""
+    return [{'curve': curve.name, 'sentence': curve.sentence, 'figure': figure, 'unit': unit, 'peer': peer.name,
+             'points': [dict(_summary(results[curve.name, peer.name, point], figure), at=point) for point in curve.points]}
+            for curve in chosen for figure, unit in curve.figures for peer in found
+            if (curve.name, peer.name, curve.points[0]) in results]
 
 
 def _summary(outcomes, figure):
@@ -70,19 +81,39 @@ LEFT_OUT = ('system', 'done', 'rate', 'through p50', 'through p99')     # of the
 
 
 def text(what):
-    """The document for people: a table in Markdown, which reads as plain text, too."""
+    """The document for people: tables in Markdown, which read as plain text, too."""
+    shown = _compared(what) if 'rows' in what else _grown(what)
+    shown += ['', 'Medians of %d rounds, and half the distance of the extremes; %s, %s.' % (
+        what['rounds'], what['date'], what['machine']), '']
+    shown += ['* %s: %s' % (name, what['versions'][name]) for name in what['order']]
+    shown += ['* not installed here: ' + ', '.join(what['missing'])] * bool(what['missing'])
+    return '\n'.join(shown + _reasons(what))
+
+
+def _compared(what):
     names = what['order']
     to = [name for name in names if name in ('trafficserver', 'nginx') or name.startswith('geproxy')][1:]
     head = ['scene', 'unit'] + names + ['to the best of four'] + ['to ' + name for name in to]
     lines = [head, ['---'] * 2 + ['---:'] * (len(head) - 2)]
     lines += [_line(row, names, to, what['rounds']) for row in what['rows'] if row['figure'] not in LEFT_OUT]
-    widths = [max(len(line[at]) for line in lines) for at in range(len(head))]
-    shown = ['| %s |' % ' | '.join(cell.ljust(width) for cell, width in zip(line, widths)) for line in lines]
-    shown += ['', 'Medians of %d rounds, and half the distance of the extremes; %s, %s. To ...: what geproxy costs, divided '
-              'by what they do; the four are %s.' % (what['rounds'], what['date'], what['machine'], ', '.join(NAMED)), '']
-    shown += ['* %s: %s' % (name, what['versions'][name]) for name in names]
-    shown += ['* not installed here: ' + ', '.join(what['missing'])] * bool(what['missing'])
-    return '\n'.join(shown + _reasons(what))
+    return _aligned(lines) + ['', 'To ...: what geproxy costs, divided by what they do; the four: %s.' % ', '.join(NAMED)]
+
+
+def _grown(what):
+    """Each curve as a line of points, and what each is to the first."""
+    lines = [['curve', 'unit', 'proxy', 'at: cost (to the first)'], ['---'] * 4]
+    for row in what['curves']:
+        first = next((point['median'] for point in row['points'] if 'median' in point), 0)
+        cells = ['%d: %s' % (point['at'], measure.show(point.get('median'))) + (
+            ' (%.2f)' % (point['median'] / first) if first and 'median' in point else '') for point in row['points']]
+        lines.append([row['sentence'] + ('' if row['figure'] == 'cpu' else ', ' + row['figure']), row['unit'], row['peer'],
+                      ', '.join(cells)])
+    return _aligned(lines)
+
+
+def _aligned(lines):
+    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
+    return ['| %s |' % ' | '.join(cell.ljust(width) for cell, width in zip(line, widths)) for line in lines]
 
 
 def _line(row, names, to, rounds):
@@ -99,9 +130,9 @@ def _line(row, names, to, rounds):
 def _reasons(what):
     """Why some figures are missing."""
     said = set()
-    for row in what['rows']:
-        for name in what['order']:
-            reason = row['peers'][name].get('reason')
-            if reason and reason != scenes.NO_CONNECT:
-                said.add('* %s cannot do %s: %s' % (name, row['scene'], reason))
-    return sorted(said)
+    for row in what.get('rows', ()):
+        said.update((name, row['scene'], cost.get('reason')) for name, cost in row['peers'].items())
+    for row in what.get('curves', ()):
+        said.update((row['peer'], '%s %d' % (row['curve'], point['at']), point.get('reason')) for point in row['points'])
+    return ['* %s cannot do %s: %s' % reason for reason in sorted(said, key=str)
+            if reason[2] not in (None, scenes.NO_CONNECT)]

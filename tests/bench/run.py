@@ -20,7 +20,9 @@ import subprocess
 import sys
 import tempfile
 
+import curves
 import peers
+import profiler
 import report
 import scenes
 from origin import Origin
@@ -38,14 +40,17 @@ def main(arguments=None):
     try:
         _check(options)
         with _folder() as folder, _candidates(options, folder) as (found, missing):
-            origin = Origin(folder, OCTETS)
+            work = Work(options, Origin(folder, OCTETS), folder)
             try:
-                results = measure_all(found, options, origin, folder)
+                if options.profile:
+                    print(work.profile(found[0]))
+                    return 0
+                document = work.curves(found) if options.curves else work.compare(found)
             finally:
-                origin.stop()
+                work.origin.stop()
     except Failed as error:
         sys.exit('bench: %s' % error)
-    document = report.document(results, found, missing, options, _machine())
+    document.update(report.circumstances(found, missing, options, _machine()))
     if options.json:
         report.write_json(document, options.json)
     print(report.text(document))
@@ -57,14 +62,18 @@ def _parser():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [scene.name for scene in scenes.SCENES]
     parser.add_argument('--scenes', metavar='NAMES', default=','.join(names), help='of %(default)s')
-    parser.add_argument('--peers', metavar='NAMES', default=','.join(peers.NAMES),
-                        help='of %(default)s; or none, for geproxy alone')
+    parser.add_argument('--peers', metavar='NAMES', help='of %s (default: all); or none, for geproxy alone' % (
+        ','.join(peers.NAMES)))
     parser.add_argument('--rounds', type=int, default=3, metavar='N')
     parser.add_argument('--seconds', type=float, default=3, metavar='S', help='of load for each scene')
     parser.add_argument('--quick', action='store_true', help='one round, one second')
     parser.add_argument('--python', action='append', metavar='PATH',
                         help='the Python that runs geproxy; may be given several times (default: this one)')
     parser.add_argument('--against', metavar='REV', help='compare with that revision of geproxy, too')
+    parser.add_argument('--curves', metavar='NAMES', nargs='?', const=','.join(curve.name for curve in curves.CURVES),
+                        help='how the cost of geproxy grows, instead of scenes; of %(const)s (with --peers: theirs too)')
+    parser.add_argument('--profile', metavar='SCENE', help='where the time goes in geproxy (needs py-spy)')
+    parser.add_argument('--raw', metavar='FILE', help='keep the stacks of --profile there, for a flame graph')
     parser.add_argument('--json', metavar='FILE', help='write all figures of all rounds there')
     return parser
 
@@ -73,7 +82,10 @@ def _check(options):
     if options.quick:
         options.rounds, options.seconds = 1, 1
     options.scenes = _chosen(options.scenes, [scene.name for scene in scenes.SCENES], 'scene')
-    options.peers = [] if options.peers == 'none' else _chosen(options.peers, peers.NAMES, 'peer')
+    if options.curves:
+        options.curves = _chosen(options.curves, [curve.name for curve in curves.CURVES], 'curve')
+    alone = options.peers == 'none' or options.profile or options.curves and not options.peers
+    options.peers = [] if alone else _chosen(options.peers or ','.join(peers.NAMES), peers.NAMES, 'peer')
     if not find('wrk'):
         raise Failed('there is no wrk. Try: apt-get install wrk')
 
@@ -122,38 +134,76 @@ def _git(*arguments):
         raise Failed('git %s' % ' '.join(arguments))
 
 
-def measure_all(found, options, origin, folder):
-    """{(scene, peer): [figures or the reason why there are none, for each round]}"""
-    results = {}
-    chosen = [scene for scene in scenes.SCENES if scene.name in options.scenes]
-    for number in range(options.rounds):
-        for scene in chosen:
-            # Not always the same one first.
-            for peer in found[number % len(found):] + found[:number % len(found)]:
-                outcome = _measure(scene, peer, options, origin, folder)
-                results.setdefault((scene.name, peer.name), []).append(outcome)
-                sys.stderr.write('round %d  %-12s %-16s %s\n' % (
-                    number + 1, scene.name, peer.name, report.show_outcome(scene, outcome)))
-    return results
+class Work(object):
+    """What is to be done, with what all of it needs."""
+
+    def __init__(self, options, origin, folder):
+        self.options, self.origin, self._folder = options, origin, folder
+
+    def compare(self, found):
+        """All scenes with all peers, as a document."""
+        results = {}
+        chosen = [scene for scene in scenes.SCENES if scene.name in self.options.scenes]
+        for number, scene, peer in self._turns(chosen, found):
+            outcome = scenes.NO_CONNECT
+            if peer.forward or not scene.tunnels:
+                outcome = self._with(peer, scene.run)
+            results.setdefault((scene.name, peer.name), []).append(outcome)
+            _say(number, scene.name, peer, outcome)
+        return {'rows': report.rows(chosen, results, found)}
+
+    def curves(self, found):
+        """All curves with all peers, as a document."""
+        results = {}
+        chosen = [curve for curve in curves.CURVES if curve.name in self.options.curves]
+        for number, curve, peer in self._turns(chosen, found):
+            if curve.start and not peer.name.startswith('geproxy'):
+                continue
+            for point in curve.points:
+                outcome = self._with(peer, lambda bench: curve.run(bench, point), curve.start and curve.start(point))
+                results.setdefault((curve.name, peer.name, point), []).append(outcome)
+                _say(number, '%s %d' % (curve.name, point), peer, outcome)
+        return {'curves': report.points(chosen, results, found)}
+
+    def profile(self, peer):
+        """One scene under a profiler, as text."""
+        scene = next((scene for scene in scenes.SCENES if scene.name == self.options.profile), None)
+        if scene is None or scene.figures[0][0] != 'cpu':
+            raise Failed('there is nothing to profile in a scene %s' % self.options.profile)
+        python = (self.options.python or [sys.executable])[0]
+        raw = self.options.raw or os.path.join(self._folder, 'stacks.raw')
+        outcome = self._with(peer, lambda bench: {'text': profiler.profile(scene, bench, python, raw)})
+        if not isinstance(outcome, dict):
+            raise Failed(outcome)
+        return outcome['text']
+
+    def _turns(self, what, found):
+        """(round, one of `what`, peer), in the order in which they are measured."""
+        for number in range(self.options.rounds):
+            for one in what:
+                # Not always the same one first.
+                for peer in found[number % len(found):] + found[:number % len(found)]:
+                    yield number, one, peer
+
+    def _with(self, peer, run, more=None):
+        """What `run` finds out about a fresh process of that peer, or why it found nothing."""
+        own = tempfile.mkdtemp(dir=self._folder)
+        os.chmod(own, 0o777)
+        proxy = None
+        try:
+            proxy = peer.start(own, self.origin, **(more or {}))
+            octets = QUICK_OCTETS if self.options.quick else OCTETS
+            return run(scenes.Bench(proxy, self.origin, self.options.seconds, octets, IDLE, own))
+        except Failed as error:
+            return str(error)
+        finally:
+            if proxy is not None:
+                proxy.stop()
+            shutil.rmtree(own, ignore_errors=True)
 
 
-def _measure(scene, peer, options, origin, folder):
-    """The figures of one scene with one proxy, or why there are none."""
-    if scene.tunnels and not peer.forward:
-        return scenes.NO_CONNECT
-    own = tempfile.mkdtemp(dir=folder)
-    os.chmod(own, 0o777)
-    proxy = None
-    try:
-        proxy = peer.start(own, origin)
-        octets = QUICK_OCTETS if options.quick else OCTETS
-        return scene.run(scenes.Bench(proxy, peer.forward, origin, options.seconds, octets, IDLE, own))
-    except Failed as error:
-        return str(error)
-    finally:
-        if proxy is not None:
-            proxy.stop()
-        shutil.rmtree(own, ignore_errors=True)
+def _say(number, what, peer, outcome):
+    sys.stderr.write('round %d  %-14s %-16s %s\n' % (number + 1, what, peer.name, report.show_outcome(outcome)))
 
 
 def _machine():

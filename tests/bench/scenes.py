@@ -23,10 +23,10 @@ WARM = 0.4                      # seconds before what counts
 HERE = os.path.dirname(os.path.abspath(__file__))
 GIB = 1 << 30
 
-# What a scene is run with. proxy: a Running; forward: false for the floor; origin: an Origin; seconds: how long;
+# What a scene is run with. proxy: a Running; origin: an Origin; seconds: how long;
 # octets: of a large body; idle: how many connections; folder: for files.
-Bench = collections.namedtuple('Bench', 'proxy forward origin seconds octets idle folder')
-# run: the function; figures: [(name, unit, sentence)], the first is the one that ratios are of; forward: needs CONNECT.
+Bench = collections.namedtuple('Bench', 'proxy origin seconds octets idle folder')
+# run: a function of a Bench; figures: [(name, unit)], the first is what it is about; tunnels: needs CONNECT.
 Scene = collections.namedtuple('Scene', 'name run figures tunnels sentence')
 
 
@@ -139,8 +139,8 @@ class Holder(object):
 
 # --- requests --------------------------------------------------------------------------------------------------------
 
-def _requests(bench, run):
-    """`run`: a function of seconds that returns what was done -> processor time for each."""
+def of_requests(bench, run):
+    """Work that consists of requests. `run`: a function of seconds that returns what was done -> processor time for each."""
     run(WARM)
     meter = measure.Meter(bench.proxy.pids)
     result = run(bench.seconds)
@@ -157,22 +157,22 @@ def _per_request(spent, result):
 
 def kept(bench):
     """Requests on kept-alive connections."""
-    return _requests(bench, lambda seconds: wrk(bench, CLIENTS, seconds))
+    return of_requests(bench, lambda seconds: wrk(bench, CLIENTS, seconds))
 
 
 def varying(bench):
     """The same, none like the other."""
-    return _requests(bench, lambda seconds: wrk(bench, CLIENTS, seconds, varying=True))
+    return of_requests(bench, lambda seconds: wrk(bench, CLIENTS, seconds, varying=True))
 
 
 def connection(bench):
     """Clients that connect, ask, and leave."""
-    return _requests(bench, lambda seconds: load(bench, 'get', CLIENTS // 2, seconds))
+    return of_requests(bench, lambda seconds: load(bench, 'get', CLIENTS // 2, seconds))
 
 
 def connect(bench):
     """The same by CONNECT."""
-    return _requests(bench, lambda seconds: load(bench, 'connect', CLIENTS // 2, seconds))
+    return of_requests(bench, lambda seconds: load(bench, 'connect', CLIENTS // 2, seconds))
 
 
 def latency(bench):
@@ -231,9 +231,11 @@ def _idle(kind):
     return run
 
 
-_CPU = [('cpu', 'us', 'processor time for each'), ('system', 'us', 'of that in the kernel'), ('done', '', 'how many')]
-_BULK = [('cpu', 'ms/GiB', 'processor time'), ('system', 'ms/GiB', 'of that in the kernel'), ('rate', 'MB/s', 'by the clock')]
-_KIB = [('memory', 'KiB', 'PSS for each; what the kernel keeps for sockets is not in it')]
+# `system` is that part of `cpu` which was spent in the kernel.
+_CPU = [('cpu', 'us'), ('system', 'us'), ('done', '')]
+_BULK = [('cpu', 'ms/GiB'), ('system', 'ms/GiB'), ('rate', 'MB/s')]
+_LATENCY = [('p50', 'us'), ('p99', 'us'), ('through p50', 'us'), ('through p99', 'us')]
+_KIB = [('memory', 'KiB')]      # PSS; what the kernel keeps for sockets is not in it
 
 SCENES = [Scene(*row) for row in (
     ('kept', kept, _CPU, False, '1 KiB GET, 32 kept-alive clients, same fields'),
@@ -244,9 +246,8 @@ SCENES = [Scene(*row) for row in (
     ('tunnel', _bulk('tunnel'), _BULK, True, '1 GiB through a tunnel'),
     ('upload', _bulk('upload', True), _BULK, False, 'upload of 1 GiB, Content-Length'),
     ('chunked', _bulk('chunked', True), _BULK, False, 'upload of 1 GiB, chunked'),
-    ('latency', latency, [('p50', 'us', 'added, one client'), ('p99', 'us', 'added'), ('through p50', 'us', 'in all'),
-                          ('through p99', 'us', 'in all')], False, 'added latency, one client'),
+    ('latency', latency, _LATENCY, False, 'added latency, one client'),
     ('idle-tunnel', _idle('idle-tunnels'), _KIB, True, 'memory of an idle tunnel'),
     ('idle-client', _idle('idle-clients'), _KIB, False, 'memory of an idle kept-alive client'),
-    ('base', base, [('memory', 'MiB', 'PSS')], False, 'memory of a process'),
+    ('base', base, [('memory', 'MiB')], False, 'memory of a process'),
 )]

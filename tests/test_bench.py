@@ -1,0 +1,80 @@
+"""The benchmark in tests/bench: its command line, and the numbers that it makes of numbers. Measures nothing."""
+from __future__ import absolute_import, division, print_function
+
+import glob
+import os
+import subprocess
+import sys
+
+import pytest
+
+BENCH = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'bench')
+if BENCH not in sys.path:
+    sys.path.append(BENCH)
+
+import measure      # noqa: E402
+import profiler     # noqa: E402
+import report       # noqa: E402
+
+
+def test_it_says_how_it_is_used():
+    said = subprocess.check_output([sys.executable, os.path.join(BENCH, 'run.py'), '--help'])
+    assert b'--against REV' in said and b'Linux only' in said
+
+
+def test_it_names_what_it_does_not_know():
+    asked = subprocess.Popen([sys.executable, os.path.join(BENCH, 'run.py'), '--scenes', 'kept,nonsense'],
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    said = asked.communicate()[0]
+    assert asked.returncode == 1 and b'there is no scene nonsense; there are kept' in said
+
+
+@pytest.mark.parametrize('values, middle', [([3], 3), ([4, 1], 2.5), ([9, 1, 2], 2), ([1, 2, 3, 10], 2.5)])
+def test_the_median_is_the_middle(values, middle):
+    assert measure.median(values) == middle
+
+
+@pytest.mark.parametrize('values, part', [([5], 0), ([8, 10, 12], 0.2), ([-8, -10, -12], 0.2), ([0, 0], 0)])
+def test_the_spread_is_half_the_distance_of_the_extremes(values, part):
+    assert measure.spread(values) == part
+
+
+@pytest.mark.parametrize('value, text', [(None, '-'), (0.25, '0.25'), (12.34, '12.3'), (-1234.5, '-1234')])
+def test_numbers_have_three_digits(value, text):
+    assert measure.show(value) == text
+
+
+def test_processor_time_and_memory_of_a_process_are_seen():
+    meter = measure.Meter([os.getpid()])
+    end = measure.clock() + 0.3
+    while measure.clock() < end:
+        pass
+    assert 0 < sum(meter.read()) < 3 and sum(meter.read()) == sum(meter.each()[0])
+    assert os.getpid() in measure.tree(os.getpid())
+    assert measure.memory(os.getpid()) > 1 << 20 or not os.path.exists('/proc/self/smaps_rollup')
+
+
+def test_ratios_are_to_the_best_of_the_four_and_to_each():
+    costs = dict((name, {'median': value}) for name, value in (
+        ('geproxy', 60), ('squid', 80), ('apache', 120), ('trafficserver', 40), ('nginx', 30)))
+    costs['privoxy'] = {'reason': 'it cannot'}
+    found = report.ratios(costs, ['geproxy', 'squid', 'apache', 'trafficserver', 'privoxy'])
+    assert (found['best'], found['who']) == (0.75, 'squid')
+    assert (found['trafficserver'], found['nginx']) == (1.5, 2)
+    assert 'geproxy' not in found and 'privoxy' not in found
+    assert report.ratios({'geproxy': {'reason': 'no'}, 'squid': {'median': 1}}, ['geproxy', 'squid']) == {}
+
+
+def test_a_profile_counts_own_time_and_time_within():
+    text = profiler.table(['run (a/geproxy/server.py:7);read (a/geproxy/stream.py:9) 3', 'run (a/geproxy/server.py:8) 1'],
+                          100, 'us')
+    words = [line.split() for line in text.splitlines()]
+    assert ['75.0', '75.0%', '75.0', '75.0%', 'read', 'geproxy/stream.py'] in words
+    assert ['25.0', '25.0%', '100', '100.0%', 'run', 'geproxy/server.py'] in words
+    assert ['25.0', '25.0%', 'run', 'geproxy/server.py:8'] in words
+
+
+def test_its_files_are_as_short_as_those_of_the_house():
+    for path in glob.glob(os.path.join(BENCH, '*.py')):
+        with open(path) as opened:
+            assert len(opened.read().splitlines()) <= 400, path

@@ -13,7 +13,7 @@ PACKAGE = os.path.join(os.path.dirname(TESTS), 'geproxy')
 # A module imports only from lines above its own.
 FLOORS = [
     ['__init__', 'compat', 'errors'],
-    ['address', 'protocols', 'ini'],
+    ['address', 'protocols', 'ini', 'hashes'],
     ['grammar', 'kinds'],
     ['message', 'forwarded', 'rules'],
     ['framing', 'rulebook'],

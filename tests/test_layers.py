@@ -19,7 +19,7 @@ FLOORS = [
     ['framing', 'rulebook'],
     ['access', 'auth', 'limits'],
     ['stream', 'users'],
-    ['relay', 'resolver', 'upstream', 'responses', 'record', 'listeners', 'ledger'],
+    ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger'],
     ['log', 'forward', 'quota'],
     ['handler'],
     ['config'],
@@ -31,7 +31,7 @@ FLOORS = [
 FLOOR = dict((name, number) for number, names in enumerate(FLOORS) for name in names)
 
 # Who may import gevent: those that wait, and those that must come before everything else.
-WITH_GEVENT = {'__main__', 'cli', 'compat', 'relay', 'resolver', 'server', 'stream'}
+WITH_GEVENT = {'__main__', 'cli', 'compat', 'logins', 'relay', 'resolver', 'server', 'stream'}
 # Who may spawn greenlets: someone waits for each there, or kills it.
 SPAWNING = {'relay', 'server'}
 # Who may import config. The others are handed values, so there is no global to reload.

@@ -45,7 +45,7 @@ def _main(arguments):
         sys.stdout.write(explain.example())
         return 0
     if options.check is not None:
-        return _check(options.check or options.config)
+        return _check(options.check or options.config, options.against)
     try:
         settings = config.load(options.config)
     except (config.ConfigError, IOError, OSError) as error:
@@ -63,21 +63,26 @@ def _parser():
     parser.add_argument('-c', '--config', metavar='FILE', help='the ini file; without it: all defaults')
     parser.add_argument('--check', metavar='FILE', nargs='?', const='',
                         help='read FILE, or that of -c, say what is wrong with it, and exit with 0 or 1')
+    parser.add_argument('--against', metavar='OLD', help='with --check: say what a reload would change, from OLD')
     parser.add_argument('--example', action='store_true', help='print an ini file with all options, commented')
     # Not argparse's own action: on Python 2 that writes to standard error.
     parser.add_argument('--version', action='store_true', help='say which geproxy, Python and gevent this is, and exit')
     return parser
 
 
-def _check(path):
+def _check(path, against):
     if not path:
         complain('--check needs a FILE')
         return 2
-    try:
-        config.load(path)
-    except (config.ConfigError, IOError, OSError) as error:
-        return _complain(path, error)
+    loaded = []
+    for each in filter(None, (path, against)):
+        try:
+            loaded.append(config.load(each))
+        except (config.ConfigError, IOError, OSError) as error:
+            return _complain(each, error)
     print('%s: fine' % path)
+    if against:
+        print('\n'.join(config.changes(loaded[1], loaded[0]) or ['no changes against %s' % against]))
     return 0
 
 

@@ -7,6 +7,7 @@ from __future__ import absolute_import, division, print_function
 
 import binascii
 import collections
+import difflib
 import glob
 import hashlib
 import io
@@ -185,7 +186,8 @@ SCHEMA = [Option(*row) for row in (
 
 _TYPES = dict((section, collections.namedtuple(
     section.capitalize(), [option.name for option in SCHEMA if option.section == section])) for section in SECTIONS)
-Settings = collections.namedtuple('Settings', list(SECTIONS))
+# A field for each section; `texts`: {(section, name): a tuple of lines, as the file has them}, for people.
+Settings = collections.namedtuple('Settings', list(SECTIONS) + ['texts'])
 
 
 # --- loading -------------------------------------------------------------------------------------------------------
@@ -199,9 +201,10 @@ def load(path, lines=None):
             lines = _lines_of(path)
         values, problems = _collect(ini.read(path, lines))
         _include(path, values, problems)
-    sections = dict((section, {}) for section in SECTIONS)
+    sections, texts = dict((section, {}) for section in SECTIONS), {}
     for option in SCHEMA:
         entry = values.get((option.section, option.name))
+        texts[option.section, option.name] = _text(option, entry)
         try:
             value = option.kind(option.default if entry is None else entry if option.kind in WHOLE else entry.value)
             sections[option.section][option.name] = value
@@ -214,16 +217,37 @@ def load(path, lines=None):
         problems.append(_problem(entry.lines[0], entry, 'it needs quota_file, or a restart would forgive everybody'))
     if problems:
         raise ConfigError(sorted(problems, key=lambda problem: (problem.path != path, problem.path, problem.line)))
-    settings = Settings(**dict((name, _TYPES[name](**sections[name])) for name in SECTIONS))
+    settings = Settings(texts=texts, **dict((name, _TYPES[name](**sections[name])) for name in SECTIONS))
     if settings.proxy.name == 'auto':
         settings = settings._replace(proxy=settings.proxy._replace(name=_name_for(settings)))
     return settings
 
 
-def restarts(old, new):
-    """The options that differ between two Settings and cannot change in a process that runs, as (section, name)."""
-    return [(option.section, option.name) for option in SCHEMA if not option.live and getattr(
-        getattr(old, option.section), option.name) != getattr(getattr(new, option.section), option.name)]
+def _text(option, entry):
+    if entry is None:
+        return (option.default,) if option.default else ()
+    return tuple(' '.join(line.text.split()) for line in entry.lines if line.text)
+
+
+def changes(old, new):
+    """What differs between two Settings, as lines for people."""
+    lines = []
+    for option in SCHEMA:
+        before, after = (settings.texts[option.section, option.name] for settings in (old, new))
+        name = '[%s] %s' % (option.section, option.name)
+        if before == after:
+            continue
+        if option.kind in WHOLE:
+            delta = difflib.SequenceMatcher(None, before, after, False).get_opcodes()
+            for what, start, end, first, last in delta:
+                if what != 'equal':
+                    lines.extend('%s: -%s' % (name, text) for text in before[start:end])
+                    lines.extend('%s: +%s' % (name, text) for text in after[first:last])
+        else:
+            restart = '' if option.live else ' (needs a restart)'
+            lines.append('%s: %s -> %s%s' % (
+                name, ' '.join(before) or 'nothing', ' '.join(after) or 'nothing', restart))
+    return lines
 
 
 def _lines_of(path):

@@ -110,6 +110,36 @@ class Ourselves(AddressDenied):
     hint = 'A proxy is not its own origin: did you mean to send this to somebody else?'
 
 
+class LoginRequired(ProxyError):
+    """The client has to say who is asking, and has not."""
+    status, token = 407, 'login_required'
+    hint = 'Give the proxy a name and a password, as in http://NAME:PASSWORD@gateway:9000/.'
+
+
+class LoginFailed(ProxyError):
+    """There is no such user, or the password is another."""
+    status, token = 407, 'login_failed'
+    hint = 'Check name and password; whoever runs this proxy keeps them in the file of [auth] users.'
+
+
+class LoginsThrottled(ProxyError):
+    """Too many log-ins from that address have failed, and more of them wait already."""
+    status, token = 429, 'login_throttled'
+    hint = 'Check name and password, and wait before the next try.'
+
+    def __init__(self, message, retry_after):
+        """`retry_after`: see ProxyError."""
+        ProxyError.__init__(self, message)
+        self.retry_after = retry_after
+
+
+class LoginTimeout(ProxyError):
+    """Name and password could not be verified in time."""
+    status, token = 503, 'login_timeout'
+    retry_after = 1
+    hint = 'Try again; too many log-ins at once, or hashes that cost too much, keep the proxy\'s host busy.'
+
+
 class LoopDetected(ProxyError):
     """The request has been through this very proxy before."""
     status, token = 508, 'proxy_loop_detected'

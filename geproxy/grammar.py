@@ -53,8 +53,7 @@ def printable(octets, most=80):
     before an @ or behind a ? may be."""
     octets, query, _secret = octets.partition(b'?')
     words = [b'***@' + word.rpartition(b'@')[2] if b'@' in word else word for word in octets.split(b' ')]
-    text = compat.to_native(b' '.join(words)[:most])
-    shown = ''.join(c if ' ' <= c <= '~' else '\\x%02x' % ord(c) for c in text)
+    shown = escape(b' '.join(words)[:most])
     return shown + ('?...' if query else '...' if len(octets) > most else '')
 
 
@@ -64,6 +63,11 @@ def find_doubtful(octets, start=0):
     if not start and octets.translate(None, _HARMLESS) == b'\r\n' * octets.count(b'\r\n'):
         return None
     return _search_doubtful(octets, start)
+
+
+def escape(octets):
+    """Octets from elsewhere -> native text of one line."""
+    return ''.join(c if ' ' <= c <= '~' else '\\x%02x' % ord(c) for c in compat.to_native(octets))
 
 
 def without_high_octets(octets):

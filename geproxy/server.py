@@ -128,8 +128,8 @@ class Server(object):
         except (IOError, OSError) as error:
             self.log.say('SIGHUP: nothing changed, for %s: %s' % (error.filename, error.strerror))
             return
-        for section, name in config.restarts(self.proxy.settings, settings):
-            self.log.say('SIGHUP: [%s] %s has changed: that needs a restart' % (section, name))
+        for line in config.changes(self.proxy.settings, settings):
+            self.log.say('SIGHUP: ' + line)
         self._use(settings)
         self.log.say('SIGHUP: %s read' % self.path)
 

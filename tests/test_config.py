@@ -194,9 +194,18 @@ def test_an_option_has_a_section_a_good_default_and_a_sentence(option):
 
 def test_only_where_to_listen_and_the_file_of_quotas_need_a_restart():
     assert [option.name for option in config.SCHEMA if not option.live] == ['listen', 'quota_file']
-    new = config.load('test.ini', ['[proxy]', 'listen = *:1', 'via = off'])
-    assert config.restarts(config.load(None), new) == [('proxy', 'listen')]
-    assert config.restarts(new, new) == []
+
+
+def test_changes_are_told_option_by_option_and_rule_by_rule():
+    old = config.load('test.ini', ['[limits]', 'connections = 200', '[access]', 'rules = deny any a', '  allow  any b', '  deny any c'])
+    new = config.load('test.ini', ['[proxy]', 'listen = *:1', '[access]', 'clients =', 'rules = deny any a',
+                                   '  allow any b # c', '  deny any d', '  allow any any'])
+    assert config.changes(old, new) == [
+        '[proxy] listen: *:9000 -> *:1 (needs a restart)',
+        '[access] clients: loopback private -> nothing',
+        '[access] rules: -deny any c', '[access] rules: +deny any d', '[access] rules: +allow any any',
+        '[limits] connections: 200 -> auto']
+    assert config.changes(new, new) == []
 
 
 def test_a_quota_needs_a_file():

@@ -13,13 +13,13 @@ PACKAGE = os.path.join(os.path.dirname(TESTS), 'geproxy')
 # A module imports only from lines above its own.
 FLOORS = [
     ['__init__', 'compat', 'errors'],
-    ['address', 'memo', 'protocols', 'ini'],
+    ['address', 'memo', 'protocols', 'ini', 'hashes'],
     ['grammar', 'kinds'],
     ['message', 'forwarded', 'rules'],
     ['framing', 'rulebook'],
-    ['access', 'limits'],
-    ['stream'],
-    ['relay', 'resolver', 'upstream', 'responses', 'record', 'listeners', 'ledger'],
+    ['access', 'auth', 'limits'],
+    ['stream', 'users'],
+    ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger'],
     ['log', 'forward', 'quota'],
     ['handler'],
     ['config'],
@@ -31,7 +31,7 @@ FLOORS = [
 FLOOR = dict((name, number) for number, names in enumerate(FLOORS) for name in names)
 
 # Who may import gevent: those that wait, and those that must come before everything else.
-WITH_GEVENT = {'__main__', 'cli', 'compat', 'relay', 'resolver', 'server', 'stream'}
+WITH_GEVENT = {'__main__', 'cli', 'compat', 'logins', 'relay', 'resolver', 'server', 'stream'}
 # Who may spawn greenlets: someone waits for each there, or kills it.
 SPAWNING = {'relay', 'server'}
 # Who may import config. The others are handed values, so there is no global to reload.

@@ -10,7 +10,7 @@ from geproxy.address import parse_ip
 from geproxy.compat import monotonic
 from geproxy.record import Record
 from geproxy.rules import Question
-from geproxy.stream import Limit, Stream
+from geproxy.stream import Stream
 
 
 HEAD_START = 32         # octets: enough for a method
@@ -94,9 +94,8 @@ class Handler(object):
 
     def await_request(self):
         """Wait for the first octet of a request; false if there will be none."""
-        client, timeouts = self.client, self.current().timeouts
-        name = 'head' if self.fresh else 'idle'
-        limit = Limit(name, getattr(timeouts, name), errors.IdleTimeout)
+        client, waits = self.client, self.current().waits
+        limit = waits.first if self.fresh else waits.another
         # Between a connection and its first request lies a way there and back: a stop waits for that long.
         deadline = monotonic() + (BRIEFLY if self.fresh and self.current().draining else limit.seconds)
         self.waiting = True
@@ -141,7 +140,7 @@ class Handler(object):
         client, most = self.client, self.proxy.limits
         if self.fresh:
             protocols.check(client.buffer)
-        limit = Limit('head', self.proxy.timeouts.head, errors.HeadTimeout)
+        limit = self.proxy.waits.head
         head = client.read_head(most.head_size, limit, self.record.began + limit.seconds, message.check_request_start)
         if head is None:
             if b'\n' not in client.buffer:
@@ -184,11 +183,9 @@ class Handler(object):
 
     def connect(self, reuse):
         """A Connection to the origin; whoever called releases it."""
-        timeouts = self.proxy.timeouts
-        waits = (Limit('dns', timeouts.dns, errors.DnsTimeout),
-                 Limit('connect', timeouts.connect, errors.ConnectTimeout))
+        waits = self.proxy.waits
         key = (self.request.authority.host, self.request.port())
-        connection = self.proxy.upstream.connect(key, self.judge, waits, reuse)
+        connection = self.proxy.upstream.connect(key, self.judge, (waits.dns, waits.connect), reuse)
         record = self.record
         record.address, record.kept, record.took = connection.address, connection.kept, connection.took
         if self.decision.allowed is None:
@@ -213,7 +210,7 @@ class Handler(object):
         try:
             self.respond(200, responses.ESTABLISHED)
             self.proxy.opened(self.record)
-            forward.relay_tunnel(self.client, connection.stream, self.reply, self.proxy.timeouts)
+            forward.relay_tunnel(self.client, connection.stream, self.reply, self.proxy.waits)
         finally:
             self.proxy.upstream.release(connection)
         return False
@@ -252,7 +249,7 @@ class Handler(object):
             persists = self.persists() and self.request.method != b'CONNECT'
             if isinstance(error, errors.WrongProtocol):
                 self.reply.status = error.status
-                client.send(responses.FOREIGN[error.kind], self.sending_limit())
+                client.send(responses.FOREIGN[error.kind], self.proxy.waits.download)
             else:
                 self.respond(error.status, responses.failure(
                     error, self.proxy.name, record.id, self.method(), not persists))
@@ -282,11 +279,7 @@ class Handler(object):
 
     def respond(self, status, octets):
         """Send a response of our own."""
-        self.client.send(self.reply.begin(octets, status), self.sending_limit())
-
-    def sending_limit(self):
-        """For what we send ourselves."""
-        return Limit('body', self.proxy.timeouts.body, errors.DownloadTimeout)
+        self.client.send(self.reply.begin(octets, status), self.proxy.waits.download)
 
     def persists(self):
         """True if the connection may carry another request: the last one is understood, and all read."""

@@ -43,27 +43,22 @@ class Section(object):
                       for name, lower, value in fields]
 
 
-def _section_of_request(octets):
+def _parse_request_section(octets):
     return Section(*grammar.parse_fields(octets[:-2].split(b'\r\n')[:-1], errors.BadRequest))
 
 
-def _section_of_response(octets):
+def _parse_response_section(octets):
     return Section(*grammar.parse_fields(octets[:-2].split(b'\r\n')[:-1], errors.BadResponse, mend=True))
 
 
 # {octets of a header section, with the empty line, in which nothing is doubtful: Section}
-_of_requests = Memo(_section_of_request, REMEMBERED, MEMORABLE)
-_of_responses = Memo(_section_of_response, REMEMBERED, MEMORABLE)
+_request_sections = Memo(_parse_request_section, REMEMBERED, MEMORABLE)
+_response_sections = Memo(_parse_response_section, REMEMBERED, MEMORABLE)
 
 
 class Message(object):
     """What both kinds of head have: `version` as (1, minor), `fields` and `index` as of grammar.parse_fields."""
     __slots__ = ('version', 'fields', 'index', '_section')
-
-    def __init__(self, version, section):
-        self.version = version
-        self.fields, self.index = section.fields, section.index
-        self._section = section
 
     def values(self, lower):
         """All values of the fields of that name (in lower case), as a tuple."""
@@ -91,13 +86,10 @@ class Message(object):
         field of its name, or comes last.
         """
         left = dict(replaced)
-        lines = []
-        for lower, line in self._section.lines:
-            if lower in replaced:
-                lines.append(left.pop(lower, b''))
-            elif lower not in also_dropped:
-                lines.append(line)
-        lines.extend(left[lower] for lower in sorted(left))
+        lines = [left.pop(lower, b'') if lower in replaced else b'' if lower in also_dropped else line
+                 for lower, line in self._section.lines]
+        if left:
+            lines.extend(left[lower] for lower in sorted(left))
         return b''.join(lines)
 
 
@@ -106,6 +98,12 @@ class Request(Message):
     origin-form and asterisk-form the authority is that of Host (None if there is no host to go by); `dropped`, `added`:
     what policy takes away, as names in lower case, and puts in, as field lines."""
     __slots__ = ('method', 'target', 'form', 'authority', 'path', 'dropped', 'added')
+
+    def __init__(self, start, section):
+        """`start`: what is known of its request line; `section`: its Section."""
+        self.version, self.method, self.target, self.form, self.authority, self.path = start
+        self._section, self.fields, self.index = section, section.fields, section.index
+        self.dropped, self.added = frozenset(), b''
 
     def url(self):
         """What the request is for, for people: absolute, or host:port for CONNECT. Octets."""
@@ -199,6 +197,11 @@ class Response(Message):
     """A response head. `status`: an int; `reason`: the reason phrase, as octets."""
     __slots__ = ('status', 'reason')
 
+    def __init__(self, start, section):
+        """`start`: what is known of its status line; `section`: its Section."""
+        self.version, self.status, self.reason = start
+        self._section, self.fields, self.index = section, section.fields, section.index
+
     def persists(self):
         """True if the origin's connection may carry another request (RFC 9112, 9.3)."""
         return b'close' not in self.options() and (self.version >= (1, 1) or b'keep-alive' in self.options())
@@ -227,36 +230,39 @@ def _via(value):
     return b'Via: %s\r\n' % value if value else b''
 
 
-def _split(head, match_start, known, error):
-    """A head without anything doubtful -> (start line, that matched or None, the octets behind it).
+def _read(head, start_lines, sections, error):
+    """A head -> (what is known of its start line, Section): see the two Memos. Raises what they do, and `error`.
 
-    A section that came before, octet for octet, is not judged again; nor can there be anything doubtful in a start line
-    that matches. It makes 63 us 9, and 51 us 6, for requests and responses of 7 fields (3.13).
+    What came before is not judged again. For 7 fields it makes 63 us 5 (requests), and 51 us 2 (3.13).
     """
     line, _end, octets = head.partition(b'\r\n')
-    match = match_start(line)
-    if match is None or octets not in known:
+    if line not in start_lines or octets not in sections:
         doubtful = grammar.find_doubtful(head)
         if doubtful is not None:
             raise _doubt(doubtful, error)
-    return line, match, octets
+    return start_lines[line], sections[octets]
 
 
 def parse_request(head):
     """The octets of a request head, its empty line included -> Request. Raises BadRequest, VersionNotSupported or
     NotImplementedHere (RFC 9112, 2.2, 3, 5)."""
-    line, match, octets = _split(head, grammar.match_request_line, _of_requests, errors.BadRequest)
+    request = Request(*_read(head, _request_lines, _request_sections, errors.BadRequest))
+    _check_host(request)
+    return request
+
+
+def _parse_request_line(line):
+    match = grammar.match_request_line(line)
     if match is None:
         raise _no_request_line(line)
     method, target, major, minor = match.groups()
     if major != b'1':
         raise errors.VersionNotSupported('HTTP/%s.%s is not HTTP/1.x' % (int(major), int(minor)))
-    request = Request((1, int(minor)), _of_requests[octets])
-    request.method, request.target = method, target
-    request.dropped, request.added = frozenset(), b''
-    request.form, request.authority, request.path = grammar.split_target(method, target)
-    _check_host(request)
-    return request
+    return ((1, int(minor)), method, target) + tuple(grammar.split_target(method, target))
+
+
+# {request line: (version, method, target, form, authority, path)}
+_request_lines = Memo(_parse_request_line)
 
 
 def _no_request_line(line):
@@ -282,15 +288,20 @@ def _check_host(request):
 
 def parse_response(head):
     """The octets of a response head, its empty line included -> Response. Raises BadResponse (RFC 9112, 4, 5)."""
-    line, match, octets = _split(head, grammar.match_status_line, _of_responses, errors.BadResponse)
+    return Response(*_read(head, _status_lines, _response_sections, errors.BadResponse))
+
+
+def _parse_status_line(line):
+    match = grammar.match_status_line(line)
     if match is None:
         raise errors.BadResponse("'%s' is not a status line" % grammar.printable(line))
     major, minor, status, reason = match.groups()
     if major != b'1' or status[:1] == b'0':
         raise errors.BadResponse("'%s' is not of HTTP/1.x" % grammar.printable(line))
-    response = Response((1, int(minor)), _of_responses[octets])
-    response.status, response.reason = int(status), reason or b''
-    return response
+    return (1, int(minor)), int(status), reason or b''
+
+
+_status_lines = Memo(_parse_status_line)        # {status line: (version, status, reason)}
 
 
 def parse_trailers(lines, options, error):

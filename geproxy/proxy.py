@@ -6,6 +6,7 @@ import traceback
 from geproxy import forwarded
 from geproxy.access import Access
 from geproxy.compat import monotonic, to_octets
+from geproxy.waits import waits
 
 NO_PACES = (None, None)
 
@@ -19,6 +20,7 @@ class Proxy(object):
         see access.Access; `is_draining`: a function that tells whether the process is to stop."""
         self.settings = settings
         self.timeouts = settings.timeouts
+        self.waits = waits(settings.timeouts)
         self.limits = settings.limits
         self.access = Access(settings.access, is_own)
         self.upstream = upstream

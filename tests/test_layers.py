@@ -19,7 +19,7 @@ FLOORS = [
     ['framing', 'rulebook'],
     ['access', 'auth', 'limits'],
     ['stream', 'users'],
-    ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger'],
+    ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'waits'],
     ['log', 'forward', 'quota'],
     ['handler'],
     ['config'],

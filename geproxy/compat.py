@@ -33,6 +33,12 @@ start_native_thread, native_lock = get_original(
     'thread' if PY2 else '_thread', ['start_new_thread', 'allocate_lock'])
 native_sleep = get_original('time', 'sleep')
 native_getaddrinfo = get_original('socket', 'getaddrinfo')
+native_poll = get_original('select', 'poll')
+
+
+def native_socket(sock):
+    """What is inside of one of gevent's sockets: it never waits, and has two calls less to go through."""
+    return getattr(sock, '_sock', sock)
 
 
 def to_octets(text):

@@ -110,9 +110,9 @@ class Writer(object):
         while self._lines and size < BLOCK:
             line = self._lines.popleft()
             size += len(line)
-            lines.append(to_octets(line))
+            lines.append(line)
         self._written += size
-        data = b'\n' * self._torn + b'\n'.join(lines) + b'\n'
+        data = b'\n' * self._torn + to_octets('\n'.join(lines)) + b'\n'
         while data:
             try:
                 written = os.write(self._fd, data)

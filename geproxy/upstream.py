@@ -78,8 +78,9 @@ class Upstream(object):
         self._idle[connection] = None
         self._by_key.setdefault(connection.key, []).append(connection)
         # Whatever comes now, nobody asked for it: mostly the origin's FIN.
-        stream.watch(lambda: self._drop(connection))
-        self.prune()
+        stream.watch(self._drop, connection)
+        if len(self._idle) > self.keep:
+            self.prune()
 
     def prune(self):
         """Close what is too much or too old."""
@@ -114,7 +115,10 @@ class Upstream(object):
         connection.stream.unwatch()
         del self._idle[connection]
         siblings = self._by_key[connection.key]
-        siblings.remove(connection)
+        if siblings[-1] is connection:
+            siblings.pop()
+        else:
+            siblings.remove(connection)
         if not siblings:
             del self._by_key[connection.key]
 

@@ -7,6 +7,7 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import sys
+from _socket import socket as NativeSocket
 
 from gevent.monkey import get_original
 
@@ -36,9 +37,12 @@ native_getaddrinfo = get_original('socket', 'getaddrinfo')
 native_poll = get_original('select', 'poll')
 
 
-def native_socket(sock):
-    """What is inside of one of gevent's sockets: it never waits, and has two calls less to go through."""
-    return getattr(sock, '_sock', sock)
+def accept(listener):
+    """Take a connection that has come -> (NativeSocket, peer)."""
+    if PY2:
+        return getattr(listener, '_sock', listener).accept()
+    fd, peer = listener._accept()
+    return NativeSocket(listener.family, listener.type, listener.proto, fd), peer
 
 
 def to_octets(text):

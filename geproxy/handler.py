@@ -6,7 +6,7 @@ and what is remembered.
 from __future__ import absolute_import, division, print_function
 
 from geproxy import errors, forward, framing, limits, message, protocols, responses
-from geproxy.address import parse_ip
+from geproxy.address import show_ip
 from geproxy.compat import monotonic
 from geproxy.record import Record
 from geproxy.rules import Question
@@ -20,12 +20,12 @@ BRIEFLY = 1.0           # seconds to linger for a client that has no place here,
 class Handler(object):
     """One client connection. `current` gives the Proxy of today: each exchange keeps the one it began with."""
 
-    def __init__(self, sock, peer, local, current):
-        """`sock`: a gevent socket, which is closed here; `peer`, `local`: (address, port), addresses as native text;
+    def __init__(self, sock, ip, port, current):
+        """`sock`: a socket, which is closed here; `ip`: the client's IP, no mapped one; `port`: that it came to;
         `current`: a function that returns the Proxy."""
-        self.client = Stream(sock, peer[0], errors.ClientLost)
-        self.ip = parse_ip(peer[0])
-        self.local = local
+        self.client = Stream(sock, show_ip(ip), errors.ClientLost)
+        self.ip = ip
+        self.port = port
         self.current = current
         self.proxy = current()
         self.waiting = False            # for a request, or for the client to hang up: nothing is going on
@@ -268,7 +268,7 @@ class Handler(object):
         if self.request is None or self.reply.begun or self.request.form not in ('origin', 'asterisk'):
             return False
         return isinstance(error, errors.Ourselves) or (
-            isinstance(error, errors.DnsError) and self.request.port() == self.local[1])
+            isinstance(error, errors.DnsError) and self.request.port() == self.port)
 
     def break_off(self):
         """A response has begun and cannot be ended: make sure that the client can tell."""

@@ -9,6 +9,7 @@ import socket
 
 from geproxy.address import IP, parse_ip, show_ip, unmap
 from geproxy.compat import native_getaddrinfo
+from geproxy.stream import tune
 
 BACKLOG = 1024
 
@@ -65,6 +66,7 @@ def _bind(family, sockaddr):
     try:
         close_on_exec(sock)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tune(sock)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(sockaddr)
@@ -106,6 +108,7 @@ def _take_over(fd):
         raise ListenError('fd:%d is no listening TCP socket' % fd, 0)
     sock = socket.fromfd(fd, family, socket.SOCK_STREAM)
     close_on_exec(sock)
+    tune(sock)
     return sock
 
 

@@ -6,22 +6,19 @@ LONGEST = 256           # octets of a key; what is longer comes once, or from so
 
 
 class Memo(dict):
-    """{octets: what a function made of them}. To ask is to look up: `memo[octets]`, at the price of a dict's."""
+    """{key: what a function made of it}. To ask is to look up: `memo[key]`, at the price of a dict's."""
     __slots__ = ('_make', '_most', '_longest')
 
     def __init__(self, make, most=MOST, longest=LONGEST):
-        """`make`: a function of octets; what it raises is not remembered, and raised. It must go by nothing else, and
-        nobody may change what it returned."""
+        """`make`: a function of the key, mostly octets, and of nothing else; what it raises is not remembered, and
+        raised. Nobody may change what it returned."""
         dict.__init__(self)
         self._make, self._most, self._longest = make, most, longest
 
-    def __missing__(self, octets):
-        return self.keep(octets, self._make(octets))
-
-    def keep(self, octets, value):
-        """Remember a value -> that value."""
-        if len(octets) <= self._longest:
+    def __missing__(self, key):
+        value = self._make(key)
+        if len(key) <= self._longest:
             if len(self) >= self._most:
                 self.clear()    # to know what is used least would cost all the others more than this costs the few
-            self[octets] = value
+            self[key] = value
         return value

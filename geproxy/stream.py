@@ -15,7 +15,7 @@ import gevent
 from gevent.hub import Waiter
 
 from geproxy import errors
-from geproxy.compat import monotonic, native_poll, native_socket
+from geproxy.compat import monotonic, native_poll
 
 # What a wait may last: the option's name, seconds, and the error when they are over.
 Limit = collections.namedtuple('Limit', 'name seconds error')
@@ -90,18 +90,27 @@ def wait_writable(sockets, deadline):
             watcher.stop()
 
 
+def tune(sock):
+    """Send at once what is to be sent, and find out about dead peers. Connections inherit it from their listener."""
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    except socket.error:
+        pass                        # not TCP, or already reset: the first read will tell
+
+
 class Stream(object):
     """A connected stream socket, of a client or an origin. Whoever made it closes it.
 
     Raises the class given as `lost` when the peer has reset or broken the connection.
     """
-    __slots__ = ('socket', '_native', 'peer', 'buffer', 'ended', 'received', 'sent', 'pace',
+    __slots__ = ('socket', 'peer', 'buffer', 'ended', 'received', 'sent', 'pace',
                  '_lost', '_woken', '_reader', '_writer', '_waiters')
 
     def __init__(self, sock, peer, lost):
-        """`sock`: a gevent socket; `peer`: its address as native text; `lost`: ClientLost or UpstreamLost."""
+        """`sock`: a native socket (gevent's do, and cost more); `peer`: its address as native text; `lost`: ClientLost
+        or UpstreamLost."""
         self.socket = sock
-        self._native = native_socket(sock)
         self.peer = peer
         self.buffer = b''           # received, and not yet taken
         self.ended = False          # the peer will send no more
@@ -111,17 +120,12 @@ class Stream(object):
         self._lost = lost
         self._woken = False         # both directions were ended here
         self._waiters = [None, None]    # the last that waited for reading, for writing
-        sock.settimeout(0.0)
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        except socket.error:
-            pass                    # not TCP, or already reset: the first read will tell
+        sock.setblocking(False)
         loop = gevent.get_hub().loop
         if not _sweeper:
             _start_sweeper(loop)
         self._reader = loop.io(sock.fileno(), _READ)
-        self._writer = loop.io(sock.fileno(), _WRITE)
+        self._writer = None         # until a peer takes less than it is sent
 
     # --- reading
 
@@ -136,7 +140,7 @@ class Stream(object):
         if self.ended:
             return b'', 0
         try:
-            count = self._native.recv_into(_scratch, min(most, SCRATCH_SIZE))
+            count = self.socket.recv_into(_scratch, min(most, SCRATCH_SIZE))
         except socket.error as error:
             if error.args[0] in _AGAIN:
                 return None
@@ -161,7 +165,7 @@ class Stream(object):
     def fill(self, most=HEAD_PIECE):
         """Read what is there behind the buffer -> how many octets; 0 at the end, None if nothing is there yet."""
         try:
-            data = self._native.recv(most)
+            data = self.socket.recv(most)
         except socket.error as error:
             if error.args[0] in _AGAIN:
                 return None
@@ -220,7 +224,7 @@ class Stream(object):
     def send_now(self, data):
         """Send what the peer takes at once -> how many octets."""
         try:
-            sent = self._native.send(data)
+            sent = self.socket.send(data)
         except socket.error as error:
             if error.args[0] in _AGAIN:
                 return 0
@@ -246,6 +250,8 @@ class Stream(object):
         view = memoryview(data)
         at = 0
         while at < len(data):
+            if self._writer is None:
+                self._writer = gevent.get_hub().loop.io(self.socket.fileno(), _WRITE)
             waiter = self._waiters[1] = Waiter()
             self._writer.start(waiter.switch, None)
             _deadlines[waiter] = monotonic() + limit.seconds
@@ -269,11 +275,11 @@ class Stream(object):
         if self.buffer or self.ended:
             return False
         # To try to read, and fail, would take 3.6 us instead of 1.6 (3.13).
-        _poll.register(self._native, _POLLIN)
+        _poll.register(self.socket, _POLLIN)
         try:
             return not _poll.poll(0)
         finally:
-            _poll.unregister(self._native)
+            _poll.unregister(self.socket)
 
     def watch(self, callback, *arguments):
         """Call `callback` from the hub as soon as something can be read, until `unwatch`."""
@@ -332,9 +338,9 @@ class Stream(object):
     def close(self):
         """Close. Nobody may be waiting for it."""
         self._reader.stop()
-        self._writer.stop()
+        if self._writer is not None:
+            self._writer.stop()
         self.socket.close()
-        self._native = self.socket      # the last reference may be what keeps it open
 
     def _broken(self, error):
         self.ended = True

@@ -10,8 +10,8 @@ import os
 import socket
 
 from geproxy import errors
-from geproxy.compat import monotonic, to_native
-from geproxy.stream import Stream, wait_writable
+from geproxy.compat import NativeSocket, monotonic, to_native
+from geproxy.stream import Stream, tune, wait_writable
 
 STAGGER = 0.25      # seconds before the next address is tried beside the last (RFC 8305, 5)
 _PENDING = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
@@ -178,11 +178,12 @@ class Dial(object):
 
     def _start(self, address):
         try:
-            sock = socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET, socket.SOCK_STREAM)
+            sock = NativeSocket(socket.AF_INET6 if ':' in address else socket.AF_INET, socket.SOCK_STREAM)
         except socket.error as error:
             self._failed.append((address, error.args[0]))
             return
-        sock.settimeout(0.0)
+        sock.setblocking(False)
+        tune(sock)
         code = sock.connect_ex((address, self._port))
         if code and code not in _PENDING:
             self._fail(sock, address, code)

@@ -12,14 +12,14 @@ PACKAGE = os.path.join(os.path.dirname(TESTS), 'geproxy')
 
 # A module imports only from lines above its own.
 FLOORS = [
-    ['__init__', 'compat', 'errors'],
-    ['address', 'memo', 'protocols', 'ini', 'hashes'],
+    ['__init__', 'compat', 'errors', 'memo'],
+    ['address', 'protocols', 'ini', 'hashes'],
     ['grammar', 'kinds'],
     ['message', 'forwarded', 'rules'],
     ['framing', 'rulebook'],
     ['access', 'auth', 'limits'],
     ['stream', 'users'],
-    ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'waits'],
+    ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'waits', 'workers'],
     ['log', 'forward', 'quota'],
     ['handler'],
     ['config'],
@@ -31,9 +31,9 @@ FLOORS = [
 FLOOR = dict((name, number) for number, names in enumerate(FLOORS) for name in names)
 
 # Who may import gevent: those that wait, and those that must come before everything else.
-WITH_GEVENT = {'__main__', 'cli', 'compat', 'logins', 'relay', 'resolver', 'server', 'stream'}
+WITH_GEVENT = {'__main__', 'cli', 'compat', 'logins', 'relay', 'resolver', 'server', 'stream', 'workers'}
 # Who may spawn greenlets: someone waits for each there, or kills it.
-SPAWNING = {'relay', 'server'}
+SPAWNING = {'relay', 'workers', 'server'}
 # Who may import config. The others are handed values, so there is no global to reload.
 WITH_CONFIG = {'cli', 'explain', 'server', 'why'}
 # Who may ask which Python this is.

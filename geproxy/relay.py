@@ -8,7 +8,7 @@ from __future__ import absolute_import, division, print_function
 import gevent
 from gevent.event import Event
 
-from geproxy import errors, framing
+from geproxy import errors, framing, workers
 from geproxy.compat import monotonic
 from geproxy.stream import SCRATCH_SIZE, wait_readable
 
@@ -176,7 +176,7 @@ class Tunnel(object):
 
     def run(self):
         """Relay until it is over. Raises TunnelIdle, or what ended it: ClientLost, UpstreamLost."""
-        up = gevent.spawn(self._copy, self._client, self._origin)
+        up = workers.spawn(self._copy, self._client, self._origin)
         try:
             self._copy(self._origin, self._client)
             if self._error is None:

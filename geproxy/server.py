@@ -16,14 +16,13 @@ import gevent
 from gevent.queue import Empty, Queue
 from gevent.server import StreamServer
 
-from geproxy import config, errors, limits, listeners, quota
+from geproxy import config, errors, limits, listeners, quota, workers
 from geproxy.address import parse_ip, unmap
 from geproxy.compat import accept, monotonic, signal_handler
 from geproxy.handler import Handler
 from geproxy.proxy import Proxy
 from geproxy.resolver import Resolver
 from geproxy.upstream import Upstream
-from geproxy.workers import Workers
 
 SPARE_FDS = 64              # for logs, listeners, the hub and look-ups; the others are for connections, two for each
 MOST_CONNECTIONS = 50000    # of `auto`, on hosts without a limit
@@ -43,10 +42,10 @@ class _NoDescriptor(gevent.GreenletExit):
 class Acceptor(StreamServer):
     """A StreamServer that survives the end of file descriptors, and says so once instead of every time."""
 
-    def __init__(self, listener, handle, spawn, starved, take_reserve):
-        """`handle`: a function of (native socket, peer), which `spawn` gives a greenlet; `starved`: called when there
-        are no descriptors left; `take_reserve`: frees one, if it can."""
-        StreamServer.__init__(self, listener, handle, spawn=spawn)
+    def __init__(self, listener, handle, starved, take_reserve):
+        """`handle`: a function of (native socket, peer), for a greenlet; `starved`: called when there are no
+        descriptors left; `take_reserve`: frees one, if it can."""
+        StreamServer.__init__(self, listener, handle, spawn=workers.serve)
         # Processes that share a listener share its connections evenly only if each takes one at a time.
         self.max_accept = 1
         self._starved, self._take_reserve = starved, take_reserve
@@ -97,10 +96,8 @@ class Server(object):
         self._turned_away = 0
         self._descriptors = raise_descriptor_limit()
         self._use(settings)
-        self._workers = Workers()
-        self._acceptors = [
-            Acceptor(sock, functools.partial(self._serve, sock.getsockname()[1]), self._workers.spawn, self._starved,
-                     self._take_reserve) for sock in sockets]
+        self._acceptors = [Acceptor(sock, functools.partial(self._serve, sock.getsockname()[1]), self._starved,
+                                    self._take_reserve) for sock in sockets]
 
     # --- settings
 
@@ -207,7 +204,7 @@ class Server(object):
         """A greenlet: what is to be done every second or so."""
         while True:
             self._upstream.prune()
-            self._workers.prune()
+            workers.prune()
             self._open_reserve()
             self._own_up()
             self._warn()
@@ -286,7 +283,7 @@ class Server(object):
                 pass
         self._cut()
         self._housekeeper.kill()
-        self._workers.end()
+        workers.end()
         self._upstream.close_idle()
         if self._quota is not None:
             self._quota.close(QUOTA_PATIENCE)

@@ -7,16 +7,18 @@ import gevent
 import gevent.event
 import pytest
 
-from geproxy.workers import KEPT, Workers
+from geproxy import workers
+from geproxy.workers import KEPT
 
 
-@pytest.fixture
-def workers():
-    """Workers that are ended behind the test."""
-    made = Workers()
-    yield made
-    made.end()
-    gevent.sleep(0)
+@pytest.fixture(autouse=True)
+def none_left():
+    """Each test begins and ends without any."""
+    for step in (1, 2):
+        workers.end()
+        gevent.sleep(0)
+        if step == 1:
+            yield
 
 
 def in_hub(call, *arguments):
@@ -25,27 +27,27 @@ def in_hub(call, *arguments):
     gevent.sleep(0.001)
 
 
-def test_a_greenlet_that_has_nothing_to_do_gets_the_next_job(workers):
+def test_a_greenlet_that_has_nothing_to_do_gets_the_next_job():
     by = []
     for number in range(3):
-        in_hub(workers.spawn, lambda number: by.append((number, gevent.getcurrent())), number)
+        in_hub(workers.serve, lambda number: by.append((number, gevent.getcurrent())), number)
     assert [number for number, _greenlet in by] == [0, 1, 2]
     assert len(set(greenlet for _number, greenlet in by)) == 1
 
 
-def test_jobs_that_wait_have_one_each(workers):
+def test_jobs_that_wait_have_one_each():
     by, go_on = [], gevent.event.Event()
 
     def job():
         by.append(gevent.getcurrent())
         go_on.wait()
     for _ in range(3):
-        in_hub(workers.spawn, job)
+        in_hub(workers.serve, job)
     assert len(set(by)) == 3
     go_on.set()
 
 
-def test_one_that_fails_or_is_killed_in_its_job_takes_no_other(workers):
+def test_one_that_fails_or_is_killed_in_its_job_takes_no_other():
     by = []
 
     def fail():
@@ -55,51 +57,68 @@ def test_one_that_fails_or_is_killed_in_its_job_takes_no_other(workers):
     def hang():
         by.append(gevent.getcurrent())
         gevent.sleep(10)
-    in_hub(workers.spawn, fail)
-    in_hub(workers.spawn, hang)
+    in_hub(workers.serve, fail)
+    in_hub(workers.serve, hang)
     by[-1].kill()
-    in_hub(workers.spawn, lambda: by.append(gevent.getcurrent()))
+    in_hub(workers.serve, lambda: by.append(gevent.getcurrent()))
     assert len(set(by)) == 3 and by[0].dead and by[1].dead and not by[2].dead
 
 
-def test_no_more_are_kept_than_that(workers):
+def test_no_more_are_kept_than_that():
     by, go_on = set(), gevent.event.Event()
 
     def job():
         by.add(gevent.getcurrent())
         go_on.wait()
     for _ in range(KEPT + 5):
-        in_hub(workers.spawn, job)
+        in_hub(workers.serve, job)
     go_on.set()
     gevent.sleep(0.01)
     assert len([greenlet for greenlet in by if not greenlet.dead]) == KEPT
 
 
-def test_who_was_not_needed_for_a_while_is_ended(workers):
+def test_who_was_not_needed_for_a_while_is_ended():
     by, go_on = [], gevent.event.Event()
 
     def job():
         by.append(gevent.getcurrent())
         go_on.wait()
     for _ in range(3):
-        in_hub(workers.spawn, job)
+        in_hub(workers.serve, job)
     go_on.set()
     gevent.sleep(0.001)
     workers.prune()                     # all three have worked since
-    in_hub(workers.spawn, job)
+    in_hub(workers.serve, job)
     workers.prune()
     gevent.sleep(0.001)
     assert [greenlet.dead for greenlet in by[:3]].count(True) == 2 and not by[3].dead
 
 
 def test_who_has_nothing_to_do_can_be_ended_and_keeps_nothing():
-    workers, by = Workers(), []
+    by = []
 
     class Heavy(object):
         """Something to be kept."""
-    in_hub(workers.spawn, lambda _heavy: by.append(gevent.getcurrent()), Heavy())
+    in_hub(workers.serve, lambda _heavy: by.append(gevent.getcurrent()), Heavy())
     gc.collect()
     assert not [kept for kept in gc.get_objects() if isinstance(kept, Heavy)]
     workers.end()
     by[0].join(1)
     assert by[0].dead
+
+
+def test_a_job_can_be_waited_for_and_killed():
+    done = []
+    job = workers.spawn(done.append, 1)
+    job.join()
+    job.kill()
+    assert done == [1]
+    job = workers.spawn(gevent.sleep, 10)
+    gevent.sleep(0)
+    job.kill()
+    job.join()
+    early = workers.spawn(done.append, 2)
+    early.kill()                        # before it has begun
+    early.join()
+    gevent.sleep(0.001)
+    assert done == [1]

@@ -28,7 +28,7 @@ class Reply(object):
     def begin(self, octets, status):
         """A final response, or a tunnel, begins: what is still to be sent of its head."""
         self.begun, self.status = True, status
-        return self.rest(octets)
+        return self.rest(octets) if self.ahead else octets
 
     def rest(self, octets):
         """What is still to be sent of a head."""
@@ -191,7 +191,7 @@ class Forward(object):
         else:
             self.copy(body, origin, upload, head, response.status, chunked)
         connection.clean = (
-            uploaded and response.persists() and (body is None or body.delimited) and framing.is_clean(response))
+            uploaded and response.persists() and (framing.is_clean(response) if body is None else body.delimited))
         return persists
 
     def copy(self, body, origin, upload, head, status, chunked):

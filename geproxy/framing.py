@@ -193,6 +193,8 @@ def _is_chunked(head, error, unknown):
 
 def request_body(request, limits):
     """The body of a request, or None; raises BadRequest or NotImplementedHere (RFC 9112, 6.3)."""
+    if b'content-length' not in request.index and b'transfer-encoding' not in request.index:
+        return None
     chunked = _is_chunked(request, errors.BadRequest, errors.NotImplementedHere)
     length = _length(request, errors.BadRequest)
     if request.method in (b'CONNECT', b'TRACE') and (chunked or length):

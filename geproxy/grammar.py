@@ -149,27 +149,32 @@ def _split_absolute(method, target):
 
 
 def parse_fields(lines, error, mend=False):
-    """Field lines -> (fields, index); raises `error` (RFC 9112, 5).
+    """Field lines -> (fields, index, written); raises `error` (RFC 9112, 5).
 
     `fields`: a list of (name, name in lower case, value) in the order they came; `index`: {name in lower case: tuple
-    of values}. `mend`: take away blanks before a colon, as a proxy must in responses (RFC 9112, 5.1). Lines must
-    have been searched with `find_doubtful`.
+    of values}; `written`: a list of (name in lower case, the line as we write it). `mend`: take away blanks before a
+    colon, as a proxy must in responses (RFC 9112, 5.1). Lines must have been searched with `find_doubtful`.
     """
-    fields, index = [], {}
-    for number, line in enumerate(lines, 1):
-        field = _field_lines[line] or mend and _parse_mended(line)
-        if not field:
-            raise error('field line %d is not name: value' % number)       # what is in it may be a secret
+    fields, index, written = [], {}, []
+    for line in lines:
+        known = _field_lines[line] or mend and _parse_mended(line)
+        if not known:       # what is in it may be a secret
+            raise error('field line %d is not name: value' % (len(fields) + 1))
+        field, line = known
         fields.append(field)
+        written.append(line)
         lower = field[1]
         index[lower] = index.get(lower, ()) + field[2:]
-    return fields, index
+    return fields, index, written
 
 
 def _parse_field(line):
-    """A field line -> (name, name in lower case, value), or None if it is none."""
+    """A field line -> what `parse_fields` has of it, (one of `fields`, one of `written`); None if it is none."""
     name, colon, value = line.partition(b':')
-    return (name, name.lower(), value.strip(b' \t')) if colon and is_token(name) else None
+    if not colon or not is_token(name):
+        return None
+    lower, value = name.lower(), value.strip(b' \t')
+    return (name, lower, value), (lower, b'%s: %s\r\n' % (name, value))
 
 
 _field_lines = Memo(_parse_field)

@@ -18,16 +18,16 @@ BRIEFLY = 1.0           # seconds to linger for a client that has no place here,
 
 
 class Handler(object):
-    """One client connection. `current` gives the Proxy of today: each exchange keeps the one it began with."""
+    """One client connection. Each exchange keeps the Proxy that it began with, whatever the server has meanwhile."""
 
-    def __init__(self, sock, ip, port, current):
+    def __init__(self, sock, ip, port, server):
         """`sock`: a socket, which is closed here; `ip`: the client's IP, no mapped one; `port`: that it came to;
-        `current`: a function that returns the Proxy."""
+        `server`: has the Proxy of today as `proxy`, and `draining`, true if the process is to stop."""
         self.client = Stream(sock, show_ip(ip), errors.ClientLost)
         self.ip = ip
         self.port = port
-        self.current = current
-        self.proxy = current()
+        self.server = server
+        self.proxy = server.proxy
         self.waiting = False            # for a request, or for the client to hang up: nothing is going on
         self.fresh = True               # no request has come yet
         self.lingers = False            # what was sent last must arrive
@@ -94,15 +94,15 @@ class Handler(object):
 
     def await_request(self):
         """Wait for the first octet of a request; false if there will be none."""
-        client, waits = self.client, self.current().waits
+        client, server, waits = self.client, self.server, self.server.proxy.waits
         limit = waits.first if self.fresh else waits.another
         # Between a connection and its first request lies a way there and back: a stop waits for that long.
-        deadline = monotonic() + (BRIEFLY if self.fresh and self.current().draining else limit.seconds)
+        deadline = monotonic() + (BRIEFLY if self.fresh and server.draining else limit.seconds)
         self.waiting = True
         try:
             # Some clients send an empty line behind a request with a body: RFC 9112, 2.2
-            while not client.skip_empty_lines():
-                waits = self.fresh or not self.current().draining
+            while not client.buffer or not client.skip_empty_lines():
+                waits = self.fresh or not server.draining
                 if waits and not client.ended:
                     client.wait(limit, deadline)
                 if client.ended or not client.fill() and not waits:
@@ -112,7 +112,7 @@ class Handler(object):
             return False                # silently: nothing has begun
         finally:
             self.waiting = False
-            self.proxy = self.current()
+            self.proxy = server.proxy
 
     def begin(self):
         """Remember that an exchange has begun."""

@@ -35,12 +35,15 @@ class Section(object):
     """
     __slots__ = ('fields', 'index', 'options', 'lines')
 
-    def __init__(self, fields, index):
+    def __init__(self, fields, index, written):
         self.fields, self.index = fields, index
-        self.options = frozenset(option.lower() for option in grammar.split_list(index.get(b'connection', ())))
-        dropped = _DROPPED | self.options
-        self.lines = [(lower, b'' if lower in dropped else b'%s: %s\r\n' % (name, value))
-                      for name, lower, value in fields]
+        self.options, dropped = frozenset(), _DROPPED
+        if b'connection' in index:
+            self.options = frozenset(option.lower() for option in grammar.split_list(index[b'connection']))
+            dropped = _DROPPED | self.options
+        self.lines = written
+        if not dropped.isdisjoint(index):
+            self.lines = [(lower, b'' if lower in dropped else line) for lower, line in written]
 
 
 def _parse_request_section(octets):
@@ -86,7 +89,7 @@ class Message(object):
         field of its name, or comes last.
         """
         left = dict(replaced)
-        lines = [left.pop(lower, b'') if lower in replaced else b'' if lower in also_dropped else line
+        lines = [line if lower not in replaced and lower not in also_dropped else left.pop(lower, b'')
                  for lower, line in self._section.lines]
         if left:
             lines.extend(left[lower] for lower in sorted(left))
@@ -133,7 +136,7 @@ class Request(Message):
         Never with HTTP/1.0: a proxy must not, as Keep-Alive there may come from behind another, older proxy.
         """
         # Proxy-Connection is no field of HTTP, but who sends `close` in it means it.
-        return self.version >= (1, 1) and b'close' not in self.options() and (
+        return self.version >= (1, 1) and b'close' not in self._section.options and (
             b'proxy-connection' not in self.index
             or not any(b'close' in value.lower() for value in self.values(b'proxy-connection')))
 
@@ -164,8 +167,6 @@ class Request(Message):
 
         Never h2c: its settings go hop by hop, and what tunnels behind it would escape every rule.
         """
-        if b'upgrade' not in self.index:
-            return b''
         offers = [offer for offer in self.upgrades().split(b', ') if offer and offer.lower() != b'h2c']
         return b', '.join(offers)
 
@@ -179,10 +180,10 @@ class Request(Message):
         replaced = {b'host': b'Host: %s\r\n' % self.authority.text}
         if framing:
             replaced[framing.partition(b':')[0].lower()] = framing
-        hops = self.max_forwards()
+        hops = self.max_forwards() if b'max-forwards' in self.index else None
         if hops is not None:
             replaced[b'max-forwards'] = b'Max-Forwards: %d\r\n' % (hops - 1)
-        offers = self.wants_upgrade()
+        offers = self.wants_upgrade() if b'upgrade' in self.index else b''
         if offers:
             replaced[b'connection'] = b'Connection: Upgrade\r\n'
             replaced[b'upgrade'] = b'Upgrade: %s\r\n' % offers
@@ -190,7 +191,8 @@ class Request(Message):
         if b'host' not in self.index:
             first = replaced.pop(b'host')
         return b'%s %s HTTP/1.1\r\n%s%s%s%s\r\n' % (
-            self.method, self.path, first, self.write_fields(replaced, dropped), self.added, _via(via))
+            self.method, self.path, first, self.write_fields(replaced, dropped), self.added,
+            b'Via: %s\r\n' % via if via else b'')
 
 
 class Response(Message):
@@ -204,7 +206,8 @@ class Response(Message):
 
     def persists(self):
         """True if the origin's connection may carry another request (RFC 9112, 9.3)."""
-        return b'close' not in self.options() and (self.version >= (1, 1) or b'keep-alive' in self.options())
+        options = self._section.options
+        return b'close' not in options and (self.version >= (1, 1) or b'keep-alive' in options)
 
     def write(self, framing, via=b'', date=b'', close=False, upgrade=b''):
         """The head for the client, as octets.
@@ -215,7 +218,7 @@ class Response(Message):
         replaced = {}
         if framing:
             replaced[framing.partition(b':')[0].lower()] = framing
-        if date and (b'date' not in self.index or b'date' in self.options()):
+        if date and (b'date' not in self.index or b'date' in self._section.options):
             replaced[b'date'] = b'Date: %s\r\n' % date
         if close or upgrade:
             options = (b'close' if close else b'', b'Upgrade' if upgrade else b'')
@@ -223,11 +226,7 @@ class Response(Message):
         if upgrade:
             replaced[b'upgrade'] = b'Upgrade: %s\r\n' % upgrade
         return b'HTTP/1.1 %03d %s\r\n%s%s\r\n' % (
-            self.status, self.reason, self.write_fields(replaced), _via(via))
-
-
-def _via(value):
-    return b'Via: %s\r\n' % value if value else b''
+            self.status, self.reason, self.write_fields(replaced), b'Via: %s\r\n' % via if via else b'')
 
 
 def _read(head, start_lines, sections, error):
@@ -311,7 +310,7 @@ def parse_trailers(lines, options, error):
     """
     if grammar.find_doubtful(b'\r\n'.join(lines)):
         raise error('a trailer field has a control octet in it')
-    fields, _index = grammar.parse_fields(lines, error)
+    fields, _index, _written = grammar.parse_fields(lines, error)
     dropped = NOT_IN_TRAILERS | options
     return b''.join(b'%s: %s\r\n' % (name, value) for name, lower, value in fields if lower not in dropped)
 

@@ -27,6 +27,7 @@ class Proxy(object):
         self.log = log
         self._taken, self._quota = taken, quota if settings.limits.quota else None
         self.name = settings.proxy.name
+        self._forwarded = settings.proxy.forwarded
         self.name_octets = to_octets(self.name).lower()
         self._is_draining = is_draining
         # What to add to Via, by the version that a message came with (RFC 9110, 7.6.3).
@@ -61,7 +62,9 @@ class Proxy(object):
 
     def edits(self, request, client, rule):
         """What policy takes away from a Request and puts in, see forwarded.edits; `rule`: that allowed it, or None."""
-        return forwarded.edits(request, client, self.settings.proxy.forwarded, rule and rule.options)
+        if rule is None and self._forwarded == 'off':
+            return forwarded.NOTHING
+        return forwarded.edits(request, client, self._forwarded, rule and rule.options)
 
     def observe(self, record):
         """An exchange has ended."""

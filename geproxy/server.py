@@ -144,7 +144,7 @@ class Server(object):
     def _serve(self, port, sock, peer):
         """The greenlet of one connection. `port`: of the listener; `peer`: (address, port, ...)."""
         try:
-            handler = Handler(sock, unmap(parse_ip(peer[0])), port, self._current)
+            handler = Handler(sock, unmap(parse_ip(peer[0])), port, self)
         except (socket.error, errors.ProxyError):
             return                              # gone before we looked; StreamServer closes the socket
         try:
@@ -159,9 +159,6 @@ class Server(object):
         finally:
             del self.live[handler]
             self._taken.leave(handler.client.peer)
-
-    def _current(self):
-        return self.proxy
 
     def _check_room(self):
         most = self.proxy.limits.connections

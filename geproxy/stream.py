@@ -120,7 +120,7 @@ class Stream(object):
         self._lost = lost
         self._woken = False         # both directions were ended here
         self._waiters = [None, None]    # the last that waited for reading, for writing
-        sock.setblocking(False)
+        sock.settimeout(0.0)
         loop = gevent.get_hub().loop
         if not _sweeper:
             _start_sweeper(loop)

@@ -57,9 +57,14 @@ def parse(line, read_names):
     options = _parse_options(words[3:])
     if words[0] == 'deny' and (options.rate or options.strip or options.fields):
         raise ValueError('what is denied has neither rate, strip nor set')
-    place = '%s:%d' % (line.path.rpartition('/')[2], line.number)
-    return Rule(words[0] == 'allow', _parse_who(words[1]), methods, _parse_wheres(words[2], read_names), options, place,
+    wheres = _parse_wheres(words[2], read_names)
+    return Rule(words[0] == 'allow', _parse_who(words[1]), methods, wheres, options, place_of(line),
                 ' '.join(line.text.split()), line.comment)
+
+
+def place_of(line):
+    """Where an ini.Line stands, as refusals have it: basename:line."""
+    return '%s:%d' % (line.path.rpartition('/')[2], line.number)
 
 
 # --- who and where

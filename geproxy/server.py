@@ -17,7 +17,7 @@ from gevent.server import StreamServer
 
 from geproxy import config, errors, limits, listeners, logins, quota
 from geproxy.address import parse_ip, show_ip, unmap
-from geproxy.compat import monotonic, signal_handler
+from geproxy.compat import gc_freeze, monotonic, signal_handler
 from geproxy.handler import Handler
 from geproxy.proxy import Proxy
 from geproxy.resolver import Resolver
@@ -245,6 +245,7 @@ class Server(object):
 
     def start(self):
         """Begin to accept connections."""
+        gc_freeze()                             # not at a reload: connections of then would never be looked at again
         self._open_reserve()
         self._housekeeper = gevent.spawn(self._keep_house)
         for acceptor in self._acceptors:

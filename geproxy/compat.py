@@ -5,6 +5,7 @@ texts for people, addresses for ``getaddrinfo``), and Unicode text, which is kep
 """
 from __future__ import absolute_import, division, print_function
 
+import gc
 import os
 import sys
 from _socket import socket as NativeSocket
@@ -35,6 +36,7 @@ start_native_thread, native_lock = get_original(
 native_sleep = get_original('time', 'sleep')
 native_getaddrinfo = get_original('socket', 'getaddrinfo')
 native_poll = get_original('select', 'poll')
+gc_freeze = getattr(gc, 'freeze', lambda: None)         # garbage is not looked for in 10,000 rules: 60 ms each time
 
 
 def accept(listener):

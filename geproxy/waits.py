@@ -11,6 +11,8 @@ ROWS = (
     ('first', 'head', errors.IdleTimeout),              # the first octet of a connection
     ('another', 'idle', errors.IdleTimeout),            # that of a further request
     ('head', 'head', errors.HeadTimeout),
+    ('login', 'login', errors.LoginTimeout),
+    ('swallow', 'linger', errors.UploadTimeout),        # the rest of a body that nobody wants
     ('dns', 'dns', errors.DnsTimeout),
     ('connect', 'connect', errors.ConnectTimeout),
     ('upload', 'body', errors.UploadTimeout),           # the client sends its body

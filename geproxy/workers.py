@@ -36,12 +36,13 @@ def spawn(job, *arguments):
 
 class Job(object):
     """What another greenlet does. It has the two methods of a gevent.Greenlet that there is a use for."""
-    __slots__ = ('_job', '_arguments', '_greenlet', '_over')
+    __slots__ = ('_job', '_arguments', '_greenlet', '_over', '_killed')
 
     def __init__(self, job, arguments):
         self._job, self._arguments = job, arguments
         self._greenlet = None
         self._over = Event()
+        self._killed = False
 
     def do(self):
         """Do it."""
@@ -51,6 +52,8 @@ class Job(object):
                 self._job(*self._arguments)
         finally:
             self._over.set()
+        if self._killed:
+            raise gevent.GreenletExit()     # it is still on its way, and must not hit the next job
 
     def join(self):
         """Wait until it is done."""
@@ -59,6 +62,7 @@ class Job(object):
     def kill(self):
         """End it, if it is not done, and wait until it has ended."""
         if not self._over.is_set():
+            self._killed = True
             if self._greenlet is not None:
                 self._greenlet.kill()
             self._over.set()

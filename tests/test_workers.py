@@ -122,3 +122,15 @@ def test_a_job_can_be_waited_for_and_killed():
     early.join()
     gevent.sleep(0.001)
     assert done == [1]
+
+
+def test_a_kill_never_hits_the_next_job():
+    by, last = [], gevent.event.Event()
+    job = workers.spawn(lambda: (by.append(gevent.getcurrent()), last.wait()))
+    gevent.sleep(0)
+    killer = gevent.spawn(job.kill)
+    last.set()                          # done before the kill arrives
+    gevent.sleep(0.01)
+    in_hub(workers.serve, lambda: (by.append(gevent.getcurrent()), gevent.sleep(0.02), by.append('done')))
+    gevent.sleep(0.05)
+    assert killer.dead and by[0].dead and by[1] is not by[0] and by[2] == 'done'

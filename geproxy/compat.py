@@ -40,9 +40,12 @@ native_getaddrinfo = get_original('socket', 'getaddrinfo')
 gc_freeze = getattr(gc, 'freeze', lambda: None)
 
 
+to_path = getattr(os, 'fsdecode', lambda octets: octets)        # octets of a path -> what open() takes
+
+
 def to_octets(text):
     """Native text or Unicode -> octets (UTF-8)."""
-    return text if isinstance(text, bytes) else text.encode('utf-8')
+    return text if isinstance(text, bytes) else text.encode('utf-8', 'backslashreplace')
 
 
 def to_native(octets):

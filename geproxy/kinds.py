@@ -8,7 +8,7 @@ import collections
 import difflib
 import re
 
-from geproxy import address
+from geproxy import address, ini
 
 Listener = collections.namedtuple('Listener', 'host port fd')           # host: native text, '' for all; fd: or None
 
@@ -171,7 +171,7 @@ def path(text):
     """A path, - for the terminal, or off."""
     if not text or text[:1] == '~' or text in ('stdout', 'stderr'):
         raise ValueError("'%s' is none: it takes a path (without ~), - for the terminal, or off" % text)
-    return text
+    return ini.path_of(text)
 
 
 def pseudonym(text):
@@ -191,7 +191,7 @@ def file_path(text):
     """A path; nothing for none."""
     if text[:1] == '~' or text in ('-', 'off', 'on'):
         raise ValueError("'%s' is no path (without ~)" % text)
-    return text
+    return ini.path_of(text)
 
 
 def realm(text):

@@ -18,7 +18,7 @@ FLOORS = [
     ['message', 'forwarded', 'rules'],
     ['framing', 'rulebook'],
     ['access', 'auth', 'limits'],
-    ['stream', 'users'],
+    ['stream', 'users', 'rulefiles'],
     ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger'],
     ['log', 'forward', 'quota'],
     ['handler'],

@@ -16,7 +16,7 @@ FLOORS = [
     ['address', 'protocols', 'ini', 'hashes'],
     ['grammar', 'kinds'],
     ['message', 'forwarded', 'rules'],
-    ['framing', 'rulebook'],
+    ['framing', 'rulebook', 'proxyproto'],
     ['access', 'auth', 'limits'],
     ['stream', 'users'],
     ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger'],

@@ -116,6 +116,9 @@ SCHEMA = [Option(*row) for row in (
     ('proxy', 'forwarded', choice('off', 'add', 'strip'), 'off', True,
      'What origins learn of the client. off: Forwarded and X-Forwarded-For pass as they came; add: its address is '
      'added to both; strip: they are taken away, and so are X-Forwarded-Host, -Proto, -By and X-Real-IP.'),
+    ('proxy', 'proxy_protocol', networks, '', True,
+     'Addresses and networks of load balancers that say who the client is, by a PROXY header (version 1 or 2) at the '
+     'beginning of each connection, and must do so. From all others such a header is refused.'),
     ('access', 'clients', networks, 'loopback private', True,
      'Who may use this proxy at all: addresses, networks as 10.1.0.0/16, or loopback, private, any.'),
     ('access', 'connect_ports', ports, '80 443 563 8443', True,

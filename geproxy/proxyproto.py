@@ -17,7 +17,7 @@ from geproxy.address import is_ip, parse_ip, show_ip, unmap
 from geproxy.compat import to_native
 
 V1_SIZE = 107                       # octets, with CR LF: 2.1
-V2_SIZE = 4096                      # octets behind the first sixteen; two bytes could say 65535, a certificate needs 2 K
+V2_SIZE = 4096                      # octets behind the first sixteen; 16 bits say 65535, a certificate 2 K
 SIGNATURE = b'\r\n\r\n\x00\r\nQUIT\n'       # 2.2
 _V1_START = b'PROXY '
 _FIXED = 16                         # octets of version 2 before the addresses

@@ -143,17 +143,26 @@ class Server(object):
         except (socket.error, errors.ProxyError):
             return                              # gone before we looked; StreamServer closes the socket
         try:
-            self._check_room()
-            self._taken.enter(handler.client.peer, self.proxy.limits.per_client)
+            self._admit(handler)
         except errors.ProxyError as error:
             self._turn_away(handler, error)
             return
-        self.live[handler] = gevent.getcurrent()
         try:
             handler.run()
         finally:
             del self.live[handler]
             self._taken.leave(handler.client.peer)
+
+    def _admit(self, handler):
+        """Count it, for as long as it runs. Raises why it may not."""
+        self._check_room()
+        self.live[handler] = gevent.getcurrent()
+        try:
+            handler.introduce()                 # only now it is known whose limits count
+            self._taken.enter(handler.client.peer, self.proxy.limits.per_client)
+        except BaseException:                   # a stop in the middle of it, too
+            del self.live[handler]
+            raise
 
     def _check_room(self):
         most = self.proxy.limits.connections

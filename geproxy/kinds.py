@@ -10,7 +10,9 @@ import re
 
 from geproxy import address
 
-Listener = collections.namedtuple('Listener', 'host port fd')           # host: native text, '' for all; fd: or None
+# host: native text, '' for all; fd: a number, SYSTEMD for all that systemd hands over, or None.
+Listener = collections.namedtuple('Listener', 'host port fd')
+SYSTEMD = 'systemd'
 
 
 def words(text):
@@ -143,20 +145,23 @@ def ports(text):
 
 
 def listeners(text):
-    """Where to listen: *:9000, HOST:PORT, [v6]:PORT or fd:N, separated by blanks."""
+    """Where to listen: *:9000, HOST:PORT, [v6]:PORT, fd:N or systemd, separated by blanks."""
     found = [_listener(word) for word in words(text)]
     twice = [word for number, word in enumerate(found) if word in found[:number]]
     if twice:
         raise ValueError('port %d is there twice' % twice[0].port)
     if not found:
-        raise ValueError('it takes at least one of *:9000, 127.0.0.1:9000, [::1]:9000, fd:0')
+        raise ValueError('it takes at least one of *:9000, 127.0.0.1:9000, [::1]:9000, fd:0, systemd')
     return tuple(found)
 
 
 def _listener(word):
+    if word == SYSTEMD:
+        return Listener('', 0, SYSTEMD)
     host, colon, port = word.rpartition(':')
     if not colon or not port.isdigit() or int(port) > 65535:
-        raise ValueError("'%s' is nothing to listen on: it takes *:9000, 127.0.0.1:9000, [::1]:9000 or fd:0" % word)
+        raise ValueError(
+            "'%s' is nothing to listen on: it takes *:9000, 127.0.0.1:9000, [::1]:9000, fd:0 or systemd" % word)
     if host == 'fd':
         return Listener('', 0, int(port))
     host = '' if host == '*' else host

@@ -99,6 +99,7 @@ def test_a_value_of_its_kind_is_understood(kind, text, value):
     (kinds.listeners, '*:http', 'nothing to listen on'),
     (kinds.listeners, '::1:9000', 'in brackets'),
     (kinds.listeners, 'fd:', 'nothing to listen on'),
+    (kinds.listeners, 'systemd systemd', 'twice'),
     (kinds.path, '', 'it takes a path'),
     (kinds.path, '~/log', 'without ~'),
     (kinds.path, 'stdout', '- for the terminal'),
@@ -139,6 +140,7 @@ def test_networks_are_addresses_prefixes_and_presets(text, inside, outside):
     ('[::1]:9000', [('::1', 9000, None)]),
     ('[::]:9000 0.0.0.0:9000', [('::', 9000, None), ('0.0.0.0', 9000, None)]),
     ('fd:0', [('', 0, 0)]),
+    ('systemd', [('', 0, 'systemd')]),
     ('fd:3 *:9000', [('', 0, 3), ('', 9000, None)]),
     (':9000', [('', 9000, None)]),
 ])

@@ -120,6 +120,10 @@ SCHEMA = [Option(*row) for row in (
     ('proxy', 'proxy_protocol', networks, '', True,
      'Addresses and networks of load balancers that say who the client is, by a PROXY header (version 1 or 2) at the '
      'beginning of each connection, and must do so. From all others such a header is refused.'),
+    ('proxy', 'user', text_line, '', False,
+     'Whom to become, if root starts this, once the ports are open. Everything else is done as that user: logs are '
+     'opened (so that they can be opened anew later), the ini file is read again. Empty: nobody else.'),
+    ('proxy', 'group', text_line, '', False, 'Of which group then. Empty: the one of that user.'),
     ('access', 'clients', networks, 'loopback private', True,
      'Who may use this proxy at all: addresses, networks as 10.1.0.0/16, or loopback, private, any.'),
     ('access', 'connect_ports', ports, '80 443 563 8443', True,

@@ -33,6 +33,7 @@ start_native_thread, native_lock = get_original(
     'thread' if PY2 else '_thread', ['start_new_thread', 'allocate_lock'])
 native_sleep = get_original('time', 'sleep')
 native_getaddrinfo = get_original('socket', 'getaddrinfo')
+native_socket = get_original('socket', 'socket')
 
 
 def to_octets(text):

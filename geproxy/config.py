@@ -16,8 +16,8 @@ import socket
 
 from geproxy import address, compat, ini, rules
 from geproxy.kinds import (
-    choice, count, count_or_auto, did_you_mean, listeners, many_octets, networks, octets, or_off, path, per_second,
-    ports, pseudonym, seconds, switch, text_line)
+    choice, count, count_or_auto, did_you_mean, listeners, log_path, many_octets, networks, octets, or_off, path,
+    per_second, ports, pseudonym, seconds, switch, text_line)
 
 Option = collections.namedtuple('Option', 'section name kind default live sentence')
 Problem = collections.namedtuple('Problem', 'path line section name what')
@@ -183,13 +183,15 @@ SCHEMA = [Option(*row) for row in (
     ('upstream', 'keep_time', seconds, '30', True, 'How long each of them is kept.'),
     ('upstream', 'dns_keep', seconds, '60', True, 'How long the addresses of a name are good for.'),
     ('upstream', 'dns_keep_failed', seconds, '5', True, 'How long a name that failed is not asked for again.'),
-    ('log', 'access', path, '-', True, 'One line for each exchange: a path, - for standard output, or off.'),
+    ('log', 'access', log_path, '-', True,
+     'One line for each exchange: a path, - for standard output, syslog, or off. Also syslog:local3 for a facility, '
+     'syslog:/path/of/a/socket, syslog://HOST:514.'),
     ('log', 'format', choice('auto', 'console', 'squid', 'common', 'json'), 'auto', True,
      'Of these lines. auto: console for standard output, squid for a file.'),
     ('log', 'query', choice('auto', 'on', 'off'), 'auto', True,
      'Whether URLs are logged with their query strings, in which secrets like to travel. auto: only on the console.'),
-    ('log', 'errors', path, '-', True,
-     'What the process has to say, and why exchanges failed: a path, - for standard error, or off.'),
+    ('log', 'errors', log_path, '-', True,
+     'What the process has to say, and why exchanges failed: a path, - for standard error, syslog as above, or off.'),
 )]
 
 _TYPES = dict((section, collections.namedtuple(

@@ -13,6 +13,13 @@ from geproxy import address
 # host: native text, '' for all; fd: a number, SYSTEMD for all that systemd hands over, or None.
 Listener = collections.namedtuple('Listener', 'host port fd')
 SYSTEMD = 'systemd'
+# A syslogd: by `path` of its socket, by `host` and `port`, or, if both are '', where it always is.
+Syslog = collections.namedtuple('Syslog', 'facility path host port')
+SYSLOG_PORT = 514
+# RFC 3164, 4.1.1
+FACILITIES = dict((name, number) for number, name in enumerate(
+    'kern user mail daemon auth syslog lpr news uucp cron authpriv ftp'.split()))
+FACILITIES.update(('local%d' % number, 16 + number) for number in range(8))
 
 
 def words(text):
@@ -177,6 +184,28 @@ def path(text):
     if not text or text[:1] == '~' or text in ('stdout', 'stderr'):
         raise ValueError("'%s' is none: it takes a path (without ~), - for the terminal, or off" % text)
     return text
+
+
+def syslog(text):
+    """syslog, syslog:FACILITY, syslog:/path/of/a/socket or syslog://HOST:PORT -> Syslog; None if it is about none."""
+    word, colon, rest = text.partition(':')
+    if word != 'syslog':
+        return None
+    if not colon or rest in FACILITIES:
+        return Syslog(FACILITIES[rest or 'daemon'], '', '', 0)
+    if rest[:2] == '//':
+        match = re.match(r'//(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::([0-9]{1,5}))?\Z', rest)
+        if match and 0 < int(match.group(2) or SYSLOG_PORT) < 65536:
+            return Syslog(FACILITIES['daemon'], '', match.group(1).strip('[]'), int(match.group(2) or SYSLOG_PORT))
+    elif rest[:1] == '/':
+        return Syslog(FACILITIES['daemon'], rest, '', 0)
+    raise ValueError("'%s' is no syslog: it takes syslog, syslog:FACILITY%s, syslog:/path/of/a/socket or "
+                     "syslog://HOST:514" % (text, did_you_mean(rest, FACILITIES)))
+
+
+def log_path(text):
+    """A path, - for the terminal, syslog, or off."""
+    return text if syslog(text) else path(text)
 
 
 def pseudonym(text):

@@ -19,7 +19,7 @@ FLOORS = [
     ['framing', 'rulebook', 'proxyproto'],
     ['access', 'auth', 'limits'],
     ['stream', 'users'],
-    ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'notify'],
+    ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'notify', 'outlets'],
     ['log', 'forward', 'quota'],
     ['handler'],
     ['config'],

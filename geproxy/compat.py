@@ -34,6 +34,7 @@ start_native_thread, native_lock = get_original(
     'thread' if PY2 else '_thread', ['start_new_thread', 'allocate_lock'])
 native_sleep = get_original('time', 'sleep')
 native_getaddrinfo = get_original('socket', 'getaddrinfo')
+native_socket = get_original('socket', 'socket')
 
 
 # So that collections of garbage do not visit what stays anyway, as 10,000 rules would cost 60 ms each time.

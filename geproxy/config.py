@@ -16,8 +16,8 @@ import socket
 
 from geproxy import compat, ini, rules, users
 from geproxy.kinds import (
-    choice, count, count_or_auto, did_you_mean, file_path, listeners, many_octets, networks, octets, or_off, path,
-    per_second, ports, pseudonym, realm, seconds, switch, text_line)
+    choice, count, count_or_auto, did_you_mean, file_path, listeners, log_path, many_octets, networks, octets, or_off,
+    path, per_second, ports, pseudonym, realm, seconds, switch, text_line)
 from geproxy.rulefiles import LineErrors, beside, rule_list
 
 Option = collections.namedtuple('Option', 'section name kind default live sentence')
@@ -57,7 +57,8 @@ SECTIONS = collections.OrderedDict((
 SCHEMA = [Option(*row) for row in (
     ('proxy', 'listen', listeners, '*:9000', False,
      'Where to listen; several are separated by blanks. *:9000 is that port on all addresses, IPv4 and IPv6; '
-     'also 127.0.0.1:9000, [::1]:9000, and fd:0 for a socket that supervisord hands over.'),
+     'also 127.0.0.1:9000, [::1]:9000, fd:0 for a socket that supervisord hands over, and systemd for all that a '
+     '.socket unit does.'),
     ('proxy', 'name', pseudonym, 'auto', True,
      'What this proxy calls itself in Via and Proxy-Status; loops are known by it, so no two proxies should share '
      'one. auto makes it from the names of host and listener.'),
@@ -67,6 +68,13 @@ SCHEMA = [Option(*row) for row in (
     ('proxy', 'forwarded', choice('off', 'add', 'strip'), 'off', True,
      'What origins learn of the client. off: Forwarded and X-Forwarded-For pass as they came; add: its address is '
      'added to both; strip: they are taken away, and so are X-Forwarded-Host, -Proto, -By and X-Real-IP.'),
+    ('proxy', 'proxy_protocol', networks, '', True,
+     'Addresses and networks of load balancers that say who the client is, by a PROXY header (version 1 or 2) at the '
+     'beginning of each connection, and must do so. From all others such a header is refused.'),
+    ('proxy', 'user', text_line, '', False,
+     'Whom to become, if root starts this, once the ports are open. Everything else is done as that user: logs are '
+     'opened (so that they can be opened anew later), the ini file is read again. Empty: nobody else.'),
+    ('proxy', 'group', text_line, '', False, 'Of which group then. Empty: the one of that user.'),
     ('access', 'clients', networks, 'loopback private', True,
      'Who may use this proxy at all: addresses, networks as 10.1.0.0/16, or loopback, private, any.'),
     ('access', 'connect_ports', ports, '80 443 563 8443', True,
@@ -133,13 +141,15 @@ SCHEMA = [Option(*row) for row in (
     ('upstream', 'keep_time', seconds, '30', True, 'How long each of them is kept.'),
     ('upstream', 'dns_keep', seconds, '60', True, 'How long the addresses of a name are good for.'),
     ('upstream', 'dns_keep_failed', seconds, '5', True, 'How long a name that failed is not asked for again.'),
-    ('log', 'access', path, '-', True, 'One line for each exchange: a path, - for standard output, or off.'),
+    ('log', 'access', log_path, '-', True,
+     'One line for each exchange: a path, - for standard output, syslog, or off. Also syslog:local3 for a facility, '
+     'syslog:/path/of/a/socket, syslog://HOST:514.'),
     ('log', 'format', choice('auto', 'console', 'squid', 'common', 'json'), 'auto', True,
      'Of these lines. auto: console for standard output, squid for a file.'),
     ('log', 'query', choice('auto', 'on', 'off'), 'auto', True,
      'Whether URLs are logged with their query strings, in which secrets like to travel. auto: only on the console.'),
-    ('log', 'errors', path, '-', True,
-     'What the process has to say, and why exchanges failed: a path, - for standard error, or off.'),
+    ('log', 'errors', log_path, '-', True,
+     'What the process has to say, and why exchanges failed: a path, - for standard error, syslog as above, or off.'),
 )]
 
 _TYPES = dict((section, collections.namedtuple(

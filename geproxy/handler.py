@@ -5,8 +5,8 @@ and what is remembered.
 """
 from __future__ import absolute_import, division, print_function
 
-from geproxy import errors, forward, framing, limits, message, protocols, relay, responses
-from geproxy.address import parse_ip
+from geproxy import errors, forward, framing, limits, message, protocols, proxyproto, relay, responses
+from geproxy.address import parse_ip, within
 from geproxy.compat import monotonic
 from geproxy.record import Record
 from geproxy.rules import Question
@@ -27,6 +27,7 @@ class Handler(object):
         self.client = Stream(sock, peer[0], errors.ClientLost)
         self.ip = parse_ip(peer[0])
         self.client_key = limits.key_of(None, peer[0])
+        self.vouched = False            # who the client is, only a PROXY header says
         self.local = local
         self.current = current
         self.proxy = current()
@@ -35,6 +36,26 @@ class Handler(object):
         self.lingers = False            # what was sent last must arrive
         self.record = self.reply = None     # of the exchange that is going on
         self.request = self.head = self.body = self.question = self.depends = self.key = self.up_pace = None
+
+    def introduce(self):
+        """Let a load balancer say for whom it speaks, if this is one. Raises what is wrong with that."""
+        if not within(self.ip, self.proxy.settings.proxy.proxy_protocol):
+            return
+        limit = Limit('head', self.proxy.timeouts.head, errors.HeadTimeout)
+        self.waiting = True
+        try:
+            header = self.client.read_front(proxyproto.parse, limit, monotonic() + limit.seconds)
+        except (errors.HeadTimeout, errors.ClientLost):
+            if self.client.buffer:
+                raise
+            self.client.ended = True    # silently: nothing has begun
+            return
+        finally:
+            self.waiting = False
+        self.vouched = not header.is_local
+        if header.client:
+            self.client.peer = header.client[0]
+            self.ip, self.client_key = parse_ip(self.client.peer), limits.key_of(None, self.client.peer)
 
     def run(self):
         """Serve the connection to its end, and close it."""
@@ -210,7 +231,8 @@ class Handler(object):
 
     def judge(self, address, port):
         """May this client reach that address? Asked for each one that is about to be dialled. The Decision."""
-        return self.proxy.access.check_address(self.question, address, self.record.wall)
+        access = self.proxy.vouched_access if self.vouched else self.proxy.access
+        return access.check_address(self.question, address, self.record.wall)
 
     def forward(self):
         """To the origin and back."""

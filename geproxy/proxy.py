@@ -25,7 +25,10 @@ class Proxy(object):
         self.settings = settings
         self.timeouts = settings.timeouts
         self.limits = settings.limits
-        self.access = Access(settings.access, is_own)
+        self.access = self.vouched_access = Access(settings.access, is_own)
+        if settings.proxy.proxy_protocol:
+            # Whoever a PROXY header says the client is: it is not on this host, so it has no part in its loopback.
+            self.vouched_access = Access(settings.access._replace(loopback='deny'), is_own)
         self.upstream = upstream
         self.log = log
         self.auth = settings.auth

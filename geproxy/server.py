@@ -16,7 +16,7 @@ import gevent
 from gevent.queue import Empty, Queue
 from gevent.server import StreamServer
 
-from geproxy import config, errors, limits, listeners, logins, quota
+from geproxy import config, errors, limits, listeners, logins, notify, quota
 from geproxy.address import parse_ip, show_ip, unmap
 from geproxy.compat import gc_freeze, monotonic, signal_handler
 from geproxy.handler import Handler
@@ -86,7 +86,7 @@ class Server(object):
         self._quota = None if path == 'off' else quota.Quota(path, log.say, time.time())
         self._events = Queue()
         self._reserve = None                    # a file descriptor, given up when there is no other
-        self._housekeeper = None
+        self._housekeeper = self._beating = None
         self._starved_said = 0.0
         self._dropped_said = 0
         self._warn_at = 0.0                     # on the monotonic clock
@@ -162,17 +162,26 @@ class Server(object):
         except (socket.error, errors.ProxyError):
             return                              # gone before we looked; StreamServer closes the socket
         try:
-            self._check_room()
-            self._taken.enter(handler.client_key, self.proxy.limits.per_client)
+            self._admit(handler)
         except errors.ProxyError as error:
             self._turn_away(handler, error)
             return
-        self.live[handler] = gevent.getcurrent()
         try:
             handler.run()
         finally:
             del self.live[handler]
             self._taken.leave(handler.client_key)
+
+    def _admit(self, handler):
+        """Count it, for as long as it runs. Raises why it may not."""
+        self._check_room()
+        self.live[handler] = gevent.getcurrent()
+        try:
+            handler.introduce()                 # only now it is known whose limits count
+            self._taken.enter(handler.client_key, self.proxy.limits.per_client)
+        except BaseException:                   # a stop in the middle of it, too
+            del self.live[handler]
+            raise
 
     def _check_room(self):
         most = self.proxy.limits.connections
@@ -248,11 +257,14 @@ class Server(object):
                              (signal.SIGUSR1, 'reopen')):
             signal_handler(number, self._events.put, what)
         self.start()
-        self._announce()
+        self.log.say(self._summary())
+        notify.tell(notify.READY, notify.status(self._summary()))
         while True:
             event = self._events.get()
             if event == 'reload':
+                notify.reloading()
                 self._reload()
+                notify.tell(notify.READY, notify.status(self._summary()))
             elif event == 'reopen':
                 self.log.reopen()
             else:
@@ -265,19 +277,28 @@ class Server(object):
         gc_freeze()                             # not at a reload: connections of then would never be looked at again
         self._open_reserve()
         self._housekeeper = gevent.spawn(self._keep_house)
+        self._beating = gevent.spawn(self._beat)
         for acceptor in self._acceptors:
             acceptor.start()
 
-    def _announce(self):
+    def _beat(self):
+        """A greenlet: tell systemd, if it watches, that this process turns."""
+        seconds = notify.beat()
+        while seconds is not None:
+            notify.tell(notify.ALIVE)
+            gevent.sleep(seconds)
+
+    def _summary(self):
         places = ', '.join(show_sockaddr(sock.getsockname()) for sock in self.sockets)
         settings = self.proxy.settings
         clients = ' '.join(sorted(set(network.text for network in settings.access.clients))) or 'nobody'
-        self.log.say('listening on %s for %s; %s; up to %d connections; as %s' % (
-            places, clients, self.path or 'all defaults', self.proxy.limits.connections, self.proxy.name))
+        return 'listening on %s for %s; %s; up to %d connections; as %s' % (
+            places, clients, self.path or 'all defaults', self.proxy.limits.connections, self.proxy.name)
 
     def drain(self):
         """Accept no more; let exchanges end, for [timeouts] drain or until told again; then end what is left."""
         drain = self.proxy.timeouts.drain
+        notify.tell(notify.STOPPING, notify.status('%s to end' % count_of(len(self.live), 'connection')))
         self.draining = True
         for acceptor in self._acceptors:
             acceptor.close()
@@ -294,7 +315,7 @@ class Server(object):
             except Empty:
                 pass
         self._cut()
-        self._housekeeper.kill()
+        gevent.killall([self._housekeeper, self._beating])
         self._upstream.close_idle()
         if self._quota is not None:
             self._quota.close(QUOTA_PATIENCE)

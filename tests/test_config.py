@@ -228,8 +228,8 @@ def test_an_option_has_a_section_a_good_default_and_a_sentence(option):
     assert [each.name for each in config.SCHEMA if each.section == option.section].count(option.name) == 1
 
 
-def test_only_where_to_listen_and_the_file_of_quotas_need_a_restart():
-    assert [option.name for option in config.SCHEMA if not option.live] == ['listen', 'quota_file']
+def test_only_where_to_listen_as_whom_to_run_and_the_file_of_quotas_need_a_restart():
+    assert [option.name for option in config.SCHEMA if not option.live] == ['listen', 'user', 'group', 'quota_file']
 
 
 def test_changes_are_told_option_by_option_and_rule_by_rule():

@@ -12,14 +12,14 @@ PACKAGE = os.path.join(os.path.dirname(TESTS), 'geproxy')
 
 # A module imports only from lines above its own.
 FLOORS = [
-    ['__init__', 'compat', 'errors'],
+    ['__init__', 'compat', 'errors', 'privileges'],
     ['address', 'protocols', 'ini', 'hashes'],
     ['grammar', 'kinds'],
     ['message', 'forwarded', 'rules'],
-    ['framing', 'rulebook'],
+    ['framing', 'rulebook', 'proxyproto'],
     ['access', 'auth', 'limits'],
     ['stream', 'users', 'rulefiles'],
-    ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger'],
+    ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'notify', 'outlets'],
     ['log', 'forward', 'quota'],
     ['handler'],
     ['config'],

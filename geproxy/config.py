@@ -14,10 +14,10 @@ import io
 import os
 import socket
 
-from geproxy import address, compat, ini, rules
+from geproxy import address, compat, ini, rules, users
 from geproxy.kinds import (
-    choice, count, count_or_auto, did_you_mean, listeners, log_path, many_octets, networks, octets, or_off, path,
-    per_second, ports, pseudonym, seconds, switch, text_line)
+    choice, count, count_or_auto, did_you_mean, file_path, listeners, log_path, many_octets, networks, octets, or_off,
+    path, per_second, ports, pseudonym, realm, seconds, switch, text_line)
 
 Option = collections.namedtuple('Option', 'section name kind default live sentence')
 Problem = collections.namedtuple('Problem', 'path line section name what')
@@ -97,6 +97,7 @@ WHOLE = (rule_list,)
 SECTIONS = collections.OrderedDict((
     ('proxy', 'What this proxy is, and where it listens.'),
     ('access', 'Who may go where. Closed by default: strangers get 403.'),
+    ('auth', 'Who is asking. Nobody is asked, unless users says who there is.'),
     ('timeouts', 'How long to wait for what. Numbers are seconds; 500ms, 2m, 1h are understood too.'),
     ('limits', 'How much is too much.'),
     ('upstream', 'The way to the origins.'),
@@ -149,9 +150,16 @@ SCHEMA = [Option(*row) for row in (
      'reserved. The presets of those names are understood.'),
     ('access', 'deny_addresses', networks, '', True,
      'Addresses that may not be reached, whatever else says so.'),
+    ('auth', 'users', file_path, '', True,
+     'An htpasswd file: with it, everybody has to log in (Basic), but for exempt. {SHA}, $apr1$, $1$, $5$, $6$, and '
+     'bcrypt with geproxy[bcrypt]. Read again when it changes; a path relative to this file.'),
+    ('auth', 'groups', file_path, '', True, 'A file of lines as `group: user user`, for group:NAME in rules.'),
+    ('auth', 'realm', realm, 'geproxy', True, 'What is asked for: browsers show it.'),
+    ('auth', 'exempt', networks, '', True, 'Clients that need not log in; if they do, it has to be right.'),
     ('timeouts', 'head', seconds, '20', True,
      'For a whole request head, once its first octet has come; and for that octet, on a new connection.'),
     ('timeouts', 'idle', seconds, '75', True, 'Between two requests of a kept-alive client.'),
+    ('timeouts', 'login', seconds, '20', True, 'For verifying a name and a password.'),
     ('timeouts', 'dns', seconds, '10', True, 'For the addresses of a name.'),
     ('timeouts', 'connect', seconds, '10', True, 'For a connection to an origin, over all its addresses.'),
     ('timeouts', 'response', seconds, '120', True,
@@ -196,8 +204,9 @@ SCHEMA = [Option(*row) for row in (
 
 _TYPES = dict((section, collections.namedtuple(
     section.capitalize(), [option.name for option in SCHEMA if option.section == section])) for section in SECTIONS)
-# A field for each section; `texts`: {(section, name): a tuple of lines, as the file has them}, for people.
-Settings = collections.namedtuple('Settings', list(SECTIONS) + ['texts'])
+# A field for each section; `texts`: {(section, name): a tuple of lines, as the file has them}, for people; `book`: a
+# users.Book, or None.
+Settings = collections.namedtuple('Settings', list(SECTIONS) + ['texts', 'book'])
 
 
 # --- loading -------------------------------------------------------------------------------------------------------
@@ -222,15 +231,33 @@ def load(path, lines=None):
             problems.extend(_problem(line, entry, what) for line, what in error.found)
         except ValueError as error:
             problems.append(_problem(entry.lines[0], entry, str(error)))
-    if not problems and sections['limits']['quota'] and sections['limits']['quota_file'] == 'off':
-        entry = values['limits', 'quota']
-        problems.append(_problem(entry.lines[0], entry, 'it needs quota_file, or a restart would forgive everybody'))
+    book = None if problems else _settle(path, sections, values, problems)
     if problems:
         raise ConfigError(sorted(problems, key=lambda problem: (problem.path != path, problem.path, problem.line)))
-    settings = Settings(texts=texts, **dict((name, _TYPES[name](**sections[name])) for name in SECTIONS))
+    settings = Settings(texts=texts, book=book, **dict((name, _TYPES[name](**sections[name])) for name in SECTIONS))
     if settings.proxy.name == 'auto':
         settings = settings._replace(proxy=settings.proxy._replace(name=_name_for(settings)))
     return settings
+
+
+def _settle(path, sections, values, problems):
+    """Add to `problems` what is wrong with options together -> the users.Book of [auth], or None."""
+    if sections['limits']['quota'] and sections['limits']['quota_file'] == 'off':
+        entry = values['limits', 'quota']
+        problems.append(_problem(entry.lines[0], entry, 'it needs quota_file, or a restart would forgive everybody'))
+    book = None
+    people, groups = (name and _beside(path, name) for name in (sections['auth']['users'], sections['auth']['groups']))
+    if people:
+        try:
+            book = users.read(people, groups)
+        except users.FilesError as error:
+            problems.extend(Problem(place, number, '', '', what) for place, number, what in error.problems)
+    for rule in sections['access']['rules']:
+        if rule.who.users and not people or rule.who.groups and not (people and groups):
+            entry = values['access', 'rules']
+            line = next(line for line in entry.lines if rules.place_of(line) == rule.place)
+            problems.append(_problem(line, entry, 'it names users or groups, and [auth] does not say who they are'))
+    return book
 
 
 def _text(option, entry):

@@ -134,17 +134,6 @@ class LoginFailed(ProxyError):
     hint = 'Check name and password; whoever runs this proxy keeps them in the file of [auth] users.'
 
 
-class LoginsThrottled(ProxyError):
-    """Too many log-ins from that address have failed, and more of them wait already."""
-    status, token = 429, 'login_throttled'
-    hint = 'Check name and password, and wait before the next try.'
-
-    def __init__(self, message, retry_after):
-        """`retry_after`: see ProxyError."""
-        ProxyError.__init__(self, message)
-        self.retry_after = retry_after
-
-
 class LoginTimeout(ProxyError):
     """Name and password could not be verified in time."""
     status, token = 503, 'login_timeout'
@@ -174,6 +163,12 @@ class TooManyRequests(ProxyError):
         """`retry_after`: see ProxyError."""
         ProxyError.__init__(self, message)
         self.retry_after = retry_after
+
+
+class LoginsThrottled(TooManyRequests):
+    """Too many log-ins from that address have failed, and more of them wait already."""
+    token = 'login_throttled'
+    hint = 'Check name and password, and wait before the next try.'
 
 
 class ClientFull(TooManyRequests):

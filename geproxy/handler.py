@@ -14,6 +14,7 @@ from geproxy.stream import Limit, Stream
 
 
 HEAD_START = 32         # octets: enough for a method
+SWALLOWED = 64 * 1024   # octets of a body that are read only so that the connection can go on
 BRIEFLY = 1.0           # seconds to linger for a client that has no place here, or when the process is to stop
 
 
@@ -97,6 +98,7 @@ class Handler(object):
         try:
             self.proxy.access.check_client(self.ip)
             self.read_request()
+            self.identify()
             self.check()
             if self.request.method == b'CONNECT':
                 return self.tunnel()
@@ -179,12 +181,18 @@ class Handler(object):
         self.body = framing.request_body(request, most)
         self.request = request
 
+    def identify(self):
+        """Who is asking?"""
+        request = self.request
+        user = self.proxy.identify(request.values(b'proxy-authorization'), self.client.peer, self.ip)
+        self.record.user = user.name or b''
+        self.question = Question(self.ip, user.name, user.groups, request.method, request.host(), request.port())
+
     def check(self):
         """May it go on? Raises what speaks against it."""
         request, proxy = self.request, self.proxy
         if proxy.name_octets in request.passed_by():
             raise errors.LoopDetected('this request has been here before: its Via names %s' % proxy.name)
-        self.question = Question(self.ip, None, frozenset(), request.method, request.host(), request.port())
         self.key = limits.key_of(self.question.user, self.client.peer)
         self.decide(proxy.access.check_target(self.question, self.record.wall))
         proxy.admit(self.key, self.record.wall)
@@ -271,15 +279,15 @@ class Handler(object):
             record.reason, record.message, record.rule = error.token, str(error), error.rule or record.rule
             if self.reply.begun:
                 return self.break_off()
-            persists = self.persists() and self.request.method != b'CONNECT'
+            persists = self.persists_behind(error)
             if isinstance(error, errors.WrongProtocol):
                 self.reply.status = error.status
                 client.send(responses.FOREIGN[error.kind], self.sending_limit())
             else:
                 self.respond(error.status, responses.failure(
-                    error, self.proxy.name, record.id, self.method(), not persists))
+                    error, self.proxy.name, record.id, self.method(), not persists, self.proxy.auth.realm))
             return self.end(persists)
-        except (errors.ClientLost, errors.DownloadTimeout):
+        except (errors.ClientLost, errors.DownloadTimeout, errors.UploadTimeout):
             record.aborted = True       # nobody is there to be told
             self.reply.status = 0
             return False
@@ -309,6 +317,23 @@ class Handler(object):
     def sending_limit(self):
         """For what we send ourselves."""
         return Limit('body', self.proxy.timeouts.body, errors.DownloadTimeout)
+
+    def persists_behind(self, error):
+        """True if the connection may carry another request behind a refusal.
+
+        git and dnf come once without a name, and then once more on the same connection, CONNECT or a body or not.
+        """
+        if error.status != 407:
+            return self.persists() and self.request.method != b'CONNECT'
+        body = self.body
+        if body is not None and 0 < (body.left or 0) <= SWALLOWED and not self.request.expects_continue():
+            limit = Limit('linger', self.proxy.timeouts.linger, errors.UploadTimeout)
+            while not body.done:
+                data, count = self.client.read(limit, body.left)
+                if not count:
+                    body.ended()
+                body.feed(data, count)
+        return self.persists()
 
     def persists(self):
         """True if the connection may carry another request: the last one is understood, and all read."""

@@ -219,3 +219,17 @@ def pseudonym(text):
 def text_line(text):
     """Words, separated by blanks."""
     return text
+
+
+def file_path(text):
+    """A path; nothing for none."""
+    if text[:1] == '~' or text in ('-', 'off', 'on'):
+        raise ValueError("'%s' is no path (without ~)" % text)
+    return text
+
+
+def realm(text):
+    """Words for people, without quotes and backslashes."""
+    if not re.match(r'[ !#-\[\]-~]{1,100}\Z', text):
+        raise ValueError("'%s' is no realm: it takes up to 100 characters of ASCII, without quotes" % text)
+    return text

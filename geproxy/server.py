@@ -15,9 +15,9 @@ import gevent
 from gevent.queue import Empty, Queue
 from gevent.server import StreamServer
 
-from geproxy import config, errors, limits, listeners, notify, quota
+from geproxy import config, errors, limits, listeners, logins, notify, quota
 from geproxy.address import parse_ip, show_ip, unmap
-from geproxy.compat import monotonic, signal_handler
+from geproxy.compat import gc_freeze, monotonic, signal_handler
 from geproxy.handler import Handler
 from geproxy.proxy import Proxy
 from geproxy.resolver import Resolver
@@ -81,6 +81,7 @@ class Server(object):
         self._upstream = Upstream(self._resolver, 0, 1)
         self._taken = limits.Limits()
         path = settings.limits.quota_file
+        self._logins = logins.Logins(log.say)
         self._quota = None if path == 'off' else quota.Quota(path, log.say, time.time())
         self._events = Queue()
         self._reserve = None                    # a file descriptor, given up when there is no other
@@ -107,11 +108,12 @@ class Server(object):
         elif wanted > room:
             self.log.say('[limits] connections = %d need up to %d file descriptors, and there are %d: raise ulimit -n'
                          % (wanted, 2 * wanted + SPARE_FDS, self._descriptors))
+        self._logins.use(settings.book)
         self._upstream.keep, self._upstream.keep_time = settings.upstream.keep, settings.upstream.keep_time
         self._resolver.keep, self._resolver.keep_failed = (
             settings.upstream.dns_keep, settings.upstream.dns_keep_failed)
-        self.proxy = Proxy(settings, self._upstream, self.log, self._taken, self._quota, self._is_own,
-                           lambda: self.draining)
+        self.proxy = Proxy(settings, self._upstream, self.log, self._taken, self._quota, self._logins,
+                           self._is_own, lambda: self.draining)
         self._warn_at = 0.0
 
     def _reload(self):
@@ -208,6 +210,7 @@ class Server(object):
             self._open_reserve()
             self._own_up()
             self._warn()
+            self._logins.refresh()
             if self._quota is not None:
                 self._quota.tick(time.time())
             gevent.sleep(HOUSEKEEPING)
@@ -254,6 +257,7 @@ class Server(object):
 
     def start(self):
         """Begin to accept connections."""
+        gc_freeze()                             # not at a reload: connections of then would never be looked at again
         self._open_reserve()
         self._housekeeper = gevent.spawn(self._keep_house)
         self._beating = gevent.spawn(self._beat)

@@ -208,6 +208,28 @@ def test_changes_are_told_option_by_option_and_rule_by_rule():
     assert config.changes(new, new) == []
 
 
+def test_users_and_groups_are_read_from_files_beside_it(tmpdir):
+    path = tmpdir.join('proxy.ini')
+    tmpdir.join('users').write_binary(b'bob:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=\n')
+    tmpdir.join('groups').write_binary(b'ops: bob\n')
+    path.write_binary(b'[auth]\nusers = users\ngroups = groups\n[access]\nrules = allow group:ops,user:bob any\n')
+    book = config.load(str(path)).book
+    assert list(book.users) == [b'bob'] and book.groups == {b'bob': frozenset([b'ops'])}
+    tmpdir.join('users').write_binary(b'bob:plain\n\nx\n')
+    tmpdir.join('groups').remove()
+    with pytest.raises(config.ConfigError) as raised:
+        config.load(str(path))
+    found = str(raised.value).replace(str(tmpdir) + '/', '').split('\n')
+    assert found[0] == 'groups:0: cannot be read: No such file or directory' or found[0].startswith('groups')
+    assert found[1].startswith("users:1: user 'bob' has ") and 'plain\n' not in str(raised.value)
+    assert found[2] == 'users:3: this line is no name:value'
+
+
+def test_a_rule_that_names_users_needs_to_know_who_they_are():
+    assert problems('[access]', 'rules = allow any a', '  allow user:bob any') == [
+        'test.ini:3: [access] rules: it names users or groups, and [auth] does not say who they are']
+
+
 def test_a_quota_needs_a_file():
     assert problems('[limits]', 'quota = 1g') == [
         'test.ini:2: [limits] quota: it needs quota_file, or a restart would forgive everybody']

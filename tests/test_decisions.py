@@ -47,7 +47,10 @@ rules =
   allow 10.2.0.0/16 http://.intra.test                          # intra
   allow user:* .test,any:443 sat,sun                            # weekend
   allow user:* .test                                            # people
-''')],
+[auth]
+users = users
+groups = groups
+'''), ('users', ''), ('groups', '')],
     'blocklist': [('blocklist.ini', '''
 [access]
 rules =

@@ -1,6 +1,8 @@
 """The story of a client connection: conversations of a client, the proxy and its origins, on real sockets."""
 from __future__ import absolute_import, division, print_function
 
+import base64
+import hashlib
 import re
 import socket
 import struct
@@ -556,3 +558,74 @@ def test_a_quota_ends_what_goes_on_and_refuses_what_comes(tmpdir):
     assert 'client' not in tmpdir.join('quota').read() and ' 127.0.0.1\n' in tmpdir.join('quota').read()
     with listening(nothing) as origin, proxying(more) as (address, proxy):
         assert ask(address, get(origin)).startswith(b'HTTP/1.1 429 ')       # a restart forgives nobody
+
+
+# --- log-ins
+
+def basic(user, password):
+    """The field line of a log-in."""
+    return b'Proxy-Authorization: Basic %s\r\n' % base64.b64encode(b'%s:%s' % (user, password))
+
+
+@pytest.fixture
+def people(tmpdir):
+    """The [auth] section that knows bob, in ops, and eve."""
+    sha = b'{SHA}%s'
+    lines = [b'%s:%s' % (name, sha % base64.b64encode(hashlib.sha1(name + b'-secret').digest())) for name in (b'bob', b'eve')]
+    tmpdir.join('users').write_binary(b'\n'.join(lines))
+    tmpdir.join('groups').write_binary(b'ops: bob\n')
+    return '[auth]\nusers = %s\ngroups = %s\nrealm = the gateway\n' % (tmpdir.join('users'), tmpdir.join('groups'))
+
+
+def test_who_has_not_logged_in_is_asked_on_the_same_connection(people):
+    seen = []
+    with listening(saying(b'ok', seen)) as origin, proxying(people) as (address, proxy), Client(address) as client:
+        asked = client.ask(get(origin))
+        assert asked.startswith(b'HTTP/1.1 407 this proxy asks for a name and a password\r\n')
+        assert split(asked)[1][b'proxy-authenticate'] == b'Basic realm="the gateway", charset="UTF-8"'
+        assert b'\r\nConnection: close\r\n' not in asked
+        assert client.ask(get(origin, more=basic(b'bob', b'wrong'))).startswith(b"HTTP/1.1 407 log-in as 'bob' failed\r\n")
+        # a body that has come is read, and CONNECT may come again, too
+        assert client.ask(get(origin, method=b'POST', more=b'Content-Length: 5\r\n') + b'12345')[9:12] == b'407'
+        client.send(get(origin, method=b'POST', more=b'Content-Length: 6\r\n') + b'123')
+        client.send(b'456')
+        assert client.response()[9:12] == b'407'
+        assert client.ask(b'CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\n' % text_of(origin))[9:12] == b'407'
+        assert client.ask(get(origin, more=basic(b'bob', b'bob-secret'))).endswith(b'ok')
+        # per request, never remembered for the connection
+        assert client.ask(get(origin))[9:12] == b'407'
+        records = proxy.wait(7)
+        assert [record.user for record in records] == [b''] * 5 + [b'bob', b'']
+        assert [record.reason for record in records][:2] == ['login_required', 'login_failed']
+    assert b'authorization' not in seen[0].lower() and len(seen) == 1
+
+
+def test_a_large_body_behind_a_refused_log_in_is_not_read(people):
+    with proxying(people) as (address, _proxy):
+        shown = ask(address, get(('127.0.0.1', 1), method=b'POST', more=b'Content-Length: 100000\r\n'))
+        assert shown.startswith(b'HTTP/1.1 407 ') and b'\r\nConnection: close\r\n' in shown
+
+
+def test_rules_know_users_and_groups(people):
+    rules = '[access]\nrules =\n  allow group:ops any\n  deny user:* any # ask ops\n'
+    with listening(saying(b'ok')) as origin, proxying(people + rules) as (address, proxy):
+        assert ask(address, get(origin, more=basic(b'bob', b'bob-secret'))).endswith(b'ok')
+        refused = ask(address, get(origin, more=basic(b'eve', b'eve-secret')))
+        assert re.match(br'HTTP/1.1 403 denied by test\.ini:\d+: deny user:\* any', refused)
+        assert [record.user for record in proxy.wait(2)] == [b'bob', b'eve']
+
+
+def test_who_is_exempt_need_not_log_in_but_must_not_lie(people):
+    with listening(saying(b'ok')) as origin, proxying(people + 'exempt = loopback\n') as (address, _proxy):
+        assert ask(address, get(origin)).endswith(b'ok')
+        assert ask(address, get(origin, more=basic(b'bob', b'wrong')))[9:12] == b'407'
+        assert ask(address, get(origin, more=basic(b'bob', b'bob-secret') * 2))[9:12] == b'400'
+
+
+def test_users_who_are_new_are_known_without_a_reload(people, tmpdir):
+    with listening(saying(b'ok')) as origin, proxying(people) as (address, proxy):
+        assert ask(address, get(origin, more=basic(b'new', b'new-secret')))[9:12] == b'407'
+        tmpdir.join('users').write_binary(b'new:{SHA}' + base64.b64encode(hashlib.sha1(b'new-secret').digest()))
+        proxy.wait_until(lambda: any('read again: 1 users' in text for text in proxy.said))
+        assert ask(address, get(origin, more=basic(b'new', b'new-secret'))).endswith(b'ok')
+        assert ask(address, get(origin, more=basic(b'bob', b'bob-secret')))[9:12] == b'407'

@@ -23,7 +23,7 @@ FLOORS = [
     ['log', 'forward', 'quota'],
     ['handler'],
     ['config'],
-    ['proxy', 'explain', 'learn', 'why'],
+    ['proxy', 'explain', 'learn', 'why', 'doctor'],
     ['server'],
     ['cli'],
     ['__main__'],
@@ -31,11 +31,11 @@ FLOORS = [
 FLOOR = dict((name, number) for number, names in enumerate(FLOORS) for name in names)
 
 # Who may import gevent: those that wait, and those that must come before everything else.
-WITH_GEVENT = {'__main__', 'cli', 'compat', 'logins', 'relay', 'resolver', 'server', 'stream'}
+WITH_GEVENT = {'__main__', 'cli', 'compat', 'doctor', 'logins', 'relay', 'resolver', 'server', 'stream'}
 # Who may spawn greenlets: someone waits for each there, or kills it.
 SPAWNING = {'relay', 'server'}
 # Who may import config. The others are handed values, so there is no global to reload.
-WITH_CONFIG = {'cli', 'explain', 'server', 'why'}
+WITH_CONFIG = {'cli', 'doctor', 'explain', 'server', 'why'}
 # Who may ask which Python this is.
 ASKING_PYTHON = {'compat', '__main__'}      # the latter before there is a gevent, without which compat is none either
 

@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import pytest
 from helpers import Recorder
 
-from geproxy import config, errors, limits
+from geproxy import config, errors, limits, logins
 from geproxy.address import parse_ip
 from geproxy.proxy import Proxy
 from geproxy.record import Record
@@ -14,7 +14,8 @@ from geproxy.rules import Question
 def wired(text='', is_own=lambda ip, port: False):
     """A Proxy from the text of an ini file, and its Recorder."""
     recorder = Recorder()
-    return Proxy(config.load('test.ini', text.splitlines()), None, recorder, limits.Limits(), None, is_own, lambda: False), recorder
+    return Proxy(config.load('test.ini', text.splitlines()), None, recorder, limits.Limits(), None, logins.Logins(recorder.say), is_own,
+                 lambda: False), recorder
 
 
 def question(port):

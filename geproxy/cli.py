@@ -9,10 +9,11 @@ import sys
 
 import gevent
 
-from geproxy import __version__, config, doctor, explain, learn, listeners, server, why
+from geproxy import __version__, config, doctor, explain, learn, listeners, privileges, server, why
 from geproxy.log import Log, complain
 
-
+# From where modules are imported, some only when they are needed: this program's, gevent's, Python's own.
+FOLDERS = [os.path.dirname(os.path.abspath(module.__file__)) for module in (config, gevent, os)]
 COMMANDS = {'why': why.main, 'learn': learn.main, 'doctor': doctor.main}
 
 
@@ -100,6 +101,14 @@ def _serve(path, settings):
     except listeners.ListenError as error:
         complain(error.args[0])
         return 1
+    try:
+        privileges.drop(settings.proxy.user, settings.proxy.group, FOLDERS)
+    except privileges.PrivilegeError as error:
+        complain(error.args[0])
+        return 1
+    if path and not os.access(path, os.R_OK):
+        complain('%s: %s cannot read it: it holds until the next start, but a reload will fail' % (
+            path, settings.proxy.user))
     try:
         log = Log(settings.log)
     except (IOError, OSError) as error:

@@ -36,6 +36,7 @@ start_native_thread, native_lock = get_original(
 native_sleep = get_original('time', 'sleep')
 native_getaddrinfo = get_original('socket', 'getaddrinfo')
 native_poll = get_original('select', 'poll')
+to_path = getattr(os, 'fsdecode', lambda octets: octets)        # octets of a path -> what open() takes
 gc_freeze = getattr(gc, 'freeze', lambda: None)         # garbage is not looked for in 10,000 rules: 60 ms each time
 
 
@@ -49,7 +50,7 @@ def accept(listener):
 
 def to_octets(text):
     """Native text or Unicode -> octets (UTF-8)."""
-    return text if isinstance(text, bytes) else text.encode('utf-8')
+    return text if isinstance(text, bytes) else text.encode('utf-8', 'backslashreplace')
 
 
 def to_native(octets):

@@ -39,6 +39,18 @@ class WrongProtocol(BadRequest):
         self.kind = kind
 
 
+class BadProxyHeader(BadRequest):
+    """A peer in [proxy] proxy_protocol did not say first, as it must, for whom it speaks."""
+    token = 'proxy_header_error'
+    hint = 'The load balancer and [proxy] proxy_protocol must agree on who sends a PROXY header.'
+
+
+class SpoofedClient(BadRequest):
+    """A PROXY header came from a peer that is not trusted to say who the client is."""
+    token = 'proxy_header_refused'
+    hint = 'If that is a load balancer of yours, add its address to [proxy] proxy_protocol.'
+
+
 class HeadTimeout(ProxyError):
     """The client began a request head and did not finish it in time."""
     status, token = 408, 'client_head_timeout'

@@ -26,11 +26,14 @@ class Proxy(object):
         self.timeouts = settings.timeouts
         self.waits = waits(settings.timeouts)
         self.limits = settings.limits
-        self.access = Access(settings.access, is_own)
+        self.access = self.vouched_access = Access(settings.access, is_own)
+        if settings.proxy.proxy_protocol:
+            # Whoever a PROXY header says the client is: it is not on this host, so it has no part in its loopback.
+            self.vouched_access = Access(settings.access._replace(loopback='deny'), is_own)
         self.upstream = upstream
         self.log = log
         self.auth = settings.auth
-        self._logins = logins if settings.auth.users else None
+        self._logins = logins
         self._taken, self._quota = taken, quota if settings.limits.quota else None
         self.name = settings.proxy.name
         self._forwarded = settings.proxy.forwarded
@@ -52,12 +55,18 @@ class Proxy(object):
     def identify(self, values, client, ip):
         """Who asks -> logins.User, or NOBODY if nobody need say. May wait. `values`: of Proxy-Authorization; `client`,
         `ip`: the client's address as native text, and as IP. Raises what Logins.check does, and BadRequest."""
-        if self._logins is None or not values and within(ip, self.auth.exempt):
+        book = self.settings.book
+        if book is None or not values and within(ip, self.auth.exempt):
             return NOBODY
         if len(values) > 1:
             raise errors.BadRequest('there are %d Proxy-Authorization fields' % len(values))
-        limit = self.waits.login
-        return self._logins.check(values[0] if values else None, client, limit)
+        return self._logins.check(book, values[0] if values else None, client, self.waits.login)
+
+    def warnings(self, now):
+        """What an operator should know of the rules, as texts. `now`: seconds since the epoch."""
+        book = self.settings.book
+        groups = frozenset().union(*book.groups.values()) if book else frozenset()
+        return self.access.book.warnings(now, frozenset(book.users) if book else frozenset(), groups)
 
     def admit(self, key, now):
         """One more request, by whom limits.key_of names. `now`: seconds since the epoch. Raises TooManyRequests,

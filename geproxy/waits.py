@@ -24,9 +24,11 @@ ROWS = (
     ('tunnel', 'tunnel', errors.TunnelIdle),            # octets, either way
     ('half_tunnel', 'linger', errors.TunnelIdle),       # the same, once one direction has ended
 )
+BRIEFLY = 1.0       # seconds at most to swallow what nobody wants
 Waits = collections.namedtuple('Waits', [row[0] for row in ROWS])
 
 
 def waits(timeouts):
     """The section [timeouts] -> Waits, a Limit each."""
-    return Waits(*[Limit(option, getattr(timeouts, option), error) for _name, option, error in ROWS])
+    made = Waits(*[Limit(option, getattr(timeouts, option), error) for _name, option, error in ROWS])
+    return made._replace(swallow=made.swallow._replace(seconds=min(BRIEFLY, timeouts.linger)))

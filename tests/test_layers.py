@@ -12,14 +12,15 @@ PACKAGE = os.path.join(os.path.dirname(TESTS), 'geproxy')
 
 # A module imports only from lines above its own.
 FLOORS = [
-    ['__init__', 'compat', 'errors', 'memo'],
+    ['__init__', 'compat', 'errors', 'memo', 'privileges'],
     ['address', 'protocols', 'ini', 'hashes'],
     ['grammar', 'kinds'],
     ['message', 'forwarded', 'rules'],
-    ['framing', 'rulebook'],
+    ['framing', 'rulebook', 'proxyproto'],
     ['access', 'auth', 'limits'],
-    ['stream', 'users', 'workers'],
-    ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'waits'],
+    ['stream', 'users', 'rulefiles', 'workers'],
+    ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'notify', 'outlets',
+     'waits'],
     ['log', 'forward', 'quota'],
     ['handler'],
     ['config'],

@@ -8,10 +8,11 @@ from __future__ import absolute_import, division, print_function
 import gevent
 from gevent.event import Event
 
-from geproxy import errors, framing
+from geproxy import errors, framing, workers
 from geproxy.compat import monotonic
 from geproxy.stream import SCRATCH_SIZE, wait_readable
 
+MOMENT = 1.0            # seconds that the rest of a small body may take
 GLANCE = 0.25           # seconds between two looks whether a client that ended its direction has gone altogether
 
 
@@ -122,8 +123,9 @@ def copy_body(body, source, sink, limits, start=None, chunked=False, watch=None,
 
 
 def swallow(body, source, limit):
-    """Read the rest of a body that nobody wants, while that lasts no longer than `limit` and the peer sends it."""
-    deadline = monotonic() + limit.seconds
+    """Read the rest of a body that nobody wants, while that lasts no longer than `limit`, or a moment, and the peer
+    sends it."""
+    deadline = monotonic() + min(MOMENT, limit.seconds)
     try:
         while not body.done:
             got = source.read_now(body.left)
@@ -192,7 +194,7 @@ class Tunnel(object):
 
     def run(self):
         """Relay until it is over. Raises TunnelIdle, or what ended it: ClientLost, UpstreamLost."""
-        up = gevent.spawn(self._copy, self._client, self._origin)
+        up = workers.spawn(self._copy, self._client, self._origin)
         try:
             self._copy(self._origin, self._client)
             if self._error is None:

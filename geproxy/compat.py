@@ -41,9 +41,12 @@ native_socket = get_original('socket', 'socket')
 gc_freeze = getattr(gc, 'freeze', lambda: None)
 
 
+to_path = getattr(os, 'fsdecode', lambda octets: octets)        # octets of a path -> what open() takes
+
+
 def to_octets(text):
     """Native text or Unicode -> octets (UTF-8)."""
-    return text if isinstance(text, bytes) else text.encode('utf-8')
+    return text if isinstance(text, bytes) else text.encode('utf-8', 'backslashreplace')
 
 
 def to_native(octets):

@@ -6,29 +6,22 @@ what a reload may change.
 from __future__ import absolute_import, division, print_function
 
 import binascii
+import codecs
 import collections
-import difflib
-import glob
+import fnmatch
 import hashlib
 import io
 import os
 import socket
 
-from geproxy import address, compat, ini, rules, users
+from geproxy import compat, ini, rules, users
 from geproxy.kinds import (
     choice, count, count_or_auto, did_you_mean, file_path, listeners, log_path, many_octets, networks, octets, or_off,
     path, per_second, ports, pseudonym, realm, seconds, switch, text_line)
+from geproxy.rulefiles import LineErrors, beside, rule_list
 
 Option = collections.namedtuple('Option', 'section name kind default live sentence')
 Problem = collections.namedtuple('Problem', 'path line section name what')
-
-
-class LineErrors(ValueError):
-    """What is wrong with some lines of a value; `found`: [(ini.Line, what)]."""
-
-    def __init__(self, found):
-        ValueError.__init__(self, '; '.join(what for _line, what in found))
-        self.found = found
 
 
 class ConfigError(Exception):
@@ -45,52 +38,9 @@ def show_problem(problem):
     return '%s:%d: %s%s' % (problem.path, problem.line, where and where + ': ', problem.what)
 
 
-def rule_list(entry):
-    """Rules, one in a line, as in: allow any .debian.org"""
-    found, wrong = [], []
-    for line in () if isinstance(entry, str) else entry.lines:
-        if line.text:
-            try:
-                found.append(rules.parse(line, lambda name: _read_names(_beside(line.path, name))))
-            except ValueError as error:
-                wrong.append((line, str(error)))
-    if wrong:
-        raise LineErrors(wrong)
-    return tuple(found)
-
-
-def _read_names(path):
-    """The names in a file, as rules.host_keys."""
-    names = set()
-    try:
-        with io.open(path, 'rb') as lines:
-            for number, line in enumerate(lines, 1):
-                names.update(_names_in(compat.to_native(line.partition(b'#')[0]).split()))
-    except (IOError, OSError) as error:
-        raise ValueError('%s: %s' % (path, error.strerror))
-    except ValueError as error:
-        raise ValueError('%s:%d: %s' % (path, number, error))
-    return frozenset(names)
-
-
-def _names_in(words):
-    """A line's names: alone, or behind an address, as hosts files have them."""
-    if len(words) > 1 and _is_address(words[0]):
-        words = [word for word in words[1:] if not _is_address(word)]       # some say 0.0.0.0 0.0.0.0
-    for word in words:
-        # As a name it would deny what is written so, and nothing that leads there.
-        if _is_address(word):
-            raise ValueError("'%s' is an address, and this a list of names: addresses stand in the rule itself" % word)
-    return [rules.parse_name(word) for word in words]
-
-
-def _is_address(word):
-    # The look at its end saves 1.9 s of 2.3 for 100,000 names, during which nobody is served (3.13, 2026-11-24).
-    return (word[-1:].isdigit() or ':' in word) and address.is_ip(word)
-
-
 # Kinds that are given the whole ini.Entry, for its lines; where there is none, the default as text.
 WHOLE = (rule_list,)
+SHOWN_CHANGES = 50      # rules
 
 # --- the schema ----------------------------------------------------------------------------------------------------
 
@@ -218,7 +168,7 @@ def load(path, lines=None):
     if path is not None:
         if lines is None:
             lines = _lines_of(path)
-        values, problems = _collect(ini.read(path, lines))
+        values, problems = _collect(_read(path, lines))
         _include(path, values, problems)
     sections, texts = dict((section, {}) for section in SECTIONS), {}
     for option in SCHEMA:
@@ -246,7 +196,7 @@ def _settle(path, sections, values, problems):
         entry = values['limits', 'quota']
         problems.append(_problem(entry.lines[0], entry, 'it needs quota_file, or a restart would forgive everybody'))
     book = None
-    people, groups = (name and _beside(path, name) for name in (sections['auth']['users'], sections['auth']['groups']))
+    people, groups = (name and beside(path, name) for name in (sections['auth']['users'], sections['auth']['groups']))
     if people:
         try:
             book = users.read(people, groups)
@@ -255,7 +205,7 @@ def _settle(path, sections, values, problems):
     for rule in sections['access']['rules']:
         if rule.who.users and not people or rule.who.groups and not (people and groups):
             entry = values['access', 'rules']
-            line = next(line for line in entry.lines if rules.place_of(line) == rule.place)
+            line = next(line for line in entry.lines if line.place == rule.place)
             problems.append(_problem(line, entry, 'it names users or groups, and [auth] does not say who they are'))
     return book
 
@@ -263,7 +213,7 @@ def _settle(path, sections, values, problems):
 def _text(option, entry):
     if entry is None:
         return (option.default,) if option.default else ()
-    return tuple(' '.join(line.text.split()) for line in entry.lines if line.text)
+    return tuple(rules.mask(line.text) for line in entry.lines if line.text)
 
 
 def changes(old, new):
@@ -272,27 +222,40 @@ def changes(old, new):
     for option in SCHEMA:
         before, after = (settings.texts[option.section, option.name] for settings in (old, new))
         name = '[%s] %s' % (option.section, option.name)
-        if before == after:
-            continue
         if option.kind in WHOLE:
-            delta = difflib.SequenceMatcher(None, before, after, False).get_opcodes()
-            for what, start, end, first, last in delta:
-                if what != 'equal':
-                    lines.extend('%s: -%s' % (name, text) for text in before[start:end])
-                    lines.extend('%s: +%s' % (name, text) for text in after[first:last])
-        else:
+            lines.extend('%s: %s' % (name, line) for line in _moved(before, after))
+        elif before != after:
             restart = '' if option.live else ' (needs a restart)'
             lines.append('%s: %s -> %s%s' % (
                 name, ' '.join(before) or 'nothing', ' '.join(after) or 'nothing', restart))
     return lines
 
 
+def _moved(before, after):
+    """What has come and gone among many lines; their order is compared only as a whole, for there may be 10,000."""
+    kept, known = set(before), set(after)
+    lines = ['-' + text for text in before if text not in known] + ['+' + text for text in after if text not in kept]
+    if len(lines) > SHOWN_CHANGES:
+        lines[SHOWN_CHANGES:] = ['and %d more' % (len(lines) - SHOWN_CHANGES)]
+    if [text for text in before if text in known] != [text for text in after if text in kept]:
+        lines.append('in another order')
+    return lines
+
+
+def _read(path, lines, shown=''):
+    try:
+        return ini.read(path, lines, shown)
+    except ini.BadLine as error:
+        raise ConfigError([Problem(path, error.number, '', '', str(error))])
+
+
 def _lines_of(path):
     with io.open(path, 'rb') as opened:
-        lines = opened.read().splitlines()
+        octets = opened.read()
+    lines = (octets[len(codecs.BOM_UTF8):] if octets.startswith(codecs.BOM_UTF8) else octets).split(b'\n')
     for number, line in enumerate(lines, 1):
         try:
-            lines[number - 1] = line.decode('utf-8-sig' if number == 1 else 'utf-8')
+            line.decode('utf-8')
         except UnicodeDecodeError as error:
             what = 'not a text file in UTF-8: octet %d of the line is 0x%s' % (
                 error.start + 1, compat.to_native(binascii.hexlify(line[error.start:error.start + 1])))
@@ -334,21 +297,29 @@ def _include(path, values, problems):
     """Add to `values` what stands in the files of [access] include: their rules go before those of the file itself, so
     that what this ends with, say `deny any any`, stays the last."""
     entry = values.get(('access', 'include'))
+    if not entry or not entry.value:
+        return
     included = ()
-    for pattern in entry.value.split() if entry else ():
-        found = sorted(glob.glob(_beside(path, pattern)))
-        if not found and not glob.has_magic(pattern):
-            problems.append(_problem(entry.lines[0], entry, "there is no file '%s'" % pattern))
-        for each in found:
-            included += _included_rules(each, entry, problems)
-    if included:
-        own = values.get(('access', 'rules')) or ini.Entry('access', 'rules', '', ())
-        values['access', 'rules'] = own._replace(lines=included + own.lines)
+    for pattern in ini.path_of(entry.value).split():
+        folder = os.path.dirname(beside(path, pattern))
+        try:
+            names = fnmatch.filter(os.listdir(folder or '.'), os.path.basename(pattern))
+        except (IOError, OSError) as error:
+            problems.append(_problem(entry.lines[0], entry, '%s: %s' % (folder, error.strerror)))
+            continue
+        for name in sorted(names):
+            shown = os.path.join(os.path.dirname(pattern), name)
+            included += _included_rules(os.path.join(folder, name), shown, entry, problems)
+    own = values.get(('access', 'rules')) or ini.Entry('access', 'rules', '', ())
+    values['access', 'rules'] = own._replace(lines=included + own.lines)
+    if not any(line.text for line in included + own.lines):
+        # Without rules all is allowed: a misspelt pattern must not open the proxy.
+        problems.append(_problem(entry.lines[0], entry, 'no rules came of it, and there are none here'))
 
 
-def _included_rules(path, entry, problems):
+def _included_rules(path, shown, entry, problems):
     try:
-        values, found = _collect(ini.read(path, _lines_of(path)))
+        values, found = _collect(_read(path, _lines_of(path), shown))
     except ConfigError as error:
         problems.extend(error.problems)
         return ()
@@ -360,11 +331,6 @@ def _included_rules(path, entry, problems):
     problems.extend(_problem(each.lines[0], each, 'an included file has [access] rules only')
                     for each in values.values())
     return rows.lines if rows else ()
-
-
-def _beside(path, name):
-    """A path in an ini file is relative to the folder of that file."""
-    return os.path.join(os.path.dirname(path), name)
 
 
 def _meant(section, name):

@@ -28,6 +28,9 @@ match_status_line = re.compile(br'HTTP/([0-9])\.([0-9]) ([0-9]{3})(?: ([\t\x20-\
 # What may stand nowhere in a head: controls, CR without LF, LF without CR             (RFC 9112, 2.2; RFC 9110, 5.5)
 find_doubtful = re.compile(br'[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n').search
 
+# What may stand in no field value                                                     (RFC 9110, 5.5)
+find_control = re.compile(br'[\x00-\x08\x0a-\x1f\x7f]').search
+
 # Content-Length = 1*DIGIT                                                              (RFC 9110, 8.6)
 # 18 digits: the most that every 64-bit program reads alike.
 is_length = re.compile(br'[0-9]{1,18}\Z').match

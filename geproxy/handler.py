@@ -5,7 +5,7 @@ and what is remembered.
 """
 from __future__ import absolute_import, division, print_function
 
-from geproxy import errors, forward, framing, limits, message, protocols, proxyproto, responses
+from geproxy import errors, forward, framing, limits, message, protocols, proxyproto, relay, responses
 from geproxy.address import parse_ip, within
 from geproxy.compat import monotonic
 from geproxy.record import Record
@@ -26,6 +26,7 @@ class Handler(object):
         `current`: a function that returns the Proxy."""
         self.client = Stream(sock, peer[0], errors.ClientLost)
         self.ip = parse_ip(peer[0])
+        self.client_key = limits.key_of(None, peer[0])
         self.vouched = False            # who the client is, only a PROXY header says
         self.local = local
         self.current = current
@@ -34,7 +35,7 @@ class Handler(object):
         self.fresh = True               # no request has come yet
         self.lingers = False            # what was sent last must arrive
         self.record = self.reply = None     # of the exchange that is going on
-        self.request = self.head = self.body = self.question = self.decision = self.key = self.up_pace = None
+        self.request = self.head = self.body = self.question = self.depends = self.key = self.up_pace = None
 
     def introduce(self):
         """Let a load balancer say for whom it speaks, if this is one. Raises what is wrong with that."""
@@ -54,7 +55,7 @@ class Handler(object):
         self.vouched = not header.is_local
         if header.client:
             self.client.peer = header.client[0]
-            self.ip = parse_ip(self.client.peer)
+            self.ip, self.client_key = parse_ip(self.client.peer), limits.key_of(None, self.client.peer)
 
     def run(self):
         """Serve the connection to its end, and close it."""
@@ -145,7 +146,7 @@ class Handler(object):
         self.record.received = len(self.client.buffer) - self.client.received
         self.record.sent = -self.client.sent
         self.reply = forward.Reply(self.client)
-        self.request = self.head = self.body = self.question = self.decision = None
+        self.request = self.head = self.body = self.question = None
         self.client.pace = self.up_pace = None
 
     def finish(self):
@@ -180,32 +181,35 @@ class Handler(object):
             raise errors.HeadTooLarge('%d fields are more than %d' % (len(request.fields), most.fields))
         self.body = framing.request_body(request, most)
         self.request = request
+        if self.proxy.name_octets in request.passed_by():
+            raise errors.LoopDetected('this request has been here before: its Via names %s' % self.proxy.name)
 
     def identify(self):
         """Who is asking?"""
-        request = self.request
-        user = self.proxy.identify(request.values(b'proxy-authorization'), self.client.peer, self.ip)
+        request, proxy = self.request, self.proxy
+        try:
+            user = proxy.identify(request.values(b'proxy-authorization'), self.client.peer, self.ip)
+        except (errors.LoginRequired, errors.LoginFailed):
+            proxy.admit(self.client_key, self.record.wall)      # whoever asks in vain has asked
+            raise
         self.record.user = user.name or b''
         self.question = Question(self.ip, user.name, user.groups, request.method, request.host(), request.port())
 
     def check(self):
         """May it go on? Raises what speaks against it."""
-        request, proxy = self.request, self.proxy
-        if proxy.name_octets in request.passed_by():
-            raise errors.LoopDetected('this request has been here before: its Via names %s' % proxy.name)
+        proxy, wall = self.proxy, self.record.wall
         self.key = limits.key_of(self.question.user, self.client.peer)
-        self.decide(proxy.access.check_target(self.question, self.record.wall))
-        proxy.admit(self.key, self.record.wall)
-        request.expects_continue()
+        proxy.admit(self.key, wall)
+        decision = proxy.access.check_target(self.question, wall)
+        self.depends = decision.allowed is None
+        self.follow(decision)
+        self.request.expects_continue()
 
-    def decide(self, decision):
-        """Do as a rulebook.Decision has it."""
-        record, self.decision = self.record, decision
-        if decision.rule is not None:
-            record.rule = decision.rule.place
-        if decision.allowed is False:
-            record.would = decision.why
-        proxy, rule = self.proxy, decision.rule
+    def follow(self, decision):
+        """Do as a rulebook.Decision has it, which only the address may have settled."""
+        record, proxy, rule = self.record, self.proxy, decision.rule
+        record.rule = rule.place if rule is not None else ''
+        record.would = decision.why             # with policy = report: it goes on nevertheless
         self.request.dropped, self.request.added = proxy.edits(self.request, self.client.peer, rule)
         self.up_pace, self.client.pace = proxy.paces(self.key, rule)
 
@@ -220,8 +224,8 @@ class Handler(object):
         connection = self.proxy.upstream.connect(key, self.judge, waits, reuse)
         record = self.record
         record.address, record.kept, record.took = connection.address, connection.kept, connection.took
-        if self.decision.allowed is None:
-            self.decide(self.judge(connection.address, key[1]))
+        if self.depends:
+            self.follow(self.judge(connection.address, key[1]))     # each time: a retry may dial another
         connection.stream.pace = self.up_pace           # None too: it may have been another's
         return connection
 
@@ -287,7 +291,7 @@ class Handler(object):
                 self.respond(error.status, responses.failure(
                     error, self.proxy.name, record.id, self.method(), not persists, self.proxy.auth.realm))
             return self.end(persists)
-        except (errors.ClientLost, errors.DownloadTimeout, errors.UploadTimeout):
+        except (errors.ClientLost, errors.DownloadTimeout):
             record.aborted = True       # nobody is there to be told
             self.reply.status = 0
             return False
@@ -300,8 +304,10 @@ class Handler(object):
         """True if a request that came to grief was meant for the proxy itself, as if it were a web site."""
         if self.request is None or self.reply.begun or self.request.form not in ('origin', 'asterisk'):
             return False
-        return isinstance(error, errors.Ourselves) or (
-            isinstance(error, errors.DnsError) and self.request.port() == self.local[1])
+        # Whoever knows that this is a proxy sends the other forms.
+        refused = isinstance(error, (errors.DnsError, errors.Denied, errors.LoginRequired))
+        return isinstance(error, errors.Ourselves) or refused and self.proxy.access.may_be_ours(
+            self.request.host(), self.request.port(), self.local[1])
 
     def break_off(self):
         """A response has begun and cannot be ended: make sure that the client can tell."""
@@ -327,12 +333,8 @@ class Handler(object):
             return self.persists() and self.request.method != b'CONNECT'
         body = self.body
         if body is not None and 0 < (body.left or 0) <= SWALLOWED and not self.request.expects_continue():
-            limit = Limit('linger', self.proxy.timeouts.linger, errors.UploadTimeout)
-            while not body.done:
-                data, count = self.client.read(limit, body.left)
-                if not count:
-                    body.ended()
-                body.feed(data, count)
+            limit = Limit('linger', min(BRIEFLY, self.proxy.timeouts.linger), errors.UploadTimeout)
+            relay.swallow(body, self.client, limit)
         return self.persists()
 
     def persists(self):

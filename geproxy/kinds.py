@@ -8,7 +8,7 @@ import collections
 import difflib
 import re
 
-from geproxy import address
+from geproxy import address, ini
 
 # host: native text, '' for all; fd: a number, SYSTEMD for all that systemd hands over, or None.
 Listener = collections.namedtuple('Listener', 'host port fd')
@@ -183,7 +183,7 @@ def path(text):
     """A path, - for the terminal, or off."""
     if not text or text[:1] == '~' or text in ('stdout', 'stderr'):
         raise ValueError("'%s' is none: it takes a path (without ~), - for the terminal, or off" % text)
-    return text
+    return ini.path_of(text)
 
 
 def syslog(text):
@@ -225,7 +225,7 @@ def file_path(text):
     """A path; nothing for none."""
     if text[:1] == '~' or text in ('-', 'off', 'on'):
         raise ValueError("'%s' is no path (without ~)" % text)
-    return text
+    return ini.path_of(text)
 
 
 def realm(text):

@@ -15,6 +15,7 @@ from geproxy import outlets
 from geproxy import record as records
 from geproxy.compat import monotonic, native_lock, native_sleep, start_native_thread
 
+GUESSES = ('login_failed', 'login_throttled')
 QUEUE = 10000           # lines; more are dropped
 QUEUE_SIZE = 16 * 1024 * 1024       # octets of these lines; a URL may have 64 KiB
 GATHER = 0.05           # seconds that lines gather before they are written in one piece
@@ -151,7 +152,8 @@ class Log(object):
         if self._access is not None:
             line = records.FORMATS[self.format](record, self._query)
             self._access.write(self._paint(line, record.status) if self.format == 'console' else line)
-        if record.reason and self.format not in ('console', 'json'):
+        # Log-ins that failed stand there whatever the format is: that is where fail2ban looks.
+        if record.reason in GUESSES or record.reason and self.format not in ('console', 'json'):
             self.say(records.failure_line(record))
         if record.would and self.format not in ('console', 'json'):
             self.say(records.report_line(record))

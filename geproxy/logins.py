@@ -17,7 +17,7 @@ from gevent.event import AsyncResult
 from gevent.threadpool import ThreadPool
 
 from geproxy import auth, errors, hashes, users
-from geproxy.address import parse_ip
+from geproxy.address import household
 from geproxy.compat import monotonic, native_sleep
 
 # Threads that verify at once: one processor stays for all the rest. With two on two processors 25 log-ins by bcrypt
@@ -84,12 +84,6 @@ class Failures(object):
         self._failed.pop(place, None)
 
 
-def place_of(client):
-    """Native text of an address -> whom to slow down: an IPv4 address, or the /64 that a host of IPv6 has at least."""
-    ip = parse_ip(client)
-    return ip if ip.version == 4 else ip._replace(value=ip.value >> 64)
-
-
 # --- the log-ins -----------------------------------------------------------------------------------------------------
 
 class Logins(object):
@@ -100,7 +94,6 @@ class Logins(object):
         result, good or bad, is good for."""
         self.keep = keep
         self._report = report
-        self._book = users.NOBODY
         self._said = ''                             # what was reported of files that are bad, so that it is once
         self._looking = False                       # at the files
         self._mac = hmac.new(os.urandom(32), digestmod=hashlib.sha256)
@@ -109,37 +102,33 @@ class Logins(object):
         self._failures = Failures()
         self._pool = self._files = None
 
-    def use(self, book):
-        """Go on with the users of that Book (see `users.read`); None: there are none."""
-        self._book, self._said = book or users.NOBODY, ''
+    def refresh(self, book, use):
+        """Read the files of a users.Book again if they have changed. To be called about once a second; never waits.
 
-    def refresh(self):
-        """Read the files again if they have changed. To be called about once a second; never waits.
-
-        A file that is bad, or gone, changes nothing: the users stay, and that is reported once.
+        `use`: called with (book, the new one); true if that is the one from now on. A file that is bad, or
+        gone, changes nothing: that is reported once.
         """
-        if self._looking or not self._book.paths:
+        if self._looking or book is None:
             return
         if self._files is None:
             self._files = ThreadPool(1)
-        self._looking, book = True, self._book
-        self._files.spawn(_read_again, book).rawlink(lambda job: self._refreshed(book, *job.value))
+        self._looking = True
+        self._files.spawn(_read_again, book).rawlink(lambda job: self._refreshed(book, use, *job.value))
 
-    def _refreshed(self, old, book, why):
+    def _refreshed(self, old, use, book, why):
         self._looking = False
-        if self._book is not old:
-            return                                  # a reload was faster
         if book is not None:
-            self.use(book)
-            self._report('%s read again: %d users' % (' and '.join(book.paths), len(book.users)))
+            if use(old, book):
+                self._report('%s reread: %d users' % (' and '.join(book.paths), len(book.users)))
         elif why and why != self._said:
             self._report('the users stay as they were, for what is wrong in their files:\n%s' % why)
         self._said = why
 
-    def check(self, value, client, limit):
+    def check(self, book, value, client, limit):
         """Who is asking -> User. May wait, for `limit`.
 
-        `value`: octets of the Proxy-Authorization field, None if there is none; `client`: native text of the address.
+        `book`: the users.Book that this request goes by; `value`: octets of the Proxy-Authorization field,
+        None if there is none; `client`: native text of the address.
         Raises LoginRequired, LoginFailed, LoginsThrottled, and what the limit does.
         """
         if value is None:
@@ -150,10 +139,9 @@ class Logins(object):
             raise errors.LoginFailed('log-in failed: %s' % error)
         if credentials is None:
             raise errors.LoginRequired('this proxy asks for a name and a password, by the scheme Basic')
-        book = self._book
         claim = self._claim(book, *credentials)
         # What is known to be good is not held up by what others from the same address do, nor makes up for it.
-        if not self._remembered(claim.key) and not self._judge(claim, place_of(client), limit):
+        if not self._remembered(claim.key) and not self._judge(claim, household(client), limit):
             raise errors.LoginFailed("log-in as '%s' failed" % auth.show_name(claim.name))
         return User(claim.name, book.groups.get(claim.name, frozenset()))
 

@@ -32,7 +32,7 @@ class Proxy(object):
         self.upstream = upstream
         self.log = log
         self.auth = settings.auth
-        self._logins = logins if settings.auth.users else None
+        self._logins = logins
         self._taken, self._quota = taken, quota if settings.limits.quota else None
         self.name = settings.proxy.name
         self.name_octets = to_octets(self.name).lower()
@@ -53,12 +53,19 @@ class Proxy(object):
     def identify(self, values, client, ip):
         """Who asks -> logins.User, or NOBODY if nobody need say. May wait. `values`: of Proxy-Authorization; `client`,
         `ip`: the client's address as native text, and as IP. Raises what Logins.check does, and BadRequest."""
-        if self._logins is None or not values and within(ip, self.auth.exempt):
+        book = self.settings.book
+        if book is None or not values and within(ip, self.auth.exempt):
             return NOBODY
         if len(values) > 1:
             raise errors.BadRequest('there are %d Proxy-Authorization fields' % len(values))
         limit = Limit('login', self.timeouts.login, errors.LoginTimeout)
-        return self._logins.check(values[0] if values else None, client, limit)
+        return self._logins.check(book, values[0] if values else None, client, limit)
+
+    def warnings(self, now):
+        """What an operator should know of the rules, as texts. `now`: seconds since the epoch."""
+        book = self.settings.book
+        groups = frozenset().union(*book.groups.values()) if book else frozenset()
+        return self.access.book.warnings(now, frozenset(book.users) if book else frozenset(), groups)
 
     def admit(self, key, now):
         """One more request, by whom limits.key_of names. `now`: seconds since the epoch. Raises TooManyRequests,

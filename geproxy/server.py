@@ -10,6 +10,7 @@ import resource
 import signal
 import socket
 import time
+import traceback
 
 import gevent
 from gevent.queue import Empty, Queue
@@ -120,7 +121,6 @@ class Server(object):
         elif wanted > room:
             self.log.say('[limits] connections = %d need up to %d file descriptors, and there are %d: raise ulimit -n'
                          % (wanted, 2 * wanted + SPARE_FDS, self._descriptors))
-        self._logins.use(settings.book)
         self._upstream.keep, self._upstream.keep_time = settings.upstream.keep, settings.upstream.keep_time
         self._resolver.keep, self._resolver.keep_failed = (
             settings.upstream.dns_keep, settings.upstream.dns_keep_failed)
@@ -128,13 +128,30 @@ class Server(object):
                            self._is_own, lambda: self.draining)
         self._warn_at = 0.0
 
+    def _use_users(self, old, book):
+        """Go on with another users.Book; false if a reload was faster."""
+        settings = self.proxy.settings
+        if settings.book is not old:
+            return False
+        self._use(settings._replace(book=book))
+        return True
+
     def _reload(self):
         """SIGHUP: all of the new file, or nothing of it."""
+        try:
+            self._read_again()
+        except Exception:               # a file must not end what has run for years
+            self.log.say('SIGHUP: nothing changed, for a bug, please report it:\n%s' % traceback.format_exc())
+
+    def _read_again(self):
         if self.path is None:
             self.log.say('SIGHUP: there is no ini file to read again (-c)')
             return
         try:
-            settings = config.load(self.path)
+            # In a thread: thousands of rules take a second, in which others are served.
+            settings, wrong = gevent.get_hub().threadpool.apply(_load, (self.path,))
+            if wrong is not None:
+                raise wrong
             self.log.change(settings.log)
         except config.ConfigError as error:
             self.log.say('SIGHUP: nothing changed, for what is wrong in the file:\n%s' % error)
@@ -165,7 +182,7 @@ class Server(object):
             handler.run()
         finally:
             del self.live[handler]
-            self._taken.leave(handler.client.peer)
+            self._taken.leave(handler.client_key)
 
     def _admit(self, handler):
         """Count it, for as long as it runs. Raises why it may not."""
@@ -173,7 +190,7 @@ class Server(object):
         self.live[handler] = gevent.getcurrent()
         try:
             handler.introduce()                 # only now it is known whose limits count
-            self._taken.enter(handler.client.peer, self.proxy.limits.per_client)
+            self._taken.enter(handler.client_key, self.proxy.limits.per_client)
         except BaseException:                   # a stop in the middle of it, too
             del self.live[handler]
             raise
@@ -222,7 +239,7 @@ class Server(object):
             self._open_reserve()
             self._own_up()
             self._warn()
-            self._logins.refresh()
+            self._logins.refresh(self.proxy.settings.book, self._use_users)
             if self._quota is not None:
                 self._quota.tick(time.time())
             gevent.sleep(HOUSEKEEPING)
@@ -231,7 +248,7 @@ class Server(object):
         """Say, once a day and behind a reload, which rules end soon."""
         if monotonic() >= self._warn_at:
             self._warn_at = monotonic() + A_DAY
-            for text in self.proxy.access.book.warnings(time.time()):
+            for text in self.proxy.warnings(time.time()):
                 self.log.say('rule ' + text)
 
     def _own_up(self):
@@ -324,6 +341,14 @@ class Server(object):
         for handler in list(self.live):
             handler.cut()
         gevent.killall(list(self.live.values()), timeout=1)
+
+
+def _load(path):
+    """In a native thread, of which gevent would print what it raises: -> (Settings or None, the error or None)."""
+    try:
+        return config.load(path), None
+    except Exception as error:
+        return None, error
 
 
 def count_of(number, what):

@@ -1,6 +1,7 @@
 """The files of users and groups: read, and read again when they have changed. Blocks, as short as a disk does."""
 from __future__ import absolute_import, division, print_function
 
+import codecs
 import collections
 import os
 
@@ -31,7 +32,8 @@ def read(users_path, groups_path=''):
         try:
             with open(path, 'rb') as opened:
                 stamps.append(_stamp(os.fstat(opened.fileno())))
-                lines = opened.read().split(b'\n')
+                octets = opened.read()
+            lines = octets[len(codecs.BOM_UTF8) if octets.startswith(codecs.BOM_UTF8) else 0:].split(b'\n')
         except EnvironmentError as error:
             problems.append((path, 0, 'cannot be read: %s' % error.strerror))
             continue

@@ -400,7 +400,7 @@ def load(here, files):
     for path, text in files:
         write(os.path.join(here, path), text)
         for number, line in enumerate(text.split('\n'), 1):
-            names['%s:%d' % (os.path.basename(path), number)] = line.partition('# ')[2]
+            names['%s:%d' % (path, number)] = line.partition('# ')[2]
     settings = config.load(os.path.join(here, files[0][0]))
     return access.Access(settings.access, lambda ip, port: (ip, port) == OWN), names
 

@@ -65,6 +65,7 @@ CORPORATE = [
     ('10.9.0.5', None, b'GET', b'deb.debian.org', 80, TUESDAY_NOON, ''),
     ('10.9.0.5', None, b'CONNECT', b'www.example.com', 443, TUESDAY_NOON, 'machines reach their updates only'),
     ('10.2.0.5', b'anna', b'CONNECT', b'www.bank.example', 443, SUNDAY_NOON, ''),
+    ('10.2.0.5', b'anna', b'CONNECT', b'git.example', 22, SUNDAY_NOON, ''),
     ('10.2.0.5', b'bert', b'CONNECT', b'www.bank.example', 443, TUESDAY_NOON, ''),
     ('10.2.0.5', b'bert', b'CONNECT', b'www.bank.example', 443, SUNDAY_NOON, 'banking is for finance'),
     ('10.2.0.5', b'emil', b'CONNECT', b'www.bank.example', 443, TUESDAY_NOON, 'banking is for finance'),

@@ -18,7 +18,7 @@ FLOORS = [
     ['message', 'forwarded', 'rules'],
     ['framing', 'rulebook', 'proxyproto'],
     ['access', 'auth', 'limits'],
-    ['stream', 'users'],
+    ['stream', 'users', 'rulefiles'],
     ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'notify', 'outlets'],
     ['log', 'forward', 'quota'],
     ['handler'],

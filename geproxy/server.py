@@ -75,7 +75,7 @@ class Acceptor(StreamServer):
         if not hasattr(self, 'socket'):
             return                              # closed before
         try:
-            for _ in range(listeners.BACKLOG):
+            for _ in range(0 if self.closed else listeners.BACKLOG):
                 accepted = self.do_read()
                 if not accepted:
                     break

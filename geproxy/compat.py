@@ -1,7 +1,7 @@
 """Every difference between Python 2 and 3, and between gevents, is settled here. Nothing else is.
 
-Three kinds of string: octets (``b''``: what was or will be on the wire), native ``str`` (names of options,
-texts for people, addresses for ``getaddrinfo``), and Unicode text, which is kept nowhere.
+Three kinds of string: octets (what is on the wire), native ``str`` (options, texts for people, addresses for
+``getaddrinfo``), and Unicode text, which is kept nowhere.
 """
 from __future__ import absolute_import, division, print_function
 

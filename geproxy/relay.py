@@ -12,6 +12,7 @@ from geproxy import errors, framing, workers
 from geproxy.compat import monotonic
 from geproxy.stream import SCRATCH_SIZE, wait_readable
 
+MOMENT = 1.0            # seconds that the rest of a small body may take
 GLANCE = 0.25           # seconds between two looks whether a client that ended its direction has gone altogether
 
 
@@ -122,8 +123,9 @@ def copy_body(body, source, sink, limits, start=None, chunked=False, watch=None,
 
 
 def swallow(body, source, limit):
-    """Read the rest of a body that nobody wants, while that lasts no longer than `limit` and the peer sends it."""
-    deadline = monotonic() + limit.seconds
+    """Read the rest of a body that nobody wants, while that lasts no longer than `limit`, or a moment, and the peer
+    sends it."""
+    deadline = monotonic() + min(MOMENT, limit.seconds)
     try:
         while not body.done:
             got = source.read_now(body.left)

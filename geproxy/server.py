@@ -49,7 +49,7 @@ class Acceptor(StreamServer):
         StreamServer.__init__(self, listener, handle, spawn=workers.serve)
         # Processes that share a listener share its connections evenly only if each takes one at a time.
         self.max_accept = 1
-        self._starved, self._take_reserve = starved, take_reserve
+        self._serve, self._starved, self._take_reserve = handle, starved, take_reserve
 
     def do_read(self):
         """Accept one connection -> (a native socket, peer), or None."""
@@ -72,12 +72,15 @@ class Acceptor(StreamServer):
 
     def finish(self):
         """Accept who waits already, whom closing would reset without a word; then close."""
+        if not hasattr(self, 'socket'):
+            return                              # closed before
         try:
-            for _ in range(listeners.BACKLOG):
+            for _ in range(0 if self.closed else listeners.BACKLOG):
                 accepted = self.do_read()
                 if not accepted:
                     break
-                self.do_handle(*accepted)
+                # By a greenlet that has begun once others have had their turn: only the hub may use `workers`.
+                gevent.spawn(self._serve, *accepted)
         except _NoDescriptor:
             pass                                # nothing more can be done for them
         self.close()

@@ -19,7 +19,7 @@ FLOORS = [
     ['framing', 'rulebook'],
     ['access', 'limits'],
     ['stream'],
-    ['relay', 'resolver', 'upstream', 'responses', 'record', 'listeners', 'ledger'],
+    ['relay', 'resolver', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'metrics'],
     ['log', 'forward', 'quota'],
     ['handler'],
     ['config'],

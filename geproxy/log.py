@@ -13,7 +13,8 @@ import sys
 import time
 
 from geproxy import record as records
-from geproxy.compat import monotonic, native_lock, native_sleep, start_native_thread, to_octets
+from geproxy.compat import (
+    monotonic, native_lock, native_lock_error, native_sleep, start_native_thread, to_octets)
 
 QUEUE = 10000           # lines; more are dropped
 QUEUE_SIZE = 16 * 1024 * 1024       # octets of these lines; a URL may have 64 KiB
@@ -69,7 +70,10 @@ class Writer(object):
     def _wake(self):
         if not self._awake:             # only the thread resets it, and only once it holds the lock
             self._awake = True
-            self._work.release()
+            try:
+                self._work.release()
+            except native_lock_error:
+                pass                    # another thread, the watchdog, was quicker
 
     def _open(self):
         if self.path in ('-', '-2'):

@@ -18,7 +18,7 @@ FLOORS = [
     ['message', 'forwarded', 'rules'],
     ['framing', 'rulebook'],
     ['access', 'limits'],
-    ['stream', 'watchdog'],
+    ['stream', 'watchdog', 'unixsocket'],
     ['relay', 'resolver', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'metrics'],
     ['log', 'forward', 'quota'],
     ['handler'],

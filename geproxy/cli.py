@@ -92,6 +92,7 @@ def _complain(path, error):
 def _serve(path, settings):
     try:
         sockets = listeners.open_all(settings.proxy.listen)
+        admin_sockets = listeners.open_all(settings.admin.listen, '[admin] listen')
     except listeners.ListenError as error:
         complain(error.args[0])
         return 1
@@ -101,6 +102,6 @@ def _serve(path, settings):
         complain("cannot open the log '%s': %s" % (error.filename, error.strerror))
         return 1
     try:
-        return server.Server(path, settings, log, sockets).run()
+        return server.Server(path, settings, log, sockets, admin_sockets).run()
     finally:
         log.close()

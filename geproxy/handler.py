@@ -30,6 +30,9 @@ class Handler(object):
         self.proxy = current()
         self.waiting = False            # for a request, or for the client to hang up: nothing is going on
         self.fresh = True               # no request has come yet
+        self.since = monotonic()
+        self.number = 0                 # among the connections of this process; the server gives it
+        self.reaching = ''              # 'dns' or 'connect': what is going on to reach the origin
         self.lingers = False            # what was sent last must arrive
         self.record = self.reply = None     # of the exchange that is going on
         self.request = self.head = self.body = self.question = self.decision = self.key = self.up_pace = None
@@ -62,10 +65,10 @@ class Handler(object):
         elif self.waiting:
             self.client.wake_reader()   # what has arrived is still answered
 
-    def cut(self):
-        """Called by the server when the time to drain is over: remember why what is going on ends here."""
+    def cut(self, error):
+        """Called by the server before it ends the greenlet: remember why what is going on ends here."""
         if self.record is not None and not self.waiting:
-            self.record.reason, self.record.message = errors.Drained.token, 'the proxy stopped'
+            self.record.reason, self.record.message = error.token, str(error)
             self.record.aborted = True
 
     def exchange(self):
@@ -188,16 +191,19 @@ class Handler(object):
         waits = (Limit('dns', timeouts.dns, errors.DnsTimeout),
                  Limit('connect', timeouts.connect, errors.ConnectTimeout))
         key = (self.request.authority.host, self.request.port())
+        self.reaching = 'dns'
         connection = self.proxy.upstream.connect(key, self.judge, waits, reuse)
         record = self.record
         record.address, record.kept, record.took = connection.address, connection.kept, connection.took
         if self.decision.allowed is None:
             self.decide(self.judge(connection.address, key[1]))
+        self.reaching = ''
         connection.stream.pace = self.up_pace           # None too: it may have been another's
         return connection
 
     def judge(self, address, port):
         """May this client reach that address? Asked for each one that is about to be dialled. The Decision."""
+        self.reaching = 'connect'
         return self.proxy.access.check_address(self.question, address, self.record.wall)
 
     def forward(self):

@@ -15,13 +15,15 @@ import gevent
 from gevent.queue import Empty, Queue
 from gevent.server import StreamServer
 
-from geproxy import config, errors, limits, listeners, quota
+from geproxy import config, errors, limits, listeners, live, quota
 from geproxy.address import parse_ip, show_ip, unmap
+from geproxy.admin import Admin
 from geproxy.compat import monotonic, signal_handler
 from geproxy.handler import Handler
 from geproxy.proxy import Proxy
 from geproxy.resolver import Resolver
 from geproxy.upstream import Upstream
+from geproxy.watchdog import Watchdog
 
 SPARE_FDS = 64              # for logs, listeners, the hub and look-ups; the others are for connections, two for each
 MOST_CONNECTIONS = 50000    # of `auto`, on hosts without a limit
@@ -68,15 +70,21 @@ class Acceptor(StreamServer):
 class Server(object):
     """The process, from its start to its exit."""
 
-    def __init__(self, path, settings, log, sockets):
-        """`path`: of the ini file, or None; `settings`: what it said; `log`: a log.Log; `sockets`: listening."""
+    def __init__(self, path, settings, log, sockets, admin_sockets=()):
+        """`path`: of the ini file, or None; `settings`: what it said; `log`: a log.Log; `sockets`, `admin_sockets`:
+        listening."""
         self.path = path
         self.log = log
         self.sockets = sockets
         self.live = {}                          # {Handler: its greenlet}
         self.proxy = None
         self.draining = False                   # told to stop
-        self._is_own = listeners.own_test(sock.getsockname()[:2] for sock in sockets)
+        self.accepted = 0                       # connections, in all
+        self.watchdog = Watchdog(log.say)
+        self.admin = Admin(self, admin_sockets, lambda sock, handle: Acceptor(
+            sock, handle, self._starved, lambda: False)) if admin_sockets else None
+        self._is_own = listeners.own_test(sock.getsockname()[:2] for sock in list(sockets) + list(admin_sockets)
+                                          if sock.family != socket.AF_UNIX)
         self._resolver = Resolver()
         self._upstream = Upstream(self._resolver, 0, 1)
         self._taken = limits.Limits()
@@ -110,7 +118,8 @@ class Server(object):
         self._upstream.keep, self._upstream.keep_time = settings.upstream.keep, settings.upstream.keep_time
         self._resolver.keep, self._resolver.keep_failed = (
             settings.upstream.dns_keep, settings.upstream.dns_keep_failed)
-        self.proxy = Proxy(settings, self._upstream, self.log, self._taken, self._quota, self._is_own,
+        observer = self.admin.observer if self.admin else self.log
+        self.proxy = Proxy(settings, self._upstream, observer, self._taken, self._quota, self._is_own,
                            lambda: self.draining)
         self._warn_at = 0.0
 
@@ -137,17 +146,19 @@ class Server(object):
 
     def _serve(self, sock, peer):
         """The greenlet of one connection."""
+        self.accepted += 1
         try:
             handler = Handler(sock, (show_ip(unmap(parse_ip(peer[0]))), peer[1]), sock.getsockname()[:2],
                               lambda: self.proxy)
         except (socket.error, errors.ProxyError):
             return                              # gone before we looked; StreamServer closes the socket
         try:
-            self._check_room()
+            self.check_room()
             self._taken.enter(handler.client.peer, self.proxy.limits.per_client)
         except errors.ProxyError as error:
             self._turn_away(handler, error)
             return
+        handler.number = self.accepted
         self.live[handler] = gevent.getcurrent()
         try:
             handler.run()
@@ -155,7 +166,8 @@ class Server(object):
             del self.live[handler]
             self._taken.leave(handler.client.peer)
 
-    def _check_room(self):
+    def check_room(self):
+        """Raises Full if there is no room for another connection."""
         most = self.proxy.limits.connections
         if self._reserve is None:
             raise errors.Full('out of file descriptors')
@@ -225,7 +237,7 @@ class Server(object):
     def run(self):
         """Serve until told to stop; the exit code."""
         for number, what in ((signal.SIGTERM, 'stop'), (signal.SIGINT, 'stop'), (signal.SIGHUP, 'reload'),
-                             (signal.SIGUSR1, 'reopen')):
+                             (signal.SIGUSR1, 'reopen'), (signal.SIGUSR2, 'dump')):
             signal_handler(number, self._events.put, what)
         self.start()
         self._announce()
@@ -235,16 +247,23 @@ class Server(object):
                 self._reload()
             elif event == 'reopen':
                 self.log.reopen()
+            elif event == 'dump':
+                self._dump()
             else:
                 break
         self.drain()
         return 0
 
+    def _dump(self):
+        """SIGUSR2: what goes on here?"""
+        self.log.say('\n'.join(live.state(self)))
+
     def start(self):
         """Begin to accept connections."""
+        self.watchdog.start()
         self._open_reserve()
         self._housekeeper = gevent.spawn(self._keep_house)
-        for acceptor in self._acceptors:
+        for acceptor in self._acceptors + ([self.admin] if self.admin else []):
             acceptor.start()
 
     def _announce(self):
@@ -253,6 +272,8 @@ class Server(object):
         clients = ' '.join(sorted(set(network.text for network in settings.access.clients))) or 'nobody'
         self.log.say('listening on %s for %s; %s; up to %d connections; as %s' % (
             places, clients, self.path or 'all defaults', self.proxy.limits.connections, self.proxy.name))
+        if self.admin is not None:
+            self.log.say('admin: ' + ' '.join(self.admin.places))
 
     def drain(self):
         """Accept no more; let exchanges end, for [timeouts] drain or until told again; then end what is left."""
@@ -267,9 +288,12 @@ class Server(object):
         deadline = monotonic() + drain
         while self.live and monotonic() < deadline:
             try:
-                if self._events.get(timeout=0.02) == 'stop':
+                event = self._events.get(timeout=0.02)
+                if event == 'stop':
                     self.log.say('told again to stop: at once')
                     break
+                if event == 'dump':
+                    self._dump()
             except Empty:
                 pass
         self._cut()
@@ -277,6 +301,9 @@ class Server(object):
         self._upstream.close_idle()
         if self._quota is not None:
             self._quota.close(QUOTA_PATIENCE)
+        if self.admin is not None:
+            self.admin.close()
+        self.watchdog.stop()
         self._own_up()
         self.log.say('stopped')
 
@@ -284,7 +311,7 @@ class Server(object):
         if self.live:
             self.log.say('%s cut' % count_of(len(self.live), 'connection'))
         for handler in list(self.live):
-            handler.cut()
+            handler.cut(errors.Drained('the proxy stopped'))
         gevent.killall(list(self.live.values()), timeout=1)
 
 

@@ -81,6 +81,11 @@ class Upstream(object):
         stream.watch(lambda: self._drop(connection))
         self.prune()
 
+    @property
+    def kept(self):
+        """How many idle connections there are."""
+        return len(self._idle)
+
     def prune(self):
         """Close what is too much or too old."""
         oldest = monotonic() - self.keep_time

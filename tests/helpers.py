@@ -100,7 +100,7 @@ def proxying(more='', host='127.0.0.1'):
     settings = config.load('test.ini', lines)
     sockets = listeners.open_all([kinds.Listener(host, 0, None)])
     recorder = Recorder()
-    recorder.server = server.Server(None, settings, recorder, sockets)
+    recorder.server = server.Server(None, settings, recorder, sockets, listeners.open_all(settings.admin.listen))
     recorder.server.start()
     address = sockets[0].getsockname()[:2]
     try:

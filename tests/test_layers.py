@@ -20,8 +20,8 @@ FLOORS = [
     ['access', 'limits'],
     ['stream', 'watchdog', 'unixsocket'],
     ['relay', 'resolver', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'metrics'],
-    ['log', 'forward', 'quota'],
-    ['handler'],
+    ['log', 'forward', 'quota', 'live', 'tail'],
+    ['handler', 'admin'],
     ['config'],
     ['proxy', 'explain', 'learn', 'why'],
     ['server'],
@@ -31,7 +31,7 @@ FLOORS = [
 FLOOR = dict((name, number) for number, names in enumerate(FLOORS) for name in names)
 
 # Who may import gevent: those that wait, and those that must come before everything else.
-WITH_GEVENT = {'__main__', 'cli', 'compat', 'relay', 'resolver', 'server', 'stream', 'watchdog'}
+WITH_GEVENT = {'__main__', 'admin', 'cli', 'compat', 'live', 'relay', 'resolver', 'server', 'stream', 'tail', 'watchdog'}
 # Who may spawn greenlets: someone waits for each there, or kills it.
 SPAWNING = {'relay', 'server'}
 # Who may import config. The others are handed values, so there is no global to reload.

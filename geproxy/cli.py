@@ -9,11 +9,11 @@ import sys
 
 import gevent
 
-from geproxy import __version__, config, explain, learn, listeners, server, why
+from geproxy import __version__, config, explain, learn, listeners, server, watch, why
 from geproxy.log import Log, complain
 
 
-COMMANDS = {'why': why.main, 'learn': learn.main}
+COMMANDS = dict(watch.COMMANDS, why=why.main, learn=learn.main)
 
 
 def main(arguments=None):
@@ -59,7 +59,8 @@ def _parser():
         'which developers watch their HTTP. Without -c it listens on port 9000 for this host and private addresses.')
     parser.epilog = (
         'Also: geproxy why URL (what it would do with a request, and which rule has it so), geproxy learn LOG... '
-        '(rules from what went through). Each has a --help.')
+        '(rules from what went through); and of processes that run, by their [admin] listen: geproxy ps, kill ID, tail '
+        '[FILTER...], top. Each has a --help.')
     parser.add_argument('-c', '--config', metavar='FILE', help='the ini file; without it: all defaults')
     parser.add_argument('--check', metavar='FILE', nargs='?', const='',
                         help='read FILE, or that of -c, say what is wrong with it, and exit with 0 or 1')

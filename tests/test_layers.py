@@ -15,7 +15,7 @@ FLOORS = [
     ['__init__', 'compat', 'errors'],
     ['address', 'protocols', 'ini'],
     ['grammar', 'kinds'],
-    ['message', 'forwarded', 'rules'],
+    ['message', 'forwarded', 'rules', 'filters'],
     ['framing', 'rulebook'],
     ['access', 'limits'],
     ['stream', 'watchdog', 'unixsocket'],
@@ -23,8 +23,8 @@ FLOORS = [
     ['log', 'forward', 'quota', 'live', 'tail'],
     ['handler', 'admin'],
     ['config'],
-    ['proxy', 'explain', 'learn', 'why'],
-    ['server'],
+    ['proxy', 'explain', 'learn', 'why', 'adminclient'],
+    ['server', 'watch'],
     ['cli'],
     ['__main__'],
 ]
@@ -35,7 +35,7 @@ WITH_GEVENT = {'__main__', 'admin', 'cli', 'compat', 'live', 'relay', 'resolver'
 # Who may spawn greenlets: someone waits for each there, or kills it.
 SPAWNING = {'relay', 'server'}
 # Who may import config. The others are handed values, so there is no global to reload.
-WITH_CONFIG = {'cli', 'explain', 'server', 'why'}
+WITH_CONFIG = {'adminclient', 'cli', 'explain', 'server', 'watch', 'why'}
 # Who may ask which Python this is.
 ASKING_PYTHON = {'compat', '__main__'}      # the latter before there is a gevent, without which compat is none either
 

@@ -387,18 +387,6 @@ def test_a_port_in_use_is_told_with_its_option():
     assert 'choose another port in [admin] listen' in str(raised.value)
 
 
-def test_a_blocked_process_is_found_out_by_its_counters():
-    # The state of a process is asked for by a signal too, with no admin listener at all.
-    with running() as proxy, Client(proxy.address) as client:
-        client.ask(own())
-        proxy.tell(signal.SIGUSR2)
-        proxy.wait_for(br'state: 1 idle\n')
-        proxy.wait_for(br' geproxy_connections_total 1\n')
-        proxy.wait_for(br' in await_request\n')
-        assert client.ask(own()).startswith(b'HTTP/1.1 200 ')
-        assert b'Traceback' not in proxy.err
-
-
 def test_without_the_section_nothing_listens_and_nothing_observes():
     with proxying() as (_address, proxy):
         assert proxy.server.admin is None

@@ -9,18 +9,19 @@ import socket
 from geproxy import unixsocket
 from geproxy.address import IP, parse_ip, show_ip, unmap
 from geproxy.compat import native_getaddrinfo
-from geproxy.kinds import UnixListener
+from geproxy.kinds import SYSTEMD, UnixListener
 from geproxy.unixsocket import ListenError, close_on_exec
 
 BACKLOG = 1024
+FIRST_FD = 3                    # SD_LISTEN_FDS_START
 
 
 def open_all(listeners, option='[proxy] listen'):
     """kinds.Listeners -> sockets, listening. `option`: that they come from. Raises ListenError."""
-    opened = []
+    opened, handed = [], handed_over()
     try:
         for listener in listeners:
-            opened.extend(_open_any(listener, option))
+            opened.extend(_open_any(listener, handed, option))
     except ListenError:
         for sock in opened:
             sock.close()
@@ -28,9 +29,11 @@ def open_all(listeners, option='[proxy] listen'):
     return opened
 
 
-def _open_any(listener, option):
+def _open_any(listener, handed, option):
     if isinstance(listener, UnixListener):
         return [unixsocket.open_listener(listener.path)]
+    if listener.fd == SYSTEMD:
+        return _take_all(handed)
     if listener.fd is not None:
         return [_take_over(listener.fd)]
     return _open(listener, option)
@@ -94,6 +97,23 @@ def _explain(sockaddr, code, option):
     if code == errno.EADDRNOTAVAIL:
         return '%s: this host has no such address' % where
     return '%s: %s' % (where, os.strerror(code))
+
+
+def handed_over():
+    """The descriptors of sockets that systemd has opened for this process (sd_listen_fds(3)). What says so is taken
+    away: nobody that we start may take them for theirs."""
+    pid, count = os.environ.pop('LISTEN_PID', ''), os.environ.pop('LISTEN_FDS', '')
+    os.environ.pop('LISTEN_FDNAMES', '')
+    if pid != '%d' % os.getpid() or not count.isdigit():
+        return []
+    return list(range(FIRST_FD, FIRST_FD + int(count)))
+
+
+def _take_all(descriptors):
+    if not descriptors:
+        raise ListenError('systemd has handed over no sockets: is there a .socket unit, and did systemctl start that? '
+                          'See conf/geproxy.socket', 0)
+    return [_take_over(fd) for fd in descriptors]
 
 
 def _take_over(fd):

@@ -25,8 +25,8 @@ _PAGE = resource.getpagesize()
 def phase(handler):
     """Where the story of a connection stands, one of PHASES.
 
-    head: its request is being read; dns, connect: on the way to the origin; waiting: for the response; body: one goes
-    up or down; linger: all is said, and the client has to hang up; idle: the next request may come.
+    head: its request is being read, and judged; dns, connect: on the way to the origin; waiting: for the response;
+    body: one goes up or down; linger: all is said, and the client has to hang up; idle: the next request may come.
     """
     if handler.waiting:
         return 'linger' if handler.lingers else 'idle'
@@ -36,6 +36,8 @@ def phase(handler):
         return 'tunnel' if handler.record.tunnel else 'body'
     if handler.reaching:
         return handler.reaching
+    if not handler.record.address:
+        return 'head'
     return 'waiting' if handler.body is None or handler.body.done else 'body'
 
 
@@ -125,10 +127,9 @@ def figures(server):
 
 
 def _connections(server):
-    places = [sock.getsockname()[:2] for sock in server.sockets]
-    counts = dict(((show_place(place),), 0) for place in places)
+    counts = dict(((show_place(place),), 0) for place in server.places)
     for handler in server.live:
-        label = (show_place(_listener_of(handler.local, places)),)
+        label = (show_place(_listener_of(handler.local, server.places)),)
         counts[label] = counts.get(label, 0) + 1
     return dict(geproxy_connections=counts, geproxy_connections_total=server.accepted,
                 geproxy_connections_limit=server.proxy.limits.connections,

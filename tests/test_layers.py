@@ -12,18 +12,19 @@ PACKAGE = os.path.join(os.path.dirname(TESTS), 'geproxy')
 
 # A module imports only from lines above its own.
 FLOORS = [
-    ['__init__', 'compat', 'errors'],
-    ['address', 'protocols', 'ini'],
+    ['__init__', 'compat', 'errors', 'privileges'],
+    ['address', 'protocols', 'ini', 'hashes'],
     ['grammar', 'kinds'],
     ['message', 'forwarded', 'rules', 'filters'],
-    ['framing', 'rulebook'],
-    ['access', 'limits'],
-    ['stream', 'watchdog', 'unixsocket'],
-    ['relay', 'resolver', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'metrics'],
+    ['framing', 'rulebook', 'proxyproto'],
+    ['access', 'auth', 'limits'],
+    ['stream', 'users', 'rulefiles', 'watchdog', 'unixsocket'],
+    ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'notify', 'outlets',
+     'metrics'],
     ['log', 'forward', 'quota', 'live', 'tail'],
     ['handler', 'admin'],
     ['config'],
-    ['proxy', 'explain', 'learn', 'why', 'adminclient'],
+    ['proxy', 'explain', 'learn', 'why', 'doctor', 'adminclient'],
     ['server', 'watch'],
     ['cli'],
     ['__main__'],
@@ -31,11 +32,12 @@ FLOORS = [
 FLOOR = dict((name, number) for number, names in enumerate(FLOORS) for name in names)
 
 # Who may import gevent: those that wait, and those that must come before everything else.
-WITH_GEVENT = {'__main__', 'admin', 'cli', 'compat', 'live', 'relay', 'resolver', 'server', 'stream', 'tail', 'watchdog'}
+WITH_GEVENT = {'__main__', 'admin', 'cli', 'compat', 'doctor', 'live', 'logins', 'relay', 'resolver', 'server', 'stream', 'tail',
+               'watchdog'}
 # Who may spawn greenlets: someone waits for each there, or kills it.
 SPAWNING = {'relay', 'server'}
 # Who may import config. The others are handed values, so there is no global to reload.
-WITH_CONFIG = {'adminclient', 'cli', 'explain', 'server', 'watch', 'why'}
+WITH_CONFIG = {'adminclient', 'cli', 'doctor', 'explain', 'server', 'watch', 'why'}
 # Who may ask which Python this is.
 ASKING_PYTHON = {'compat', '__main__'}      # the latter before there is a gevent, without which compat is none either
 

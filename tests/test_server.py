@@ -301,7 +301,7 @@ def test_a_log_that_cannot_be_opened_changes_nothing(reloading):
 def test_a_reload_says_what_needs_a_restart_and_goes_on_where_it_was(reloading):
     proxy = reloading
     said = reload(proxy, read(proxy.path).replace(b'listen = 127.0.0.1:0', b'listen = 127.0.0.1:1'))
-    assert b' SIGHUP: [proxy] listen has changed: that needs a restart\n' in said
+    assert b' SIGHUP: [proxy] listen: 127.0.0.1:0 -> 127.0.0.1:1 (needs a restart)\n' in said
     with Client(proxy.address):
         pass
 

@@ -13,7 +13,7 @@ import time
 import gevent
 from gevent import monkey
 
-from geproxy import address, compat, config, errors, ini, listeners
+from geproxy import address, compat, config, errors, ini, kinds, listeners
 from geproxy.resolver import Resolver
 from geproxy.stream import Limit
 
@@ -70,7 +70,7 @@ def examine(settings, name='localhost', supervisord=None):
     yield 'clock', clock(time.time())
     for title, path in (('log', settings.log.access), ('log', settings.log.errors),
                         ('quota', settings.limits.quota_file)):
-        if path not in ('-', 'off'):
+        if path not in ('-', 'off') and not kinds.syslog(path):
             yield title, [disk(path)]
     if supervisord:
         yield 'supervisord', keeper(supervisord, settings)
@@ -97,7 +97,8 @@ def descriptors(settings):
 def listening(listener):
     """One kinds.Listener."""
     if listener.fd is not None:
-        return [Finding(OK, 'fd:%d comes from whoever starts it' % listener.fd, '')]
+        return [Finding(OK, '%s comes from whoever starts it' % (
+            listener.fd if listener.fd == kinds.SYSTEMD else 'fd:%d' % listener.fd), '')]
     where = '%s:%d' % (listener.host or '*', listener.port)
     try:
         for sock in listeners.open_all([listener]):

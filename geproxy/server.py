@@ -67,6 +67,18 @@ class Acceptor(StreamServer):
                 raise
             raise _NoDescriptor()               # a thread was quicker
 
+    def finish(self):
+        """Accept who waits already, whom closing would reset without a word; then close."""
+        try:
+            for _ in range(listeners.BACKLOG):
+                accepted = self.do_read()
+                if not accepted:
+                    break
+                self.do_handle(*accepted)
+        except _NoDescriptor:
+            pass                                # nothing more can be done for them
+        self.close()
+
 
 class Server(object):
     """The process, from its start to its exit."""
@@ -320,12 +332,13 @@ class Server(object):
     def drain(self):
         """Accept no more; let exchanges end, for [timeouts] drain or until told again; then end what is left."""
         drain = self.proxy.timeouts.drain
-        notify.tell(notify.STOPPING, notify.status('%s to end' % count_of(len(self.live), 'connection')))
         self.draining = True
         for acceptor in self._acceptors:
-            acceptor.close()
+            acceptor.finish()
+        gevent.sleep(0)                         # who was accepted just now is counted from here on
         for handler in list(self.live):
             handler.hurry()
+        notify.tell(notify.STOPPING, notify.status('%s to end' % count_of(len(self.live), 'connection')))
         if self.live:
             self.log.say('stopping: %s, %.3g s to end' % (count_of(len(self.live), 'connection'), drain))
         deadline = monotonic() + drain

@@ -16,7 +16,7 @@ from geproxy import config
 CONF = os.path.join(CHECKOUT, 'conf')
 LOGROTATE = '/usr/sbin/logrotate'
 KUBERNETES = os.path.join(CONF, 'kubernetes.yaml')
-PATHS = sorted(path for path in glob.glob(os.path.join(CONF, '*')) if not path.endswith(('.ini', 'supervisord.conf')))
+PATHS = sorted(path for path in glob.glob(os.path.join(CONF, '*')) if not re.search(r'\.(?:ini|conf|blocked|groups|users)\Z', path))
 
 
 def text_of(path):

@@ -47,6 +47,17 @@ def test_who_has_the_port_is_told():
         holder.close()
 
 
+@pytest.mark.parametrize('fd,said', [(3, 'fd:3'), (kinds.SYSTEMD, 'systemd')])
+def test_a_port_that_is_handed_over_is_not_looked_for(fd, said):
+    found, = doctor.listening(kinds.Listener('', 0, fd))
+    assert (found.severity, found.what) == (doctor.OK, said + ' comes from whoever starts it')
+
+
+def test_syslog_is_no_file():
+    told = doctor.examine(settings('[log]', 'access = syslog', 'errors = syslog:local3'))
+    assert 'log' not in [title for title, _found in told]
+
+
 def test_a_low_limit_of_descriptors_is_told():
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     found, = doctor.descriptors(settings('[limits]', 'connections = %d' % (hard if hard > 0 else 10 ** 8)))

@@ -323,7 +323,7 @@ class Server(object):
             gevent.sleep(seconds)
 
     def _summary(self):
-        places = ', '.join(show_sockaddr(sock.getsockname()) for sock in self.sockets)
+        places = ', '.join(live.show_place(place) for place in self.places)
         settings = self.proxy.settings
         clients = ' '.join(sorted(set(network.text for network in settings.access.clients))) or 'nobody'
         return 'listening on %s for %s; %s; up to %d connections; as %s' % (
@@ -382,12 +382,6 @@ def _load(path):
 def count_of(number, what):
     """1 connection, 2 connections."""
     return '%d %s%s' % (number, what, '' if number == 1 else 's')
-
-
-def show_sockaddr(sockaddr):
-    """A socket's address as host:port."""
-    host, port = sockaddr[:2]
-    return '[%s]:%d' % (host, port) if ':' in host else '%s:%d' % (host, port)
 
 
 def raise_descriptor_limit():

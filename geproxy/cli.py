@@ -9,12 +9,12 @@ import sys
 
 import gevent
 
-from geproxy import __version__, config, doctor, explain, learn, listeners, privileges, server, why
+from geproxy import __version__, config, doctor, explain, learn, listeners, privileges, server, watch, why
 from geproxy.log import Log, complain
 
 # From where modules are imported, some only when they are needed: this program's, gevent's, Python's own.
 FOLDERS = [os.path.dirname(os.path.abspath(module.__file__)) for module in (config, gevent, os)]
-COMMANDS = {'why': why.main, 'learn': learn.main, 'doctor': doctor.main}
+COMMANDS = dict(watch.COMMANDS, why=why.main, learn=learn.main, doctor=doctor.main)
 
 
 def main(arguments=None):
@@ -60,7 +60,8 @@ def _parser():
         'which developers watch their HTTP. Without -c it listens on port 9000 for this host and private addresses.')
     parser.epilog = (
         'Also: geproxy why URL (what it would do with a request, and which rule has it so), geproxy learn LOG... '
-        '(rules from what went through), geproxy doctor (what on this host will cause trouble). Each has a --help.')
+        '(rules from what went through), geproxy doctor (what on this host will cause trouble); and of processes that '
+        'run, by their [admin] listen: geproxy ps, kill ID, tail [FILTER...], top. Each has a --help.')
     parser.add_argument('-c', '--config', metavar='FILE', help='the ini file; without it: all defaults')
     parser.add_argument('--check', metavar='FILE', nargs='?', const='',
                         help='read FILE, or that of -c, say what is wrong with it, and exit with 0 or 1')
@@ -106,6 +107,11 @@ def _serve(path, settings):
     except privileges.PrivilegeError as error:
         complain(error.args[0])
         return 1
+    try:
+        admin_sockets = listeners.open_all(settings.admin.listen, '[admin] listen')     # which shall be that user's
+    except listeners.ListenError as error:
+        complain(error.args[0])
+        return 1
     if path and not os.access(path, os.R_OK):
         complain('%s: %s cannot read it: it holds until the next start, but a reload will fail' % (
             path, settings.proxy.user))
@@ -115,6 +121,6 @@ def _serve(path, settings):
         complain("cannot open the log '%s': %s" % (error.filename, error.strerror))
         return 1
     try:
-        return server.Server(path, settings, log, sockets).run()
+        return server.Server(path, settings, log, sockets, admin_sockets).run()
     finally:
         log.close()

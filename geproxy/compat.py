@@ -30,9 +30,9 @@ try:
 except ImportError:
     from gevent import signal as signal_handler         # its name until gevent 1.3 # noqa: F401
 
-# Unpatched, for the one thread that writes logs: it may block without stopping the hub.
-start_native_thread, native_lock = get_original(
-    'thread' if PY2 else '_thread', ['start_new_thread', 'allocate_lock'])
+# Unpatched, for threads that may block without stopping the hub: those that write logs, and the watchdog.
+start_native_thread, native_lock, native_lock_error, native_ident = get_original(
+    'thread' if PY2 else '_thread', ['start_new_thread', 'allocate_lock', 'error', 'get_ident'])
 native_sleep = get_original('time', 'sleep')
 native_getaddrinfo = get_original('socket', 'getaddrinfo')
 native_poll = get_original('select', 'poll')

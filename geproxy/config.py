@@ -16,8 +16,8 @@ import socket
 
 from geproxy import compat, ini, rules, users
 from geproxy.kinds import (
-    choice, count, count_or_auto, did_you_mean, file_path, listeners, log_path, many_octets, networks, octets, or_off,
-    path, per_second, ports, pseudonym, realm, seconds, switch, text_line)
+    admin_listeners, choice, count, count_or_auto, did_you_mean, file_path, listeners, log_path, many_octets, networks,
+    octets, or_off, path, per_second, ports, pseudonym, realm, seconds, switch, text_line)
 from geproxy.rulefiles import LineErrors, beside, rule_list
 
 Option = collections.namedtuple('Option', 'section name kind default live sentence')
@@ -52,6 +52,7 @@ SECTIONS = collections.OrderedDict((
     ('limits', 'How much is too much.'),
     ('upstream', 'The way to the origins.'),
     ('log', 'What is written down, and where.'),
+    ('admin', 'To watch it run: health, metrics, geproxy ps, kill, tail, top. Never by way of the proxy.'),
 ))
 
 SCHEMA = [Option(*row) for row in (
@@ -150,6 +151,11 @@ SCHEMA = [Option(*row) for row in (
      'Whether URLs are logged with their query strings, in which secrets like to travel. auto: only on the console.'),
     ('log', 'errors', log_path, '-', True,
      'What the process has to say, and why exchanges failed: a path, - for standard error, syslog as above, or off.'),
+    ('admin', 'listen', admin_listeners, 'off', False,
+     'Where to ask for it; several are separated by blanks: unix:/run/geproxy/{pid}.sock, which only its owner and '
+     'root can use (several processes need one each, so {pid} stands for the process id), 127.0.0.1:9001, or off.'),
+    ('admin', 'clients', networks, 'loopback', True,
+     'Who may ask at a port: addresses, networks. There is no password, and whoever may ask sees every URL.'),
 )]
 
 _TYPES = dict((section, collections.namedtuple(

@@ -269,6 +269,11 @@ class TunnelIdle(ProxyError):
     status, token = 504, 'tunnel_idle'
 
 
+class Killed(ProxyError):
+    """Whoever runs this proxy ended the connection (geproxy kill)."""
+    status, token = 503, 'killed'
+
+
 class Drained(ProxyError):
     """The proxy was told to stop, and the time to drain was over."""
     status, token = 503, 'drained'

@@ -21,18 +21,22 @@ BRIEFLY = 1.0           # seconds to linger for a client that has no place here,
 class Handler(object):
     """One client connection. Each exchange keeps the Proxy that it began with, whatever the server has meanwhile."""
 
-    def __init__(self, sock, ip, port, server):
-        """`sock`: a socket, which is closed here; `ip`: the client's IP, no mapped one; `port`: that it came to;
-        `server`: has the Proxy of today as `proxy`, and `draining`, true if the process is to stop."""
+    def __init__(self, sock, ip, place, server):
+        """`sock`: a socket, which is closed here; `ip`: the client's IP, no mapped one; `place`: of the listener, as
+        (address, port); `server`: has the Proxy of today as `proxy`, and `draining`, true if the process is to
+        stop."""
         self.client = Stream(sock, show_ip(ip), errors.ClientLost)
         self.ip = ip
         self.client_key = limits.key_of(None, self.client.peer)
         self.vouched = False            # who the client is, only a PROXY header says
-        self.port = port
+        self.local = place
         self.server = server
         self.proxy = server.proxy
         self.waiting = False            # for a request, or for the client to hang up: nothing is going on
         self.fresh = True               # no request has come yet
+        self.since = monotonic()
+        self.number = 0                 # among the connections of this process; the server gives it
+        self.reaching = ''              # 'dns' or 'connect': what is going on to reach the origin
         self.lingers = False            # what was sent last must arrive
         self.record = self.reply = None     # of the exchange that is going on
         self.request = self.head = self.body = self.question = self.depends = self.key = self.up_pace = None
@@ -85,10 +89,10 @@ class Handler(object):
         elif self.waiting:
             self.client.wake_reader()   # what has arrived is still answered
 
-    def cut(self):
-        """Called by the server when the time to drain is over: remember why what is going on ends here."""
+    def cut(self, error):
+        """Called by the server before it ends the greenlet: remember why what is going on ends here."""
         if self.record is not None and not self.waiting:
-            self.record.reason, self.record.message = errors.Drained.token, 'the proxy stopped'
+            self.record.reason, self.record.message = error.token, str(error)
             self.record.aborted = True
 
     def exchange(self):
@@ -218,16 +222,19 @@ class Handler(object):
         """A Connection to the origin; whoever called releases it."""
         waits = self.proxy.waits
         key = (self.request.authority.host, self.request.port())
+        self.reaching = 'dns'
         connection = self.proxy.upstream.connect(key, self.judge, (waits.dns, waits.connect), reuse)
         record = self.record
         record.address, record.kept, record.took = connection.address, connection.kept, connection.took
         if self.depends:
             self.follow(self.judge(connection.address, key[1]))     # each time: a retry may dial another
+        self.reaching = ''
         connection.stream.pace = self.up_pace           # None too: it may have been another's
         return connection
 
     def judge(self, address, port):
         """May this client reach that address? Asked for each one that is about to be dialled. The Decision."""
+        self.reaching = 'connect'
         access = self.proxy.vouched_access if self.vouched else self.proxy.access
         return access.check_address(self.question, address, self.record.wall)
 
@@ -304,7 +311,7 @@ class Handler(object):
         # Whoever knows that this is a proxy sends the other forms.
         refused = isinstance(error, (errors.DnsError, errors.Denied, errors.LoginRequired))
         return isinstance(error, errors.Ourselves) or refused and self.proxy.access.may_be_ours(
-            self.request.host(), self.request.port(), self.port)
+            self.request.host(), self.request.port(), self.local[1])
 
     def break_off(self):
         """A response has begun and cannot be ended: make sure that the client can tell."""

@@ -20,6 +20,7 @@ SYSLOG_PORT = 514
 FACILITIES = dict((name, number) for number, name in enumerate(
     'kern user mail daemon auth syslog lpr news uucp cron authpriv ftp'.split()))
 FACILITIES.update(('local%d' % number, 16 + number) for number in range(8))
+UnixListener = collections.namedtuple('UnixListener', 'path')           # {pid} in it stands for the process id
 
 
 def words(text):
@@ -32,6 +33,8 @@ def did_you_mean(word, words):
     near = difflib.get_close_matches(word, list(words), 1, 0.6)
     return ' (did you mean %s?)' % near[0] if near else ''
 
+
+UNIX_PATH = 90          # octets; the system allows 107, and while a socket is made its name is longer
 
 _UNITS = {'ms': 0.001, '': 1, 's': 1, 'm': 60, 'min': 60, 'h': 3600, 'd': 86400}
 _SIZES = {'': 1, 'k': 1024, 'm': 1024 ** 2, 'g': 1024 ** 3, 't': 1024 ** 4}
@@ -177,6 +180,26 @@ def _listener(word):
     elif ':' in host:
         raise ValueError("'%s': an IPv6 address goes in brackets, as in [::1]:9000" % word)
     return Listener(host, int(port), None)
+
+
+def admin_listeners(text):
+    """127.0.0.1:PORT, [::1]:PORT, unix:/PATH (with {pid} for the process id), separated by blanks; or off."""
+    found = []
+    for word in words(text) if text != 'off' else ():
+        if word.startswith('unix:'):
+            if word[5:6] != '/' or len(word[5:]) > UNIX_PATH - len('4194304' * word.count('{pid}')):
+                raise ValueError("'%s' is no absolute path of at most %d octets, as in unix:/run/geproxy/{pid}.sock" % (
+                    word, UNIX_PATH))
+            found.append(UnixListener(word[5:]))
+            continue
+        try:
+            found.append(_listener(word))
+        except ValueError:
+            found.append(Listener('', 0, 0))
+        if found[-1].fd is not None:
+            raise ValueError("'%s' is nothing to listen on here: it takes 127.0.0.1:9001, [::1]:9001, "
+                             "unix:/run/geproxy/{pid}.sock, or off" % word)
+    return tuple(found)
 
 
 def path(text):

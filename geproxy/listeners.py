@@ -2,31 +2,27 @@
 from __future__ import absolute_import, division, print_function
 
 import errno
-import fcntl
 import os
 import re
 import socket
 
+from geproxy import unixsocket
 from geproxy.address import IP, parse_ip, show_ip, unmap
 from geproxy.compat import native_getaddrinfo
-from geproxy.kinds import SYSTEMD
+from geproxy.kinds import SYSTEMD, UnixListener
 from geproxy.stream import tune
+from geproxy.unixsocket import ListenError, close_on_exec
 
 BACKLOG = 1024
 FIRST_FD = 3                    # SD_LISTEN_FDS_START
 
 
-class ListenError(Exception):
-    """A listener cannot be had; the message says why, and what to do."""
-
-
-def open_all(listeners):
-    """kinds.Listeners -> sockets, listening. Raises ListenError."""
+def open_all(listeners, option='[proxy] listen'):
+    """kinds.Listeners -> sockets, listening. `option`: that they come from. Raises ListenError."""
     opened, handed = [], handed_over()
     try:
         for listener in listeners:
-            opened.extend(_take_all(handed) if listener.fd == SYSTEMD else [_take_over(listener.fd)]
-                          if listener.fd is not None else _open(listener))
+            opened.extend(_open_any(listener, handed, option))
     except ListenError:
         for sock in opened:
             sock.close()
@@ -34,14 +30,24 @@ def open_all(listeners):
     return opened
 
 
-def _open(listener):
+def _open_any(listener, handed, option):
+    if isinstance(listener, UnixListener):
+        return [unixsocket.open_listener(listener.path)]
+    if listener.fd == SYSTEMD:
+        return _take_all(handed)
+    if listener.fd is not None:
+        return [_take_over(listener.fd)]
+    return _open(listener, option)
+
+
+def _open(listener, option):
     """Both families for `*`: two sockets, so that IPv4 clients have IPv4 addresses."""
     if listener.host:
-        return [_bind(family, sockaddr) for family, sockaddr in _resolve(listener)]
+        return [_bind(family, sockaddr, option) for family, sockaddr in _resolve(listener)]
     sockets, port = [], listener.port
     for family, host in ((socket.AF_INET, '0.0.0.0'), (socket.AF_INET6, '::')):
         try:
-            sockets.append(_bind(family, (host, port)))
+            sockets.append(_bind(family, (host, port), option))
         except ListenError as error:
             if family == socket.AF_INET6 and error.args[1] in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                 continue                        # this host has no IPv6
@@ -61,7 +67,7 @@ def _resolve(listener):
     return sorted(set((family, sockaddr) for family, _type, _proto, _name, sockaddr in found))
 
 
-def _bind(family, sockaddr):
+def _bind(family, sockaddr, option):
     try:
         sock = socket.socket(family, socket.SOCK_STREAM)
     except socket.error as error:
@@ -76,20 +82,20 @@ def _bind(family, sockaddr):
         sock.listen(BACKLOG)
     except socket.error as error:
         sock.close()
-        raise ListenError(_explain(sockaddr, error.args[0]), error.args[0])
+        raise ListenError(_explain(sockaddr, error.args[0], option), error.args[0])
     return sock
 
 
-def _explain(sockaddr, code):
+def _explain(sockaddr, code, option):
     host, port = sockaddr[:2]
     where = 'cannot listen on %s port %d' % (host, port)
     if code == errno.EADDRINUSE:
         holder = who_listens(port)
-        return '%s: it is in use%s; stop that, or choose another port in [proxy] listen' % (
-            where, ', by %s' % holder if holder else '')
+        return '%s: it is in use%s; stop that, or choose another port in %s' % (
+            where, ', by %s' % holder if holder else '', option)
     if code == errno.EACCES:
-        return '%s: ports below 1024 are for root; choose one from 1024 on in [proxy] listen, or let supervisord ' \
-               'open it (fd:0)' % where
+        return '%s: ports below 1024 are for root; choose one from 1024 on in %s, or let supervisord open it ' \
+               '(fd:0)' % (where, option)
     if code == errno.EADDRNOTAVAIL:
         return '%s: this host has no such address' % where
     return '%s: %s' % (where, os.strerror(code))
@@ -135,11 +141,6 @@ def _take_over(fd):
 def _version(sock):
     name = sock.getsockname()
     return (6 if len(name) == 4 else 4) if isinstance(name, tuple) and len(name) in (2, 4) else None
-
-
-def close_on_exec(sock):
-    """What we start must not hold our sockets; Python 2 does not see to that."""
-    fcntl.fcntl(sock.fileno(), fcntl.F_SETFD, fcntl.fcntl(sock.fileno(), fcntl.F_GETFD) | fcntl.FD_CLOEXEC)
 
 
 def own_test(places):

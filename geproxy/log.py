@@ -13,7 +13,7 @@ import time
 
 from geproxy import outlets
 from geproxy import record as records
-from geproxy.compat import monotonic, native_lock, native_sleep, start_native_thread
+from geproxy.compat import monotonic, native_lock, native_lock_error, native_sleep, start_native_thread
 
 GUESSES = ('login_failed', 'login_throttled')
 QUEUE = 10000           # lines; more are dropped
@@ -71,7 +71,10 @@ class Writer(object):
     def _wake(self):
         if not self._awake:             # only the thread resets it, and only once it holds the lock
             self._awake = True
-            self._work.release()
+            try:
+                self._work.release()
+            except native_lock_error:
+                pass                    # another thread, the watchdog, was quicker
 
     def _tell(self, text):
         self.trouble = text

@@ -69,6 +69,16 @@ class Resolver(object):
             raise errors.DnsError(answer.error)
         return answer.addresses
 
+    @property
+    def cached(self):
+        """How many names are known."""
+        return len(self._cache)
+
+    @property
+    def pending(self):
+        """How many look-ups are under way."""
+        return len(self._pending)
+
     def _cached(self, name):
         answer = self._cache.pop(name, None)
         if answer is None or answer.expires < monotonic():

@@ -4,7 +4,6 @@ Signals queue, one loop acts. No process manager of our own: supervisord or syst
 """
 from __future__ import absolute_import, division, print_function
 
-import errno
 import functools
 import os
 import resource
@@ -15,15 +14,17 @@ import traceback
 
 import gevent
 from gevent.queue import Empty, Queue
-from gevent.server import StreamServer
 
-from geproxy import config, errors, limits, listeners, logins, notify, quota, workers
+from geproxy import config, errors, limits, listeners, live, logins, notify, quota, workers
 from geproxy.address import parse_ip, unmap
-from geproxy.compat import accept, gc_freeze, monotonic, signal_handler
+from geproxy.acceptor import Acceptor
+from geproxy.admin import Admin
+from geproxy.compat import gc_freeze, monotonic, signal_handler
 from geproxy.handler import Handler
 from geproxy.proxy import Proxy
 from geproxy.resolver import Resolver
 from geproxy.upstream import Upstream
+from geproxy.watchdog import Watchdog
 
 SPARE_FDS = 64              # for logs, listeners, the hub and look-ups; the others are for connections, two for each
 MOST_CONNECTIONS = 50000    # of `auto`, on hosts without a limit
@@ -32,72 +33,27 @@ HOUSEKEEPING = 1.0          # seconds
 FEW_CONNECTIONS = 100       # of `auto`: fewer are hardly meant
 A_DAY = 86400
 QUOTA_PATIENCE = 2.0        # seconds for the file of quotas at the end
-_NOBODY = (errno.EAGAIN, errno.EWOULDBLOCK)     # another process was quicker
-_STARVED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-
-
-class _NoDescriptor(gevent.GreenletExit):
-    """Makes StreamServer pause, without a traceback."""
-
-
-class Acceptor(StreamServer):
-    """A StreamServer that survives the end of file descriptors, and says so once instead of every time."""
-
-    def __init__(self, listener, handle, starved, take_reserve):
-        """`handle`: a function of (native socket, peer), for a greenlet; `starved`: called when there are no
-        descriptors left; `take_reserve`: frees one, if it can."""
-        StreamServer.__init__(self, listener, handle, spawn=workers.serve)
-        # Processes that share a listener share its connections evenly only if each takes one at a time.
-        self.max_accept = 1
-        self._serve, self._starved, self._take_reserve = handle, starved, take_reserve
-
-    def do_read(self):
-        """Accept one connection -> (a native socket, peer), or None."""
-        try:
-            return accept(self.socket)
-        except socket.error as error:
-            if error.args[0] in _NOBODY:
-                return None
-            if error.args[0] not in _STARVED:
-                raise
-        self._starved()
-        if not self._take_reserve():
-            raise _NoDescriptor()
-        try:
-            return accept(self.socket)          # with the reserve: it will be told that we are full
-        except socket.error as error:
-            if error.args[0] not in _STARVED:
-                raise
-            raise _NoDescriptor()               # a thread was quicker
-
-    def finish(self):
-        """Accept who waits already, whom closing would reset without a word; then close."""
-        if not hasattr(self, 'socket'):
-            return                              # closed before
-        try:
-            for _ in range(0 if self.closed else listeners.BACKLOG):
-                accepted = self.do_read()
-                if not accepted:
-                    break
-                # By a greenlet that has begun once others have had their turn: only the hub may use `workers`.
-                gevent.spawn(self._serve, *accepted)
-        except _NoDescriptor:
-            pass                                # nothing more can be done for them
-        self.close()
 
 
 class Server(object):
     """The process, from its start to its exit."""
 
-    def __init__(self, path, settings, log, sockets):
-        """`path`: of the ini file, or None; `settings`: what it said; `log`: a log.Log; `sockets`: listening."""
+    def __init__(self, path, settings, log, sockets, admin_sockets=()):
+        """`path`: of the ini file, or None; `settings`: what it said; `log`: a log.Log; `sockets`, `admin_sockets`:
+        listening."""
         self.path = path
         self.log = log
         self.sockets = sockets
+        self.places = [sock.getsockname()[:2] for sock in sockets]
         self.live = {}                          # {Handler: its greenlet}
         self.proxy = None
         self.draining = False                   # told to stop
-        self._is_own = listeners.own_test(sock.getsockname()[:2] for sock in sockets)
+        self.accepted = 0                       # connections, in all
+        self.watchdog = Watchdog(log.say)
+        self.admin = Admin(self, admin_sockets, lambda sock, handle: Acceptor(
+            sock, handle, self._starved, lambda: False)) if admin_sockets else None
+        self._is_own = listeners.own_test(sock.getsockname()[:2] for sock in list(sockets) + list(admin_sockets)
+                                          if sock.family != socket.AF_UNIX)
         self._resolver = Resolver()
         self._upstream = Upstream(self._resolver, 0, 1)
         self._taken = limits.Limits()
@@ -113,7 +69,7 @@ class Server(object):
         self._turned_away = 0
         self._descriptors = raise_descriptor_limit()
         self._use(settings)
-        self._acceptors = [Acceptor(sock, functools.partial(self._serve, sock.getsockname()[1]), self._starved,
+        self._acceptors = [Acceptor(sock, functools.partial(self._serve, sock.getsockname()[:2]), self._starved,
                                     self._take_reserve) for sock in sockets]
 
     # --- settings
@@ -133,7 +89,8 @@ class Server(object):
         self._upstream.keep, self._upstream.keep_time = settings.upstream.keep, settings.upstream.keep_time
         self._resolver.keep, self._resolver.keep_failed = (
             settings.upstream.dns_keep, settings.upstream.dns_keep_failed)
-        self.proxy = Proxy(settings, self._upstream, self.log, self._taken, self._quota, self._logins,
+        observer = self.admin.observer if self.admin else self.log
+        self.proxy = Proxy(settings, self._upstream, observer, self._taken, self._quota, self._logins,
                            self._is_own, lambda: self.draining)
         self._warn_at = 0.0
 
@@ -175,10 +132,11 @@ class Server(object):
 
     # --- connections
 
-    def _serve(self, port, sock, peer):
-        """The greenlet of one connection. `port`: of the listener; `peer`: (address, port, ...)."""
+    def _serve(self, place, sock, peer):
+        """The greenlet of one connection. `place`: of the listener; `peer`: (address, port, ...)."""
+        self.accepted += 1
         try:
-            handler = Handler(sock, unmap(parse_ip(peer[0])), port, self)
+            handler = Handler(sock, unmap(parse_ip(peer[0])), place, self)
         except (socket.error, errors.ProxyError):
             return                              # gone before we looked; StreamServer closes the socket
         try:
@@ -194,7 +152,8 @@ class Server(object):
 
     def _admit(self, handler):
         """Count it, for as long as it runs. Raises why it may not."""
-        self._check_room()
+        self.check_room()
+        handler.number = self.accepted
         self.live[handler] = gevent.getcurrent()
         try:
             handler.introduce()                 # only now it is known whose limits count
@@ -203,7 +162,8 @@ class Server(object):
             del self.live[handler]
             raise
 
-    def _check_room(self):
+    def check_room(self):
+        """Raises Full if there is no room for another connection."""
         most = self.proxy.limits.connections
         if self._reserve is None:
             raise errors.Full('out of file descriptors')
@@ -275,10 +235,12 @@ class Server(object):
     def run(self):
         """Serve until told to stop; the exit code."""
         for number, what in ((signal.SIGTERM, 'stop'), (signal.SIGINT, 'stop'), (signal.SIGHUP, 'reload'),
-                             (signal.SIGUSR1, 'reopen')):
+                             (signal.SIGUSR1, 'reopen'), (signal.SIGUSR2, 'dump')):
             signal_handler(number, self._events.put, what)
         self.start()
         self.log.say(self._summary())
+        if self.admin is not None:
+            self.log.say('admin: ' + ' '.join(self.admin.places))
         notify.tell(notify.READY, notify.status(self._summary()))
         while True:
             event = self._events.get()
@@ -288,18 +250,25 @@ class Server(object):
                 notify.tell(notify.READY, notify.status(self._summary()))
             elif event == 'reopen':
                 self.log.reopen()
+            elif event == 'dump':
+                self._dump()
             else:
                 break
         self.drain()
         return 0
 
+    def _dump(self):
+        """SIGUSR2: what goes on here?"""
+        self.log.say('\n'.join(live.state(self)))
+
     def start(self):
         """Begin to accept connections."""
+        self.watchdog.start()
         gc_freeze()                             # not at a reload: connections of then would never be looked at again
         self._open_reserve()
         self._housekeeper = gevent.spawn(self._keep_house)
         self._beating = gevent.spawn(self._beat)
-        for acceptor in self._acceptors:
+        for acceptor in self._acceptors + ([self.admin] if self.admin else []):
             acceptor.start()
 
     def _beat(self):
@@ -310,7 +279,7 @@ class Server(object):
             gevent.sleep(seconds)
 
     def _summary(self):
-        places = ', '.join(show_sockaddr(sock.getsockname()) for sock in self.sockets)
+        places = ', '.join(live.show_place(place) for place in self.places)
         settings = self.proxy.settings
         clients = ' '.join(sorted(set(network.text for network in settings.access.clients))) or 'nobody'
         return 'listening on %s for %s; %s; up to %d connections; as %s' % (
@@ -331,9 +300,12 @@ class Server(object):
         deadline = monotonic() + drain
         while self.live and monotonic() < deadline:
             try:
-                if self._events.get(timeout=0.02) == 'stop':
+                event = self._events.get(timeout=0.02)
+                if event == 'stop':
                     self.log.say('told again to stop: at once')
                     break
+                if event == 'dump':
+                    self._dump()
             except Empty:
                 pass
         self._cut()
@@ -342,6 +314,9 @@ class Server(object):
         self._upstream.close_idle()
         if self._quota is not None:
             self._quota.close(QUOTA_PATIENCE)
+        if self.admin is not None:
+            self.admin.close()
+        self.watchdog.stop()
         self._own_up()
         self.log.say('stopped')
 
@@ -349,7 +324,7 @@ class Server(object):
         if self.live:
             self.log.say('%s cut' % count_of(len(self.live), 'connection'))
         for handler in list(self.live):
-            handler.cut()
+            handler.cut(errors.Drained('the proxy stopped'))
         gevent.killall(list(self.live.values()), timeout=1)
 
 
@@ -364,12 +339,6 @@ def _load(path):
 def count_of(number, what):
     """1 connection, 2 connections."""
     return '%d %s%s' % (number, what, '' if number == 1 else 's')
-
-
-def show_sockaddr(sockaddr):
-    """A socket's address as host:port."""
-    host, port = sockaddr[:2]
-    return '[%s]:%d' % (host, port) if ':' in host else '%s:%d' % (host, port)
 
 
 def raise_descriptor_limit():

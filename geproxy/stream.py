@@ -32,6 +32,8 @@ _READ, _WRITE = 1, 2            # libev's
 _POLLIN = 1                     # poll(2)'s, on all systems
 _AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 _RESET = struct.pack('ii', 1, 0)
+_TCP_INFO = getattr(socket, 'TCP_INFO', None)
+_find_times = struct.Struct('=44xI4xI')         # of struct tcp_info: milliseconds since data was sent, received
 _EXPIRED = object()
 _deadlines = {}                 # of those that wait now: {waiter: seconds on the monotonic clock}
 _sweeper = []
@@ -296,6 +298,14 @@ class Stream(object):
         finally:
             _poll.unregister(self.socket)
 
+    def silent(self):
+        """Seconds since octets last went either way, as the kernel has it; None where it does not say."""
+        try:
+            info = self.socket.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _find_times.size)
+            return min(_find_times.unpack(info)) / 1000
+        except (socket.error, struct.error, TypeError):
+            return None             # not TCP, not Linux
+
     def watch(self, callback, *arguments):
         """Call `callback` from the hub as soon as something can be read, until `unwatch`."""
         self._reader.start(callback, *arguments)
@@ -342,12 +352,16 @@ class Stream(object):
         except errors.ProxyError:
             pass                    # reset: nothing left to wait for
 
-    def abort(self):
-        """Close so that the peer sees a reset: what it has is not all."""
+    def doom(self):
+        """Whoever closes it, the peer shall see a reset: what it has is not all."""
         try:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         except socket.error:
             pass                    # already gone; that is what was wanted
+
+    def abort(self):
+        """Close so that the peer sees a reset."""
+        self.doom()
         self.close()
 
     def close(self):

@@ -82,6 +82,11 @@ class Upstream(object):
         if len(self._idle) > self.keep:
             self.prune()
 
+    @property
+    def kept(self):
+        """How many idle connections there are."""
+        return len(self._idle)
+
     def prune(self):
         """Close what is too much or too old."""
         oldest = monotonic() - self.keep_time

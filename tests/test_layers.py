@@ -15,28 +15,29 @@ FLOORS = [
     ['__init__', 'compat', 'errors', 'memo', 'privileges'],
     ['address', 'protocols', 'ini', 'hashes'],
     ['grammar', 'kinds'],
-    ['message', 'forwarded', 'rules'],
+    ['message', 'forwarded', 'rules', 'filters'],
     ['framing', 'rulebook', 'proxyproto'],
     ['access', 'auth', 'limits'],
-    ['stream', 'users', 'rulefiles', 'workers'],
+    ['stream', 'users', 'rulefiles', 'watchdog', 'unixsocket', 'workers'],
     ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'notify', 'outlets',
-     'waits'],
-    ['log', 'forward', 'quota'],
-    ['handler'],
+     'metrics', 'waits'],
+    ['log', 'forward', 'quota', 'live', 'tail'],
+    ['handler', 'admin', 'acceptor'],
     ['config'],
-    ['proxy', 'explain', 'learn', 'why', 'doctor'],
-    ['server'],
+    ['proxy', 'explain', 'learn', 'why', 'doctor', 'adminclient'],
+    ['server', 'watch'],
     ['cli'],
     ['__main__'],
 ]
 FLOOR = dict((name, number) for number, names in enumerate(FLOORS) for name in names)
 
 # Who may import gevent: those that wait, and those that must come before everything else.
-WITH_GEVENT = {'__main__', 'cli', 'compat', 'doctor', 'logins', 'relay', 'resolver', 'server', 'stream', 'workers'}
+WITH_GEVENT = {'__main__', 'acceptor', 'admin', 'cli', 'compat', 'doctor', 'live', 'logins', 'relay', 'resolver', 'server', 'stream',
+               'tail', 'watchdog', 'workers'}
 # Who may spawn greenlets: someone waits for each there, or kills it.
-SPAWNING = {'relay', 'workers', 'server'}
+SPAWNING = {'acceptor', 'relay', 'workers', 'server'}
 # Who may import config. The others are handed values, so there is no global to reload.
-WITH_CONFIG = {'cli', 'doctor', 'explain', 'server', 'why'}
+WITH_CONFIG = {'adminclient', 'cli', 'doctor', 'explain', 'server', 'watch', 'why'}
 # Who may ask which Python this is.
 ASKING_PYTHON = {'compat', '__main__'}      # the latter before there is a gevent, without which compat is none either
 

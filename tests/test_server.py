@@ -20,7 +20,7 @@ from helpers import PATIENCE, ask, connect, listening, proxying, read_all, read_
 from processes import Client, answering, get, own, read, running, wait_until, write
 
 from geproxy import workers
-from geproxy.compat import monotonic
+from geproxy.compat import monotonic, native_sleep
 
 SOON = 3        # seconds: far less than any limit that is set here, far more than a busy host needs
 
@@ -370,6 +370,45 @@ def test_a_log_whose_folder_is_gone_goes_on_in_the_old_file():
         for _ in range(2):
             client.ask(b'GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n' % proxy.address[1])
         wait_until(lambda: read(os.path.join(moved, 'access.log')).count(b'\n') == 2, 'two lines in the old file')
+
+
+# --- SIGUSR2, and a hub that is blocked ------------------------------------------------------------------------------
+
+def test_the_state_is_told_without_any_admin_listener():
+    with running() as proxy, Client(proxy.address) as client:
+        client.ask(own())
+        proxy.tell(signal.SIGUSR2)
+        proxy.wait_for(br'state: 1 idle\n')
+        proxy.wait_for(br' geproxy_connections_total 1\n')
+        proxy.wait_for(br' in await_request\n')
+        assert client.ask(own()).startswith(b'HTTP/1.1 200 ')
+        assert b'Traceback' not in proxy.err
+
+
+def test_the_state_is_told_while_it_drains():
+    origin = Slow()
+    with listening(origin) as place, running() as proxy, Client(proxy.address) as client:
+        client.send(get(place))
+        assert origin.asked.wait(PATIENCE)
+        proxy.tell(signal.SIGTERM)
+        proxy.wait_for(br'stopping: ')
+        proxy.tell(signal.SIGUSR2)
+        proxy.wait_for(br'state: 1 waiting\n')
+        proxy.wait_for(br' in await_origin\n')
+        origin.go.set()
+        assert client.response().endswith(b'01234')
+
+
+def test_a_blocked_hub_is_told_with_the_line_and_counted():
+    def block_everybody(_sock):
+        native_sleep(1.6)               # in this process, and so in the hub of the proxy too
+    with listening(block_everybody) as place, proxying() as (address, proxy):
+        gevent.sleep(0.6)               # the watchdog has its mark
+        ask(address, get(place))
+        proxy.wait_until(lambda: len(proxy.said) == 2)
+        assert ':\n  tests/test_server.py:' in proxy.said[0] and ' in block_everybody\n' in proxy.said[0]
+        assert proxy.said[1].startswith('the hub goes on, after ')
+        assert proxy.server.watchdog.blocked == 1 and proxy.server.watchdog.lag > 1
 
 
 # --- too much --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,66 @@
+"""A listener that takes connections: one at a time, without file descriptors too, and to the last one that waits."""
+from __future__ import absolute_import, division, print_function
+
+import errno
+import socket
+
+import gevent
+from gevent.server import StreamServer
+
+from geproxy import listeners, workers
+from geproxy.compat import accept
+
+_STARVED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_NOBODY = (errno.EAGAIN, errno.EWOULDBLOCK)     # another process was quicker
+
+
+class _NoDescriptor(gevent.GreenletExit):
+    """Makes StreamServer pause, without a traceback."""
+
+
+class Acceptor(StreamServer):
+    """A StreamServer that survives the end of file descriptors, and says so once instead of every time."""
+
+    def __init__(self, listener, handle, starved, take_reserve):
+        """`handle`: a function of (native socket, peer), for a greenlet; `starved`: called when there are no
+        descriptors left; `take_reserve`: frees one, if it can."""
+        StreamServer.__init__(self, listener, handle, spawn=workers.serve)
+        # Processes that share a listener share its connections evenly only if each takes one at a time.
+        self.max_accept = 1
+        self._serve, self._starved, self._take_reserve = handle, starved, take_reserve
+
+    def do_read(self):
+        """Accept one connection -> (a native socket, peer), or None."""
+        try:
+            return accept(self.socket)
+        except socket.error as error:
+            if error.args[0] in _NOBODY:
+                return None
+            if error.args[0] not in _STARVED:
+                raise
+        self._starved()
+        if not self._take_reserve():
+            raise _NoDescriptor()
+        try:
+            return accept(self.socket)          # with the reserve: it will be told that we are full
+        except socket.error as error:
+            if error.args[0] in _NOBODY:
+                return None
+            if error.args[0] not in _STARVED:
+                raise
+            raise _NoDescriptor()               # a thread was quicker
+
+    def finish(self):
+        """Accept who waits already, whom closing would reset without a word; then close."""
+        if not hasattr(self, 'socket'):
+            return                              # closed before
+        try:
+            for _ in range(listeners.BACKLOG):
+                accepted = self.do_read()
+                if not accepted:
+                    break
+                # By a greenlet that has begun once others have had their turn: only the hub may use `workers`.
+                gevent.spawn(self._serve, *accepted)
+        except _NoDescriptor:
+            pass                                # nothing more can be done for them
+        self.close()

@@ -1,0 +1,249 @@
+"""The admin listener: health, metrics, the live view, and an end to what must end. Never by way of the proxy.
+
+A server for a handful of HTTP requests of those who run the proxy, on its own parser; each connection carries one. It
+answers as long as the process lives, the drain included. What it shows is read when it is asked for.
+"""
+from __future__ import absolute_import, division, print_function
+
+import collections
+import contextlib
+import json
+import os
+import re
+import socket
+import traceback
+
+import gevent
+
+from geproxy import __version__, errors, framing, live, message, metrics, tail, unixsocket
+from geproxy.address import is_ip, parse_ip, show_ip, unmap, within
+from geproxy.compat import monotonic, to_native, to_octets
+from geproxy.stream import Limit, Stream
+
+MOST = 50               # connections at once
+HEAD_SIZE = 8192        # octets
+HEAD = Limit('head', 10.0, errors.HeadTimeout)
+TAKE = Limit('body', 30.0, errors.DownloadTimeout)      # for a watcher that takes nothing
+BRIEFLY = 1.0           # seconds, to linger and to close
+GLANCE = 0.25           # seconds between two looks whether a watcher has left
+GATHER = 0.05           # seconds that events gather: one piece for many is far cheaper than one for each
+ROWS = 100              # connections that are shown in one go; in between, others have their turn
+
+PLAIN, LINES = 'text/plain; charset=utf-8', 'application/x-ndjson'
+REASONS = {200: b'OK', 400: b'Bad Request', 403: b'Forbidden', 404: b'Not Found', 405: b'Method Not Allowed',
+           503: b'Service Unavailable'}
+_find_id = re.compile(br'id=([A-Za-z0-9-]{1,40})\Z').match
+
+Answer = collections.namedtuple('Answer', 'status type body more')      # body: native text, or a generator of it
+
+
+class Admin(object):
+    """The admin listeners of a process, and what is counted for them."""
+
+    def __init__(self, server, sockets, make_acceptor):
+        """`server`: the server.Server; `sockets`: listening; `make_acceptor`: of a socket and a function that serves a
+        connection of it makes a StreamServer."""
+        self.metrics = metrics.Metrics()
+        self.observer = tail.Observer(server.log, self.metrics)
+        self._server = server
+        self._acceptors = [make_acceptor(sock, self._serve) for sock in sockets]
+        self._paths = [unixsocket.path_of(sock) for sock in sockets if sock.family == socket.AF_UNIX]
+        self.places = ['unix:' + path for path in self._paths] + [
+            live.show_place(sock.getsockname()[:2]) for sock in sockets if sock.family != socket.AF_UNIX]
+        self._greenlets = set()
+        self._closing = False
+
+    def start(self):
+        """Begin to answer."""
+        for acceptor in self._acceptors:
+            acceptor.start()
+
+    def close(self):
+        """Answer nobody anew, let those who watch have what is left, and end."""
+        self._closing = True
+        for acceptor in self._acceptors:
+            acceptor.close()
+        for path in self._paths:
+            unixsocket.remove(path)
+        gevent.joinall(list(self._greenlets), timeout=BRIEFLY)
+        gevent.killall(list(self._greenlets), timeout=BRIEFLY)
+
+    def counted(self):
+        """The values of the counters."""
+        under_way = [live.octets(handler) for handler in self._server.live]
+        return self.metrics.values(sum(received for received, _sent in under_way), sum(sent for _, sent in under_way))
+
+    # --- one connection
+
+    def _serve(self, sock, peer):
+        """The greenlet of one connection."""
+        if len(self._greenlets) >= MOST:
+            sock.close()
+            return
+        self._greenlets.add(gevent.getcurrent())
+        stream = Stream(sock, '', errors.ClientLost)
+        try:
+            self._respond(stream, '' if sock.family == socket.AF_UNIX else peer[0])
+            stream.linger(BRIEFLY)
+        except (errors.ClientLost, errors.DownloadTimeout):
+            pass                        # nobody is there to be told
+        except Exception:
+            self._server.log.say('admin: a bug, please report it:\n' + traceback.format_exc())
+        finally:
+            stream.close()
+            self._greenlets.discard(gevent.getcurrent())
+
+    def _respond(self, stream, peer):
+        version, bodiless = (1, 1), False
+        try:
+            request = _read_request(stream)
+            version, bodiless = request.version, request.method == b'HEAD'
+            answer = self._refusal(request, peer) or self._answer(request, stream)
+        except errors.ClientLost:
+            raise
+        except errors.ProxyError as error:
+            answer = _plain(400, str(error))
+        _send(stream, answer, version, bodiless)
+
+    def _refusal(self, request, peer):
+        """The Answer for who may not ask; None if it may. `peer`: its address, '' at a socket in the file system."""
+        if not peer:
+            return None
+        ip = unmap(parse_ip(peer))
+        if not within(ip, self._server.proxy.settings.admin.clients):
+            return _plain(403, 'client %s is not among [admin] clients' % show_ip(ip))
+        # A name may be anybody's, who makes it lead here and then asks from within a browser (DNS rebinding); and a
+        # browser says by Origin on whose behalf it sends.
+        host = to_native(request.authority.host)
+        if host != 'localhost' and not is_ip(host) or request.values(b'origin'):
+            return _plain(403, 'ask by an address or as localhost, and not from a page of others')
+        return None
+
+    def _answer(self, request, stream):
+        path, _, query = request.path.partition(b'?')
+        if request.form != 'origin' or path not in PAGES:
+            return _plain(404, 'there are: %s' % ' '.join(to_native(each) for each in sorted(PAGES)))
+        methods, page = PAGES[path]
+        if request.method not in methods:
+            return _plain(405, 'it takes %s' % to_native(b' or '.join(methods)), b'Allow: %s\r\n' % b', '.join(methods))
+        return page(self, query, stream)
+
+    # --- pages: functions of the query and the Stream
+
+    def _healthy(self, _query, _stream):
+        return _plain(200, 'healthy')
+
+    def _ready(self, _query, _stream):
+        try:
+            if self._server.draining:
+                raise errors.Full('draining')
+            self._server.check_room()
+        except errors.Full as error:
+            return _plain(503, '%s' % error)
+        return _plain(200, 'ready')
+
+    def _metrics(self, _query, _stream):
+        values = dict(live.figures(self._server), **self.counted())
+        return Answer(200, 'text/plain; version=0.0.4; charset=utf-8', metrics.exposition(values), b'')
+
+    def _connections(self, _query, _stream):
+        return Answer(200, LINES, self._rows(), b'')
+
+    def _rows(self):
+        """First the process, then each of its connections, the oldest first; as JSON lines, some at a time."""
+        server = self._server
+        yield json.dumps(collections.OrderedDict((
+            ('pid', os.getpid()), ('version', __version__), ('name', server.proxy.name),
+            ('draining', server.draining), ('connections', len(server.live)),
+            ('limit', server.proxy.limits.connections), ('accepted', server.accepted)))) + '\n'
+        handlers = sorted(server.live, key=lambda handler: handler.number)
+        for at in range(0, len(handlers), ROWS):
+            yield ''.join(json.dumps(live.row(handler, self._shows_queries())) + '\n'
+                          for handler in handlers[at:at + ROWS] if handler in server.live)
+
+    def _shows_queries(self):
+        return self._server.proxy.settings.log.query != 'off'
+
+    def _kill(self, query, _stream):
+        match = _find_id(query)
+        if match is None:
+            return _plain(400, 'it takes ?id=ID, of a connection or a request')
+        name = to_native(match.group(1))
+        handler = live.find(self._server.live, name)
+        if handler is None:
+            return _plain(404, 'no connection has the id %s' % name)
+        handler.cut(errors.Killed('ended by whoever runs the proxy'))
+        if not handler.waiting and not handler.reply.delimited:
+            handler.client.doom()
+        self._server.live[handler].kill(block=False)
+        self._server.log.say('connection %s of %s: killed' % (name, handler.client.peer))
+        return _plain(200, 'killed')
+
+    def _tail(self, _query, stream):
+        return Answer(200, LINES, self._events(stream), b'')
+
+    def _events(self, stream):
+        """The lines for one watcher, as they come, to the end of either. From when the head was sent on."""
+        watcher = self.observer.watch(self._shows_queries())
+        try:
+            while not self._closing and stream.is_quiet():
+                if watcher.arrived.wait(GLANCE):
+                    gevent.sleep(GATHER)
+                    yield ''.join(line + '\n' for line in watcher.take())
+            yield ''.join(line + '\n' for line in watcher.take())
+        finally:
+            self.observer.unwatch(watcher)
+
+
+_READ, _WRITE = (b'GET', b'HEAD'), (b'POST',)
+PAGES = {
+    b'/-/healthy': (_READ, Admin._healthy),
+    b'/healthz': (_READ, Admin._healthy),
+    b'/-/ready': (_READ, Admin._ready),
+    b'/readyz': (_READ, Admin._ready),
+    b'/metrics': (_READ, Admin._metrics),
+    b'/-/connections': (_READ, Admin._connections),
+    b'/-/tail': ((b'GET',), Admin._tail),
+    b'/-/kill': (_WRITE, Admin._kill),
+}
+
+
+def _plain(status, text, more=b''):
+    """An Answer of one line of text; `more`: field lines."""
+    return Answer(status, PLAIN, text + '\n', more)
+
+
+def _read_request(stream):
+    """Read a request head -> message.Request."""
+    head = stream.read_head(HEAD_SIZE, HEAD, monotonic() + HEAD.seconds, message.check_request_start)
+    if head is None:
+        raise errors.HeadTooLarge('the request head is larger than %d octets' % HEAD_SIZE)
+    if not head:
+        raise errors.ClientLost('the client ended the connection')
+    line, _, fields = head.partition(b'\r\n')
+    if line.endswith(b' HTTP/1.0') and b'\nhost:' not in b'\n' + fields.lower():
+        head = head[:-2] + b'Host: localhost\r\n\r\n'      # HAProxy and others check health without Host
+    return message.parse_request(head)
+
+
+def _send(stream, answer, version, bodiless):
+    """Send an Answer to a request of that version; `bodiless`: only its head."""
+    whole = isinstance(answer.body, str)
+    chunked = not whole and version >= (1, 1)
+    framed = b'Transfer-Encoding: chunked\r\n' if chunked else b''
+    body = to_octets(answer.body) if whole else b''
+    if whole:
+        framed = b'Content-Length: %d\r\n' % len(body)
+    head = b'HTTP/1.1 %d %s\r\nContent-Type: %s\r\n%s%sCache-Control: no-store\r\nConnection: close\r\n\r\n' % (
+        answer.status, REASONS[answer.status], to_octets(answer.type), framed, answer.more)
+    stream.send(head + (b'' if bodiless else body), TAKE)
+    if whole or bodiless:
+        return
+    with contextlib.closing(answer.body) as texts:
+        for text in texts:
+            octets = to_octets(text)
+            if octets:
+                stream.send(framing.encode_chunk(octets) if chunked else octets, TAKE)
+                gevent.sleep(0)         # others have their turn, however fast this one reads
+    if chunked:
+        stream.send(framing.last_chunk(b''), TAKE)

@@ -1,0 +1,206 @@
+"""The other end of the admin listener: finds the processes that run, asks them, and follows what they tell.
+
+Several processes are one: answers of all, and one stream of lines, which those that start meanwhile join.
+"""
+from __future__ import absolute_import, division, print_function
+
+import collections
+import glob
+import os
+import socket
+
+from geproxy import config, errors, framing, kinds, message, unixsocket
+from geproxy.compat import monotonic, to_native
+from geproxy.stream import Limit, Stream, wait_readable
+
+DIAL = 5.0              # seconds
+WAIT = Limit('admin', 10.0, errors.ResponseTimeout)
+LIMITS = collections.namedtuple('Limits', 'head_size fields')(65536, 100)
+LOOK = 2.0              # seconds between two looks for processes that are new
+
+NO_ADMIN = """%s has no admin listener to ask. Put this into it, and restart geproxy:
+
+[admin]
+listen = unix:/run/geproxy/{pid}.sock
+
+(or another folder that geproxy may write to; or a port: 127.0.0.1:9001)"""
+
+
+class Trouble(Exception):
+    """What cannot be done, as a sentence for whoever asked."""
+
+
+def places(admin, path):
+    """Where to ask, as 'unix:/PATH' or 'host:port'. `admin`: a list of these, with patterns; if it is empty, what the
+    ini file at `path` says. Raises Trouble, ValueError, ConfigError."""
+    if admin:
+        return [place for each in admin for place in _spread(each)]
+    if not path:
+        raise ValueError('it takes -c FILE, whose [admin] listen says where to ask, or --admin')
+    try:
+        found = config.load(path).admin.listen
+    except EnvironmentError as error:
+        raise ValueError('%s: %s' % (path, error.strerror))
+    if not found:
+        raise Trouble(NO_ADMIN % path)
+    return [place for listener in found for place in _spread(
+        'unix:' + listener.path if isinstance(listener, kinds.UnixListener)
+        else '%s:%d' % (listener.host or '127.0.0.1', listener.port))]
+
+
+def _spread(place):
+    if not place.startswith('unix:'):
+        return [place]
+    path = place[len('unix:'):]
+    if '{pid}' in path or os.path.isdir(path) or glob.has_magic(path):
+        return ['unix:' + each for each in unixsocket.matches(path)]
+    return [place]
+
+
+def _dial(place):
+    """A socket, connected. Raises socket.error, or ValueError for what is no place."""
+    if place.startswith('unix:'):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(DIAL)
+            sock.connect(place[len('unix:'):])
+        except socket.error:
+            sock.close()
+            raise
+        return sock
+    host, _, port = place.rpartition(':')
+    if not host or not port.isdigit():
+        raise ValueError("'%s' is no place to ask: it takes 127.0.0.1:9001 or unix:/PATH" % place)
+    return socket.create_connection((host.strip('[]'), int(port)), DIAL)
+
+
+class Reader(object):
+    """One response, read as it comes. Closed by whoever made it."""
+
+    def __init__(self, place, method, path):
+        """Ask at a place; may wait. Raises socket.error, ProxyError."""
+        self.stream = Stream(_dial(place), place, errors.UpstreamLost)
+        self._rest = b''
+        try:
+            self.stream.send(b'%s %s HTTP/1.1\r\nHost: localhost\r\n\r\n' % (method, path), WAIT)
+            head = self.stream.read_head(LIMITS.head_size, WAIT, monotonic() + WAIT.seconds,
+                                         message.check_response_start)
+            if not head:
+                raise errors.UpstreamLost('it has no answer')
+            response = message.parse_response(head)
+            self.status, self._body = response.status, framing.response_body(response, method, LIMITS)
+        except errors.ProxyError:
+            self.stream.close()
+            raise
+
+    def lines(self):
+        """The lines that are there, as native text, None at the end. Does not wait."""
+        got = self.stream.read_now()
+        if got is None:
+            return []
+        if not got[1] or self._body.done:
+            return None
+        lines = (self._rest + framing.bytes_of(self._body.feed(*got))).split(b'\n')
+        self._rest = lines.pop()
+        return [to_native(line) for line in lines]
+
+    def all_lines(self):
+        """All lines to the end; waits for them."""
+        found = []
+        while not self._body.done:
+            self.stream.wait(WAIT, monotonic() + WAIT.seconds)
+            lines = self.lines()
+            if lines is None:
+                break
+            found += lines
+        return found
+
+
+def ask(wanted, method, path):
+    """Ask all places -> [(place, status, lines)] of those that answer. Raises Trouble if none does."""
+    answers, failures = [], []
+    for place in wanted:
+        try:
+            reader = Reader(place, method, path)
+            try:
+                answers.append((place, reader.status, reader.all_lines()))
+            finally:
+                reader.stream.close()
+        except (socket.error, errors.ProxyError) as error:
+            failures.append('%s: %s' % (place, _why(error)))
+    if not answers:
+        raise Trouble('no geproxy answers%s' % (': ' + '; '.join(failures) if failures else
+                                                ': there are no sockets of the kind in [admin] listen, or --admin'))
+    return answers
+
+
+def _why(error):
+    if isinstance(error, errors.ProxyError):
+        return str(error)
+    if isinstance(error, socket.timeout) or not error.args:
+        return 'no answer'
+    return os.strerror(error.args[0]).lower() if isinstance(error.args[0], int) else str(error.args[-1])
+
+
+def check(answers):
+    """Raises Trouble if one of the answers says no."""
+    for place, status, lines in answers:
+        if status != 200:
+            raise Trouble('%s says %d: %s' % (place, status, ' '.join(lines)))
+
+
+class Tails(object):
+    """The streams of all processes, as one. Those that start meanwhile are found."""
+
+    def __init__(self, find):
+        """`find`: returns where to ask."""
+        self._find = find
+        self._readers = {}              # {place: Reader}
+        self._looked = 0.0              # in monotonic seconds
+        self.look()
+        if not self._readers:
+            ask(self._find(), b'GET', b'/-/healthy')        # says why
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for reader in self._readers.values():
+            reader.stream.close()
+
+    def look(self):
+        """Look for processes that are new."""
+        self._looked = monotonic()
+        for place in self._find():
+            if place not in self._readers:
+                try:
+                    reader = Reader(place, b'GET', b'/-/tail')
+                except (socket.error, errors.ProxyError):
+                    continue            # it ends, or has not begun
+                if reader.status != 200:
+                    check([(place, reader.status, reader.all_lines())])
+                self._readers[place] = reader
+
+    def lines(self, deadline):
+        """Wait for lines -> what is there, [] at the deadline; None when all processes have ended."""
+        if monotonic() - self._looked > LOOK:
+            self.look()
+        if not self._readers:
+            return None
+        # What came along with a head is there already.
+        ready = [reader for reader in self._readers.values() if reader.stream.buffer]
+        if not ready:
+            stream = wait_readable([reader.stream for reader in self._readers.values()],
+                                   min(deadline, self._looked + LOOK))
+            ready = [reader for reader in self._readers.values() if reader.stream is stream]
+        return [line for reader in ready for line in self._take(reader)]
+
+    def _take(self, reader):
+        try:
+            lines = reader.lines()
+        except errors.ProxyError:
+            lines = None                # it was killed
+        if lines is None:
+            reader.stream.close()
+            self._readers = dict((place, each) for place, each in self._readers.items() if each is not reader)
+        return lines or []

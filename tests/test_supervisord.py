@@ -71,7 +71,7 @@ def supervised(where, form='program', access='FOLDER/access.log', bad=''):
         text = explain.example()
         for name, value in (('listen', '127.0.0.1:%d' % port), ('connect_ports', 'any'), ('http_ports', 'any'),
                             ('access', access.replace('FOLDER', here)), ('format', 'json')):
-            text = re.sub(r'(?m)^%s = .*' % name, '%s = %s' % (name, value), text)
+            text = re.sub(r'(?m)^%s = .*' % name, '%s = %s' % (name, value), text, count=1)     # [admin] listens, too
         write(os.path.join(here, 'proxy.ini'), text + bad)
         write(os.path.join(here, 'supervisord.conf'), conf(form, here, port))
         if form == 'fcgi-program':

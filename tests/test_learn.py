@@ -190,8 +190,7 @@ def test_the_result_loads_as_it_is(tmpdir, capsys):
     log.write_binary(b''.join(
         b'1795410893.909      2 127.0.0.1 TCP_MISS/200 189 GET http://%s/ - HIER_DIRECT/127.0.0.1 -\n' % host
         for host in (b'a.test', b'x.b.test', b'y.b.test', b'z.b.test:81', b'[2001:db8::1]', b'10.0.0.1:8080', b'_x-y.c', b'any',
-                     b'private', b'2130706433'))
-        + b'garbage\n')
+                     b'private', b'2130706433')) + b'garbage\n')
     assert learn.main(['learn', str(log)]) == 0
     text, said = capsys.readouterr()
     rules = config.load('learnt.ini', text.split('\n')).access.rules

@@ -34,6 +34,15 @@ class Sized(object):
         self.left -= end
         return memoryview(data)[:end]
 
+    @property
+    def unseen(self):
+        """How many octets may go by without being fed: they are content, whatever they are."""
+        return self.left
+
+    def skip(self, count):
+        """That many octets have gone by."""
+        self.left -= count
+
     def ended(self):
         """The connection ended: raises the error that says what is missing."""
         raise self.incomplete('the connection ended %d octets before the body did' % self.left)
@@ -46,6 +55,7 @@ class UntilClose(object):
     framing = b''
     delimited = False
     trailers = b''
+    unseen = 1 << 30        # see Sized.unseen: there is always more
 
     def __init__(self):
         self.done = False
@@ -53,6 +63,9 @@ class UntilClose(object):
     def feed(self, data, end):
         """As Sized.feed."""
         return memoryview(data)[:end]
+
+    def skip(self, count):
+        """As Sized.skip."""
 
     def ended(self):
         """The connection ended, and so did the body."""
@@ -95,6 +108,15 @@ class Chunked(object):
                 at = self._read_line(data, at, end)
         self.used = at
         return pieces[0] if len(pieces) == 1 else b''.join(pieces)
+
+    @property
+    def unseen(self):
+        """As Sized.unseen: what is still to come of a chunk."""
+        return self._left
+
+    def skip(self, count):
+        """As Sized.skip."""
+        self._left -= count
 
     def ended(self):
         """The connection ended too early: raises."""

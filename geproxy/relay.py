@@ -8,10 +8,11 @@ from __future__ import absolute_import, division, print_function
 import gevent
 from gevent.event import Event
 
-from geproxy import errors, framing
+from geproxy import errors, framing, splice
 from geproxy.compat import monotonic
 from geproxy.stream import SCRATCH_SIZE, wait_readable
 
+LONG = 32 * 1024        # octets: where so many come at once a pipe is cheaper than copying
 GLANCE = 0.25           # seconds between two looks whether a client that ended its direction has gone altogether
 
 
@@ -87,38 +88,89 @@ def copy_body(body, source, sink, limits, start=None, chunked=False, watch=None,
     meantime, and its probe. Raises what the body, the streams or the limits do.
     """
     reading, writing = limits
+    long = False                        # much has come at once
     while not body.done:
-        most = SCRATCH_SIZE if body.left is None else body.left
-        if sink.pace is not None:
-            most = min(most, sink.pace.piece(monotonic()))
-        got = source.read_now(most)
-        if got is None:
-            if start is not None:
-                sink.send(start(), writing)
-                start = None
-            _wait_for_more(source, reading, watch, probe)
-            continue
-        data, count = got
+        count = _splice_body(body, source, sink, writing, chunked) if long and start is None else 0
         if not count:
-            body.ended()
-            continue
-        content = body.feed(data, count)
-        if body.used is not None and body.used < count:
-            source.unread(bytes(data[body.used:count]))
-        if len(content):
-            if chunked:
-                content = framing.encode_chunk(content)
+            got = source.read_now(_piece(sink, SCRATCH_SIZE if body.left is None else body.left))
+            if got is None:
+                if start is not None:
+                    sink.send(start(), writing)
+                    start = None
+                _wait_for_more(source, reading, watch, probe)
+                continue
+            count = got[1]
+            if not count:
+                body.ended()
+                continue
+            content = _feed(body, got, source, chunked)
+            if not len(content):
+                continue
             if start is not None:
                 content = start() + framing.bytes_of(content)
                 start = None
             sink.send(content, writing)
-            if watch is not None:
-                watch.renew()
+        long = count >= LONG
+        if watch is not None:
+            watch.renew()
     end = framing.last_chunk(body.trailers) if chunked else b''
     if start is not None:
         end = start() + end
     if end:
         sink.send(end, writing)
+
+
+def _piece(sink, most):
+    """How many octets to read at once."""
+    return most if sink.pace is None else min(most, sink.pace.piece(monotonic()))
+
+
+def _feed(body, got, source, chunked):
+    """Octets have arrived -> the content among them, as it is to be sent; what is behind the body goes back."""
+    data, count = got
+    content = body.feed(data, count)
+    if body.used is not None and body.used < count:
+        source.unread(bytes(data[body.used:count]))
+    return framing.encode_chunk(content) if chunked and len(content) else content
+
+
+def _splice_body(body, source, sink, limit, chunked):
+    """Pass on what is there of a body, as far as nobody needs to see it, through a pipe -> how many octets; 0 if they
+    must be copied, or there are none."""
+    pipe = _fill(source, sink, body.unseen)
+    if pipe is None:
+        return 0
+    count = pipe.held
+    body.skip(count)
+    _empty(pipe, sink, limit, chunked)
+    return count
+
+
+def _fill(source, sink, most):
+    """A pipe with up to `most` octets of those that are there; None if they must be copied, or there are none."""
+    pipe = None
+    if most >= LONG and not source.buffer and sink.pace is None:
+        pipe = splice.pool.take()
+    if pipe is None:
+        return None
+    try:
+        source.read_to(pipe, most)
+    finally:
+        if not pipe.held:
+            splice.pool.give_back(pipe)
+    return pipe if pipe.held else None
+
+
+def _empty(pipe, sink, limit, chunked=False):
+    """Send what `_fill` gave."""
+    try:
+        if chunked:
+            sink.send(b'%x\r\n' % pipe.held, limit)
+        sink.send_from(pipe, limit)
+        if chunked:
+            sink.send(b'\r\n', limit)
+    finally:
+        splice.pool.give_back(pipe)
 
 
 def _wait_for_more(source, limit, watch, probe):
@@ -189,12 +241,11 @@ class Tunnel(object):
     def _copy(self, source, sink):
         """One direction. The error that ended it is kept, as it may belong to the other greenlet's story."""
         try:
+            count = 0
             while True:
-                data, count = self._read(source, sink)
+                count = self._pass_on(source, sink, count >= LONG)
                 if not count:
                     break
-                self._active = monotonic()
-                sink.send(memoryview(data)[:count], self._limit())
             self._ended += 1
             sink.end()
             # The other direction may go on, but not sit silent as long as a whole tunnel may.
@@ -215,12 +266,21 @@ class Tunnel(object):
         held = [stream.pace.until for stream in (self._client, self._origin) if stream.pace is not None]
         return max([self._active] + held) + self._limit().seconds
 
-    def _read(self, source, sink):
+    def _pass_on(self, source, sink, long):
+        """Wait for octets, and pass on what is there -> how many; 0 at the end. `long`: much came the last time."""
         while True:
-            most = SCRATCH_SIZE if sink.pace is None else sink.pace.piece(monotonic())
-            got = source.read_now(most)
+            pipe = _fill(source, sink, splice.SIZE) if long else None
+            if pipe is not None:
+                self._active, count = monotonic(), pipe.held
+                _empty(pipe, sink, self._limit())
+                return count
+            got = source.read_now(_piece(sink, SCRATCH_SIZE))
             if got is not None:
-                return got
+                data, count = got
+                if count:
+                    self._active = monotonic()
+                    sink.send(memoryview(data)[:count], self._limit())
+                return count
             if wait_readable((source,), self._deadline()) is None and self._deadline() <= monotonic():
                 limit = self._limit()
                 raise limit.error('nothing went through for %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))

@@ -14,7 +14,7 @@ import struct
 import gevent
 from gevent.hub import Waiter
 
-from geproxy import errors
+from geproxy import errors, splice
 from geproxy.compat import monotonic
 
 # What a wait may last: the option's name, seconds, and the error when they are over.
@@ -145,6 +145,15 @@ class Stream(object):
         self.ended = not count
         return _scratch, count
 
+    def read_to(self, pipe, most):
+        """As `read_now`, into an empty pipe, which has nothing in it afterwards if nothing is there, nothing can be
+        spliced, or it is the end: reading tells which. The buffer must be empty."""
+        try:
+            self.received += pipe.fill(self.socket.fileno(), most)
+        except (IOError, OSError) as error:
+            if error.args[0] not in _AGAIN and not splice.pool.refuses(error):
+                raise self._broken(error)
+
     def read(self, limit, most=SCRATCH_SIZE):
         """As `read_now`, but waits for it. Raises limit.error."""
         while True:
@@ -227,6 +236,19 @@ class Stream(object):
         self.sent += sent
         return sent
 
+    def send_from(self, pipe, limit):
+        """As `send`, all that is in `pipe`. Its pace is not asked."""
+        while pipe.held:
+            try:
+                self.sent += pipe.drain(self.socket.fileno())
+            except (IOError, OSError) as error:
+                if splice.pool.refuses(error):
+                    self._send_rest(pipe.read(), limit)
+                elif error.args[0] in _AGAIN:
+                    self._wait_writable(limit)
+                else:
+                    raise self._broken(error)
+
     def _hold(self, data):
         """Wait until `data` may go, but no longer than the connection lasts -> `data`, safe from others."""
         until = self.pace.take(len(data), monotonic())
@@ -245,15 +267,18 @@ class Stream(object):
         view = memoryview(data)
         at = 0
         while at < len(data):
-            waiter = self._waiters[1] = Waiter()
-            self._writer.start(waiter.switch, None)
-            try:
-                expired = _wait(waiter, monotonic() + limit.seconds) is _EXPIRED
-            finally:
-                self._writer.stop()
-            if expired:
-                raise limit.error('nothing taken for %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))
+            self._wait_writable(limit)
             at += self.send_now(view[at:])
+
+    def _wait_writable(self, limit):
+        waiter = self._waiters[1] = Waiter()
+        self._writer.start(waiter.switch, None)
+        try:
+            expired = _wait(waiter, monotonic() + limit.seconds) is _EXPIRED
+        finally:
+            self._writer.stop()
+        if expired:
+            raise limit.error('nothing taken for %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))
 
     # --- the end
 

@@ -61,6 +61,8 @@ class Pieces(object):
 class Sink(object):
     """Stands where a stream does: remembers what is sent."""
 
+    pace = None
+
     def __init__(self):
         self.sent = b''
 

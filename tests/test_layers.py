@@ -17,7 +17,7 @@ FLOORS = [
     ['grammar', 'kinds'],
     ['message', 'forwarded', 'rules'],
     ['framing', 'rulebook'],
-    ['access', 'limits'],
+    ['access', 'limits', 'splice'],
     ['stream'],
     ['relay', 'resolver', 'upstream', 'responses', 'record', 'listeners', 'ledger'],
     ['log', 'forward', 'quota'],

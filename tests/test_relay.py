@@ -392,7 +392,7 @@ def same(octets, others):
 
 def in_chunks(octets, size):
     """`octets` in chunked coding."""
-    return b''.join(framing.encode_chunk(octets[at:at + size]) for at in range(0, len(octets), size)) + b'0\r\n\r\n'
+    return b''.join(framing.bytes_of(framing.encode_chunk(octets[at:at + size])) for at in range(0, len(octets), size)) + b'0\r\n\r\n'
 
 
 @pytest.mark.parametrize('size', [1000, 16384, 70000, 3000000])

@@ -82,7 +82,7 @@ class UntilClose(object):
 
 class Chunked(object):
     """A body in chunked coding (RFC 9112, 7.1)."""
-    __slots__ = ('done', 'used', 'trailers', 'chunk', '_left', '_line', '_last', '_next', '_bad', '_incomplete',
+    __slots__ = ('done', 'used', 'trailers', 'chunk', '_left', '_line', '_again', '_next', '_bad', '_incomplete',
                  '_options', '_limits', '_trailers', '_size')
     left = None
     framing = CHUNKED_LINE
@@ -97,7 +97,7 @@ class Chunked(object):
         self.chunk = 0              # octets of the current chunk
         self._left = 0              # those of them that are yet to come
         self._line = b''            # unfinished
-        self._last = None           # the last chunk-size line: mostly it comes again
+        self._again = None          # what leads from within a chunk to another of its size: mostly that comes
         self._next = Chunked._read_size
         self._bad, self._incomplete = bad, incomplete
         self._options, self._limits = options, limits
@@ -118,6 +118,9 @@ class Chunked(object):
                 pieces.append(view[at:at + size])
                 self._left -= size
                 at += size
+            elif self._again and not self._line and data.startswith(self._again, at, end):
+                at += len(self._again)
+                self._left = self.chunk
             else:
                 at = self._read_line(data, at, end)
         self.used = at
@@ -131,6 +134,13 @@ class Chunked(object):
     def skip(self, count):
         """As Sized.skip."""
         self._left -= count
+
+    def repeats(self, octets):
+        """True if these octets, not fed yet, lead from the end of a chunk to another of its size, which begins."""
+        if octets != self._again or self._left or self._line:
+            return False
+        self._left = self.chunk
+        return True
 
     def ended(self):
         """The connection ended too early: raises."""
@@ -152,17 +162,17 @@ class Chunked(object):
         return stop
 
     def _read_size(self, line):
-        if line != self._last:
-            match = grammar.match_chunk_size(line)
-            if match is None:
-                raise self._bad("'%s' is not a chunk size" % grammar.printable(line, 40))
-            self._last, self.chunk = line, int(match.group(1), 16)
-        self._left = self.chunk
+        match = grammar.match_chunk_size(line)
+        if match is None:
+            raise self._bad("'%s' is not a chunk size" % grammar.printable(line, 40))
+        self._left = self.chunk = int(match.group(1), 16)
+        self._again = b'\r\n%s\r\n' % line if self._left else None
         self._next = Chunked._read_data_end if self._left else Chunked._read_trailer
 
     def _read_data_end(self, line):
         if line:
             raise self._bad('a chunk is longer than its size says')
+        self._again = None
         self._next = Chunked._read_size
 
     def _read_trailer(self, line):

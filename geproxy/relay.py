@@ -13,6 +13,8 @@ from geproxy.compat import monotonic
 from geproxy.stream import SCRATCH_SIZE, wait_readable
 
 LONG = 32 * 1024        # octets: where so many come at once a pipe is cheaper than copying
+COARSE = 8 * 1024       # octets of a chunk for which it is
+LINE = 5                # octets between two chunks, at least
 GLANCE = 0.25           # seconds between two looks whether a client that ended its direction has gone altogether
 
 
@@ -135,15 +137,71 @@ def _feed(body, got, source, chunked):
 
 
 def _splice_body(body, source, sink, limit, chunked):
-    """Pass on what is there of a body, as far as nobody needs to see it, through a pipe -> how many octets; 0 if they
+    """Pass on what is there of a body through pipes, as far as nobody needs to see it -> how many octets; 0 if they
     must be copied, or there are none."""
+    if body.chunk is not None:
+        return _splice_chunks(body, source, sink, limit, chunked) if body.chunk >= COARSE else 0
     pipe = _fill(source, sink, body.unseen)
     if pipe is None:
         return 0
-    count = pipe.held
-    body.skip(count)
-    _empty(pipe, sink, limit, chunked)
-    return count
+    try:
+        count = pipe.held
+        body.skip(count)
+        _send_held(pipe, sink, limit, chunked)
+        return count
+    finally:
+        splice.pool.give_back(pipe)
+
+
+def _splice_chunks(body, source, sink, limit, chunked):
+    """The same for large chunks: their content goes on in a second pipe."""
+    content = splice.pool.take()
+    if content is None:
+        return 0
+    raw = None
+    try:
+        raw = _fill(source, sink, splice.SIZE)
+        if raw is None:
+            return 0
+        count = raw.held
+        behind = _sift(body, raw, content, lambda: _send_held(content, sink, limit, chunked))
+        if behind or raw.held:
+            source.unread(behind + raw.read_all())
+        return count
+    finally:
+        for pipe in (raw, content):
+            if pipe is not None:
+                splice.pool.give_back(pipe)
+
+
+def _sift(body, raw, content, send):
+    """Read out of `raw` what is between chunks, and pour what is in them into `content`; `send` empties that. Ends
+    before `raw` is empty if the body does, or if chunks turn out to be small -> octets read from behind the body."""
+    size, taken = LINE, 0               # octets of the last line between two chunks, of this one so far
+    data = b''
+    lines = raw.held // COARSE + 8
+    while raw.held and lines and not body.done:
+        left = body.unseen
+        if left:
+            moved = raw.pour(content, left)
+            body.skip(moved)
+            if not moved:
+                send()
+            if moved < left or not raw.held:
+                continue
+        lines -= 1
+        data = raw.read(size)
+        if body.repeats(data):
+            continue
+        piece = body.feed(data, len(data))
+        if len(piece) and not content.write(piece):
+            send()
+            content.write(piece)
+        taken += len(data) - len(piece)
+        if len(piece) or body.unseen:
+            size, taken = max(LINE, taken), 0
+    send()
+    return data[body.used:] if body.done else b''
 
 
 def _fill(source, sink, most):
@@ -161,16 +219,14 @@ def _fill(source, sink, most):
     return pipe if pipe.held else None
 
 
-def _empty(pipe, sink, limit, chunked=False):
-    """Send what `_fill` gave."""
-    try:
-        if chunked:
-            sink.send(b'%x\r\n' % pipe.held, limit)
+def _send_held(pipe, sink, limit, chunked=False):
+    """Send all that is in a pipe; `chunked`: as one chunk."""
+    if chunked and pipe.held:
+        sink.send(b'%x\r\n' % pipe.held, limit)
         sink.send_from(pipe, limit)
-        if chunked:
-            sink.send(b'\r\n', limit)
-    finally:
-        splice.pool.give_back(pipe)
+        sink.send(b'\r\n', limit)
+    else:
+        sink.send_from(pipe, limit)
 
 
 def _wait_for_more(source, limit, watch, probe):
@@ -272,8 +328,11 @@ class Tunnel(object):
             pipe = _fill(source, sink, splice.SIZE) if long else None
             if pipe is not None:
                 self._active, count = monotonic(), pipe.held
-                _empty(pipe, sink, self._limit())
-                return count
+                try:
+                    _send_held(pipe, sink, self._limit())
+                    return count
+                finally:
+                    splice.pool.give_back(pipe)
             got = source.read_now(_piece(sink, SCRATCH_SIZE))
             if got is not None:
                 data, count = got

@@ -8,9 +8,11 @@ from __future__ import absolute_import, division, print_function
 
 import errno
 import fcntl
+import functools
 import os
 
 MOST = 12                   # pipes; two file descriptors each, of server.SPARE_FDS
+PAGE = 4096                 # octets that a pipe takes whole or not at all (PIPE_BUF)
 SIZE = 1024 * 1024          # octets for which there is room in one; a third of the cost of 256 KiB less (3.13, 2026)
 LEAST = 64 * 1024           # octets; a user who has many pipes gets smaller ones (pipe-user-pages-soft): not worth it
 _SET_SIZE, _GET_SIZE = 1031, 1032       # F_SETPIPE_SZ and F_GETPIPE_SZ of fcntl(2), which Python has from 3.10
@@ -21,7 +23,7 @@ _REFUSALS = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP)     # an
 def find():
     """splice(2) as a function of (file descriptor, file descriptor, octets) that raises OSError; None without one."""
     if hasattr(os, 'splice'):           # from Python 3.10
-        return lambda source, sink, most: os.splice(source, sink, most, flags=_FLAGS)
+        return functools.partial(os.splice, flags=_FLAGS)
     try:
         import ctypes
         splice = ctypes.CDLL(None, use_errno=True).splice
@@ -73,12 +75,37 @@ class Pipe(object):
         self.held -= moved
         return moved
 
-    def read(self):
+    def pour(self, other, most):
+        """Move up to `most` octets, of which there must be some, into another pipe -> how many; 0 if that is full."""
+        try:
+            moved = self._splice(self._reading, other._writing, most)
+        except OSError:
+            if other.held:
+                return 0                # whatever it was: it is tried again once that is empty
+            moved = os.write(other._writing, os.read(self._reading, min(most, PAGE)))
+        self.held -= moved
+        other.held += moved
+        return moved
+
+    def write(self, octets):
+        """Put in up to PAGE octets; false if it is too full."""
+        try:
+            self.held += os.write(self._writing, octets)
+        except OSError:
+            return False
+        return True
+
+    def read(self, most):
+        """Take out up to `most` octets; there must be some."""
+        octets = os.read(self._reading, most)
+        self.held -= len(octets)
+        return octets
+
+    def read_all(self):
         """Take all out of it, as octets: for when splicing is refused half-way."""
         pieces = []
         while self.held:
-            pieces.append(os.read(self._reading, self.held))
-            self.held -= len(pieces[-1])
+            pieces.append(self.read(self.held))
         return b''.join(pieces)
 
     def close(self):

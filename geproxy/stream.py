@@ -243,7 +243,7 @@ class Stream(object):
                 self.sent += pipe.drain(self.socket.fileno())
             except (IOError, OSError) as error:
                 if splice.pool.refuses(error):
-                    self._send_rest(pipe.read(), limit)
+                    self._send_rest(pipe.read_all(), limit)
                 elif error.args[0] in _AGAIN:
                     self._wait_writable(limit)
                 else:

@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 import errno
+import itertools
 import os
 import socket
 import struct
@@ -390,17 +391,25 @@ def same(octets, others):
     return len(octets) == len(others) and octets == others
 
 
-def in_chunks(octets, size):
-    """`octets` in chunked coding."""
-    return b''.join(framing.bytes_of(framing.encode_chunk(octets[at:at + size])) for at in range(0, len(octets), size)) + b'0\r\n\r\n'
+MIXED = (40000, 40000, 16384, 16384, 1, 1, 5000, 3, 70000, 9000, 9001) + (20,) * 3000     # octets of chunks in turn
 
 
-@pytest.mark.parametrize('size', [1000, 16384, 70000, 3000000])
+def in_chunks(octets, sizes):
+    """`octets` in chunked coding, in chunks of these sizes in turn."""
+    pieces, at = [], 0
+    for size in itertools.cycle(sizes):
+        if at >= len(octets):
+            return b''.join(pieces) + b'0\r\n\r\n'
+        pieces.append(b'%x\r\n%s\r\n' % (len(octets[at:at + size]), octets[at:at + size]))
+        at += size
+
+
+@pytest.mark.parametrize('sizes', [(1000,), (16384,), (70000,), (3000000,), MIXED], ids=lambda sizes: str(sizes[0]))
 @pytest.mark.parametrize('out', [False, True], ids=['plain', 'chunked'])
-def test_a_long_chunked_body_arrives_as_it_is(way, ends, size, out):
+def test_a_long_chunked_body_arrives_as_it_is(way, ends, sizes, out):
     client, user, origin, server = ends
     data = noise(MUCH)
-    sending = gevent.spawn(server.sendall, in_chunks(data, size) + b'NEXT')
+    sending = gevent.spawn(server.sendall, in_chunks(data, sizes) + b'NEXT')
     copying = gevent.spawn(relay.copy_body, chunked(), origin, client, LIMITS, lambda: b'START', out)
     copying.link(lambda _: client.end())
     got = read_all(user)
@@ -408,8 +417,8 @@ def test_a_long_chunked_body_arrives_as_it_is(way, ends, size, out):
     assert got[:5] == b'START' and same(decode(got[5:]) if out else got[5:], data)
     sending.get(timeout=PATIENCE)
     assert read_rest(origin, 4) == b'NEXT'
-    assert client.sent == len(got) and origin.received == len(in_chunks(data, size)) + 4
-    if way is not None and size >= 100000:
+    assert client.sent == len(got) and origin.received == len(in_chunks(data, sizes)) + 4
+    if way is not None and len(sizes) == 1 and sizes[0] >= 16384:
         assert way.moved > MUCH / 2
 
 
@@ -429,6 +438,36 @@ def test_a_long_body_arrives_as_it_is_and_nothing_behind_it(way, ends, out):
     assert client.sent == len(got) and origin.received == len(data) + 4
     if way is not None:
         assert way.moved > MUCH / 2
+
+
+@pytest.mark.parametrize('rest, expected', [
+    (b'\r\n2\r\nab\r\n0\r\nA: b\r\n\r\nNEXT', b'ab'),
+    (b'\r\n4E20\r\n' + b'y' * 20000 + b'\r\n0;x=y\r\n\r\nNEXT', b'y' * 20000),
+    (b'\r', errors.ResponseIncomplete),
+    (b'', errors.ResponseIncomplete),
+    (b'\n', errors.BadCoding),
+    (b'x\n', errors.BadCoding),
+    (b'\r\n0x1\r\n', errors.BadCoding),
+    (b'\r\n4E20\r\n' + b'y' * 20001 + b'\r\n', errors.BadCoding),
+    (b'\r\n' + b'0' * 5000, errors.BadCoding),
+    (b'\r\n0\r\n' + b'A: bcd\r\n' * 500, errors.BadCoding),
+], ids=lambda value: repr(value)[:20])
+def test_chunks_are_checked_to_the_octet_however_they_are_passed_on(way, ends, rest, expected):
+    client, user, origin, server = ends
+    copying = gevent.spawn(relay.copy_body, chunked(), origin, client, LIMITS)
+    sending = gevent.spawn(server.sendall, (b'4E20\r\n' + b'x' * 20000 + b'\r\n') * 400 + b'4E20\r\n' + b'x' * 20000)
+    assert len(receive(user, 401 * 20000)) == 401 * 20000       # up to where a chunk ends
+    sending.get(timeout=PATIENCE)
+    assert way is None or way.moved
+    server.sendall(rest)
+    server.shutdown(socket.SHUT_WR)
+    if isinstance(expected, bytes):
+        assert receive(user, len(expected)) == expected
+        copying.get(timeout=PATIENCE)
+        assert read_rest(origin, 4) == b'NEXT'
+    else:
+        with pytest.raises(expected):
+            copying.get(timeout=PATIENCE)
 
 
 def test_a_long_body_ends_with_its_connection(way, ends):

@@ -146,7 +146,7 @@ def test_who_is_refused_never_asks_again(splice, ends, number):
     ends[0].send(b'x' * 1000)
     used.fill(ends[1].fileno(), 1000)
     assert pool.refuses(OSError(number, os.strerror(number))) and pool.take() is None
-    assert used.read() == b'x' * 1000
+    assert used.read_all() == b'x' * 1000
     pool.give_back(used)
     assert descriptors() == before
 
@@ -161,5 +161,35 @@ def test_the_process_has_its_pool(ends):
     pipe = splicing.pool.take()
     ends[0].settimeout(PATIENCE)
     ends[0].send(b'x')
-    assert pipe.fill(ends[1].fileno(), 10) == 1 and pipe.read() == b'x'
+    assert pipe.fill(ends[1].fileno(), 10) == 1 and pipe.read(10) == b'x'
     splicing.pool.give_back(pipe)
+
+
+@needs_splice
+def test_octets_are_poured_from_pipe_to_pipe_until_that_is_full(splice, ends):
+    first, second = pipes = [splicing.Pool(splice).take() for _ in range(2)]
+    pieces = 0
+    while second.write(b'x' * splicing.PAGE):
+        pieces += 1
+    assert second.held == pieces * splicing.PAGE >= splicing.LEAST
+    ends[0].send(b'hello, world')
+    first.fill(ends[1].fileno(), 100)
+    assert first.pour(second, 5) == 0 and first.held == 12      # full
+    assert second.read_all() == b'x' * splicing.PAGE * pieces
+    assert first.pour(second, 5) == 5 and second.write(b'!')
+    assert second.read_all() == b'hello!' and first.read(100) == b', world' and first.held == 0
+    for pipe in pipes:
+        pipe.close()
+
+
+@needs_splice
+def test_what_cannot_be_poured_is_copied(splice, ends):
+    def refuse(*_):
+        raise OSError(errno.EINVAL, 'no')
+    first, second = splicing.Pipe(refuse), splicing.Pipe(splice)
+    first.write(b'hello')
+    assert second.write(b'x') and first.pour(second, 2) == 0
+    assert second.read_all() == b'x' and first.pour(second, 2) == 2
+    assert second.read_all() == b'he' and first.read_all() == b'llo'
+    first.close()
+    second.close()

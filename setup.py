@@ -49,6 +49,17 @@ GEVENT = (
 # pip before 9 ignores which Pythons a release is for, and takes the newest: name the last ones for 2.7.
 LAST_FOR_2_7 = ('greenlet<3', 'zope.event<5', 'zope.interface<6', 'setuptools<45')
 
+# The extra for htpasswd files with bcrypt: for each Python the last series with a wheel. 3.1 was the first to compare
+# by itself; for 2.7 it needs a cffi of its time, and that a pycparser.
+BCRYPT = (
+    ('python_version == "2.7"', 'bcrypt>=3.1,<3.2'),
+    ('python_version == "2.7"', 'cffi<1.16'),
+    ('python_version == "2.7"', 'pycparser<2.22'),
+    ('python_version == "3.6"', 'bcrypt>=3.1,<4.1'),
+    ('python_version == "3.7"', 'bcrypt>=3.1,<4.3'),
+    ('python_version >= "3.8"', 'bcrypt>=3.1'),
+)
+
 
 def version():
     with io.open('geproxy/__init__.py', encoding='ascii') as source:
@@ -65,6 +76,19 @@ def requirements():
     lines.append('gevent%s; python_version >= "%s"' % (GEVENT[-1][1], GEVENT[-1][0]))
     lines.append('monotonic>=1.0; python_version == "2.7"')     # a clock nobody can set back: time has one from 3.3 on
     return lines + ['%s; python_version == "2.7"' % one for one in LAST_FOR_2_7]
+
+
+def bcrypt_requirements():
+    if ONLY_HERE:
+        return ['bcrypt>=3.1,<3.2', 'cffi<1.14.6', 'pycparser<2.22']         # the last with manylinux1 wheels
+    return ['%s; %s' % (line, marker) for marker, line in BCRYPT]
+
+
+def extras():
+    found = {'bcrypt': bcrypt_requirements()}
+    if MARKERS:
+        found['test'] = test_requirements()
+    return found
 
 
 def test_requirements():
@@ -87,7 +111,7 @@ setuptools.setup(
     entry_points={'console_scripts': ['geproxy = geproxy.__main__:main']},
     python_requires='>=2.7, !=3.0.*, !=3.1.*, !=3.2.*, !=3.3.*, !=3.4.*, !=3.5.*',
     install_requires=requirements(),
-    extras_require={'test': test_requirements()} if MARKERS else {},
+    extras_require=extras(),
     # One wheel for all, unless its requirements are for one. ("universal" says the same, but is on its way out.)
     options={} if ONLY_HERE else {'bdist_wheel': {'python_tag': 'py2.py3'}},
     classifiers=[

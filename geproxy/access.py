@@ -26,7 +26,7 @@ class Access(object):
     def check_target(self, question, now):
         """May that be asked for (a rules.Question), by the rules and the lists of ports? The rulebook.Decision: what
         only an address will tell is not decided yet. `now`: seconds since the epoch. Raises Denied; with
-        `policy = report` it returns the decision not to allow it instead."""
+        `policy = report` it returns that Decision, and the request goes on."""
         address = literal(question.host) if self.book.rules else None
         return self._settle(self.book.decide(question, address, now), question)
 
@@ -37,6 +37,12 @@ class Access(object):
         """
         self._check_special(question, unmap(parse_ip(text)))
         return self._settle(self.book.decide(question, text, now), question)
+
+    def may_be_ours(self, host, port, listening):
+        """True if somebody who asks for that host and port may well mean this proxy: by our address, or by a name
+        (which is not looked up) and the port `listening`."""
+        address = literal(host)
+        return port == listening if address is None else self._is_own(parse_ip(address), port)
 
     def _settle(self, decision, question):
         if decision.allowed is None:

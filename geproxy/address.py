@@ -117,6 +117,14 @@ def unwrap(ip):
     return [ip] + carried
 
 
+def household(text):
+    """Native text of an address -> whom to count: an IPv4 address, or the /64 that a host of IPv6 has at least."""
+    ip = parse_ip(text)
+    if ip.version == 4 or kind(ip) == 'loopback':
+        return text
+    return show_ip(IP(6, ip.value >> 64 << 64)) + '/64'
+
+
 def kind(ip):
     """IP -> 'public', 'private', or one of SPECIAL; of that address alone, see `unwrap`."""
     for name, networks in _RANGES:

@@ -9,11 +9,12 @@ import sys
 
 import gevent
 
-from geproxy import __version__, config, explain, learn, listeners, server, why
+from geproxy import __version__, config, doctor, explain, learn, listeners, privileges, server, why
 from geproxy.log import Log, complain
 
-
-COMMANDS = {'why': why.main, 'learn': learn.main}
+# From where modules are imported, some only when they are needed: this program's, gevent's, Python's own.
+FOLDERS = [os.path.dirname(os.path.abspath(module.__file__)) for module in (config, gevent, os)]
+COMMANDS = {'why': why.main, 'learn': learn.main, 'doctor': doctor.main}
 
 
 def main(arguments=None):
@@ -45,7 +46,7 @@ def _main(arguments):
         sys.stdout.write(explain.example())
         return 0
     if options.check is not None:
-        return _check(options.check or options.config)
+        return _check(options.check or options.config, options.against)
     try:
         settings = config.load(options.config)
     except (config.ConfigError, IOError, OSError) as error:
@@ -59,25 +60,30 @@ def _parser():
         'which developers watch their HTTP. Without -c it listens on port 9000 for this host and private addresses.')
     parser.epilog = (
         'Also: geproxy why URL (what it would do with a request, and which rule has it so), geproxy learn LOG... '
-        '(rules from what went through). Each has a --help.')
+        '(rules from what went through), geproxy doctor (what on this host will cause trouble). Each has a --help.')
     parser.add_argument('-c', '--config', metavar='FILE', help='the ini file; without it: all defaults')
     parser.add_argument('--check', metavar='FILE', nargs='?', const='',
                         help='read FILE, or that of -c, say what is wrong with it, and exit with 0 or 1')
+    parser.add_argument('--against', metavar='OLD', help='with --check: say what a reload would change, from OLD')
     parser.add_argument('--example', action='store_true', help='print an ini file with all options, commented')
     # Not argparse's own action: on Python 2 that writes to standard error.
     parser.add_argument('--version', action='store_true', help='say which geproxy, Python and gevent this is, and exit')
     return parser
 
 
-def _check(path):
+def _check(path, against):
     if not path:
         complain('--check needs a FILE')
         return 2
-    try:
-        config.load(path)
-    except (config.ConfigError, IOError, OSError) as error:
-        return _complain(path, error)
+    loaded = []
+    for each in filter(None, (path, against)):
+        try:
+            loaded.append(config.load(each))
+        except (config.ConfigError, IOError, OSError) as error:
+            return _complain(each, error)
     print('%s: fine' % path)
+    if against:
+        print('\n'.join(config.changes(loaded[1], loaded[0]) or ['no changes against %s' % against]))
     return 0
 
 
@@ -95,6 +101,14 @@ def _serve(path, settings):
     except listeners.ListenError as error:
         complain(error.args[0])
         return 1
+    try:
+        privileges.drop(settings.proxy.user, settings.proxy.group, FOLDERS)
+    except privileges.PrivilegeError as error:
+        complain(error.args[0])
+        return 1
+    if path and not os.access(path, os.R_OK):
+        complain('%s: %s cannot read it: it holds until the next start, but a reload will fail' % (
+            path, settings.proxy.user))
     try:
         log = Log(settings.log)
     except (IOError, OSError) as error:

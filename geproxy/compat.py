@@ -5,6 +5,7 @@ texts for people, addresses for ``getaddrinfo``), and Unicode text, which is kep
 """
 from __future__ import absolute_import, division, print_function
 
+import gc
 import os
 import sys
 
@@ -33,11 +34,19 @@ start_native_thread, native_lock = get_original(
     'thread' if PY2 else '_thread', ['start_new_thread', 'allocate_lock'])
 native_sleep = get_original('time', 'sleep')
 native_getaddrinfo = get_original('socket', 'getaddrinfo')
+native_socket = get_original('socket', 'socket')
+
+
+# So that collections of garbage do not visit what stays anyway, as 10,000 rules would cost 60 ms each time.
+gc_freeze = getattr(gc, 'freeze', lambda: None)
+
+
+to_path = getattr(os, 'fsdecode', lambda octets: octets)        # octets of a path -> what open() takes
 
 
 def to_octets(text):
     """Native text or Unicode -> octets (UTF-8)."""
-    return text if isinstance(text, bytes) else text.encode('utf-8')
+    return text if isinstance(text, bytes) else text.encode('utf-8', 'backslashreplace')
 
 
 def to_native(octets):

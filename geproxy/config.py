@@ -6,28 +6,22 @@ what a reload may change.
 from __future__ import absolute_import, division, print_function
 
 import binascii
+import codecs
 import collections
-import glob
+import fnmatch
 import hashlib
 import io
 import os
 import socket
 
-from geproxy import address, compat, ini, rules
+from geproxy import compat, ini, rules, users
 from geproxy.kinds import (
-    choice, count, count_or_auto, did_you_mean, listeners, many_octets, networks, octets, or_off, path, per_second,
-    ports, pseudonym, seconds, switch, text_line)
+    choice, count, count_or_auto, did_you_mean, file_path, listeners, log_path, many_octets, networks, octets, or_off,
+    path, per_second, ports, pseudonym, realm, seconds, switch, text_line)
+from geproxy.rulefiles import LineErrors, beside, rule_list
 
 Option = collections.namedtuple('Option', 'section name kind default live sentence')
 Problem = collections.namedtuple('Problem', 'path line section name what')
-
-
-class LineErrors(ValueError):
-    """What is wrong with some lines of a value; `found`: [(ini.Line, what)]."""
-
-    def __init__(self, found):
-        ValueError.__init__(self, '; '.join(what for _line, what in found))
-        self.found = found
 
 
 class ConfigError(Exception):
@@ -44,58 +38,16 @@ def show_problem(problem):
     return '%s:%d: %s%s' % (problem.path, problem.line, where and where + ': ', problem.what)
 
 
-def rule_list(entry):
-    """Rules, one in a line, as in: allow any .debian.org"""
-    found, wrong = [], []
-    for line in () if isinstance(entry, str) else entry.lines:
-        if line.text:
-            try:
-                found.append(rules.parse(line, lambda name: _read_names(_beside(line.path, name))))
-            except ValueError as error:
-                wrong.append((line, str(error)))
-    if wrong:
-        raise LineErrors(wrong)
-    return tuple(found)
-
-
-def _read_names(path):
-    """The names in a file, as rules.host_keys."""
-    names = set()
-    try:
-        with io.open(path, 'rb') as lines:
-            for number, line in enumerate(lines, 1):
-                names.update(_names_in(compat.to_native(line.partition(b'#')[0]).split()))
-    except (IOError, OSError) as error:
-        raise ValueError('%s: %s' % (path, error.strerror))
-    except ValueError as error:
-        raise ValueError('%s:%d: %s' % (path, number, error))
-    return frozenset(names)
-
-
-def _names_in(words):
-    """A line's names: alone, or behind an address, as hosts files have them."""
-    if len(words) > 1 and _is_address(words[0]):
-        words = [word for word in words[1:] if not _is_address(word)]       # some say 0.0.0.0 0.0.0.0
-    for word in words:
-        # As a name it would deny what is written so, and nothing that leads there.
-        if _is_address(word):
-            raise ValueError("'%s' is an address, and this a list of names: addresses stand in the rule itself" % word)
-    return [rules.parse_name(word) for word in words]
-
-
-def _is_address(word):
-    # The look at its end saves 1.9 s of 2.3 for 100,000 names, during which nobody is served (3.13, 2026-11-24).
-    return (word[-1:].isdigit() or ':' in word) and address.is_ip(word)
-
-
 # Kinds that are given the whole ini.Entry, for its lines; where there is none, the default as text.
 WHOLE = (rule_list,)
+SHOWN_CHANGES = 50      # rules
 
 # --- the schema ----------------------------------------------------------------------------------------------------
 
 SECTIONS = collections.OrderedDict((
     ('proxy', 'What this proxy is, and where it listens.'),
     ('access', 'Who may go where. Closed by default: strangers get 403.'),
+    ('auth', 'Who is asking. Nobody is asked, unless users says who there is.'),
     ('timeouts', 'How long to wait for what. Numbers are seconds; 500ms, 2m, 1h are understood too.'),
     ('limits', 'How much is too much.'),
     ('upstream', 'The way to the origins.'),
@@ -105,7 +57,8 @@ SECTIONS = collections.OrderedDict((
 SCHEMA = [Option(*row) for row in (
     ('proxy', 'listen', listeners, '*:9000', False,
      'Where to listen; several are separated by blanks. *:9000 is that port on all addresses, IPv4 and IPv6; '
-     'also 127.0.0.1:9000, [::1]:9000, and fd:0 for a socket that supervisord hands over.'),
+     'also 127.0.0.1:9000, [::1]:9000, fd:0 for a socket that supervisord hands over, and systemd for all that a '
+     '.socket unit does.'),
     ('proxy', 'name', pseudonym, 'auto', True,
      'What this proxy calls itself in Via and Proxy-Status; loops are known by it, so no two proxies should share '
      'one. auto makes it from the names of host and listener.'),
@@ -115,6 +68,13 @@ SCHEMA = [Option(*row) for row in (
     ('proxy', 'forwarded', choice('off', 'add', 'strip'), 'off', True,
      'What origins learn of the client. off: Forwarded and X-Forwarded-For pass as they came; add: its address is '
      'added to both; strip: they are taken away, and so are X-Forwarded-Host, -Proto, -By and X-Real-IP.'),
+    ('proxy', 'proxy_protocol', networks, '', True,
+     'Addresses and networks of load balancers that say who the client is, by a PROXY header (version 1 or 2) at the '
+     'beginning of each connection, and must do so. From all others such a header is refused.'),
+    ('proxy', 'user', text_line, '', False,
+     'Whom to become, if root starts this, once the ports are open. Everything else is done as that user: logs are '
+     'opened (so that they can be opened anew later), the ini file is read again. Empty: nobody else.'),
+    ('proxy', 'group', text_line, '', False, 'Of which group then. Empty: the one of that user.'),
     ('access', 'clients', networks, 'loopback private', True,
      'Who may use this proxy at all: addresses, networks as 10.1.0.0/16, or loopback, private, any.'),
     ('access', 'connect_ports', ports, '80 443 563 8443', True,
@@ -140,9 +100,16 @@ SCHEMA = [Option(*row) for row in (
      'reserved. The presets of those names are understood.'),
     ('access', 'deny_addresses', networks, '', True,
      'Addresses that may not be reached, whatever else says so.'),
+    ('auth', 'users', file_path, '', True,
+     'An htpasswd file: with it, everybody has to log in (Basic), but for exempt. {SHA}, $apr1$, $1$, $5$, $6$, and '
+     'bcrypt with geproxy[bcrypt]. Read again when it changes; a path relative to this file.'),
+    ('auth', 'groups', file_path, '', True, 'A file of lines as `group: user user`, for group:NAME in rules.'),
+    ('auth', 'realm', realm, 'geproxy', True, 'What is asked for: browsers show it.'),
+    ('auth', 'exempt', networks, '', True, 'Clients that need not log in; if they do, it has to be right.'),
     ('timeouts', 'head', seconds, '20', True,
      'For a whole request head, once its first octet has come; and for that octet, on a new connection.'),
     ('timeouts', 'idle', seconds, '75', True, 'Between two requests of a kept-alive client.'),
+    ('timeouts', 'login', seconds, '20', True, 'For verifying a name and a password.'),
     ('timeouts', 'dns', seconds, '10', True, 'For the addresses of a name.'),
     ('timeouts', 'connect', seconds, '10', True, 'For a connection to an origin, over all its addresses.'),
     ('timeouts', 'response', seconds, '120', True,
@@ -174,18 +141,22 @@ SCHEMA = [Option(*row) for row in (
     ('upstream', 'keep_time', seconds, '30', True, 'How long each of them is kept.'),
     ('upstream', 'dns_keep', seconds, '60', True, 'How long the addresses of a name are good for.'),
     ('upstream', 'dns_keep_failed', seconds, '5', True, 'How long a name that failed is not asked for again.'),
-    ('log', 'access', path, '-', True, 'One line for each exchange: a path, - for standard output, or off.'),
+    ('log', 'access', log_path, '-', True,
+     'One line for each exchange: a path, - for standard output, syslog, or off. Also syslog:local3 for a facility, '
+     'syslog:/path/of/a/socket, syslog://HOST:514.'),
     ('log', 'format', choice('auto', 'console', 'squid', 'common', 'json'), 'auto', True,
      'Of these lines. auto: console for standard output, squid for a file.'),
     ('log', 'query', choice('auto', 'on', 'off'), 'auto', True,
      'Whether URLs are logged with their query strings, in which secrets like to travel. auto: only on the console.'),
-    ('log', 'errors', path, '-', True,
-     'What the process has to say, and why exchanges failed: a path, - for standard error, or off.'),
+    ('log', 'errors', log_path, '-', True,
+     'What the process has to say, and why exchanges failed: a path, - for standard error, syslog as above, or off.'),
 )]
 
 _TYPES = dict((section, collections.namedtuple(
     section.capitalize(), [option.name for option in SCHEMA if option.section == section])) for section in SECTIONS)
-Settings = collections.namedtuple('Settings', list(SECTIONS))
+# A field for each section; `texts`: {(section, name): a tuple of lines, as the file has them}, for people; `book`: a
+# users.Book, or None.
+Settings = collections.namedtuple('Settings', list(SECTIONS) + ['texts', 'book'])
 
 
 # --- loading -------------------------------------------------------------------------------------------------------
@@ -197,11 +168,12 @@ def load(path, lines=None):
     if path is not None:
         if lines is None:
             lines = _lines_of(path)
-        values, problems = _collect(ini.read(path, lines))
+        values, problems = _collect(_read(path, lines))
         _include(path, values, problems)
-    sections = dict((section, {}) for section in SECTIONS)
+    sections, texts = dict((section, {}) for section in SECTIONS), {}
     for option in SCHEMA:
         entry = values.get((option.section, option.name))
+        texts[option.section, option.name] = _text(option, entry)
         try:
             value = option.kind(option.default if entry is None else entry if option.kind in WHOLE else entry.value)
             sections[option.section][option.name] = value
@@ -209,29 +181,81 @@ def load(path, lines=None):
             problems.extend(_problem(line, entry, what) for line, what in error.found)
         except ValueError as error:
             problems.append(_problem(entry.lines[0], entry, str(error)))
-    if not problems and sections['limits']['quota'] and sections['limits']['quota_file'] == 'off':
-        entry = values['limits', 'quota']
-        problems.append(_problem(entry.lines[0], entry, 'it needs quota_file, or a restart would forgive everybody'))
+    book = None if problems else _settle(path, sections, values, problems)
     if problems:
         raise ConfigError(sorted(problems, key=lambda problem: (problem.path != path, problem.path, problem.line)))
-    settings = Settings(**dict((name, _TYPES[name](**sections[name])) for name in SECTIONS))
+    settings = Settings(texts=texts, book=book, **dict((name, _TYPES[name](**sections[name])) for name in SECTIONS))
     if settings.proxy.name == 'auto':
         settings = settings._replace(proxy=settings.proxy._replace(name=_name_for(settings)))
     return settings
 
 
-def restarts(old, new):
-    """The options that differ between two Settings and cannot change in a process that runs, as (section, name)."""
-    return [(option.section, option.name) for option in SCHEMA if not option.live and getattr(
-        getattr(old, option.section), option.name) != getattr(getattr(new, option.section), option.name)]
+def _settle(path, sections, values, problems):
+    """Add to `problems` what is wrong with options together -> the users.Book of [auth], or None."""
+    if sections['limits']['quota'] and sections['limits']['quota_file'] == 'off':
+        entry = values['limits', 'quota']
+        problems.append(_problem(entry.lines[0], entry, 'it needs quota_file, or a restart would forgive everybody'))
+    book = None
+    people, groups = (name and beside(path, name) for name in (sections['auth']['users'], sections['auth']['groups']))
+    if people:
+        try:
+            book = users.read(people, groups)
+        except users.FilesError as error:
+            problems.extend(Problem(place, number, '', '', what) for place, number, what in error.problems)
+    for rule in sections['access']['rules']:
+        if rule.who.users and not people or rule.who.groups and not (people and groups):
+            entry = values['access', 'rules']
+            line = next(line for line in entry.lines if line.place == rule.place)
+            problems.append(_problem(line, entry, 'it names users or groups, and [auth] does not say who they are'))
+    return book
+
+
+def _text(option, entry):
+    if entry is None:
+        return (option.default,) if option.default else ()
+    return tuple(rules.mask(line.text) for line in entry.lines if line.text)
+
+
+def changes(old, new):
+    """What differs between two Settings, as lines for people."""
+    lines = []
+    for option in SCHEMA:
+        before, after = (settings.texts[option.section, option.name] for settings in (old, new))
+        name = '[%s] %s' % (option.section, option.name)
+        if option.kind in WHOLE:
+            lines.extend('%s: %s' % (name, line) for line in _moved(before, after))
+        elif before != after:
+            restart = '' if option.live else ' (needs a restart)'
+            lines.append('%s: %s -> %s%s' % (
+                name, ' '.join(before) or 'nothing', ' '.join(after) or 'nothing', restart))
+    return lines
+
+
+def _moved(before, after):
+    """What has come and gone among many lines; their order is compared only as a whole, for there may be 10,000."""
+    kept, known = set(before), set(after)
+    lines = ['-' + text for text in before if text not in known] + ['+' + text for text in after if text not in kept]
+    if len(lines) > SHOWN_CHANGES:
+        lines[SHOWN_CHANGES:] = ['and %d more' % (len(lines) - SHOWN_CHANGES)]
+    if [text for text in before if text in known] != [text for text in after if text in kept]:
+        lines.append('in another order')
+    return lines
+
+
+def _read(path, lines, shown=''):
+    try:
+        return ini.read(path, lines, shown)
+    except ini.BadLine as error:
+        raise ConfigError([Problem(path, error.number, '', '', str(error))])
 
 
 def _lines_of(path):
     with io.open(path, 'rb') as opened:
-        lines = opened.read().splitlines()
+        octets = opened.read()
+    lines = (octets[len(codecs.BOM_UTF8):] if octets.startswith(codecs.BOM_UTF8) else octets).split(b'\n')
     for number, line in enumerate(lines, 1):
         try:
-            lines[number - 1] = line.decode('utf-8-sig' if number == 1 else 'utf-8')
+            line.decode('utf-8')
         except UnicodeDecodeError as error:
             what = 'not a text file in UTF-8: octet %d of the line is 0x%s' % (
                 error.start + 1, compat.to_native(binascii.hexlify(line[error.start:error.start + 1])))
@@ -273,21 +297,29 @@ def _include(path, values, problems):
     """Add to `values` what stands in the files of [access] include: their rules go before those of the file itself, so
     that what this ends with, say `deny any any`, stays the last."""
     entry = values.get(('access', 'include'))
+    if not entry or not entry.value:
+        return
     included = ()
-    for pattern in entry.value.split() if entry else ():
-        found = sorted(glob.glob(_beside(path, pattern)))
-        if not found and not glob.has_magic(pattern):
-            problems.append(_problem(entry.lines[0], entry, "there is no file '%s'" % pattern))
-        for each in found:
-            included += _included_rules(each, entry, problems)
-    if included:
-        own = values.get(('access', 'rules')) or ini.Entry('access', 'rules', '', ())
-        values['access', 'rules'] = own._replace(lines=included + own.lines)
+    for pattern in ini.path_of(entry.value).split():
+        folder = os.path.dirname(beside(path, pattern))
+        try:
+            names = fnmatch.filter(os.listdir(folder or '.'), os.path.basename(pattern))
+        except (IOError, OSError) as error:
+            problems.append(_problem(entry.lines[0], entry, '%s: %s' % (folder, error.strerror)))
+            continue
+        for name in sorted(names):
+            shown = os.path.join(os.path.dirname(pattern), name)
+            included += _included_rules(os.path.join(folder, name), shown, entry, problems)
+    own = values.get(('access', 'rules')) or ini.Entry('access', 'rules', '', ())
+    values['access', 'rules'] = own._replace(lines=included + own.lines)
+    if not any(line.text for line in included + own.lines):
+        # Without rules all is allowed: a misspelt pattern must not open the proxy.
+        problems.append(_problem(entry.lines[0], entry, 'no rules came of it, and there are none here'))
 
 
-def _included_rules(path, entry, problems):
+def _included_rules(path, shown, entry, problems):
     try:
-        values, found = _collect(ini.read(path, _lines_of(path)))
+        values, found = _collect(_read(path, _lines_of(path), shown))
     except ConfigError as error:
         problems.extend(error.problems)
         return ()
@@ -299,11 +331,6 @@ def _included_rules(path, entry, problems):
     problems.extend(_problem(each.lines[0], each, 'an included file has [access] rules only')
                     for each in values.values())
     return rows.lines if rows else ()
-
-
-def _beside(path, name):
-    """A path in an ini file is relative to the folder of that file."""
-    return os.path.join(os.path.dirname(path), name)
 
 
 def _meant(section, name):

@@ -39,6 +39,18 @@ class WrongProtocol(BadRequest):
         self.kind = kind
 
 
+class BadProxyHeader(BadRequest):
+    """A peer in [proxy] proxy_protocol did not say first, as it must, for whom it speaks."""
+    token = 'proxy_header_error'
+    hint = 'The load balancer and [proxy] proxy_protocol must agree on who sends a PROXY header.'
+
+
+class SpoofedClient(BadRequest):
+    """A PROXY header came from a peer that is not trusted to say who the client is."""
+    token = 'proxy_header_refused'
+    hint = 'If that is a load balancer of yours, add its address to [proxy] proxy_protocol.'
+
+
 class HeadTimeout(ProxyError):
     """The client began a request head and did not finish it in time."""
     status, token = 408, 'client_head_timeout'
@@ -110,6 +122,25 @@ class Ourselves(AddressDenied):
     hint = 'A proxy is not its own origin: did you mean to send this to somebody else?'
 
 
+class LoginRequired(ProxyError):
+    """The client has to say who is asking, and has not."""
+    status, token = 407, 'login_required'
+    hint = 'Give the proxy a name and a password, as in http://NAME:PASSWORD@gateway:9000/.'
+
+
+class LoginFailed(ProxyError):
+    """There is no such user, or the password is another."""
+    status, token = 407, 'login_failed'
+    hint = 'Check name and password; whoever runs this proxy keeps them in the file of [auth] users.'
+
+
+class LoginTimeout(ProxyError):
+    """Name and password could not be verified in time."""
+    status, token = 503, 'login_timeout'
+    retry_after = 1
+    hint = 'Try again; too many log-ins at once, or hashes that cost too much, keep the proxy\'s host busy.'
+
+
 class LoopDetected(ProxyError):
     """The request has been through this very proxy before."""
     status, token = 508, 'proxy_loop_detected'
@@ -132,6 +163,12 @@ class TooManyRequests(ProxyError):
         """`retry_after`: see ProxyError."""
         ProxyError.__init__(self, message)
         self.retry_after = retry_after
+
+
+class LoginsThrottled(TooManyRequests):
+    """Too many log-ins from that address have failed, and more of them wait already."""
+    token = 'login_throttled'
+    hint = 'Check name and password, and wait before the next try.'
 
 
 class ClientFull(TooManyRequests):

@@ -28,6 +28,9 @@ match_status_line = re.compile(br'HTTP/([0-9])\.([0-9]) ([0-9]{3})(?: ([\t\x20-\
 # What may stand nowhere in a head: controls, CR without LF, LF without CR             (RFC 9112, 2.2; RFC 9110, 5.5)
 find_doubtful = re.compile(br'[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n').search
 
+# What may stand in no field value                                                     (RFC 9110, 5.5)
+find_control = re.compile(br'[\x00-\x08\x0a-\x1f\x7f]').search
+
 # Content-Length = 1*DIGIT                                                              (RFC 9110, 8.6)
 # 18 digits: the most that every 64-bit program reads alike.
 is_length = re.compile(br'[0-9]{1,18}\Z').match
@@ -51,9 +54,13 @@ def printable(octets, most=80):
     before an @ or behind a ? may be."""
     octets, query, _secret = octets.partition(b'?')
     words = [b'***@' + word.rpartition(b'@')[2] if b'@' in word else word for word in octets.split(b' ')]
-    text = compat.to_native(b' '.join(words)[:most])
-    shown = ''.join(c if ' ' <= c <= '~' else '\\x%02x' % ord(c) for c in text)
+    shown = escape(b' '.join(words)[:most])
     return shown + ('?...' if query else '...' if len(octets) > most else '')
+
+
+def escape(octets):
+    """Octets from elsewhere -> native text of one line."""
+    return ''.join(c if ' ' <= c <= '~' else '\\x%02x' % ord(c) for c in compat.to_native(octets))
 
 
 def without_high_octets(octets):

@@ -5,8 +5,8 @@ and what is remembered.
 """
 from __future__ import absolute_import, division, print_function
 
-from geproxy import errors, forward, framing, limits, message, protocols, responses
-from geproxy.address import parse_ip
+from geproxy import errors, forward, framing, limits, message, protocols, proxyproto, relay, responses
+from geproxy.address import parse_ip, within
 from geproxy.compat import monotonic
 from geproxy.record import Record
 from geproxy.rules import Question
@@ -14,6 +14,7 @@ from geproxy.stream import Limit, Stream
 
 
 HEAD_START = 32         # octets: enough for a method
+SWALLOWED = 64 * 1024   # octets of a body that are read only so that the connection can go on
 BRIEFLY = 1.0           # seconds to linger for a client that has no place here, or when the process is to stop
 
 
@@ -25,6 +26,8 @@ class Handler(object):
         `current`: a function that returns the Proxy."""
         self.client = Stream(sock, peer[0], errors.ClientLost)
         self.ip = parse_ip(peer[0])
+        self.client_key = limits.key_of(None, peer[0])
+        self.vouched = False            # who the client is, only a PROXY header says
         self.local = local
         self.current = current
         self.proxy = current()
@@ -32,7 +35,27 @@ class Handler(object):
         self.fresh = True               # no request has come yet
         self.lingers = False            # what was sent last must arrive
         self.record = self.reply = None     # of the exchange that is going on
-        self.request = self.head = self.body = self.question = self.decision = self.key = self.up_pace = None
+        self.request = self.head = self.body = self.question = self.depends = self.key = self.up_pace = None
+
+    def introduce(self):
+        """Let a load balancer say for whom it speaks, if this is one. Raises what is wrong with that."""
+        if not within(self.ip, self.proxy.settings.proxy.proxy_protocol):
+            return
+        limit = Limit('head', self.proxy.timeouts.head, errors.HeadTimeout)
+        self.waiting = True
+        try:
+            header = self.client.read_front(proxyproto.parse, limit, monotonic() + limit.seconds)
+        except (errors.HeadTimeout, errors.ClientLost):
+            if self.client.buffer:
+                raise
+            self.client.ended = True    # silently: nothing has begun
+            return
+        finally:
+            self.waiting = False
+        self.vouched = not header.is_local
+        if header.client:
+            self.client.peer = header.client[0]
+            self.ip, self.client_key = parse_ip(self.client.peer), limits.key_of(None, self.client.peer)
 
     def run(self):
         """Serve the connection to its end, and close it."""
@@ -76,6 +99,7 @@ class Handler(object):
         try:
             self.proxy.access.check_client(self.ip)
             self.read_request()
+            self.identify()
             self.check()
             if self.request.method == b'CONNECT':
                 return self.tunnel()
@@ -122,7 +146,7 @@ class Handler(object):
         self.record.received = len(self.client.buffer) - self.client.received
         self.record.sent = -self.client.sent
         self.reply = forward.Reply(self.client)
-        self.request = self.head = self.body = self.question = self.decision = None
+        self.request = self.head = self.body = self.question = None
         self.client.pace = self.up_pace = None
 
     def finish(self):
@@ -157,26 +181,35 @@ class Handler(object):
             raise errors.HeadTooLarge('%d fields are more than %d' % (len(request.fields), most.fields))
         self.body = framing.request_body(request, most)
         self.request = request
+        if self.proxy.name_octets in request.passed_by():
+            raise errors.LoopDetected('this request has been here before: its Via names %s' % self.proxy.name)
+
+    def identify(self):
+        """Who is asking?"""
+        request, proxy = self.request, self.proxy
+        try:
+            user = proxy.identify(request.values(b'proxy-authorization'), self.client.peer, self.ip)
+        except (errors.LoginRequired, errors.LoginFailed):
+            proxy.admit(self.client_key, self.record.wall)      # whoever asks in vain has asked
+            raise
+        self.record.user = user.name or b''
+        self.question = Question(self.ip, user.name, user.groups, request.method, request.host(), request.port())
 
     def check(self):
         """May it go on? Raises what speaks against it."""
-        request, proxy = self.request, self.proxy
-        if proxy.name_octets in request.passed_by():
-            raise errors.LoopDetected('this request has been here before: its Via names %s' % proxy.name)
-        self.question = Question(self.ip, None, frozenset(), request.method, request.host(), request.port())
+        proxy, wall = self.proxy, self.record.wall
         self.key = limits.key_of(self.question.user, self.client.peer)
-        self.decide(proxy.access.check_target(self.question, self.record.wall))
-        proxy.admit(self.key, self.record.wall)
-        request.expects_continue()
+        proxy.admit(self.key, wall)
+        decision = proxy.access.check_target(self.question, wall)
+        self.depends = decision.allowed is None
+        self.follow(decision)
+        self.request.expects_continue()
 
-    def decide(self, decision):
-        """Do as a rulebook.Decision has it."""
-        record, self.decision = self.record, decision
-        if decision.rule is not None:
-            record.rule = decision.rule.place
-        if decision.allowed is False:
-            record.would = decision.why
-        proxy, rule = self.proxy, decision.rule
+    def follow(self, decision):
+        """Do as a rulebook.Decision has it, which only the address may have settled."""
+        record, proxy, rule = self.record, self.proxy, decision.rule
+        record.rule = rule.place if rule is not None else ''
+        record.would = decision.why             # with policy = report: it goes on nevertheless
         self.request.dropped, self.request.added = proxy.edits(self.request, self.client.peer, rule)
         self.up_pace, self.client.pace = proxy.paces(self.key, rule)
 
@@ -191,14 +224,15 @@ class Handler(object):
         connection = self.proxy.upstream.connect(key, self.judge, waits, reuse)
         record = self.record
         record.address, record.kept, record.took = connection.address, connection.kept, connection.took
-        if self.decision.allowed is None:
-            self.decide(self.judge(connection.address, key[1]))
+        if self.depends:
+            self.follow(self.judge(connection.address, key[1]))     # each time: a retry may dial another
         connection.stream.pace = self.up_pace           # None too: it may have been another's
         return connection
 
     def judge(self, address, port):
         """May this client reach that address? Asked for each one that is about to be dialled. The Decision."""
-        return self.proxy.access.check_address(self.question, address, self.record.wall)
+        access = self.proxy.vouched_access if self.vouched else self.proxy.access
+        return access.check_address(self.question, address, self.record.wall)
 
     def forward(self):
         """To the origin and back."""
@@ -249,13 +283,13 @@ class Handler(object):
             record.reason, record.message, record.rule = error.token, str(error), error.rule or record.rule
             if self.reply.begun:
                 return self.break_off()
-            persists = self.persists() and self.request.method != b'CONNECT'
+            persists = self.persists_behind(error)
             if isinstance(error, errors.WrongProtocol):
                 self.reply.status = error.status
                 client.send(responses.FOREIGN[error.kind], self.sending_limit())
             else:
                 self.respond(error.status, responses.failure(
-                    error, self.proxy.name, record.id, self.method(), not persists))
+                    error, self.proxy.name, record.id, self.method(), not persists, self.proxy.auth.realm))
             return self.end(persists)
         except (errors.ClientLost, errors.DownloadTimeout):
             record.aborted = True       # nobody is there to be told
@@ -270,8 +304,10 @@ class Handler(object):
         """True if a request that came to grief was meant for the proxy itself, as if it were a web site."""
         if self.request is None or self.reply.begun or self.request.form not in ('origin', 'asterisk'):
             return False
-        return isinstance(error, errors.Ourselves) or (
-            isinstance(error, errors.DnsError) and self.request.port() == self.local[1])
+        # Whoever knows that this is a proxy sends the other forms.
+        refused = isinstance(error, (errors.DnsError, errors.Denied, errors.LoginRequired))
+        return isinstance(error, errors.Ourselves) or refused and self.proxy.access.may_be_ours(
+            self.request.host(), self.request.port(), self.local[1])
 
     def break_off(self):
         """A response has begun and cannot be ended: make sure that the client can tell."""
@@ -287,6 +323,19 @@ class Handler(object):
     def sending_limit(self):
         """For what we send ourselves."""
         return Limit('body', self.proxy.timeouts.body, errors.DownloadTimeout)
+
+    def persists_behind(self, error):
+        """True if the connection may carry another request behind a refusal.
+
+        git and dnf come once without a name, and then once more on the same connection, CONNECT or a body or not.
+        """
+        if error.status != 407:
+            return self.persists() and self.request.method != b'CONNECT'
+        body = self.body
+        if body is not None and 0 < (body.left or 0) <= SWALLOWED and not self.request.expects_continue():
+            limit = Limit('linger', min(BRIEFLY, self.proxy.timeouts.linger), errors.UploadTimeout)
+            relay.swallow(body, self.client, limit)
+        return self.persists()
 
     def persists(self):
         """True if the connection may carry another request: the last one is understood, and all read."""

@@ -8,9 +8,18 @@ import collections
 import difflib
 import re
 
-from geproxy import address
+from geproxy import address, ini
 
-Listener = collections.namedtuple('Listener', 'host port fd')           # host: native text, '' for all; fd: or None
+# host: native text, '' for all; fd: a number, SYSTEMD for all that systemd hands over, or None.
+Listener = collections.namedtuple('Listener', 'host port fd')
+SYSTEMD = 'systemd'
+# A syslogd: by `path` of its socket, by `host` and `port`, or, if both are '', where it always is.
+Syslog = collections.namedtuple('Syslog', 'facility path host port')
+SYSLOG_PORT = 514
+# RFC 3164, 4.1.1
+FACILITIES = dict((name, number) for number, name in enumerate(
+    'kern user mail daemon auth syslog lpr news uucp cron authpriv ftp'.split()))
+FACILITIES.update(('local%d' % number, 16 + number) for number in range(8))
 
 
 def words(text):
@@ -143,20 +152,23 @@ def ports(text):
 
 
 def listeners(text):
-    """Where to listen: *:9000, HOST:PORT, [v6]:PORT or fd:N, separated by blanks."""
+    """Where to listen: *:9000, HOST:PORT, [v6]:PORT, fd:N or systemd, separated by blanks."""
     found = [_listener(word) for word in words(text)]
     twice = [word for number, word in enumerate(found) if word in found[:number]]
     if twice:
         raise ValueError('port %d is there twice' % twice[0].port)
     if not found:
-        raise ValueError('it takes at least one of *:9000, 127.0.0.1:9000, [::1]:9000, fd:0')
+        raise ValueError('it takes at least one of *:9000, 127.0.0.1:9000, [::1]:9000, fd:0, systemd')
     return tuple(found)
 
 
 def _listener(word):
+    if word == SYSTEMD:
+        return Listener('', 0, SYSTEMD)
     host, colon, port = word.rpartition(':')
     if not colon or not port.isdigit() or int(port) > 65535:
-        raise ValueError("'%s' is nothing to listen on: it takes *:9000, 127.0.0.1:9000, [::1]:9000 or fd:0" % word)
+        raise ValueError(
+            "'%s' is nothing to listen on: it takes *:9000, 127.0.0.1:9000, [::1]:9000, fd:0 or systemd" % word)
     if host == 'fd':
         return Listener('', 0, int(port))
     host = '' if host == '*' else host
@@ -171,7 +183,29 @@ def path(text):
     """A path, - for the terminal, or off."""
     if not text or text[:1] == '~' or text in ('stdout', 'stderr'):
         raise ValueError("'%s' is none: it takes a path (without ~), - for the terminal, or off" % text)
-    return text
+    return ini.path_of(text)
+
+
+def syslog(text):
+    """syslog, syslog:FACILITY, syslog:/path/of/a/socket or syslog://HOST:PORT -> Syslog; None if it is about none."""
+    word, colon, rest = text.partition(':')
+    if word != 'syslog':
+        return None
+    if not colon or rest in FACILITIES:
+        return Syslog(FACILITIES[rest or 'daemon'], '', '', 0)
+    if rest[:2] == '//':
+        match = re.match(r'//(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::([0-9]{1,5}))?\Z', rest)
+        if match and 0 < int(match.group(2) or SYSLOG_PORT) < 65536:
+            return Syslog(FACILITIES['daemon'], '', match.group(1).strip('[]'), int(match.group(2) or SYSLOG_PORT))
+    elif rest[:1] == '/':
+        return Syslog(FACILITIES['daemon'], rest, '', 0)
+    raise ValueError("'%s' is no syslog: it takes syslog, syslog:FACILITY%s, syslog:/path/of/a/socket or "
+                     "syslog://HOST:514" % (text, did_you_mean(rest, FACILITIES)))
+
+
+def log_path(text):
+    """A path, - for the terminal, syslog, or off."""
+    return text if syslog(text) else path(text)
 
 
 def pseudonym(text):
@@ -184,4 +218,18 @@ def pseudonym(text):
 
 def text_line(text):
     """Words, separated by blanks."""
+    return text
+
+
+def file_path(text):
+    """A path; nothing for none."""
+    if text[:1] == '~' or text in ('-', 'off', 'on'):
+        raise ValueError("'%s' is no path (without ~)" % text)
+    return ini.path_of(text)
+
+
+def realm(text):
+    """Words for people, without quotes and backslashes."""
+    if not re.match(r'[ !#-\[\]-~]{1,100}\Z', text):
+        raise ValueError("'%s' is no realm: it takes up to 100 characters of ASCII, without quotes" % text)
     return text

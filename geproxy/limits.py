@@ -12,6 +12,7 @@ import re
 import weakref
 
 from geproxy import errors
+from geproxy.address import household
 from geproxy.compat import to_native
 
 KEYS = 10000                # remembered in a table; each costs about 1 KiB
@@ -29,7 +30,7 @@ def key_of(user, client):
     """The key of who asks. `user`: octets, None if nobody knows; `client`: its address, native text. Printable ASCII
     without blanks, and no user is called like an address."""
     if user is None:
-        return client
+        return household(client)
     return 'user:' + to_native(_find_unsafe.sub(lambda match: b'%%%02X' % ord(match.group()), user))
 
 

@@ -9,8 +9,10 @@ import socket
 
 from geproxy.address import IP, parse_ip, show_ip, unmap
 from geproxy.compat import native_getaddrinfo
+from geproxy.kinds import SYSTEMD
 
 BACKLOG = 1024
+FIRST_FD = 3                    # SD_LISTEN_FDS_START
 
 
 class ListenError(Exception):
@@ -19,10 +21,11 @@ class ListenError(Exception):
 
 def open_all(listeners):
     """kinds.Listeners -> sockets, listening. Raises ListenError."""
-    opened = []
+    opened, handed = [], handed_over()
     try:
         for listener in listeners:
-            opened.extend([_take_over(listener.fd)] if listener.fd is not None else _open(listener))
+            opened.extend(_take_all(handed) if listener.fd == SYSTEMD else [_take_over(listener.fd)]
+                          if listener.fd is not None else _open(listener))
     except ListenError:
         for sock in opened:
             sock.close()
@@ -88,6 +91,23 @@ def _explain(sockaddr, code):
     if code == errno.EADDRNOTAVAIL:
         return '%s: this host has no such address' % where
     return '%s: %s' % (where, os.strerror(code))
+
+
+def handed_over():
+    """The descriptors of sockets that systemd has opened for this process (sd_listen_fds(3)). What says so is taken
+    away: nobody that we start may take them for theirs."""
+    pid, count = os.environ.pop('LISTEN_PID', ''), os.environ.pop('LISTEN_FDS', '')
+    os.environ.pop('LISTEN_FDNAMES', '')
+    if pid != '%d' % os.getpid() or not count.isdigit():
+        return []
+    return list(range(FIRST_FD, FIRST_FD + int(count)))
+
+
+def _take_all(descriptors):
+    if not descriptors:
+        raise ListenError('systemd has handed over no sockets: is there a .socket unit, and did systemctl start that? '
+                          'See conf/geproxy.socket', 0)
+    return [_take_over(fd) for fd in descriptors]
 
 
 def _take_over(fd):

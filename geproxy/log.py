@@ -7,14 +7,15 @@ error log, so that the lines of an access log are of its format and nothing else
 from __future__ import absolute_import, division, print_function
 
 import collections
-import errno
 import os
 import sys
 import time
 
+from geproxy import outlets
 from geproxy import record as records
-from geproxy.compat import monotonic, native_lock, native_sleep, start_native_thread, to_octets
+from geproxy.compat import monotonic, native_lock, native_sleep, start_native_thread
 
+GUESSES = ('login_failed', 'login_throttled')
 QUEUE = 10000           # lines; more are dropped
 QUEUE_SIZE = 16 * 1024 * 1024       # octets of these lines; a URL may have 64 KiB
 GATHER = 0.05           # seconds that lines gather before they are written in one piece
@@ -22,21 +23,20 @@ BLOCK = 64 * 1024       # octets written at once, about
 
 
 class Writer(object):
-    """One file, with its queue and its thread."""
+    """One outlet, with its queue and its thread."""
 
     def __init__(self, path):
-        """`path`: of the file, opened to append; '-' for standard output, '-2' for standard error."""
-        self.path = path
+        """`path`: as kinds.log_path has it; '-' for standard output, '-2' for standard error."""
         self.trouble = ''                   # what somebody should be told, once
         self._refused = self._lost = 0      # lines: there was no room in the queue, or where they go
         self._queued = self._written = 0    # characters that went in, and out
-        self._torn = False                  # the file ends in the middle of a line
         self._lines = collections.deque()
         self._work = native_lock()          # held while there is nothing to do
         self._work.acquire()
         self._awake = False
         self._reopen = self._closing = self._over = False
-        self._fd = self._open()             # here, so that a path that cannot be opened is an error at start
+        self._outlet = outlets.open_outlet(path, self._tell)
+        self.stamps = self._outlet.stamps   # says by itself of each line when, and who
         start_native_thread(self._run, ())
 
     @property
@@ -44,11 +44,12 @@ class Writer(object):
         """How many lines were dropped so far, in all."""
         return self._refused + self._lost       # each is counted by one thread only
 
-    def write(self, line):
-        """Queue native text of one line."""
+    def write(self, line, severity=outlets.INFO):
+        """Queue native text of one line. `severity`: for syslog."""
         if len(self._lines) >= QUEUE or self._queued - self._written > QUEUE_SIZE:
             self._refused += 1
             return
+        line = self._outlet.dress(line, severity)
         self._queued += len(line)
         self._lines.append(line)
         self._wake()
@@ -71,10 +72,8 @@ class Writer(object):
             self._awake = True
             self._work.release()
 
-    def _open(self):
-        if self.path in ('-', '-2'):
-            return 1 if self.path == '-' else 2
-        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, 'O_CLOEXEC', 0), 0o640)
+    def _tell(self, text):
+        self.trouble = text
 
     def _run(self):
         """The thread."""
@@ -85,48 +84,26 @@ class Writer(object):
             self._awake = False             # from here on a new line wakes anew
             if self._reopen:
                 self._reopen = False
-                self._open_again()
+                self._outlet.reopen()
             while self._lines:
                 self._write_block()
             self._over = self._closing and not self._lines
-        if self.path not in ('-', '-2'):
-            os.close(self._fd)
-
-    def _open_again(self):
-        if self.path in ('-', '-2'):
-            return
-        try:
-            fresh = self._open()
-        except OSError as error:
-            # The old file is better than none.
-            self.trouble = "cannot open the log '%s' anew: %s; its lines go on to the old file" % (
-                self.path, error.strerror)
-            return
-        os.close(self._fd)
-        self._fd, self._torn = fresh, False
+        self._outlet.close()
 
     def _write_block(self):
         lines, size = [], 0
         while self._lines and size < BLOCK:
             line = self._lines.popleft()
             size += len(line)
-            lines.append(to_octets(line))
+            lines.append(line)
         self._written += size
-        data = b'\n' * self._torn + b'\n'.join(lines) + b'\n'
-        while data:
-            try:
-                written = os.write(self._fd, data)
-                self._torn = data[written - 1:written] != b'\n'
-                data = data[written:]
-            except OSError as error:
-                if error.errno == errno.EINTR:
-                    continue
-                if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
-                    native_sleep(GATHER)    # somebody made the terminal non-blocking
-                    continue
-                self._lost += min(data.count(b'\n'), len(lines))       # the disk is full, the reader is gone
-                native_sleep(1)
-                return
+        lost, left = self._outlet.write(lines)
+        self._lost += lost
+        if left and self._closing:
+            self._lost += len(left)         # nobody waits for it any more
+        elif left:
+            self._written -= sum(map(len, left))
+            self._lines.extendleft(reversed(left))
 
 
 class Log(object):
@@ -158,6 +135,8 @@ class Log(object):
         terminal = access == '-' and os.isatty(1)
         self._colour = terminal and self.format == 'console' and not os.environ.get('NO_COLOR')
         self._stamp = '%H:%M:%S ' if terminal else '%Y-%m-%d %H:%M:%S '
+        if self._access is not None and self._access.stamps:
+            self._stamp = ''
 
     def _end(self, paths, writers):
         for path in paths:
@@ -173,7 +152,8 @@ class Log(object):
         if self._access is not None:
             line = records.FORMATS[self.format](record, self._query)
             self._access.write(self._paint(line, record.status) if self.format == 'console' else line)
-        if record.reason and self.format not in ('console', 'json'):
+        # Log-ins that failed stand there whatever the format is: that is where fail2ban looks.
+        if record.reason in GUESSES or record.reason and self.format not in ('console', 'json'):
             self.say(records.failure_line(record))
         if record.would and self.format not in ('console', 'json'):
             self.say(records.report_line(record))
@@ -186,9 +166,10 @@ class Log(object):
     def say(self, text):
         """A line, or several, about the process itself, native text."""
         if self._errors is not None:
-            stamp = time.strftime('%Y-%m-%d %H:%M:%S')
+            stamp = '' if self._errors.stamps else '%s geproxy[%d] ' % (
+                time.strftime('%Y-%m-%d %H:%M:%S'), os.getpid())
             for line in text.splitlines():
-                self._errors.write('%s geproxy[%d] %s' % (stamp, os.getpid(), line))
+                self._errors.write(stamp + line, outlets.NOTICE)
 
     def reopen(self):
         """Open all files anew."""

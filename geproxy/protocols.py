@@ -15,9 +15,15 @@ SIGNS = (
      'this proxy speaks HTTP/1.1: HTTP/2 goes through it inside CONNECT'),
 )
 
+# How a PROXY header begins, behind what is skipped as empty lines (see proxyproto). HTTP knows no method PROXY.
+PROXY_SIGNS = (b'\x00\r\nQUIT\n', b'PROXY TCP4 ', b'PROXY TCP6 ', b'PROXY UNKNOWN')
+
 
 def check(octets):
-    """Raise WrongProtocol if `octets`, the first of a connection, begin another protocol than HTTP/1."""
+    """Raise WrongProtocol if `octets`, the first of a connection, begin another protocol than HTTP/1, SpoofedClient if
+    they are a PROXY header: one that may be believed has been taken before."""
+    if octets.startswith(PROXY_SIGNS):
+        raise errors.SpoofedClient('that is a PROXY header, from a peer that may not say who the client is')
     for sign, kind, name, remedy in SIGNS:
         if octets[:len(sign)] == sign:
             raise errors.WrongProtocol('that is %s; %s' % (name, remedy), kind)

@@ -3,26 +3,36 @@ from __future__ import absolute_import, division, print_function
 
 import traceback
 
-from geproxy import forwarded
+from geproxy import errors, forwarded
 from geproxy.access import Access
+from geproxy.address import within
 from geproxy.compat import monotonic, to_octets
+from geproxy.logins import User
+from geproxy.stream import Limit
 
+NOBODY = User(None, frozenset())
 NO_PACES = (None, None)
 
 
 class Proxy(object):
     """What a handler needs to know and to have, from one Settings."""
 
-    def __init__(self, settings, upstream, log, taken, quota, is_own, is_draining):
+    def __init__(self, settings, upstream, log, taken, quota, logins, is_own, is_draining):
         """`settings`: a config.Settings, of which `limits.connections` is settled; `upstream`, `log`, `taken` (a
-        limits.Limits) and `quota` (a quota.Quota or None): those of the process, which outlive a reload; `is_own`:
-        see access.Access; `is_draining`: a function that tells whether the process is to stop."""
+        limits.Limits), `quota` (a quota.Quota or None) and `logins` (a logins.Logins): those of the process, which
+        outlive a reload; `is_own`: see access.Access; `is_draining`: a function that tells whether the
+        process is to stop."""
         self.settings = settings
         self.timeouts = settings.timeouts
         self.limits = settings.limits
-        self.access = Access(settings.access, is_own)
+        self.access = self.vouched_access = Access(settings.access, is_own)
+        if settings.proxy.proxy_protocol:
+            # Whoever a PROXY header says the client is: it is not on this host, so it has no part in its loopback.
+            self.vouched_access = Access(settings.access._replace(loopback='deny'), is_own)
         self.upstream = upstream
         self.log = log
+        self.auth = settings.auth
+        self._logins = logins
         self._taken, self._quota = taken, quota if settings.limits.quota else None
         self.name = settings.proxy.name
         self.name_octets = to_octets(self.name).lower()
@@ -39,6 +49,23 @@ class Proxy(object):
     def via(self, version):
         """Our Via field value for a message of that version, or b''."""
         return self._vias[version]
+
+    def identify(self, values, client, ip):
+        """Who asks -> logins.User, or NOBODY if nobody need say. May wait. `values`: of Proxy-Authorization; `client`,
+        `ip`: the client's address as native text, and as IP. Raises what Logins.check does, and BadRequest."""
+        book = self.settings.book
+        if book is None or not values and within(ip, self.auth.exempt):
+            return NOBODY
+        if len(values) > 1:
+            raise errors.BadRequest('there are %d Proxy-Authorization fields' % len(values))
+        limit = Limit('login', self.timeouts.login, errors.LoginTimeout)
+        return self._logins.check(book, values[0] if values else None, client, limit)
+
+    def warnings(self, now):
+        """What an operator should know of the rules, as texts. `now`: seconds since the epoch."""
+        book = self.settings.book
+        groups = frozenset().union(*book.groups.values()) if book else frozenset()
+        return self.access.book.warnings(now, frozenset(book.users) if book else frozenset(), groups)
 
     def admit(self, key, now):
         """One more request, by whom limits.key_of names. `now`: seconds since the epoch. Raises TooManyRequests,

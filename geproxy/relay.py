@@ -229,6 +229,22 @@ def _send_held(pipe, sink, limit, chunked=False):
         sink.send_from(pipe, limit)
 
 
+def swallow(body, source, limit):
+    """Read the rest of a body that nobody wants, while that lasts no longer than `limit` and the peer sends it."""
+    deadline = monotonic() + limit.seconds
+    try:
+        while not body.done:
+            got = source.read_now(body.left)
+            if got is None:
+                source.wait(limit, deadline)
+            elif not got[1]:
+                return
+            else:
+                body.feed(*got)
+    except limit.error:
+        pass                    # then the connection ends behind the answer
+
+
 def _wait_for_more(source, limit, watch, probe):
     deadline = monotonic() + limit.seconds
     if watch is None:

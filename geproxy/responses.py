@@ -38,11 +38,11 @@ def _head(status, reason, fields, close):
     return b'\r\n'.join(lines) + b'\r\n\r\n'
 
 
-def failure(error, name, record_id, method, close):
+def failure(error, name, record_id, method, close, realm=''):
     """The response that a ProxyError calls for, as octets.
 
     `name`: of this proxy, for Proxy-Status (RFC 9209); `record_id`: the request id, also in the log; `method`: of the
-    request, b'' if unknown; `close`: say that the connection ends behind it.
+    request, b'' if unknown; `close`: say that the connection ends behind it; `realm`: what a log-in is for.
     The reason phrase says what the body does: for a refused CONNECT it is all that many clients print.
     """
     what = _plain(str(error))
@@ -58,6 +58,8 @@ def failure(error, name, record_id, method, close):
         to_octets('Proxy-Status: %s; error=%s; details="%s"; request-id="%s"' % (name, token, quoted, record_id)),
         b'Cache-Control: no-store',
     ]
+    if error.status == 407:
+        fields.append(to_octets('Proxy-Authenticate: Basic realm="%s", charset="UTF-8"' % realm))     # RFC 7617, 2
     if error.retry_after is not None:
         fields.append(b'Retry-After: %d' % error.retry_after)      # RFC 9110, 10.2.3; for 429 RFC 6585, 4
     reason = to_octets(what)

@@ -6,8 +6,9 @@ from __future__ import absolute_import, division, print_function
 
 import collections
 import datetime
+import heapq
 
-from geproxy import address, rules
+from geproxy import address, grammar, rules
 
 # `allowed`: True or False, None if it depends on the address; `rule`, `where`: what decided, or None; `why`: why not.
 Decision = collections.namedtuple('Decision', 'allowed rule where why')
@@ -15,9 +16,10 @@ ALLOWED = Decision(True, None, None, '')
 DEPENDS = Decision(None, None, None, '')
 
 REMEMBERED = 10000      # decisions; a kept-alive client asks the same again and again
+METHOD_SIZE = 32        # octets of a method that decisions are remembered for: what is bounded by number is so by size
 WARNING = 14            # days before a rule ends
 
-# Both of a rule and one of its Wheres, with its place in the order.
+# Both of a rule and one of its Wheres. `order`: its place, which no other has.
 _Entry = collections.namedtuple('_Entry', 'order rule where')
 
 
@@ -28,15 +30,20 @@ class RuleBook(object):
         """`ruled`: Rules, as rules.parse makes them. Without any, all is allowed."""
         self.rules = tuple(ruled)
         self._anywhere = []             # entries for any host
+        self._by_user = {}              # of these, {user: [entry]} where nothing but a user is asked for
         self._lists = []                # those with many names, each looked up in a set of its own
         self._by_name = {}              # {one of host_keys: [entry]}
-        self._networked = []            # those with networks
+        self._waiting = {}              # of those with networks, the first of each kind: for while no address is known
         self._by_network = {}           # {(version, shift): {value: [entry]}}
         self._remembered = {}
-        self._minute = 0                # of what is remembered: some rules go by the clock
+        self._timed = any(rule.options.until or rule.options.hours or rule.options.days != rules.ALL_DAYS
+                          for rule in self.rules)
+        self._minute = 0                # of what is remembered, if some rules go by the clock
         for order, rule in enumerate(self.rules):
-            for where in rule.wheres:
-                self._add(_Entry(order, rule, where))
+            for number, where in enumerate(rule.wheres):
+                # Of one rule, what names ports counts before what leaves them to the lists.
+                self._add(_Entry((order, where.ports is None, number), rule, where))
+        self._first_waiting = sorted(self._waiting.values())
 
     def _add(self, entry):
         names, networks = entry.where.names, entry.where.networks
@@ -45,10 +52,16 @@ class RuleBook(object):
         elif names is not None:
             self._lists.append(entry)
         elif networks:
-            self._networked.append(entry)
+            # One that asks for the same as an earlier one can add nothing as long as the address is not known.
+            rule = entry.rule
+            kind = (rule.allows, rule.who, rule.methods, rule.options, entry.where.tunnel, entry.where.ports)
+            self._waiting.setdefault(kind, entry)
             for network in networks:
                 by_value = self._by_network.setdefault((network.version, network.shift), {})
                 by_value.setdefault(network.value, []).append(entry)
+        elif entry.rule.who.users and not (entry.rule.who.networks or entry.rule.who.groups):
+            for user in entry.rule.who.users:
+                self._by_user.setdefault(user, []).append(entry)
         else:
             self._anywhere.append(entry)
 
@@ -57,20 +70,20 @@ class RuleBook(object):
         is not known yet; `now`: seconds since the epoch."""
         if not self.rules:
             return ALLOWED
-        minute = now // 60
+        minute = now // 60 if self._timed else 0
         if minute != self._minute or len(self._remembered) >= REMEMBERED:
             self._remembered, self._minute = {}, minute
-        key = (question, text)
-        decision = self._remembered.get(key)
+        decision = self._remembered.get((question, text))
         if decision is None:
             carried = None if text is None else address.unwrap(address.unmap(address.parse_ip(text)))
-            moment = datetime.datetime.fromtimestamp(now)
-            decision = self._remembered[key] = self._find(question, carried, moment)
+            decision = self._find(question, carried, datetime.datetime.fromtimestamp(now))
+            if len(question.method) <= METHOD_SIZE:
+                self._remembered[question, text] = decision
         return decision
 
     def _find(self, question, carried, moment):
         open_yet = False                # a rule has been passed over that may deny it, once the address is known
-        for entry in sorted(self._candidates(question.host, carried), key=_order):
+        for entry in heapq.merge(*self._candidates(question, carried)):
             rule, where = entry.rule, entry.where
             if rules.mismatch(rule, where, question, moment):
                 continue
@@ -84,22 +97,23 @@ class RuleBook(object):
             decision = _decision(rule, where, moment)
             return DEPENDS if open_yet and decision.allowed else decision
         # Not even a look-up for what cannot be allowed: names can carry secrets out.
-        return Decision(False, None, None, 'no rule allows it (the last is %s)' % rules.show(self.rules[-1]))
+        return Decision(False, None, None, 'no rule allows it')
 
-    def _candidates(self, host, carried):
-        found = list(self._anywhere)
-        keys = rules.host_keys(host)
-        for key in keys:
-            found.extend(self._by_name.get(key, ()))
-        for entry in self._lists:
-            if not entry.where.names.isdisjoint(keys):
-                found.append(entry)
+    def _candidates(self, question, carried):
+        """The entries that may fit, as lists in order: an entry compares by its place, which comes first."""
+        keys = rules.host_keys(question.host)
+        found = [self._anywhere]
+        found.extend(self._by_name[key] for key in keys if key in self._by_name)
+        found.extend([entry] for entry in self._lists if not entry.where.names.isdisjoint(keys))
+        if question.user is not None:
+            found.extend(self._by_user.get(user, ()) for user in (question.user, rules.ANYBODY))
         if carried is None:
-            return found + self._networked
+            found.append(self._first_waiting)
+            return found
         for (version, shift), by_value in self._by_network.items():
             for ip in carried:
                 if ip.version == version:
-                    found.extend(by_value.get(ip.value >> shift, ()))
+                    found.append(by_value.get(ip.value >> shift, ()))
         return found
 
     def explain(self, question, text, now):
@@ -114,8 +128,9 @@ class RuleBook(object):
                 break
         return passed
 
-    def warnings(self, now):
-        """What an operator should know of rules that end soon or have ended, as texts."""
+    def warnings(self, now, users, groups):
+        """What an operator should know, as texts: rules that end soon or have ended, and those that name somebody who
+        is not among `users` and `groups`, sets of octets."""
         today = datetime.datetime.fromtimestamp(now).date()
         said = []
         for rule in self.rules:
@@ -123,11 +138,11 @@ class RuleBook(object):
             if days is not None and days < WARNING:
                 when = 'ended on' if days < 0 else 'ends after'
                 said.append('%s %s %s' % (rules.show(rule), when, rule.options.until))
+            strangers = (rule.who.users - users - {rules.ANYBODY}) | (rule.who.groups - groups)
+            if strangers:
+                said.append('%s names %s, whom [auth] does not know' % (
+                    rules.show(rule), ', '.join(sorted(grammar.printable(name) for name in strangers))))
         return said
-
-
-def _order(entry):
-    return entry.order
 
 
 def _decision(rule, where, moment):

@@ -6,12 +6,11 @@ WHO and WHERE are lists, with commas. Which of many rules decides is the busines
 """
 from __future__ import absolute_import, division, print_function
 
-import binascii
 import collections
 import datetime
 import re
 
-from geproxy import address, compat, grammar, kinds
+from geproxy import address, compat, grammar, ini, kinds
 
 # `place`: basename:line, for people; `wheres`: [Where]; `options`: Options; `comment`: what stands behind #.
 Rule = collections.namedtuple('Rule', 'allows who methods wheres options place text comment')
@@ -28,8 +27,14 @@ Question = collections.namedtuple('Question', 'client user groups method host po
 
 ANYBODY = b'*'          # user:* is whoever has logged in
 ALL_DAYS = frozenset(range(7))
+NO_OPTIONS = Options(None, ALL_DAYS, None, None, frozenset(), ())       # shared: 10,000 rules have their own else
+EVERYBODY = Who(tuple(kinds.networks('any')), frozenset(), frozenset())
 _DAYS = 'mon tue wed thu fri sat sun'.split()
-_METHODS = re.compile(r'[A-Z]+(?:,[A-Z]+)*\Z')
+_METHODS = frozenset('''
+    GET HEAD POST PUT DELETE PATCH OPTIONS TRACE CONNECT PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK REPORT SEARCH
+    PURGE
+'''.split())
+_set_value = re.compile(r'(\sset\s+[^\s=]+=)\S+')
 _HOST = re.compile(r'(?:\.|\*\.)?[0-9a-z_~-][0-9a-z._~-]{0,253}\Z')
 _PORTS = re.compile(r'[0-9]{1,5}(?:-[0-9]{1,5})?\Z')
 _HOURS = re.compile(r'([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-4]):([0-5][0-9])\Z')
@@ -49,7 +54,7 @@ def parse(line, read_names):
         raise ValueError("a rule begins with allow or deny, not '%s'%s" % (
             words[0], kinds.did_you_mean(words[0], ('allow', 'deny'))))
     methods = None
-    if len(words) > 2 and _METHODS.match(words[2]) and words[2].lower() not in address.PRESETS:
+    if len(words) > 2 and _METHODS.issuperset(words[2].split(',')):
         methods = frozenset(compat.to_octets(word) for word in words.pop(2).split(','))
     if len(words) < 3:
         raise ValueError(
@@ -57,19 +62,26 @@ def parse(line, read_names):
     options = _parse_options(words[3:])
     if words[0] == 'deny' and (options.rate or options.strip or options.fields):
         raise ValueError('what is denied has neither rate, strip nor set')
-    place = '%s:%d' % (line.path.rpartition('/')[2], line.number)
-    return Rule(words[0] == 'allow', _parse_who(words[1]), methods, _parse_wheres(words[2], read_names), options, place,
-                ' '.join(line.text.split()), line.comment)
+    wheres = _parse_wheres(words[2], read_names)
+    return Rule(words[0] == 'allow', _parse_who(words[1]), methods, wheres, options, line.place,
+                mask(line.text), line.comment)
+
+
+def mask(text):
+    """The text of a rule, for people: on one line, and without what it sets, which may be a secret."""
+    return _set_value.sub(r'\1***', ' '.join(text.split()))
 
 
 # --- who and where
 
 def _parse_who(text):
+    if text == 'any':
+        return EVERYBODY
     networks, users, groups = [], [], []
     for word in text.split(','):
         kind, colon, name = word.partition(':')
         if colon and kind in ('user', 'group') and name:
-            (users if kind == 'user' else groups).append(_octets(name))
+            (users if kind == 'user' else groups).append(ini.octets_of(name))
         else:
             try:
                 networks.extend(kinds.networks(word))
@@ -108,8 +120,8 @@ def _split_ports(text):
     """``host:80``, ``[::1]:80-90``, ``::1`` or ``host`` -> (host, Ports or None)"""
     if text[:1] == '[':
         host, _bracket, ports = text[1:].partition(']')
-        if ports and ports[:1] != ':':
-            raise ValueError("'%s' has something other than a port behind its bracket" % text)
+        if ports and not re.match(r':([0-9]{1,5}(-[0-9]{1,5})?|any)\Z', ports) or ':' not in host:
+            raise ValueError("'%s' is no [IPv6 address] with a port behind it" % text)
         return host, kinds.ports(ports[1:]) if ports else None
     host, colon, ports = text.rpartition(':')
     if not colon or ':' in host:
@@ -125,7 +137,7 @@ def parse_name(text):
     lead, name = ('*.', text[2:]) if text[:2] == '*.' else ('.', text[1:]) if text[:1] == '.' else ('', text)
     if '\\x' in name:
         try:
-            name = compat.to_native(_octets(name).decode('utf-8').encode('idna'))
+            name = compat.to_native(ini.octets_of(name).decode('utf-8').encode('idna'))
         except UnicodeError:
             raise ValueError("'%s' is no host name" % text)
     name = lead + name.lower().rstrip('.')
@@ -133,12 +145,6 @@ def parse_name(text):
         raise ValueError("'%s' is no host: it takes a name, .name with all below it, *.name for only that, an address, "
                          'a network, @FILE, or any' % text)
     return compat.to_octets(name)
-
-
-def _octets(text):
-    """Native text of an ini file -> the octets that stand there: what is not ASCII comes as \\xNN."""
-    return re.sub(br'\\x([0-9a-f]{2})', lambda match: binascii.unhexlify(match.group(1)),
-                  compat.to_octets(text))
 
 
 def host_keys(host):
@@ -155,6 +161,8 @@ def host_keys(host):
 # --- options
 
 def _parse_options(words):
+    if not words:
+        return NO_OPTIONS
     until, days, hours, rate, strip, fields = None, ALL_DAYS, None, None, [], []
     words = list(words)
     while words:
@@ -170,12 +178,19 @@ def _parse_options(words):
             name, equals, text = (value or '').partition('=')
             if not equals:
                 raise ValueError('set takes FIELD=VALUE')
-            fields.append((_parse_field(name), _octets(text)))
+            fields.append((_parse_field(name), _parse_value(text)))
         elif _HOURS.match(word):
             hours = _parse_hours(word)
         else:
             days = _parse_days(word)
     return Options(until, days, hours, rate, frozenset(strip), tuple(fields))
+
+
+def _parse_value(text):
+    value = ini.octets_of(text)
+    if grammar.find_control(value):
+        raise ValueError('what a field is set to has a control character')
+    return value
 
 
 def _parse_field(name):

@@ -10,14 +10,15 @@ import resource
 import signal
 import socket
 import time
+import traceback
 
 import gevent
 from gevent.queue import Empty, Queue
 from gevent.server import StreamServer
 
-from geproxy import config, errors, limits, listeners, quota
+from geproxy import config, errors, limits, listeners, logins, notify, quota
 from geproxy.address import parse_ip, show_ip, unmap
-from geproxy.compat import monotonic, signal_handler
+from geproxy.compat import gc_freeze, monotonic, signal_handler
 from geproxy.handler import Handler
 from geproxy.proxy import Proxy
 from geproxy.resolver import Resolver
@@ -64,6 +65,18 @@ class Acceptor(StreamServer):
                 raise
             raise _NoDescriptor()               # a thread was quicker
 
+    def finish(self):
+        """Accept who waits already, whom closing would reset without a word; then close."""
+        try:
+            for _ in range(listeners.BACKLOG):
+                accepted = self.do_read()
+                if not accepted:
+                    break
+                self.do_handle(*accepted)
+        except _NoDescriptor:
+            pass                                # nothing more can be done for them
+        self.close()
+
 
 class Server(object):
     """The process, from its start to its exit."""
@@ -81,10 +94,11 @@ class Server(object):
         self._upstream = Upstream(self._resolver, 0, 1)
         self._taken = limits.Limits()
         path = settings.limits.quota_file
+        self._logins = logins.Logins(log.say)
         self._quota = None if path == 'off' else quota.Quota(path, log.say, time.time())
         self._events = Queue()
         self._reserve = None                    # a file descriptor, given up when there is no other
-        self._housekeeper = None
+        self._housekeeper = self._beating = None
         self._starved_said = 0.0
         self._dropped_said = 0
         self._warn_at = 0.0                     # on the monotonic clock
@@ -110,17 +124,34 @@ class Server(object):
         self._upstream.keep, self._upstream.keep_time = settings.upstream.keep, settings.upstream.keep_time
         self._resolver.keep, self._resolver.keep_failed = (
             settings.upstream.dns_keep, settings.upstream.dns_keep_failed)
-        self.proxy = Proxy(settings, self._upstream, self.log, self._taken, self._quota, self._is_own,
-                           lambda: self.draining)
+        self.proxy = Proxy(settings, self._upstream, self.log, self._taken, self._quota, self._logins,
+                           self._is_own, lambda: self.draining)
         self._warn_at = 0.0
+
+    def _use_users(self, old, book):
+        """Go on with another users.Book; false if a reload was faster."""
+        settings = self.proxy.settings
+        if settings.book is not old:
+            return False
+        self._use(settings._replace(book=book))
+        return True
 
     def _reload(self):
         """SIGHUP: all of the new file, or nothing of it."""
+        try:
+            self._read_again()
+        except Exception:               # a file must not end what has run for years
+            self.log.say('SIGHUP: nothing changed, for a bug, please report it:\n%s' % traceback.format_exc())
+
+    def _read_again(self):
         if self.path is None:
             self.log.say('SIGHUP: there is no ini file to read again (-c)')
             return
         try:
-            settings = config.load(self.path)
+            # In a thread: thousands of rules take a second, in which others are served.
+            settings, wrong = gevent.get_hub().threadpool.apply(_load, (self.path,))
+            if wrong is not None:
+                raise wrong
             self.log.change(settings.log)
         except config.ConfigError as error:
             self.log.say('SIGHUP: nothing changed, for what is wrong in the file:\n%s' % error)
@@ -128,8 +159,8 @@ class Server(object):
         except (IOError, OSError) as error:
             self.log.say('SIGHUP: nothing changed, for %s: %s' % (error.filename, error.strerror))
             return
-        for section, name in config.restarts(self.proxy.settings, settings):
-            self.log.say('SIGHUP: [%s] %s has changed: that needs a restart' % (section, name))
+        for line in config.changes(self.proxy.settings, settings):
+            self.log.say('SIGHUP: ' + line)
         self._use(settings)
         self.log.say('SIGHUP: %s read' % self.path)
 
@@ -143,17 +174,26 @@ class Server(object):
         except (socket.error, errors.ProxyError):
             return                              # gone before we looked; StreamServer closes the socket
         try:
-            self._check_room()
-            self._taken.enter(handler.client.peer, self.proxy.limits.per_client)
+            self._admit(handler)
         except errors.ProxyError as error:
             self._turn_away(handler, error)
             return
-        self.live[handler] = gevent.getcurrent()
         try:
             handler.run()
         finally:
             del self.live[handler]
-            self._taken.leave(handler.client.peer)
+            self._taken.leave(handler.client_key)
+
+    def _admit(self, handler):
+        """Count it, for as long as it runs. Raises why it may not."""
+        self._check_room()
+        self.live[handler] = gevent.getcurrent()
+        try:
+            handler.introduce()                 # only now it is known whose limits count
+            self._taken.enter(handler.client_key, self.proxy.limits.per_client)
+        except BaseException:                   # a stop in the middle of it, too
+            del self.live[handler]
+            raise
 
     def _check_room(self):
         most = self.proxy.limits.connections
@@ -199,6 +239,7 @@ class Server(object):
             self._open_reserve()
             self._own_up()
             self._warn()
+            self._logins.refresh(self.proxy.settings.book, self._use_users)
             if self._quota is not None:
                 self._quota.tick(time.time())
             gevent.sleep(HOUSEKEEPING)
@@ -207,7 +248,7 @@ class Server(object):
         """Say, once a day and behind a reload, which rules end soon."""
         if monotonic() >= self._warn_at:
             self._warn_at = monotonic() + A_DAY
-            for text in self.proxy.access.book.warnings(time.time()):
+            for text in self.proxy.warnings(time.time()):
                 self.log.say('rule ' + text)
 
     def _own_up(self):
@@ -228,11 +269,14 @@ class Server(object):
                              (signal.SIGUSR1, 'reopen')):
             signal_handler(number, self._events.put, what)
         self.start()
-        self._announce()
+        self.log.say(self._summary())
+        notify.tell(notify.READY, notify.status(self._summary()))
         while True:
             event = self._events.get()
             if event == 'reload':
+                notify.reloading()
                 self._reload()
+                notify.tell(notify.READY, notify.status(self._summary()))
             elif event == 'reopen':
                 self.log.reopen()
             else:
@@ -242,26 +286,37 @@ class Server(object):
 
     def start(self):
         """Begin to accept connections."""
+        gc_freeze()                             # not at a reload: connections of then would never be looked at again
         self._open_reserve()
         self._housekeeper = gevent.spawn(self._keep_house)
+        self._beating = gevent.spawn(self._beat)
         for acceptor in self._acceptors:
             acceptor.start()
 
-    def _announce(self):
+    def _beat(self):
+        """A greenlet: tell systemd, if it watches, that this process turns."""
+        seconds = notify.beat()
+        while seconds is not None:
+            notify.tell(notify.ALIVE)
+            gevent.sleep(seconds)
+
+    def _summary(self):
         places = ', '.join(show_sockaddr(sock.getsockname()) for sock in self.sockets)
         settings = self.proxy.settings
         clients = ' '.join(sorted(set(network.text for network in settings.access.clients))) or 'nobody'
-        self.log.say('listening on %s for %s; %s; up to %d connections; as %s' % (
-            places, clients, self.path or 'all defaults', self.proxy.limits.connections, self.proxy.name))
+        return 'listening on %s for %s; %s; up to %d connections; as %s' % (
+            places, clients, self.path or 'all defaults', self.proxy.limits.connections, self.proxy.name)
 
     def drain(self):
         """Accept no more; let exchanges end, for [timeouts] drain or until told again; then end what is left."""
         drain = self.proxy.timeouts.drain
         self.draining = True
         for acceptor in self._acceptors:
-            acceptor.close()
+            acceptor.finish()
+        gevent.sleep(0)                         # who was accepted just now is counted from here on
         for handler in list(self.live):
             handler.hurry()
+        notify.tell(notify.STOPPING, notify.status('%s to end' % count_of(len(self.live), 'connection')))
         if self.live:
             self.log.say('stopping: %s, %.3g s to end' % (count_of(len(self.live), 'connection'), drain))
         deadline = monotonic() + drain
@@ -273,7 +328,7 @@ class Server(object):
             except Empty:
                 pass
         self._cut()
-        self._housekeeper.kill()
+        gevent.killall([self._housekeeper, self._beating])
         self._upstream.close_idle()
         if self._quota is not None:
             self._quota.close(QUOTA_PATIENCE)
@@ -286,6 +341,14 @@ class Server(object):
         for handler in list(self.live):
             handler.cut()
         gevent.killall(list(self.live.values()), timeout=1)
+
+
+def _load(path):
+    """In a native thread, of which gevent would print what it raises: -> (Settings or None, the error or None)."""
+    try:
+        return config.load(path), None
+    except Exception as error:
+        return None, error
 
 
 def count_of(number, what):

@@ -213,6 +213,21 @@ class Stream(object):
                 raise limit.error('waited %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))
             self.fill()
 
+    def read_front(self, parse, limit, deadline):
+        """Wait for what stands in front of all else, and take it: a value that `parse` gives of octets, with its
+        `size`, or None as long as there must be more. Raises what `parse` does, and limit.error at the deadline, a time
+        for all of it."""
+        while True:
+            value = parse(self.buffer)
+            if value is not None:
+                self.buffer = self.buffer[value.size:]
+                return value
+            if self.ended:
+                raise self._lost('the connection ended too early')
+            if wait_readable((self,), deadline) is None:
+                raise limit.error('waited %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))
+            self.fill()
+
     # --- writing
 
     def send(self, data, limit):

@@ -35,8 +35,12 @@ def main(arguments):
     except (config.ConfigError, EnvironmentError, ValueError, errors.ProxyError) as error:
         sys.stderr.write('geproxy: %s\n' % error)
         return USAGE
-    user = compat.to_octets(options.user) if options.user else None
-    question = rules.Question(client, user, frozenset(), request.method, request.host(), request.port())
+    user, book = compat.to_octets(options.user) if options.user else None, settings.book
+    if user is not None and (book is None or user not in book.users):
+        sys.stderr.write("geproxy: [auth] users knows no '%s'\n" % options.user)
+        return USAGE
+    groups = book.groups.get(user, frozenset()) if book else frozenset()
+    question = rules.Question(client, user, groups, request.method, request.host(), request.port())
     finding = find(settings, question, options.net)
     say = _show_json if options.output == 'json' else _show
     print('\n'.join(say(finding, settings)))
@@ -77,6 +81,8 @@ def find(settings, question, net):
     found = dict(error=None, passed=[], addresses=[], connected=None, would='', depends=False)
     try:
         policy.check_client(question.client)
+        if settings.auth.users and question.user is None and not address.within(question.client, settings.auth.exempt):
+            raise errors.LoginRequired('this proxy asks for a name and a password')
         found['passed'] = policy.book.explain(question, access.literal(question.host), now)
         decision = policy.check_target(question, now)
         found['would'], found['depends'] = decision.why, decision.allowed is None
@@ -130,7 +136,8 @@ def verdict(finding):
     """One of EXITS."""
     if finding.error is None:
         return 'it depends on the address' if finding.depends else 'allowed'
-    return 'refused' if isinstance(finding.error, errors.Denied) else 'out of reach'
+    refused = isinstance(finding.error, (errors.Denied, errors.LoginRequired))
+    return 'refused' if refused else 'out of reach'
 
 
 # --- what it says
@@ -152,7 +159,7 @@ def _show(finding, settings):
         lines.append(verdict(finding) + (', though it would be refused: %s' % finding.would if finding.would else ''))
         return lines
     lines.append('%s. The client gets:' % verdict(finding))
-    answer = responses.failure(error, settings.proxy.name, 'ID', b'GET', False)
+    answer = responses.failure(error, settings.proxy.name, 'ID', b'GET', False, settings.auth.realm)
     return lines + ['    ' + line for line in compat.to_native(answer.replace(b'\r', b'')).rstrip('\n').split('\n')]
 
 

@@ -65,7 +65,7 @@ class Recorder(object):
 
 
 @contextlib.contextmanager
-def listening(handle, host='127.0.0.1'):
+def listening(handle, host='127.0.0.1', port=0):
     """An origin: `handle(sock)` is called, in a greenlet, for each connection, which is closed behind it. Gives its
     (host, port). What `handle` raises fails the test."""
     failures = []
@@ -78,7 +78,7 @@ def listening(handle, host='127.0.0.1'):
             failures.append(error)
             raise
     pool = Pool()
-    origin = StreamServer((host, 0), serve, spawn=pool)
+    origin = StreamServer((host, port), serve, spawn=pool)
     origin.start()
     try:
         yield origin.address[:2]

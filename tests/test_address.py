@@ -3,8 +3,8 @@ from __future__ import absolute_import, division, print_function
 
 import pytest
 
-from geproxy.address import (IP, PRESETS, SPECIAL, is_ip, kind, parse_ip, parse_network, show_ip, unmap, unwrap,
-                             within)
+from geproxy.address import (IP, PRESETS, SPECIAL, household, is_ip, kind, parse_ip, parse_network, show_ip, unmap,
+                             unwrap, within)
 
 
 @pytest.mark.parametrize('text, version, value', [
@@ -174,3 +174,10 @@ def test_the_special_kinds_are_presets_and_the_public_is_none():
     assert set(SPECIAL) < set(PRESETS)
     assert 'private' in PRESETS and 'any' in PRESETS and 'public' not in PRESETS
     assert within(parse_ip('8.8.8.8'), PRESETS['any']) and within(parse_ip('::1'), PRESETS['any'])
+
+
+@pytest.mark.parametrize('text, counted', [
+    ('10.0.0.1', '10.0.0.1'), ('127.0.0.1', '127.0.0.1'), ('::1', '::1'), ('2001:db8:0:1::1', '2001:db8:0:1::/64'),
+    ('2001:db8:0:1:ffff:ffff:ffff:ffff', '2001:db8:0:1::/64'), ('2001:db8:0:2::1', '2001:db8:0:2::/64')])
+def test_whom_to_count_is_an_address_or_what_one_host_has_of_ipv6(text, counted):
+    assert household(text) == counted

@@ -274,3 +274,14 @@ def test_a_full_disk_is_told():
     finally:
         os.close(full)
     assert (ended.wait(), ended.err) == (1, b'geproxy: standard output: No space left on device\n')
+
+
+def test_a_check_says_what_a_reload_would_change(here, capsys):
+    old, new = written(here, '[limits]\nfields = 7\n'), os.path.join(here, 'new.ini')
+    write(new, '[access]\nrules = deny any any\n')
+    assert cli.main(['--check', new, '--against', old]) == 0
+    assert capsys.readouterr()[0] == (
+        '%s: fine\n[access] rules: +deny any any\n[limits] fields: 7 -> 200\n' % new)
+    assert cli.main(['--check', new, '--against', new]) == 0
+    assert capsys.readouterr()[0] == '%s: fine\nno changes against %s\n' % (new, new)
+    assert cli.main(['--check', new, '--against', here]) == 1

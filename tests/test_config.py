@@ -116,24 +116,60 @@ def test_included_rules_go_before_those_of_the_file_in_the_order_of_their_names(
     folder = tmpdir.mkdir('rules.d')
     for name, line in (('b.ini', b'deny any b'), ('a.ini', b'deny any a'), ('c.txt', b'deny any c')):
         folder.join(name).write_binary(b'[access]\nrules = %s\n' % line)
-    assert ruled(tmpdir.join('p.ini'), b'[access]\ninclude = rules.d/*.ini none.d/*.ini\nrules = allow any any\n') == [
-        ('a.ini:2', 'deny any a', ''), ('b.ini:2', 'deny any b', ''), ('p.ini:3', 'allow any any', '')]
-    assert ruled(tmpdir.join('p.ini'), b'[access]\ninclude = rules.d/b.ini\n') == [('b.ini:2', 'deny any b', '')]
+    assert ruled(tmpdir.join('p.ini'), b'[access]\ninclude = rules.d/*.ini\nrules = allow any any\n') == [
+        ('rules.d/a.ini:2', 'deny any a', ''), ('rules.d/b.ini:2', 'deny any b', ''), ('p.ini:3', 'allow any any', '')]
+    assert ruled(tmpdir.join('p.ini'), b'[access]\ninclude = rules.d/b.ini\n') == [('rules.d/b.ini:2', 'deny any b', '')]
 
 
 def test_what_is_wrong_in_an_included_file_is_told_where_it_stands(tmpdir):
     tmpdir.join('a.ini').write_binary(b'[access]\nrules = deny any\nprivate = deny\n[x]\n')
     tmpdir.join('b.ini').write_binary(b'\xff')
-    tmpdir.join('proxy.ini').write_binary(b'[access]\ninclude = none.ini ?.ini\n')
+    tmpdir.join('proxy.ini').write_binary(b'[access]\ninclude = none.d/*.ini ?.ini\n')
     with pytest.raises(config.ConfigError) as raised:
         config.load(str(tmpdir.join('proxy.ini')))
     found = str(raised.value).replace(str(tmpdir) + '/', '').split('\n')
     assert found == [
-        "proxy.ini:2: [access] include: there is no file 'none.ini'",
+        'proxy.ini:2: [access] include: none.d: No such file or directory',
         "a.ini:2: [access] rules: 'deny any' is no rule: it takes allow or deny, WHO and WHERE, as in allow any .debian.org",
         'a.ini:3: [access] private: an included file has [access] rules only',
         'a.ini:4: [x]: there is no such section',
         'b.ini:1: not a text file in UTF-8: octet 1 of the line is 0xff']
+
+
+@pytest.mark.parametrize('include', ['rulse.d/*.ini', 'rules.d/*.txt', 'rules.d/none.ini', 'rules.d/*.ini'])
+def test_rules_that_vanish_do_not_open_the_proxy(tmpdir, include):
+    tmpdir.mkdir('rules.d').join('empty.ini').write_binary(b'[access]\nrules =\n')
+    tmpdir.join('p.ini').write_binary(b'[access]\ninclude = %s\n' % include.encode('ascii'))
+    with pytest.raises(config.ConfigError) as raised:
+        config.load(str(tmpdir.join('p.ini')))
+    assert ':2: [access] include: no rules came of it, and there are none here' in str(raised.value)
+
+
+def test_two_files_of_one_name_are_two_places(tmpdir):
+    for name in ('a', 'b'):
+        tmpdir.mkdir(name).join('r.ini').write_binary(b'[access]\nrules = deny any %s\n' % name.encode('ascii'))
+    assert [place for place, _text, _comment in ruled(tmpdir.join('p.ini'), b'[access]\ninclude = a/*.ini b/*.ini\n')] == [
+        'a/r.ini:2', 'b/r.ini:2']
+
+
+@pytest.mark.parametrize('line, what', [
+    (b'[log]\naccess = /tmp/a\0b\n', ':2: a control character (0x00) at octet 16 of the line'),
+    (b'[access]\nrules = allow any @x\0y\n', ':2: a control character (0x00)'),
+    (b'[auth]\nusers = a\rb\n', ':2: a control character (0x0d)'),
+])
+def test_a_control_character_is_told_with_its_line(tmpdir, line, what):
+    tmpdir.join('p.ini').write_binary(line)
+    with pytest.raises(config.ConfigError) as raised:
+        config.load(str(tmpdir.join('p.ini')))
+    assert str(tmpdir.join('p.ini')) + what in str(raised.value)
+
+
+def test_paths_are_what_was_typed(tmpdir):
+    tmpdir.join(u'b\xe9\\.txt'.encode('utf-8').decode('utf-8')).write_binary(b'\xef\xbb\xbf# c\na.example\n')
+    tmpdir.join('p.ini').write_binary(u'[access]\nrules = deny any @b\xe9\\.txt\n[log]\naccess = \xfc\n'.encode('utf-8'))
+    settings = config.load(str(tmpdir.join('p.ini')))
+    assert settings.access.rules[0].wheres[0].names == {b'a.example'}
+    assert settings.log.access == (u'\xfc'.encode('utf-8') if bytes is str else u'\xfc')
 
 
 def test_a_list_of_names_stands_beside_the_file_that_names_it(tmpdir):
@@ -192,11 +228,47 @@ def test_an_option_has_a_section_a_good_default_and_a_sentence(option):
     assert [each.name for each in config.SCHEMA if each.section == option.section].count(option.name) == 1
 
 
-def test_only_where_to_listen_and_the_file_of_quotas_need_a_restart():
-    assert [option.name for option in config.SCHEMA if not option.live] == ['listen', 'quota_file']
-    new = config.load('test.ini', ['[proxy]', 'listen = *:1', 'via = off'])
-    assert config.restarts(config.load(None), new) == [('proxy', 'listen')]
-    assert config.restarts(new, new) == []
+def test_only_where_to_listen_as_whom_to_run_and_the_file_of_quotas_need_a_restart():
+    assert [option.name for option in config.SCHEMA if not option.live] == ['listen', 'user', 'group', 'quota_file']
+
+
+def test_changes_are_told_option_by_option_and_rule_by_rule():
+    old = config.load('test.ini', ['[limits]', 'connections = 200', '[access]', 'rules = deny any a', '  allow  any b', '  deny any c'])
+    new = config.load('test.ini', ['[proxy]', 'listen = *:1', '[access]', 'clients =', 'rules = deny any a',
+                                   '  allow any b # c', '  deny any d', '  allow any any'])
+    assert config.changes(old, new) == [
+        '[proxy] listen: *:9000 -> *:1 (needs a restart)',
+        '[access] clients: loopback private -> nothing',
+        '[access] rules: -deny any c', '[access] rules: +deny any d', '[access] rules: +allow any any',
+        '[limits] connections: 200 -> auto']
+    assert config.changes(new, new) == []
+    turned = config.load('test.ini', ['[access]', 'rules = deny any c', '  deny any a', '  allow any b'])
+    first = config.load('test.ini', ['[access]', 'rules = deny any a', '  allow any b', '  deny any c'])
+    assert config.changes(first, turned) == ['[access] rules: in another order']
+    many = config.load('test.ini', ['[access]', 'rules = allow any any set X=secret'] + [' deny any a%d' % number for number in range(99)])
+    assert config.changes(config.load(None), many)[::50] == ['[access] rules: +allow any any set X=***', '[access] rules: and 50 more']
+
+
+def test_users_and_groups_are_read_from_files_beside_it(tmpdir):
+    path = tmpdir.join('proxy.ini')
+    tmpdir.join('users').write_binary(b'bob:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=\n')
+    tmpdir.join('groups').write_binary(b'ops: bob\n')
+    path.write_binary(b'[auth]\nusers = users\ngroups = groups\n[access]\nrules = allow group:ops,user:bob any\n')
+    book = config.load(str(path)).book
+    assert list(book.users) == [b'bob'] and book.groups == {b'bob': frozenset([b'ops'])}
+    tmpdir.join('users').write_binary(b'bob:plain\n\nx\n')
+    tmpdir.join('groups').remove()
+    with pytest.raises(config.ConfigError) as raised:
+        config.load(str(path))
+    found = str(raised.value).replace(str(tmpdir) + '/', '').split('\n')
+    assert found[0] == 'groups:0: cannot be read: No such file or directory' or found[0].startswith('groups')
+    assert found[1].startswith("users:1: user 'bob' has ") and 'plain\n' not in str(raised.value)
+    assert found[2] == 'users:3: this line is no name:value'
+
+
+def test_a_rule_that_names_users_needs_to_know_who_they_are():
+    assert problems('[access]', 'rules = allow any a', '  allow user:bob any') == [
+        'test.ini:3: [access] rules: it names users or groups, and [auth] does not say who they are']
 
 
 def test_a_quota_needs_a_file():

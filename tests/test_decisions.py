@@ -47,7 +47,10 @@ rules =
   allow 10.2.0.0/16 http://.intra.test                          # intra
   allow user:* .test,any:443 sat,sun                            # weekend
   allow user:* .test                                            # people
-''')],
+[auth]
+users = users
+groups = groups
+'''), ('users', ''), ('groups', '')],
     'blocklist': [('blocklist.ini', '''
 [access]
 rules =
@@ -397,7 +400,7 @@ def load(here, files):
     for path, text in files:
         write(os.path.join(here, path), text)
         for number, line in enumerate(text.split('\n'), 1):
-            names['%s:%d' % (os.path.basename(path), number)] = line.partition('# ')[2]
+            names['%s:%d' % (path, number)] = line.partition('# ')[2]
     settings = config.load(os.path.join(here, files[0][0]))
     return access.Access(settings.access, lambda ip, port: (ip, port) == OWN), names
 

@@ -33,6 +33,10 @@ CLASSES = sorted((value for value in vars(errors).values() if isinstance(value, 
     ('HeadTooLarge', 431, 'http_request_error'),
     ('IdleTimeout', 408, 'client_idle_timeout'),
     ('InternalError', 500, 'proxy_internal_error'),
+    ('LoginFailed', 407, 'login_failed'),
+    ('LoginRequired', 407, 'login_required'),
+    ('LoginTimeout', 503, 'login_timeout'),
+    ('LoginsThrottled', 429, 'login_throttled'),
     ('LoopDetected', 508, 'proxy_loop_detected'),
     ('NotImplementedHere', 501, 'http_request_error'),
     ('Ourselves', 403, 'destination_ip_prohibited'),
@@ -72,6 +76,8 @@ def test_a_message_is_what_it_was_raised_with():
     assert errors.QuotaExceeded('enough', 60).retry_after == 60
     assert errors.QuotaExceeded('enough').retry_after is errors.BadRequest('what').retry_after is None
     assert errors.Full('all taken').retry_after == 1
+    assert str(errors.LoginsThrottled('wait', 8)) == 'wait'
+    assert errors.LoginsThrottled('wait', 8).retry_after == 8
 
 
 def test_there_is_no_logic_in_it():

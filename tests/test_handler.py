@@ -1,6 +1,8 @@
 """The story of a client connection: conversations of a client, the proxy and its origins, on real sockets."""
 from __future__ import absolute_import, division, print_function
 
+import base64
+import hashlib
 import re
 import socket
 import struct
@@ -9,6 +11,7 @@ import gevent
 import pytest
 
 from geproxy.compat import monotonic
+from geproxy.resolver import Resolver
 from helpers import PATIENCE, ask, connect, listening, proxying, read_all, read_until
 from processes import Client
 
@@ -452,7 +455,7 @@ def test_a_rule_about_networks_is_asked_of_what_is_dialled_and_of_kept_connectio
         with proxying(rules) as (address, proxy):
             for _ in range(2):
                 assert ask(address, get(origin).replace(b'127.0.0.1', b'localhost')).endswith(b'ok')
-            assert b' 403 no rule allows it ' in ask(address, get(('127.0.0.2', origin[1]))).split(b'\r\n')[0]
+            assert b' 403 no rule allows it' in ask(address, get(('127.0.0.2', origin[1]))).split(b'\r\n')[0]
             records = proxy.wait(3)
             assert [record.kept for record in records] == [False, True, False]
             assert [record.rule.partition(':')[0] for record in records] == ['test.ini', 'test.ini', '']
@@ -556,3 +559,139 @@ def test_a_quota_ends_what_goes_on_and_refuses_what_comes(tmpdir):
     assert 'client' not in tmpdir.join('quota').read() and ' 127.0.0.1\n' in tmpdir.join('quota').read()
     with listening(nothing) as origin, proxying(more) as (address, proxy):
         assert ask(address, get(origin)).startswith(b'HTTP/1.1 429 ')       # a restart forgives nobody
+
+
+# --- log-ins
+
+def basic(user, password):
+    """The field line of a log-in."""
+    return b'Proxy-Authorization: Basic %s\r\n' % base64.b64encode(b'%s:%s' % (user, password))
+
+
+@pytest.fixture
+def people(tmpdir):
+    """The [auth] section that knows bob, in ops, and eve."""
+    sha = b'{SHA}%s'
+    lines = [b'%s:%s' % (name, sha % base64.b64encode(hashlib.sha1(name + b'-secret').digest())) for name in (b'bob', b'eve')]
+    tmpdir.join('users').write_binary(b'\n'.join(lines))
+    tmpdir.join('groups').write_binary(b'ops: bob\n')
+    return '[auth]\nusers = %s\ngroups = %s\nrealm = the gateway\n' % (tmpdir.join('users'), tmpdir.join('groups'))
+
+
+def test_who_has_not_logged_in_is_asked_on_the_same_connection(people):
+    seen = []
+    with listening(saying(b'ok', seen)) as origin, proxying(people) as (address, proxy), Client(address) as client:
+        asked = client.ask(get(origin))
+        assert asked.startswith(b'HTTP/1.1 407 this proxy asks for a name and a password\r\n')
+        assert split(asked)[1][b'proxy-authenticate'] == b'Basic realm="the gateway", charset="UTF-8"'
+        assert b'\r\nConnection: close\r\n' not in asked
+        assert client.ask(get(origin, more=basic(b'bob', b'wrong'))).startswith(b"HTTP/1.1 407 log-in as 'bob' failed\r\n")
+        # a body that has come is read, and CONNECT may come again, too
+        assert client.ask(get(origin, method=b'POST', more=b'Content-Length: 5\r\n') + b'12345')[9:12] == b'407'
+        client.send(get(origin, method=b'POST', more=b'Content-Length: 6\r\n') + b'123')
+        client.send(b'456')
+        assert client.response()[9:12] == b'407'
+        assert client.ask(b'CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\n' % text_of(origin))[9:12] == b'407'
+        assert client.ask(get(origin, more=basic(b'bob', b'bob-secret'))).endswith(b'ok')
+        # per request, never remembered for the connection
+        assert client.ask(get(origin))[9:12] == b'407'
+        records = proxy.wait(7)
+        assert [record.user for record in records] == [b''] * 5 + [b'bob', b'']
+        assert [record.reason for record in records][:2] == ['login_required', 'login_failed']
+    assert b'authorization' not in seen[0].lower() and len(seen) == 1
+
+
+def test_a_large_body_behind_a_refused_log_in_is_not_read(people):
+    with proxying(people) as (address, _proxy):
+        shown = ask(address, get(('127.0.0.1', 1), method=b'POST', more=b'Content-Length: 100000\r\n'))
+        assert shown.startswith(b'HTTP/1.1 407 ') and b'\r\nConnection: close\r\n' in shown
+
+
+def test_rules_know_users_and_groups(people):
+    rules = '[access]\nrules =\n  allow group:ops any\n  deny user:* any # ask ops\n'
+    with listening(saying(b'ok')) as origin, proxying(people + rules) as (address, proxy):
+        assert ask(address, get(origin, more=basic(b'bob', b'bob-secret'))).endswith(b'ok')
+        refused = ask(address, get(origin, more=basic(b'eve', b'eve-secret')))
+        assert re.match(br'HTTP/1.1 403 denied by test\.ini:\d+: deny user:\* any', refused)
+        assert [record.user for record in proxy.wait(2)] == [b'bob', b'eve']
+
+
+def test_who_is_exempt_need_not_log_in_but_must_not_lie(people):
+    with listening(saying(b'ok')) as origin, proxying(people + 'exempt = loopback\n') as (address, _proxy):
+        assert ask(address, get(origin)).endswith(b'ok')
+        assert ask(address, get(origin, more=basic(b'bob', b'wrong')))[9:12] == b'407'
+        assert ask(address, get(origin, more=basic(b'bob', b'bob-secret') * 2))[9:12] == b'400'
+
+
+def test_users_who_are_new_are_known_without_a_reload(people, tmpdir):
+    with listening(saying(b'ok')) as origin, proxying(people) as (address, proxy):
+        assert ask(address, get(origin, more=basic(b'new', b'new-secret')))[9:12] == b'407'
+        tmpdir.join('users').write_binary(b'new:{SHA}' + base64.b64encode(hashlib.sha1(b'new-secret').digest()))
+        proxy.wait_until(lambda: any('reread: 1 users' in text for text in proxy.said))
+        assert ask(address, get(origin, more=basic(b'new', b'new-secret'))).endswith(b'ok')
+        assert ask(address, get(origin, more=basic(b'bob', b'bob-secret')))[9:12] == b'407'
+
+
+def test_a_request_is_judged_by_the_users_it_began_with(people, tmpdir):
+    policy = '[access]\nrules =\n  deny group:ops any\n  allow user:* any\n'
+    with listening(nothing) as origin, proxying(people + policy) as (address, proxy), Client(address) as client:
+        octets = get(origin, more=basic(b'bob', b'bob-secret'))
+        client.send(octets[:30])
+        proxy.wait_until(lambda: any(handler.record for handler in proxy.server.live))
+        tmpdir.join('groups').write_binary(b'ops:\n')
+        proxy.wait_until(lambda: any('reread: 2 users' in text for text in proxy.said))
+        client.send(octets[30:])
+        assert b'denied by test.ini:' in client.response()
+
+
+def test_what_is_for_one_address_never_goes_to_another_that_a_retry_dials():
+    heads = []
+
+    def dying(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
+        heads.append(read_until(sock, b'\r\n\r\n'))        # and ends, as a kept connection may at any time
+
+    def other(sock):
+        heads.append(read_until(sock, b'\r\n\r\n'))
+        sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nother')
+    rules = '[access]\nrules =\n  allow any 127.0.0.2 set Authorization=for-2-only\n  allow any 127.0.0.3\n'
+    with listening(dying, '127.0.0.2') as (_host, port), proxying(rules) as (address, proxy), Client(address) as client:
+        there = ['127.0.0.2']
+        proxy.server._upstream.resolver = Resolver(keep=0.001, ask=lambda host: list(there))
+        assert client.ask(get(('a.test', port))).endswith(b'ok')
+        with listening(other, '127.0.0.3', port):
+            there[:] = ['127.0.0.3']
+            assert client.ask(get(('a.test', port))).endswith(b'other')
+    assert b'for-2-only' in heads[0] and b'for-2-only' not in heads[1] and b'uthorization' not in heads[1]
+
+
+def test_who_asks_in_vain_has_asked(people):
+    with proxying(people + '[limits]\nrequests = 0.1\nburst = 2\n') as (address, _proxy), Client(address) as client:
+        statuses = [client.ask(get(('127.0.0.1', 1)))[9:12] for _ in range(4)]
+    assert statuses == [b'407', b'407', b'429', b'429']
+
+
+def test_a_body_that_trickles_behind_a_refused_log_in_is_not_waited_for(people):
+    with proxying(people) as (address, _proxy), Client(address) as client:
+        client.send(get(('127.0.0.1', 1), method=b'POST', more=b'Content-Length: 60000\r\n') + b'x')
+        began = monotonic()
+        trickle = gevent.spawn(lambda: [client.send(b'x') or gevent.sleep(0.1) for _ in range(100)])
+        answer = client.response()
+        trickle.kill()
+        assert answer[9:12] == b'407' and b'\r\nConnection: close\r\n' in answer and monotonic() - began < 5
+
+
+@pytest.mark.parametrize('more', ['', '[access]\nrules = deny any any\n', 'auth'])
+def test_a_browser_that_visits_gets_its_page_whatever_the_policy_is(people, more):
+    with proxying(people if more == 'auth' else more) as (address, _proxy):
+        shown = ask(address, b'GET / HTTP/1.1\r\nHost: gateway:%d\r\n\r\n' % address[1])
+        assert shown.startswith(b'HTTP/1.1 200 ') and b'This is a proxy, not a web site' in shown
+        if more:
+            assert ask(address, get(('gateway', address[1])))[9:12] in (b'403', b'407')
+
+
+def test_a_loop_is_told_even_where_a_log_in_is_asked_for(people):
+    with proxying(people) as (address, proxy):
+        via = b'Via: 1.1 %s\r\n' % proxy.server.proxy.name_octets
+        assert ask(address, get(('127.0.0.1', 1), more=via))[9:12] == b'508'

@@ -12,18 +12,18 @@ PACKAGE = os.path.join(os.path.dirname(TESTS), 'geproxy')
 
 # A module imports only from lines above its own.
 FLOORS = [
-    ['__init__', 'compat', 'errors'],
-    ['address', 'protocols', 'ini'],
+    ['__init__', 'compat', 'errors', 'privileges'],
+    ['address', 'protocols', 'ini', 'hashes'],
     ['grammar', 'kinds'],
     ['message', 'forwarded', 'rules'],
-    ['framing', 'rulebook'],
-    ['access', 'limits', 'splice'],
-    ['stream'],
-    ['relay', 'resolver', 'upstream', 'responses', 'record', 'listeners', 'ledger'],
+    ['framing', 'rulebook', 'proxyproto'],
+    ['access', 'auth', 'limits', 'splice'],
+    ['stream', 'users', 'rulefiles'],
+    ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'notify', 'outlets'],
     ['log', 'forward', 'quota'],
     ['handler'],
     ['config'],
-    ['proxy', 'explain', 'learn', 'why'],
+    ['proxy', 'explain', 'learn', 'why', 'doctor'],
     ['server'],
     ['cli'],
     ['__main__'],
@@ -31,11 +31,11 @@ FLOORS = [
 FLOOR = dict((name, number) for number, names in enumerate(FLOORS) for name in names)
 
 # Who may import gevent: those that wait, and those that must come before everything else.
-WITH_GEVENT = {'__main__', 'cli', 'compat', 'relay', 'resolver', 'server', 'stream'}
+WITH_GEVENT = {'__main__', 'cli', 'compat', 'doctor', 'logins', 'relay', 'resolver', 'server', 'stream'}
 # Who may spawn greenlets: someone waits for each there, or kills it.
 SPAWNING = {'relay', 'server'}
 # Who may import config. The others are handed values, so there is no global to reload.
-WITH_CONFIG = {'cli', 'explain', 'server', 'why'}
+WITH_CONFIG = {'cli', 'doctor', 'explain', 'server', 'why'}
 # Who may ask which Python this is.
 ASKING_PYTHON = {'compat', '__main__'}      # the latter before there is a gevent, without which compat is none either
 

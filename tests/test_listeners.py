@@ -187,6 +187,23 @@ def test_a_listening_unix_socket_is_no_tcp_socket(tmpdir):
         local.close()
 
 
+@pytest.mark.parametrize('pid,count,expected', [
+    ('%d' % os.getpid(), '2', [3, 4]), ('%d' % os.getpid(), '0', []), ('1', '2', []), ('', '2', []),
+    ('%d' % os.getpid(), '', []), ('%d' % os.getpid(), '-1', []), ('%d' % os.getpid(), 'two', []),
+])
+def test_what_systemd_handed_over_is_for_the_process_that_it_names_and_for_nobody_after(monkeypatch, pid, count, expected):
+    for name, value in (('LISTEN_PID', pid), ('LISTEN_FDS', count), ('LISTEN_FDNAMES', 'a:b')):
+        monkeypatch.setenv(name, value)
+    assert listeners.handed_over() == expected
+    assert [name for name in os.environ if name.startswith('LISTEN_')] == []
+    assert listeners.handed_over() == []
+
+
+def test_without_systemd_it_is_said_what_is_missing(monkeypatch):
+    monkeypatch.delenv('LISTEN_FDS', raising=False)
+    assert refused(('', 0, 'systemd')).startswith('systemd has handed over no sockets: ')
+
+
 def test_a_descriptor_that_is_not_there_is_told():
     said = refused(('', 0, 9999))
     assert said.startswith('fd:9999 is no socket (%s)' % os.strerror(errno.EBADF))

@@ -16,11 +16,11 @@ import tty
 import gevent
 import pytest
 from helpers import PATIENCE, connect, listening, proxying, read_all, read_until
-from processes import Client, answering, folder, get, own, read, running, wait_until
+from processes import CHECKOUT, Client, answering, folder, get, own, read, running, wait_until
 
 from geproxy import config, log
 from geproxy.compat import monotonic
-from geproxy.record import FIELDS
+from geproxy.record import FIELDS, Record
 
 SOON = 3            # seconds
 SECRET = b'open-sesame'
@@ -665,3 +665,17 @@ def test_a_file_is_for_its_owner_and_group_only(tmpdir):
     path = str(tmpdir.join('log'))
     log.Writer(path).close(SOON)
     assert os.stat(path).st_mode & 0o777 & 0o027 == 0
+
+
+def test_fail2ban_finds_who_guesses(tmpdir):
+    readme = read(os.path.join(CHECKOUT, 'README.md')).decode('utf-8')
+    pattern = re.search(r'(?m)^failregex = (.*)$', readme).group(1).rstrip().replace('<HOST>', r'(?P<host>\S+)')
+    made = Record('192.0.2.7')
+    made.method, made.url, made.status, made.reason = b'GET', b'http://a/', 407, 'login_failed'
+    made.message = "log-in as 'bob 10.0.0.1 GET / 407 login_failed: x' failed"
+    paths = str(tmpdir.join('access')), str(tmpdir.join('errors'))
+    both = log.Log(settings('access = ' + paths[0], 'errors = ' + paths[1], 'format = squid'))
+    both.access(made)
+    both.close()
+    line = read(paths[1]).decode('ascii').partition(' ')[2].partition(' ')[2]       # fail2ban takes the time away
+    assert re.search(pattern, line).group('host') == '192.0.2.7'

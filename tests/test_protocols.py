@@ -31,3 +31,12 @@ def test_what_may_be_http_is_left_to_its_parser(octets):
 
 def test_each_protocol_has_an_answer_in_its_own_language():
     assert set(kind for _sign, kind, _name, _remedy in protocols.SIGNS) == set(responses.FOREIGN)
+
+
+@pytest.mark.parametrize('octets', [
+    b'PROXY TCP4 192.0.2.7 10.0.0.1 1 2\r\nGET / HTTP/1.1\r\n\r\n', b'PROXY TCP6 ::1 ::1 1 2\r\n', b'PROXY UNKNOWN\r\n',
+    b'\x00\r\nQUIT\n\x21\x11\x00\x0c',
+])
+def test_a_proxy_header_here_is_a_spoof(octets):
+    with pytest.raises(errors.SpoofedClient):
+        protocols.check(octets)

@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import pytest
 from helpers import Recorder
 
-from geproxy import config, errors, limits
+from geproxy import config, errors, limits, logins
 from geproxy.address import parse_ip
 from geproxy.proxy import Proxy
 from geproxy.record import Record
@@ -14,7 +14,8 @@ from geproxy.rules import Question
 def wired(text='', is_own=lambda ip, port: False):
     """A Proxy from the text of an ini file, and its Recorder."""
     recorder = Recorder()
-    return Proxy(config.load('test.ini', text.splitlines()), None, recorder, limits.Limits(), None, is_own, lambda: False), recorder
+    return Proxy(config.load('test.ini', text.splitlines()), None, recorder, limits.Limits(), None, logins.Logins(recorder.say), is_own,
+                 lambda: False), recorder
 
 
 def question(port):
@@ -80,3 +81,16 @@ def test_a_bug_is_told_with_its_traceback_and_the_request_id():
     said, = recorder.said
     assert said.startswith('[%s] a bug' % record.id)
     assert 'test_a_bug_is_told' in said and "KeyError: 'missing'" in said
+
+
+def test_who_is_known_by_a_proxy_header_only_has_no_part_in_loopback():
+    proxy, _recorder = wired('[proxy]\nproxy_protocol = 10.0.0.1')
+    asked = question(80)._replace(client=parse_ip('127.0.0.1'))
+    proxy.access.check_address(asked, '127.0.0.1', 0)
+    with pytest.raises(errors.AddressDenied):
+        proxy.vouched_access.check_address(asked, '127.0.0.1', 0)
+
+
+def test_without_load_balancers_there_is_one_access():
+    proxy, _recorder = wired('')
+    assert proxy.vouched_access is proxy.access

@@ -16,7 +16,7 @@ NAMES = frozenset([b'one.example', b'.two.example', b'*.three.example'])
 
 def book(*lines):
     """A RuleBook of these lines, the first of which is p.ini:1; @list holds NAMES."""
-    return rulebook.RuleBook(rules.parse(ini.Line('p.ini', number, text, ''), lambda path: NAMES)
+    return rulebook.RuleBook(rules.parse(ini.Line('p.ini', number, 'p.ini:%d' % number, text, ''), lambda path: NAMES)
                              for number, text in enumerate(lines, 1))
 
 
@@ -42,7 +42,7 @@ def test_without_rules_all_is_allowed():
 def test_with_rules_what_fits_none_is_denied():
     decision = book('allow any .b.example', 'allow any .c.example').decide(question(), None, NOW)
     assert not decision.allowed and decision.rule is None
-    assert decision.why == 'no rule allows it (the last is p.ini:2: allow any .c.example)'
+    assert decision.why == 'no rule allows it'
 
 
 SOME = ['deny any bad.a.example', 'allow any .a.example', 'deny any *.b.example', 'allow any b.example,c.example:81',
@@ -118,11 +118,18 @@ def test_an_expired_rule_refuses_by_name_and_an_expired_denial_is_over():
 
 def test_what_ends_within_two_weeks_is_told():
     found = book('allow any a.b until 2026-11-23', 'allow any b.b until 2026-11-24', 'allow any c.b until 2026-12-07',
-                 'allow any d.b until 2026-12-08', 'allow any any').warnings(NOW)
+                 'allow any d.b until 2026-12-08', 'allow any any').warnings(NOW, frozenset(), frozenset())
     assert found == [
         'p.ini:1: allow any a.b until 2026-11-23 ended on 2026-11-23',
         'p.ini:2: allow any b.b until 2026-11-24 ends after 2026-11-24',
         'p.ini:3: allow any c.b until 2026-12-07 ends after 2026-12-07']
+
+
+def test_who_is_named_and_not_known_is_told():
+    found = book('deny user:bob,user:jooe,user:* any', 'allow group:ops,group:oops any').warnings(
+        NOW, frozenset([b'bob', b'joe']), frozenset([b'ops']))
+    assert found == ['p.ini:1: deny user:bob,user:jooe,user:* any names jooe, whom [auth] does not know',
+                     'p.ini:2: allow group:ops,group:oops any names oops, whom [auth] does not know']
 
 
 def test_a_decision_is_remembered_for_its_minute_only():
@@ -167,3 +174,27 @@ def test_the_index_finds_what_asking_each_rule_finds():
                 passed = rule.explain(asked, address, NOW)
                 expected = passed[-1][0] if not passed[-1][1] else None
                 assert rule.decide(asked, address, NOW).rule is expected, (lines, host, address)
+
+
+def test_a_method_of_any_length_costs_no_memory():
+    rule = book('allow any any')
+    assert rule.decide(question(method=b'M' * 60000), None, NOW).allowed and not rule._remembered
+
+
+def test_without_hours_a_decision_is_remembered_for_longer():
+    rule = book('deny any any')
+    rule.decide(question(), None, NOW)
+    rule.decide(question(), None, NOW + 3600)
+    assert len(rule._remembered) == 1
+
+
+def test_many_rules_that_name_no_host_are_not_all_asked(monkeypatch):
+    asked, lines = [], ['deny any 10.%d.%d.0/24' % (number // 256, number % 256) for number in range(5000)]
+    lines += ['deny user:u%d any' % number for number in range(5000)] + ['allow any any']
+    rule, mismatch = book(*lines), rules.mismatch
+    monkeypatch.setattr(rules, 'mismatch', lambda *those: asked.append(1) or mismatch(*those))
+    assert rule.decide(question(user=b'u7'), None, NOW).rule.text == 'deny user:u7 any'
+    assert rule.decide(question(user=b'eve'), None, NOW).allowed is None
+    assert rule.decide(question(user=b'eve'), '8.8.8.8', NOW).allowed
+    assert not rule.decide(question(user=b'eve'), '10.1.2.3', NOW).allowed
+    assert len(asked) < 20

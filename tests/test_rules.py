@@ -13,7 +13,7 @@ NOON = datetime.datetime(2026, 11, 24, 12, 0)           # a Tuesday
 
 def rule(text, comment='', names=frozenset()):
     """The Rule of one line; a list of names holds `names`."""
-    return rules.parse(ini.Line('/etc/geproxy/proxy.ini', 7, text, comment), lambda path: names)
+    return rules.parse(ini.Line('/etc/geproxy/proxy.ini', 7, 'proxy.ini:7', text, comment), lambda path: names)
 
 
 def question(client='10.0.0.5', user=None, groups=(), method=b'GET', host=b'www.a.example', port=80):
@@ -71,7 +71,7 @@ def test_who_and_where_are_lists():
 def test_a_list_of_names_is_read_from_where_the_line_says():
     asked = []
     names = frozenset([b'a.example', b'.b.example'])
-    found = rules.parse(ini.Line('p.ini', 1, 'deny any @bad.txt:443', ''), lambda path: asked.append(path) or names)
+    found = rules.parse(ini.Line('p.ini', 1, 'p.ini:1', 'deny any @bad.txt:443', ''), lambda path: asked.append(path) or names)
     assert (asked, found.wheres[0].names, found.wheres[0].ports.text) == (['bad.txt'], names, '443')
 
 
@@ -87,6 +87,18 @@ def test_a_rule_is_shown_with_its_place_and_its_ticket():
     assert rules.show(rule('deny   any  .a.example', 'CHG-12: malware')) == (
         'proxy.ini:7: deny any .a.example (CHG-12: malware)')
     assert rules.show(rule('deny any any')) == 'proxy.ini:7: deny any any'
+
+
+def test_a_host_in_capitals_is_no_method():
+    found = rule('deny any EVILHOST sat,sun')
+    assert found.methods is None and found.wheres[0].names == {b'evilhost'} and found.options.days == {5, 6}
+    assert rule('deny any GET,PROPFIND EVILHOST').methods == {b'GET', b'PROPFIND'}
+
+
+def test_what_a_rule_sets_is_shown_to_nobody():
+    found = rule('allow  any a.example strip X set Authorization=Bearer-s3cret set Y=z')
+    assert found.text == 'allow any a.example strip X set Authorization=*** set Y=***'
+    assert found.options.fields == ((b'Authorization', b'Bearer-s3cret'), (b'Y', b'z'))
 
 
 @pytest.mark.parametrize('text, what', [
@@ -105,7 +117,11 @@ def test_a_rule_is_shown_with_its_place_and_its_ticket():
     ('allow any a.example:0', "'0' is no port"),
     ('allow any a.example:http', "'http' is no port"),
     ('allow any a.example:99999', "'99999' is no port"),
-    ('allow any [::1]443', 'something other than a port behind its bracket'),
+    ('allow any [::1]443', 'is no [IPv6 address] with a port behind it'),
+    ('allow any [::1]:', 'is no [IPv6 address] with a port behind it'),
+    ('allow any [a.example]:80', 'is no [IPv6 address] with a port behind it'),
+    ('deny any LOCALHOST until', "'' is no day"),
+    ('allow any any set X=a\\x0d\\x0aY:b', 'has a control character'),
     ('allow any a..example', 'is no host'),
     ('allow any a*.example', 'is no host'),
     ('allow any a/b', 'is no host'),

@@ -104,6 +104,20 @@ def test_an_exchange_in_flight_ends_before_the_process_does(number):
         assert len(proxy.lines(1)) == 1
 
 
+def test_who_waits_to_be_accepted_when_the_stop_comes_is_still_served():
+    with listening(answering()) as place, running() as proxy:
+        with Client(proxy.address) as client:
+            client.ask(own())                   # it serves
+        proxy.tell(signal.SIGSTOP)              # as long as a busy moment
+        with several(30, proxy.address) as clients:
+            for client in clients:
+                client.send(get(place))
+            proxy.tell(signal.SIGTERM)
+            proxy.tell(signal.SIGCONT)
+            assert [client.response()[-4:] for client in clients] == [b'fine'] * 30
+        assert ended(proxy) == 0
+
+
 def test_a_client_that_has_its_last_response_and_does_not_hang_up_does_not_delay_the_stop():
     origin = Slow()
     with listening(origin) as place, running() as proxy, Client(proxy.address) as client:
@@ -301,7 +315,7 @@ def test_a_log_that_cannot_be_opened_changes_nothing(reloading):
 def test_a_reload_says_what_needs_a_restart_and_goes_on_where_it_was(reloading):
     proxy = reloading
     said = reload(proxy, read(proxy.path).replace(b'listen = 127.0.0.1:0', b'listen = 127.0.0.1:1'))
-    assert b' SIGHUP: [proxy] listen has changed: that needs a restart\n' in said
+    assert b' SIGHUP: [proxy] listen: 127.0.0.1:0 -> 127.0.0.1:1 (needs a restart)\n' in said
     with Client(proxy.address):
         pass
 

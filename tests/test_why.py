@@ -9,15 +9,23 @@ from helpers import ask, listening, proxying, read_until
 from geproxy import why
 
 INI = '[proxy]\nlisten = *:9000\n[access]\nhttp_ports = any\nrules =\n'
+AUTH = '[auth]\nusers = users\ngroups = groups\nexempt = any\n'
 RULES = '  deny any bad.test # CHG-1: malware\n  allow 10.0.0.0/8 .test\n  allow user:bob http://any\n  deny any 127.0.0.2\n' \
         '  allow loopback GET,CONNECT 127.0.0.1,[::1],localhost:any\n'
+
+
+def write_users(folder):
+    """Files of users, bob, who is in ops, and eve."""
+    folder.join('users').write_binary(b'bob:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=\neve:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=\n')
+    folder.join('groups').write_binary(b'ops: bob\n')
 
 
 @pytest.fixture
 def asked(tmpdir, capsys):
     """A function of words, without -c -> (exit code, what it printed, what it said on standard error)."""
     path = tmpdir.join('proxy.ini')
-    path.write_binary((INI + RULES).encode('ascii'))
+    path.write_binary((INI + RULES + AUTH).encode('ascii'))
+    write_users(tmpdir)
 
     def run(*words):
         code = why.main(['why'] + list(words) + ['-c', str(path)])
@@ -48,7 +56,7 @@ def test_what_is_allowed_is_tried_and_timed(asked):
 @pytest.mark.parametrize('words, code, expected', [
     (['http://bad.test/'], 1, 'HTTP/1.1 403 denied by proxy.ini:6: deny any bad.test (CHG-1: malware)'),
     (['https://BAD.test.'], 1, 'HTTP/1.1 403 denied by proxy.ini:6: deny any bad.test (CHG-1: malware)'),
-    (['http://a.test/', '--method', 'PUT'], 1, 'HTTP/1.1 403 no rule allows it (the last is proxy.ini:10: allow loopback'),
+    (['http://a.test/', '--method', 'PUT'], 1, 'HTTP/1.1 403 no rule allows it'),
     (['http://a.test/'], 4, 'it depends on the address'),
     (['http://127.0.0.2/'], 1, 'HTTP/1.1 403 denied by proxy.ini:9: deny any 127.0.0.2'),
     (['http://127.0.0.1/', '--method', 'PUT'], 1, 'HTTP/1.1 403 no rule allows it'),
@@ -102,7 +110,8 @@ def test_machines_get_json(asked):
 
 def test_a_report_says_what_would_be_refused(tmpdir, capsys):
     path = tmpdir.join('proxy.ini')
-    path.write_binary((INI + RULES + 'policy = report\n').encode('ascii'))
+    path.write_binary((INI + RULES + 'policy = report\n' + AUTH).encode('ascii'))
+    write_users(tmpdir)
     assert why.main(['why', 'http://bad.test/', '--no-net', '-c', str(path)]) == 0
     assert 'allowed, though it would be refused: denied by proxy.ini:6: ' in capsys.readouterr()[0]
 
@@ -115,11 +124,25 @@ def test_of_many_rules_the_last_are_shown(tmpdir, capsys):
     assert lines[1] == '  31 rules before these do not fit' and len(lines) == 24
 
 
+def test_who_must_log_in_is_told_and_groups_count(tmpdir, capsys):
+    path = tmpdir.join('proxy.ini')
+    path.write_binary(('[access]\nrules = allow group:ops any\n' + AUTH.replace('exempt = any', '')).encode('ascii'))
+    write_users(tmpdir)
+    for words, code, said in (
+            ([], 1, 'HTTP/1.1 407 this proxy asks for a name and a password'),
+            (['--user', 'bob'], 0, 'allow group:ops any: decides'),
+            (['--user', 'eve'], 1, 'HTTP/1.1 403 no rule allows it')):
+        assert why.main(['why', 'http://a.test/', '--no-net', '-c', str(path)] + words) == code
+        assert said in capsys.readouterr()[0]
+    assert why.main(['why', 'http://a.test/', '-c', str(path), '--user', 'nobody']) == 2
+    assert capsys.readouterr()[1] == "geproxy: [auth] users knows no 'nobody'\n"
+
+
 def test_it_says_what_a_client_gets():
     def fine(sock):
         read_until(sock, b'\r\n\r\n')
         sock.sendall(b'HTTP/1.1 204 No Content\r\n\r\n')
-    with listening(fine) as origin, proxying('[access]\nrules =\n' + RULES) as (address, proxy):
+    with listening(fine) as origin, proxying('[access]\nrules =\n' + RULES.replace('user:bob', 'any')) as (address, proxy):
         for url in ('http://bad.test/', 'http://a.test/', 'http://127.0.0.2/', 'http://127.0.0.1:%d/' % origin[1],
                     'https://127.0.0.1:%d' % origin[1], 'bad.test:443'):
             head = why.request_head(url, 'GET')

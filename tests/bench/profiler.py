@@ -12,6 +12,10 @@ from program import Failed, find
 
 RATE = 250                      # samples in a second
 SHOWN = 30
+# py-spy looks by the clock, so a process that a system call of its own has put aside -- sending wakes up who receives --
+# seems to be busy with that call. What each part has really cost /proc knows: those that are little else than system
+# calls share the time in the kernel, the others the rest.
+_calls = re.compile(r'(SocketMixin|socket)\.|StreamServer\.do_read |Hub\.run |Writer\._write_block ')
 # A frame of py-spy's raw format: "name (path:line)"
 _frame = re.compile(r'(?P<name>.*) \((?P<path>[^()]*?)(?::(?P<line>[0-9]+))?\)\Z')
 
@@ -34,8 +38,8 @@ def profile(scene, bench, python, raw):
         raise Failed('py-spy saw nothing: it must be allowed to trace (root, or ptrace_scope 0)')
     unit = scene.figures[0][1]
     return '%s: %s %s, of that in the kernel %s\n%s' % (
-        scene.sentence, measure.show(figures['cpu']), unit, measure.show(figures.get('system')),
-        table(stacks, figures['cpu'], unit))
+        scene.sentence, measure.show(figures['cpu']), unit, measure.show(figures['system']),
+        table(stacks, figures['cpu'], figures['system'], unit))
 
 
 def _find_py_spy(python):
@@ -47,26 +51,30 @@ def _find_py_spy(python):
     return find('py-spy')
 
 
-def table(stacks, cost, unit):
-    """The stacks of py-spy's raw format -> functions by the time they take themselves, and the hottest lines."""
-    own, within, lines = collections.Counter(), collections.Counter(), collections.Counter()
-    total = 0
+def table(stacks, cost, system, unit):
+    """The stacks of py-spy's raw format -> functions by the time they take themselves, and the hottest lines.
+
+    `cost`: of all of it, `system`: of that in the kernel, both in `unit`.
+    """
+    seen = []                   # [([(function, line)], samples)]
     for stack in stacks:
         frames, _, count = stack.rpartition(' ')
-        names = [_names(frame) for frame in frames.split(';')]
-        total += int(count)
-        own[names[-1][0]] += int(count)
-        lines[names[-1][1]] += int(count)
+        seen.append(([_names(frame) for frame in frames.split(';')], int(count)))
+    calls = sum(count for names, count in seen if _calls.match(names[-1][0]))
+    rest = sum(count for _names, count in seen) - calls
+    own, within, lines = collections.Counter(), collections.Counter(), collections.Counter()
+    for names, count in seen:
+        cost_here = count * (system / calls if _calls.match(names[-1][0]) else (cost - system) / rest)
+        own[names[-1][0]] += cost_here
+        lines[names[-1][1]] += cost_here
         for name in set(function for function, _line in names):
-            within[name] += int(count)
+            within[name] += cost_here
     shown = ['', '%8s %6s %8s %6s  function' % ('self', '', 'in all', '')]
-    for name, count in own.most_common(SHOWN):
-        shown.append('%8s %5.1f%% %8s %5.1f%%  %s' % (
-            measure.show(count * cost / total), 100 * count / total,
-            measure.show(within[name] * cost / total), 100 * within[name] / total, name))
+    shown += ['%8s %5.1f%% %8s %5.1f%%  %s' % (
+        measure.show(took), 100 * took / cost, measure.show(within[name]), 100 * within[name] / cost, name)
+              for name, took in own.most_common(SHOWN)]
     shown += ['', '%8s %6s  line (%s)' % ('self', '', unit)]
-    shown += ['%8s %5.1f%%  %s' % (measure.show(count * cost / total), 100 * count / total, name)
-              for name, count in lines.most_common(SHOWN)]
+    shown += ['%8s %5.1f%%  %s' % (measure.show(took), 100 * took / cost, name) for name, took in lines.most_common(SHOWN)]
     return '\n'.join(shown)
 
 

@@ -71,7 +71,7 @@ class Program(object):
 
     def __init__(self, arguments, path, cwd=None, stdin=None, stdout=None, more_env=None, preexec=None, close_fds=True):
         def prepare():
-            _prctl(_PDEATHSIG, signal.SIGKILL)      # should the benchmark be killed itself
+            _prctl(_PDEATHSIG, signal.SIGTERM)      # should the benchmark be killed itself
             if preexec is not None:
                 preexec()
         self.path = path

@@ -66,7 +66,7 @@ def _parser():
         ','.join(peers.NAMES)))
     parser.add_argument('--rounds', type=int, default=3, metavar='N')
     parser.add_argument('--seconds', type=float, default=3, metavar='S', help='of load for each scene')
-    parser.add_argument('--quick', action='store_true', help='one round, one second')
+    parser.add_argument('--quick', action='store_true', help='one round, one second, bodies of 256 MiB')
     parser.add_argument('--python', action='append', metavar='PATH',
                         help='the Python that runs geproxy; may be given several times (default: this one)')
     parser.add_argument('--against', metavar='REV', help='compare with that revision of geproxy, too')

@@ -1,0 +1,104 @@
+"""The examples in conf/ do what each of them is for."""
+from __future__ import absolute_import, division, print_function
+
+import datetime
+import os
+import time
+
+import pytest
+
+from geproxy import access, config, errors, rules
+from geproxy.address import parse_ip
+from processes import CHECKOUT
+
+CONF = os.path.join(CHECKOUT, 'conf')
+TUESDAY_NOON = time.mktime(datetime.datetime(2026, 11, 24, 12).timetuple())
+SUNDAY_NOON = TUESDAY_NOON - 2 * 86400
+
+
+def policy(name):
+    """The Access of an example, and its Settings."""
+    settings = config.load(os.path.join(CONF, name))
+    return access.Access(settings.access, lambda ip, port: False), settings
+
+
+def decided(name, client, user, method, host, port, address, now):
+    """Where it says so ('rule' by its comment, 'ports', 'special', 'client', 'no rule'), for a refusal; else ''."""
+    judge, settings = policy(name)
+    groups = settings.book.groups.get(user, frozenset()) if settings.book else frozenset()
+    question = rules.Question(parse_ip(client), user, groups, method, host, port)
+    try:
+        judge.check_client(question.client)
+        judge.check_target(question, now)
+        judge.check_address(question, address, now)
+    except errors.AddressDenied:
+        return 'special'
+    except errors.Denied as error:
+        return str(error)
+    return ''
+
+
+EGRESS = [
+    (b'CONNECT', b'api.example.com', 443, '8.8.8.8', ''),
+    (b'CONNECT', b'www.pypi.org', 443, '8.8.8.8', ''),
+    (b'GET', b'deb.debian.org', 80, '8.8.8.8', ''),
+    (b'CONNECT', b'deb.debian.org', 443, '8.8.8.8', ''),
+    (b'GET', b'pypi.org', 443, '8.8.8.8', 'deny any any'),         # https only by CONNECT
+    (b'CONNECT', b'api.example.com', 8443, '8.8.8.8', 'port 8443'),
+    (b'CONNECT', b'evil.example', 443, '8.8.8.8', 'deny any any'),
+    (b'CONNECT', b'a.pastebin.com', 443, '8.8.8.8', 'SEC-101'),
+    (b'CONNECT', b'api.example.com', 443, '10.0.0.1', 'special'),
+    (b'CONNECT', b'api.example.com', 443, '169.254.169.254', 'special'),
+    (b'CONNECT', b'api.example.com', 443, '::ffff:127.0.0.1', 'special'),
+    (b'GET', b'169.254.169.254', 80, '169.254.169.254', 'deny any any'),
+]
+
+
+@pytest.mark.parametrize('method, host, port, address, why', EGRESS)
+def test_the_egress_allowlist_lets_a_tier_reach_what_it_needs_and_nothing_inside(method, host, port, address, why):
+    found = decided('egress-allowlist.ini', '10.1.2.3', None, method, host, port, address, TUESDAY_NOON)
+    assert (why in found) if why else found == ''
+    assert decided('egress-allowlist.ini', '10.2.0.1', None, method, host, port, address, TUESDAY_NOON)
+
+
+CORPORATE = [
+    ('10.9.0.5', None, b'GET', b'deb.debian.org', 80, TUESDAY_NOON, ''),
+    ('10.9.0.5', None, b'CONNECT', b'www.example.com', 443, TUESDAY_NOON, 'machines reach their updates only'),
+    ('10.2.0.5', b'anna', b'CONNECT', b'www.bank.example', 443, SUNDAY_NOON, ''),
+    ('10.2.0.5', b'anna', b'CONNECT', b'git.example', 22, SUNDAY_NOON, ''),
+    ('10.2.0.5', b'bert', b'CONNECT', b'www.bank.example', 443, TUESDAY_NOON, ''),
+    ('10.2.0.5', b'bert', b'CONNECT', b'www.bank.example', 443, SUNDAY_NOON, 'banking is for finance'),
+    ('10.2.0.5', b'emil', b'CONNECT', b'www.bank.example', 443, TUESDAY_NOON, 'banking is for finance'),
+    ('10.2.0.5', b'emil', b'CONNECT', b'www.example.org', 443, TUESDAY_NOON, ''),
+    ('10.2.0.5', b'emil', b'CONNECT', b'www.example.org', 22, TUESDAY_NOON, 'port 22'),
+    ('10.2.0.5', b'dora', b'CONNECT', b'www.example.com', 443, TUESDAY_NOON, ''),
+    ('10.2.0.5', b'dora', b'CONNECT', b'www.example.org', 443, TUESDAY_NOON, 'our own sites only'),
+    ('10.2.0.5', b'anna', b'GET', b'x.malware.example', 80, TUESDAY_NOON, 'security@corp'),
+    ('10.2.0.5', b'anna', b'GET', b'tracker.example', 80, TUESDAY_NOON, 'security@corp'),
+    ('9.9.9.9', b'anna', b'GET', b'a.example', 80, TUESDAY_NOON, 'client 9.9.9.9'),
+    ('10.2.0.5', None, b'GET', b'a.example', 80, TUESDAY_NOON, 'deny any any'),
+]
+
+
+@pytest.mark.parametrize('client, user, method, host, port, now, why', CORPORATE)
+def test_the_corporate_gateway_lets_each_where_they_belong(client, user, method, host, port, now, why):
+    found = decided('corporate.ini', client, user, method, host, port, '8.8.8.8', now)
+    assert (why in found) if why else found == ''
+
+
+def test_the_corporate_gateway_has_limits_and_everybody_logs_in():
+    _judge, settings = policy('corporate.ini')
+    assert settings.limits.quota == 20 << 30 and settings.limits.rate == 8 << 20 and settings.limits.per_client == 200
+    assert settings.book.users == {}            # nobody has a password that everybody knows
+    video = [rule for rule in settings.access.rules if b'.video.example' in (rule.wheres[0].names or ())]
+    assert [rule.options.rate for rule in video] == [4 << 20]
+
+
+@pytest.mark.parametrize('host, port, method, why', [
+    ('127.0.0.1', 8080, b'GET', ''), ('127.0.0.1', 22, b'CONNECT', ''), ('8.8.8.8', 1, b'GET', ''),
+    ('169.254.169.254', 80, b'GET', 'special')])
+def test_the_window_shows_everything_to_its_developer_only(host, port, method, why):
+    assert decided('debug.ini', '127.0.0.1', None, method, host.encode('ascii'), port, host, 0) == why
+    assert 'client 10.0.0.1' in decided('debug.ini', '10.0.0.1', None, method, host.encode('ascii'), port, host, 0)
+    _judge, settings = policy('debug.ini')
+    assert (settings.log.format, settings.log.query, settings.proxy.via) == ('console', 'on', False)

@@ -8,13 +8,10 @@ from __future__ import absolute_import, division, print_function
 import gevent
 from gevent.event import Event
 
-from geproxy import errors, framing, splice
+from geproxy import errors, framing, shortcut
 from geproxy.compat import monotonic
 from geproxy.stream import SCRATCH_SIZE, wait_readable
 
-LONG = 32 * 1024        # octets: where so many come at once a pipe is cheaper than copying
-COARSE = 8 * 1024       # octets of a chunk for which it is
-LINE = 5                # octets between two chunks, at least
 GLANCE = 0.25           # seconds between two looks whether a client that ended its direction has gone altogether
 
 
@@ -92,7 +89,7 @@ def copy_body(body, source, sink, limits, start=None, chunked=False, watch=None,
     reading, writing = limits
     long = False                        # much has come at once
     while not body.done:
-        count = _splice_body(body, source, sink, writing, chunked) if long and start is None else 0
+        count = shortcut.pass_body(body, source, sink, writing, chunked) if long and start is None else 0
         if not count:
             got = source.read_now(_piece(sink, SCRATCH_SIZE if body.left is None else body.left))
             if got is None:
@@ -112,7 +109,7 @@ def copy_body(body, source, sink, limits, start=None, chunked=False, watch=None,
                 content = start() + framing.bytes_of(content)
                 start = None
             sink.send(content, writing)
-        long = count >= LONG
+        long = count >= shortcut.LONG
         if watch is not None:
             watch.renew()
     end = framing.last_chunk(body.trailers) if chunked else b''
@@ -134,99 +131,6 @@ def _feed(body, got, source, chunked):
     if body.used is not None and body.used < count:
         source.unread(bytes(data[body.used:count]))
     return framing.encode_chunk(content) if chunked and len(content) else content
-
-
-def _splice_body(body, source, sink, limit, chunked):
-    """Pass on what is there of a body through pipes, as far as nobody needs to see it -> how many octets; 0 if they
-    must be copied, or there are none."""
-    if body.chunk is not None:
-        return _splice_chunks(body, source, sink, limit, chunked) if body.chunk >= COARSE else 0
-    pipe = _fill(source, sink, body.unseen)
-    if pipe is None:
-        return 0
-    try:
-        count = pipe.held
-        body.skip(count)
-        _send_held(pipe, sink, limit, chunked)
-        return count
-    finally:
-        splice.pool.give_back(pipe)
-
-
-def _splice_chunks(body, source, sink, limit, chunked):
-    """The same for large chunks: their content goes on in a second pipe."""
-    content = splice.pool.take()
-    if content is None:
-        return 0
-    raw = None
-    try:
-        raw = _fill(source, sink, splice.SIZE)
-        if raw is None:
-            return 0
-        count = raw.held
-        behind = _sift(body, raw, content, lambda: _send_held(content, sink, limit, chunked))
-        if behind or raw.held:
-            source.unread(behind + raw.read_all())
-        return count
-    finally:
-        for pipe in (raw, content):
-            if pipe is not None:
-                splice.pool.give_back(pipe)
-
-
-def _sift(body, raw, content, send):
-    """Read out of `raw` what is between chunks, and pour what is in them into `content`; `send` empties that. Ends
-    before `raw` is empty if the body does, or if chunks turn out to be small -> octets read from behind the body."""
-    size, taken = LINE, 0               # octets of the last line between two chunks, of this one so far
-    data = b''
-    lines = raw.held // COARSE + 8
-    while raw.held and lines and not body.done:
-        left = body.unseen
-        if left:
-            moved = raw.pour(content, left)
-            body.skip(moved)
-            if not moved:
-                send()
-            if moved < left or not raw.held:
-                continue
-        lines -= 1
-        data = raw.read(size)
-        if body.repeats(data):
-            continue
-        piece = body.feed(data, len(data))
-        if len(piece) and not content.write(piece):
-            send()
-            content.write(piece)
-        taken += len(data) - len(piece)
-        if len(piece) or body.unseen:
-            size, taken = max(LINE, taken), 0
-    send()
-    return data[body.used:] if body.done else b''
-
-
-def _fill(source, sink, most):
-    """A pipe with up to `most` octets of those that are there; None if they must be copied, or there are none."""
-    pipe = None
-    if most >= LONG and not source.buffer and sink.pace is None:
-        pipe = splice.pool.take()
-    if pipe is None:
-        return None
-    try:
-        source.read_to(pipe, most)
-    finally:
-        if not pipe.held:
-            splice.pool.give_back(pipe)
-    return pipe if pipe.held else None
-
-
-def _send_held(pipe, sink, limit, chunked=False):
-    """Send all that is in a pipe; `chunked`: as one chunk."""
-    if chunked and pipe.held:
-        sink.send(b'%x\r\n' % pipe.held, limit)
-        sink.send_from(pipe, limit)
-        sink.send(b'\r\n', limit)
-    else:
-        sink.send_from(pipe, limit)
 
 
 def swallow(body, source, limit):
@@ -288,38 +192,74 @@ class BodyUpload(object):
 
 
 class Tunnel(object):
-    """Octets both ways, blindly, until both directions have ended (RFC 9110, 9.3.6)."""
+    """Octets both ways, blindly, until both directions have ended (RFC 9110, 9.3.6).
+
+    One greenlet serves both for as long as what comes is little, and taken at once: an idle tunnel has no other.
+    """
 
     def __init__(self, client, origin, idle, linger):
         """`idle`: the Limit for silence in both directions; `linger`: the same once one direction has ended."""
         self._limits = (idle, linger)
-        self._ended = 0                 # directions
+        self._open = [client, origin]   # those that have not ended their direction
         self._active = monotonic()      # when octets last went through, either way
         self._error = None              # the first; what comes after is what it led to
         self._client, self._origin = client, origin
 
     def run(self):
         """Relay until it is over. Raises TunnelIdle, or what ended it: ClientLost, UpstreamLost."""
-        up = gevent.spawn(self._copy, self._client, self._origin)
-        try:
-            self._copy(self._origin, self._client)
-            if self._error is None:
-                up.join()
-        finally:
-            up.kill()
+        sink, rest = None, b''
+        if self._client.pace is None and self._origin.pace is None:
+            sink, rest = self._take_turns()
+        jobs = [(source, self._other(source), rest if self._other(source) is sink else b'') for source in self._open]
+        if len(jobs) == 2:
+            self._run_both(*jobs)
+        elif jobs:
+            self._copy(*jobs[0])
         if self._error is not None:
             raise self._error
 
-    def _copy(self, source, sink):
-        """One direction. The error that ended it is kept, as it may belong to the other greenlet's story."""
+    def _run_both(self, up, down):
+        greenlet = gevent.spawn(self._copy, *up)
         try:
-            count = 0
+            self._copy(*down)
+            if self._error is None:
+                greenlet.join()
+        finally:
+            greenlet.kill()
+
+    def _take_turns(self):
+        """Both directions in turn, until one has to wait for its reader, or much comes at once -> (its sink, octets
+        that it is still to get), or (None, b'') if the tunnel is over."""
+        while self._open:
+            source = self._open[0] if self._open[0].buffer else self._open[-1] if self._open[-1].buffer else None
+            if source is None:
+                source = self._wait(self._open)
+            sink = self._other(source)
+            got = source.read_now()
+            if got is None:
+                continue
+            data, count = got
+            if not count:
+                self._end(source, sink)
+                continue
+            self._active = monotonic()
+            sent = sink.send_now(memoryview(data)[:count])
+            if sent < count or count >= shortcut.LONG:
+                return sink, bytes(data[sent:count])
+        return None, b''
+
+    def _copy(self, source, sink, rest):
+        """One direction; `rest`: octets that go first. The error that ended it is kept, as it may belong to the other
+        greenlet's story."""
+        try:
+            if rest:
+                sink.send(rest, self._limit())
+            count = len(rest)
             while True:
-                count = self._pass_on(source, sink, count >= LONG)
+                count = self._pass_on(source, sink, count >= shortcut.LONG)
                 if not count:
                     break
-            self._ended += 1
-            sink.end()
+            self._end(source, sink)
             # The other direction may go on, but not sit silent as long as a whole tunnel may.
             for stream in (source, sink):
                 stream.hurry(monotonic() + self._limit().seconds)
@@ -330,8 +270,25 @@ class Tunnel(object):
             sink.wake_reader()
             sink.hurry(monotonic())
 
+    def _other(self, stream):
+        return self._origin if stream is self._client else self._client
+
+    def _end(self, source, sink):
+        self._open.remove(source)
+        sink.end()
+
+    def _wait(self, streams):
+        """Wait until one of `streams` is readable: that one."""
+        while True:
+            first = wait_readable(streams, self._deadline())
+            if first is not None:
+                return first
+            if self._deadline() <= monotonic():
+                limit = self._limit()
+                raise limit.error('nothing went through for %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))
+
     def _limit(self):
-        return self._limits[1 if self._ended else 0]
+        return self._limits[0 if len(self._open) == 2 else 1]
 
     def _deadline(self):
         """When the silence will have lasted too long. Octets that a throttle holds back are no silence."""
@@ -341,14 +298,10 @@ class Tunnel(object):
     def _pass_on(self, source, sink, long):
         """Wait for octets, and pass on what is there -> how many; 0 at the end. `long`: much came the last time."""
         while True:
-            pipe = _fill(source, sink, splice.SIZE) if long else None
+            pipe = shortcut.fill(source, sink) if long else None
             if pipe is not None:
-                self._active, count = monotonic(), pipe.held
-                try:
-                    _send_held(pipe, sink, self._limit())
-                    return count
-                finally:
-                    splice.pool.give_back(pipe)
+                self._active = monotonic()
+                return shortcut.empty(pipe, sink, self._limit())
             got = source.read_now(_piece(sink, SCRATCH_SIZE))
             if got is not None:
                 data, count = got
@@ -356,6 +309,4 @@ class Tunnel(object):
                     self._active = monotonic()
                     sink.send(memoryview(data)[:count], self._limit())
                 return count
-            if wait_readable((source,), self._deadline()) is None and self._deadline() <= monotonic():
-                limit = self._limit()
-                raise limit.error('nothing went through for %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))
+            self._wait((source,))

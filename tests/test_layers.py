@@ -18,7 +18,7 @@ FLOORS = [
     ['message', 'forwarded', 'rules'],
     ['framing', 'rulebook', 'proxyproto'],
     ['access', 'auth', 'limits', 'splice'],
-    ['stream', 'users', 'rulefiles'],
+    ['stream', 'users', 'rulefiles', 'shortcut'],
     ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'notify', 'outlets'],
     ['log', 'forward', 'quota'],
     ['handler'],

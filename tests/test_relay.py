@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 import errno
+import gc
 import itertools
 import os
 import socket
@@ -507,6 +508,64 @@ def test_a_tunnel_carries_much_both_ways_at_once(way, flows):
     for stream, octets in ((flow.client, (len(up), len(down))), (flow.origin, (len(down), len(up)))):
         assert (stream.received, stream.sent) == octets
     assert way is None or way.moved > MUCH
+
+
+def greenlets():
+    """How many there are."""
+    return sum(isinstance(each, gevent.Greenlet) and not each.dead for each in gc.get_objects())
+
+
+def test_a_tunnel_has_one_greenlet_until_a_direction_has_to_wait(flows):
+    before = greenlets()
+    flow = Flow(None, None)
+    flows.append(flow)
+    for word in (b'one', b'two', b'three'):
+        flow.user.sendall(word)
+        assert flow.server.recv(10) == word
+        flow.server.sendall(word)
+        assert flow.user.recv(10) == word
+    assert greenlets() == before + 1
+    down = noise(MUCH)
+    sending = gevent.spawn(flow.server.sendall, down)
+    while flow.client.sent < 1000:
+        gevent.sleep(0)
+    flow.user.sendall(b'meanwhile')
+    assert flow.server.recv(10) == b'meanwhile'
+    assert same(receive(flow.user, len(down)), down)
+    sending.get(timeout=PATIENCE)
+    assert greenlets() == before + 2
+    flow.user.shutdown(socket.SHUT_WR)
+    assert flow.server.recv(10) == b''
+    flow.server.sendall(b'last')
+    flow.server.close()
+    assert read_all(flow.user) == b'last' and flow.tunnel.get(timeout=PATIENCE) is None
+
+
+@pytest.mark.parametrize('first, then', [('user', 'server'), ('server', 'user')])
+def test_the_silence_of_a_half_closed_tunnel_may_be_shorter(ends, first, then):
+    client, user, origin, server = ends
+    ends = {'user': user, 'server': server}
+    tunnel = relay.Tunnel(client, origin, Limit('tunnel', PATIENCE, errors.TunnelIdle),
+                          Limit('linger', 0.3, errors.TunnelIdle))
+    running = gevent.spawn(tunnel.run)
+    ends[first].shutdown(socket.SHUT_WR)
+    assert ends[then].recv(10) == b''
+    ends[then].sendall(b'still here')
+    assert receive(ends[first], 10) == b'still here'
+    with pytest.raises(errors.TunnelIdle) as caught:
+        running.get(timeout=PATIENCE)
+    assert str(caught.value) == 'nothing went through for 0.3 s ([timeouts] linger)'
+
+
+def test_early_octets_on_both_sides_of_a_tunnel_go_first(ends):
+    client, user, origin, server = ends
+    client.buffer, origin.buffer = b'to the origin', b'to the client'
+    limit = Limit('tunnel', PATIENCE, errors.TunnelIdle)
+    running = gevent.spawn(relay.Tunnel(client, origin, limit, limit).run)
+    assert server.recv(20) == b'to the origin' and user.recv(20) == b'to the client'
+    server.close()
+    user.close()
+    running.get(timeout=PATIENCE)
 
 
 def stuck(flow, splicing):

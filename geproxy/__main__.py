@@ -32,6 +32,8 @@ def hold_standard_descriptors():
 
 def patch():
     """Patch the standard library; one readable line and exit code 1 if there is no gevent that can."""
+    # Greenlets that remember where they were spawned cost twice as much to spawn: 50 instead of 27 us (3.13).
+    os.environ.setdefault('GEVENT_TRACK_GREENLET_TREE', '0')
     try:
         import gevent
         from gevent import monkey

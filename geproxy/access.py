@@ -8,6 +8,9 @@ from __future__ import absolute_import, division, print_function
 from geproxy import compat, errors, rulebook
 from geproxy.address import allows_port, kind, parse_ip, show_ip, unmap, unwrap, within
 
+REMEMBERED = 10000      # addresses that may be dialled, with who asked
+LATELY = 10             # seconds: addresses of this very host come and go
+
 
 class Access(object):
     """The policy, built from one immutable [access] section; never changed, only replaced."""
@@ -16,6 +19,9 @@ class Access(object):
         """`settings`: the section [access]; `is_own`: a function of (IP, port) that tells the proxy's listeners."""
         self._settings = settings
         self._is_own = is_own
+        # {(client, address, port, by CONNECT?): Decision}: what `_check_special` let pass lately.
+        self._allowed = {}
+        self._moment = 0
         self.book = rulebook.RuleBook(settings.rules)
 
     def check_client(self, client):
@@ -35,8 +41,17 @@ class Access(object):
 
         Asked for what is about to be dialled, so that no trick with names leads around it.
         """
-        self._check_special(question, unmap(parse_ip(text)))
-        return self._settle(self.book.decide(question, text, now), question)
+        moment = now // LATELY
+        if moment != self._moment or len(self._allowed) >= REMEMBERED:
+            self._allowed, self._moment = {}, moment
+        asked = (question.client, text, question.port, question.method == b'CONNECT')
+        decision = self._allowed.get(asked)
+        if decision is None:                # 20 -> 1 us for an address that was allowed lately (3.13)
+            self._check_special(question, unmap(parse_ip(text)))
+        if decision is None or self.book.rules:
+            decision = self._settle(self.book.decide(question, text, now), question)
+            self._allowed[asked] = decision
+        return decision
 
     def may_be_ours(self, host, port, listening):
         """True if somebody who asks for that host and port may well mean this proxy: by our address, or by a name

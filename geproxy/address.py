@@ -9,12 +9,14 @@ import binascii
 import collections
 import socket
 
+from geproxy.memo import Memo
+
 IP = collections.namedtuple('IP', 'version value')                  # 4 or 6, and the address as an integer
 Network = collections.namedtuple('Network', 'version value shift text')
 Ports = collections.namedtuple('Ports', 'ranges text')              # [(first, last)], and how people write it
 
 
-def parse_ip(text):
+def _parse_ip(text):
     """Native text of an IPv4 or IPv6 address (no brackets; a zone is cut off) -> IP. Raises ValueError.
 
     Only the four decimal numbers are an IPv4 address here; ``0x7f.1`` is a name, for the resolver to judge.
@@ -27,6 +29,9 @@ def parse_ip(text):
     return IP(version, int(binascii.hexlify(packed), 16))
 
 
+parse_ip = Memo(_parse_ip).__getitem__
+
+
 def is_ip(text):
     """True if native `text` is an IP address."""
     try:
@@ -36,11 +41,14 @@ def is_ip(text):
     return True
 
 
-def show_ip(ip):
+def _show_ip(ip):
     """IP -> native text in its usual form."""
     digits = 8 if ip.version == 4 else 32
     packed = binascii.unhexlify(('%%0%dx' % digits % ip.value).encode('ascii'))
     return socket.inet_ntop(socket.AF_INET if ip.version == 4 else socket.AF_INET6, packed)
+
+
+show_ip = Memo(_show_ip).__getitem__
 
 
 def parse_network(text):
@@ -59,7 +67,10 @@ def parse_network(text):
 
 def allows_port(ports, port):
     """True if `port` is among `ports`."""
-    return any(first <= port <= last for first, last in ports.ranges)
+    for first, last in ports.ranges:
+        if first <= port <= last:
+            return True
+    return False
 
 
 def within(ip, networks):
@@ -105,7 +116,7 @@ _MAPPED = _WRAPPERS[0][0]
 
 def unmap(ip):
     """An IPv4-mapped IPv6 address -> the IPv4 address that it stands for; others as they are."""
-    return IP(4, ip.value & 0xffffffff) if within(ip, [_MAPPED]) else ip
+    return IP(4, ip.value & 0xffffffff) if ip.version == 6 and within(ip, [_MAPPED]) else ip
 
 
 def unwrap(ip):

@@ -1,13 +1,14 @@
 """Every difference between Python 2 and 3, and between gevents, is settled here. Nothing else is.
 
-Three kinds of string: octets (``b''``: what was or will be on the wire), native ``str`` (names of options,
-texts for people, addresses for ``getaddrinfo``), and Unicode text, which is kept nowhere.
+Three kinds of string: octets (what is on the wire), native ``str`` (options, texts for people, addresses for
+``getaddrinfo``), and Unicode text, which is kept nowhere.
 """
 from __future__ import absolute_import, division, print_function
 
 import gc
 import os
 import sys
+from _socket import socket as NativeSocket
 
 from gevent.monkey import get_original
 
@@ -34,14 +35,17 @@ start_native_thread, native_lock = get_original(
     'thread' if PY2 else '_thread', ['start_new_thread', 'allocate_lock'])
 native_sleep = get_original('time', 'sleep')
 native_getaddrinfo = get_original('socket', 'getaddrinfo')
-native_socket = get_original('socket', 'socket')
-
-
-# So that collections of garbage do not visit what stays anyway, as 10,000 rules would cost 60 ms each time.
-gc_freeze = getattr(gc, 'freeze', lambda: None)
-
-
+native_poll = get_original('select', 'poll')
 to_path = getattr(os, 'fsdecode', lambda octets: octets)        # octets of a path -> what open() takes
+gc_freeze = getattr(gc, 'freeze', lambda: None)         # garbage is not looked for in 10,000 rules: 60 ms each time
+
+
+def accept(listener):
+    """Take a connection that has come -> (NativeSocket, peer)."""
+    if PY2:
+        return getattr(listener, '_sock', listener).accept()
+    fd, peer = listener._accept()
+    return NativeSocket(listener.family, listener.type, listener.proto, fd), peer
 
 
 def to_octets(text):

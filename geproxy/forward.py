@@ -9,8 +9,9 @@ import functools
 
 from geproxy import errors, framing, grammar, message, relay, responses
 from geproxy.compat import monotonic
-from geproxy.stream import Limit, wait_readable
+from geproxy.stream import wait_readable
 
+NOTHING, EXPECT = frozenset(), frozenset([b'expect'])       # fields that are dealt with here
 INTERIM_MOST = 100      # 1xx responses to one request; more are an attack
 
 
@@ -27,7 +28,7 @@ class Reply(object):
     def begin(self, octets, status):
         """A final response, or a tunnel, begins: what is still to be sent of its head."""
         self.begun, self.status = True, status
-        return self.rest(octets)
+        return self.rest(octets) if self.ahead else octets
 
     def rest(self, octets):
         """What is still to be sent of a head."""
@@ -51,13 +52,7 @@ class Forward(object):
         self.reply = reply
         self.record = record
         self.proxy = proxy
-        timeouts = proxy.timeouts
-        self.response_limit = Limit('response', timeouts.response, errors.ResponseTimeout)
-        self.up_limits = (Limit('body', timeouts.body, errors.UploadTimeout),
-                          Limit('body', timeouts.body, errors.UploadStalled))
-        self.down_limits = (Limit('body', timeouts.body, errors.BodyTimeout),
-                            Limit('body', timeouts.body, errors.DownloadTimeout))
-        self.watch = relay.Watch(client, Limit('linger', timeouts.linger, errors.ClientLost), proxy.limits.head_size)
+        self.watch = relay.Watch(client, proxy.waits.half_closed, proxy.limits.head_size)
         self.continued = False          # a 100 was passed on
         self.heard = False              # something that was meant as a response to this request has come
 
@@ -112,19 +107,16 @@ class Forward(object):
 
     def send_request(self, origin):
         """Send the head, and the body or what is there of it; the BodyUpload that sends the rest, or None."""
-        request, body = self.request, self.body
-        settled = frozenset() if request.expects_continue() else frozenset([b'expect'])
+        request, body, waits = self.request, self.body, self.proxy.waits
+        settled = NOTHING if request.expects_continue() else EXPECT
         head = request.write(b'' if body is None else body.framing, self.proxy.via(request.version), settled)
-        writing = self.up_limits[1]
         if body is not None and body.left is not None and body.left <= len(self.client.buffer):
-            if body.left:
-                data, count = self.client.read_now(body.left)
-                head += framing.bytes_of(body.feed(data, count))
+            head += body.take(self.client)
             body = None                 # small bodies come along with their head
-        origin.send(head, writing)
+        origin.send(head, waits.stalled)
         if body is None:
             return None
-        return relay.BodyUpload(body, self.client, origin, self.up_limits)
+        return relay.BodyUpload(body, self.client, origin, (waits.upload, waits.stalled))
 
     # --- down
 
@@ -140,12 +132,12 @@ class Forward(object):
                 self.continued = True
             if self.request.version >= (1, 1):      # HTTP/1.0 knows none: RFC 9110, 15.2
                 head = response.write(b'', self.proxy.via(response.version))
-                self.client.send(self.reply.rest(head), self.down_limits[1])
+                self.client.send(self.reply.rest(head), self.proxy.waits.download)
         raise errors.BadResponse('more than %d interim responses' % INTERIM_MOST)
 
     def read_head(self, origin, upload):
         """Wait for a response head, while the client is watched, and understand it."""
-        limit, limits = self.response_limit, self.proxy.limits
+        limit, limits = self.proxy.waits.response, self.proxy.limits
         deadline = self.await_origin(origin, upload)
         head = origin.read_head(limits.head_size, limit, deadline, message.check_response_start)
         if head is None:
@@ -166,7 +158,7 @@ class Forward(object):
             if wait_readable((origin,), monotonic() + relay.GLANCE) is not None:
                 break
             self.watch.check_reset()
-        limit = self.response_limit
+        limit = self.proxy.waits.response
         deadline = monotonic() + limit.seconds
         if upload is None or upload.over.is_set():
             if not self.watch.wait(origin, deadline, lambda: self.reply.probe(b'H')):
@@ -177,31 +169,39 @@ class Forward(object):
 
     def deliver(self, response, connection, upload):
         """Pass a final response on; true if the client's connection may carry another request."""
-        request, proxy = self.request, self.proxy
+        request, proxy, origin = self.request, self.proxy, connection.stream
         body = framing.response_body(response, request.method, proxy.limits)
-        persists = request.persists() and not proxy.draining and (upload is None or upload.finished is not None)
+        uploaded = upload is None or upload.finished is not None
+        persists = uploaded and request.persists() and not proxy.draining
+        sized = isinstance(body, framing.Sized)
         # What has no length goes in chunks, to whoever knows them, so that a broken end looks broken.
-        chunked = body is not None and not isinstance(body, framing.Sized) and request.version >= (1, 1)
+        chunked = body is not None and not sized and request.version >= (1, 1)
         if body is None:
             line = framing.bodiless_framing(response, request.version)
         else:
-            line = framing.CHUNKED_LINE if chunked else body.framing if isinstance(body, framing.Sized) else b''
+            line = body.framing if sized else framing.CHUNKED_LINE if chunked else b''
             self.reply.delimited = bool(line)
         upgrade = b', '.join(grammar.split_list(response.values(b'upgrade'))) if response.status == 426 else b''
         head = response.write(line, proxy.via(response.version), responses.date(), not persists, upgrade)
-        self.record.content_type = (response.values(b'content-type') or (b'',))[0].partition(b';')[0]
-        if body is None:
-            self.client.send(self.reply.begin(head, response.status), self.down_limits[1])
+        if b'content-type' in response.index:
+            self.record.content_type = response.index[b'content-type'][0].partition(b';')[0]
+        if body is None or sized and body.left <= len(origin.buffer) and self.client.pace is None:
+            rest = b'' if body is None else body.take(origin)       # small bodies come along with their head
+            self.client.send(self.reply.begin(head, response.status) + rest, proxy.waits.download)
         else:
-            # Sent as late as can be: if the first octets of the body are bad, there may still be a 502.
-            start = functools.partial(self.reply.begin, head, response.status)
-            probe = (lambda: self.client.send_now(b'0')) if chunked else None
-            watch = self.watch if upload is None or upload.over.is_set() else None
-            relay.copy_body(body, connection.stream, self.client, self.down_limits, start, chunked, watch, probe)
+            self.copy(body, origin, upload, head, response.status, chunked)
         connection.clean = (
-            response.persists() and (body is None or body.delimited) and framing.is_clean(response)
-            and (upload is None or upload.finished is not None))
+            uploaded and response.persists() and (framing.is_clean(response) if body is None else body.delimited))
         return persists
+
+    def copy(self, body, origin, upload, head, status, chunked):
+        """Pass a response body on that is not all there yet, and its head in front."""
+        # Sent as late as can be: if the first octets of the body are bad, there may still be a 502.
+        start = functools.partial(self.reply.begin, head, status)
+        probe = (lambda: self.client.send_now(b'0')) if chunked else None
+        watch = self.watch if upload is None or upload.over.is_set() else None
+        limits = (self.proxy.waits.body, self.proxy.waits.download)
+        relay.copy_body(body, origin, self.client, limits, start, chunked, watch, probe)
 
     def switch_protocols(self, response, origin, upload):
         """A 101: pass it on, and get out of the way (RFC 9110, 7.8)."""
@@ -212,19 +212,18 @@ class Forward(object):
         if upload is not None and upload.finished is None:
             raise errors.UpgradeFailed('the origin changes protocols before it has the whole request')
         head = response.write(b'', self.proxy.via(response.version), upgrade=b', '.join(chosen))
-        self.client.send(self.reply.begin(head, 101), self.down_limits[1])
+        self.client.send(self.reply.begin(head, 101), self.proxy.waits.download)
         self.record.tunnel = True
         self.proxy.opened(self.record)
-        relay_tunnel(self.client, origin, self.reply, self.proxy.timeouts)
+        relay_tunnel(self.client, origin, self.reply, self.proxy.waits)
         return False
 
 
-def relay_tunnel(client, origin, reply, timeouts):
+def relay_tunnel(client, origin, reply, waits):
     """Octets both ways, until both directions have ended. A reset on one side becomes one on the other."""
     reply.delimited = False
-    idle = Limit('tunnel', timeouts.tunnel, errors.TunnelIdle)
     try:
-        relay.Tunnel(client, origin, idle, Limit('linger', timeouts.linger, errors.TunnelIdle)).run()
+        relay.Tunnel(client, origin, waits.tunnel, waits.half_tunnel).run()
     except errors.ProxyError:
         origin.abort()
         raise

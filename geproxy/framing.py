@@ -51,6 +51,12 @@ class Sized(object):
         """That many octets have gone by."""
         self.left -= count
 
+    def take(self, stream):
+        """What is left, all of it, from the buffer of a stream.Stream, where it is."""
+        octets, stream.buffer = stream.buffer[:self.left], stream.buffer[self.left:]
+        self.left = 0
+        return octets
+
     def ended(self):
         """The connection ended: raises the error that says what is missing."""
         raise self.incomplete('the connection ended %d octets before the body did' % self.left)
@@ -223,8 +229,8 @@ def last_chunk(trailers):
 
 def _length(head, error):
     """The value of Content-Length, or None if there is none (RFC 9110, 8.6; RFC 9112, 6.3)."""
-    values = head.values(b'content-length')
-    if not values:
+    values = head.index.get(b'content-length')
+    if values is None:
         return None
     if len(values) > 1:
         raise error('there are %d Content-Length fields' % len(values))
@@ -235,8 +241,8 @@ def _length(head, error):
 
 def _is_chunked(head, error, unknown):
     """True if Transfer-Encoding says chunked, False if there is none; all else is refused (RFC 9112, 6.1)."""
-    values = head.values(b'transfer-encoding')
-    if not values:
+    values = head.index.get(b'transfer-encoding')
+    if values is None:
         return False
     if head.version < (1, 1):
         raise error('Transfer-Encoding in HTTP/1.0')
@@ -255,6 +261,8 @@ def _is_chunked(head, error, unknown):
 
 def request_body(request, limits):
     """The body of a request, or None; raises BadRequest or NotImplementedHere (RFC 9112, 6.3)."""
+    if b'content-length' not in request.index and b'transfer-encoding' not in request.index:
+        return None
     chunked = _is_chunked(request, errors.BadRequest, errors.NotImplementedHere)
     length = _length(request, errors.BadRequest)
     if request.method in (b'CONNECT', b'TRACE') and (chunked or length):

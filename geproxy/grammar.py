@@ -8,6 +8,7 @@ import collections
 import re
 
 from geproxy import address, compat, errors
+from geproxy.memo import Memo
 
 # token = 1*tchar                                                                       (RFC 9110, 5.6.2)
 TCHAR = br"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
@@ -26,7 +27,8 @@ match_request_line_start = re.compile(
 match_status_line = re.compile(br'HTTP/([0-9])\.([0-9]) ([0-9]{3})(?: ([\t\x20-\x7e\x80-\xff]*))?\Z').match
 
 # What may stand nowhere in a head: controls, CR without LF, LF without CR             (RFC 9112, 2.2; RFC 9110, 5.5)
-find_doubtful = re.compile(br'[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n').search
+_search_doubtful = re.compile(br'[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n').search
+_HARMLESS = bytes(bytearray([9] + list(range(32, 127)) + list(range(128, 256))))
 
 # What may stand in no field value                                                     (RFC 9110, 5.5)
 find_control = re.compile(br'[\x00-\x08\x0a-\x1f\x7f]').search
@@ -58,6 +60,14 @@ def printable(octets, most=80):
     return shown + ('?...' if query else '...' if len(octets) > most else '')
 
 
+def find_doubtful(octets, start=0):
+    """The first octet, from `start` on, that may stand nowhere in a head, as a match; None if there is none."""
+    # Mostly there is none: then all that is no plain octet is CRLF. 20 -> 1.7 us for a head of 300 octets (3.13).
+    if not start and octets.translate(None, _HARMLESS) == b'\r\n' * octets.count(b'\r\n'):
+        return None
+    return _search_doubtful(octets, start)
+
+
 def escape(octets):
     """Octets from elsewhere -> native text of one line."""
     return ''.join(c if ' ' <= c <= '~' else '\\x%02x' % ord(c) for c in compat.to_native(octets))
@@ -79,7 +89,7 @@ def split_list(values):
     return [member for member in members if member]
 
 
-def parse_authority(octets):
+def _parse_authority(octets):
     """``host[:port]`` -> Authority(host, port, text); raises BadRequest (RFC 9110, 4.2; RFC 3986, 3.2).
 
     `host`: lower case, no brackets. `port`: an int, or None if there is none or an empty one. `text`: as it came,
@@ -102,6 +112,9 @@ def parse_authority(octets):
     if port is not None and not 0 < port < 65536:
         raise errors.BadRequest('there is no port %d' % port)
     return Authority(host, port, written if port is None else b'%s:%d' % (written, port))
+
+
+parse_authority = Memo(_parse_authority).__getitem__
 
 
 def split_target(method, target):
@@ -130,8 +143,8 @@ def _split_absolute(method, target):
         raise errors.BadRequest("'%s' is no form of request target" % printable(target))
     if scheme.lower() != b'http':
         raise errors.NotImplementedHere("%s:// needs CONNECT, or is not for an HTTP proxy" % printable(scheme, 20))
-    end = min(at if at >= 0 else len(rest) for at in (rest.find(b'/'), rest.find(b'?')))
-    authority, path = rest[:end], rest[end:]
+    authority = rest.partition(b'/')[0].partition(b'?')[0]
+    path = rest[len(authority):]
     if path[:1] != b'/':
         # An empty path is the whole server for OPTIONS, the root for others: RFC 9112, 3.2.4 and 3.2.1
         path = b'*' if method == b'OPTIONS' and not path else b'/' + path
@@ -139,20 +152,37 @@ def _split_absolute(method, target):
 
 
 def parse_fields(lines, error, mend=False):
-    """Field lines -> (fields, index); raises `error` (RFC 9112, 5).
+    """Field lines -> (fields, index, written); raises `error` (RFC 9112, 5).
 
     `fields`: a list of (name, name in lower case, value) in the order they came; `index`: {name in lower case: tuple
-    of values}. `mend`: take away blanks before a colon, as a proxy must in responses (RFC 9112, 5.1). Lines must
-    have been searched with `find_doubtful`.
+    of values}; `written`: a list of (name in lower case, the line as we write it). `mend`: take away blanks before a
+    colon, as a proxy must in responses (RFC 9112, 5.1). Lines must have been searched with `find_doubtful`.
     """
-    fields, index = [], {}
-    for number, line in enumerate(lines, 1):
-        name, colon, value = line.partition(b':')
-        if mend and line[:1] not in (b' ', b'\t'):
-            name = name.rstrip(b' \t')
-        if not colon or not is_token(name):
-            raise error('field line %d is not name: value' % number)       # what is in it may be a secret
-        lower, value = name.lower(), value.strip(b' \t')
-        fields.append((name, lower, value))
-        index[lower] = index.get(lower, ()) + (value,)
-    return fields, index
+    fields, index, written = [], {}, []
+    for line in lines:
+        known = _field_lines[line] or mend and _parse_mended(line)
+        if not known:       # what is in it may be a secret
+            raise error('field line %d is not name: value' % (len(fields) + 1))
+        field, line = known
+        fields.append(field)
+        written.append(line)
+        lower = field[1]
+        index[lower] = index.get(lower, ()) + field[2:]
+    return fields, index, written
+
+
+def _parse_field(line):
+    """A field line -> what `parse_fields` has of it, (one of `fields`, one of `written`); None if it is none."""
+    name, colon, value = line.partition(b':')
+    if not colon or not is_token(name):
+        return None
+    lower, value = name.lower(), value.strip(b' \t')
+    return (name, lower, value), (lower, b'%s: %s\r\n' % (name, value))
+
+
+_field_lines = Memo(_parse_field)
+
+
+def _parse_mended(line):
+    name, colon, value = line.partition(b':')
+    return None if line[:1] in (b' ', b'\t') else _parse_field(name.rstrip(b' \t') + colon + value)

@@ -6,11 +6,11 @@ and what is remembered.
 from __future__ import absolute_import, division, print_function
 
 from geproxy import errors, forward, framing, limits, message, protocols, proxyproto, relay, responses
-from geproxy.address import parse_ip, within
+from geproxy.address import parse_ip, show_ip, within
 from geproxy.compat import monotonic
 from geproxy.record import Record
 from geproxy.rules import Question
-from geproxy.stream import Limit, Stream
+from geproxy.stream import Stream
 
 
 HEAD_START = 32         # octets: enough for a method
@@ -19,18 +19,18 @@ BRIEFLY = 1.0           # seconds to linger for a client that has no place here,
 
 
 class Handler(object):
-    """One client connection. `current` gives the Proxy of today: each exchange keeps the one it began with."""
+    """One client connection. Each exchange keeps the Proxy that it began with, whatever the server has meanwhile."""
 
-    def __init__(self, sock, peer, local, current):
-        """`sock`: a gevent socket, which is closed here; `peer`, `local`: (address, port), addresses as native text;
-        `current`: a function that returns the Proxy."""
-        self.client = Stream(sock, peer[0], errors.ClientLost)
-        self.ip = parse_ip(peer[0])
-        self.client_key = limits.key_of(None, peer[0])
+    def __init__(self, sock, ip, port, server):
+        """`sock`: a socket, which is closed here; `ip`: the client's IP, no mapped one; `port`: that it came to;
+        `server`: has the Proxy of today as `proxy`, and `draining`, true if the process is to stop."""
+        self.client = Stream(sock, show_ip(ip), errors.ClientLost)
+        self.ip = ip
+        self.client_key = limits.key_of(None, self.client.peer)
         self.vouched = False            # who the client is, only a PROXY header says
-        self.local = local
-        self.current = current
-        self.proxy = current()
+        self.port = port
+        self.server = server
+        self.proxy = server.proxy
         self.waiting = False            # for a request, or for the client to hang up: nothing is going on
         self.fresh = True               # no request has come yet
         self.lingers = False            # what was sent last must arrive
@@ -41,7 +41,7 @@ class Handler(object):
         """Let a load balancer say for whom it speaks, if this is one. Raises what is wrong with that."""
         if not within(self.ip, self.proxy.settings.proxy.proxy_protocol):
             return
-        limit = Limit('head', self.proxy.timeouts.head, errors.HeadTimeout)
+        limit = self.proxy.waits.head
         self.waiting = True
         try:
             header = self.client.read_front(proxyproto.parse, limit, monotonic() + limit.seconds)
@@ -118,16 +118,15 @@ class Handler(object):
 
     def await_request(self):
         """Wait for the first octet of a request; false if there will be none."""
-        client, timeouts = self.client, self.current().timeouts
-        name = 'head' if self.fresh else 'idle'
-        limit = Limit(name, getattr(timeouts, name), errors.IdleTimeout)
+        client, server = self.client, self.server
+        limit = server.proxy.waits.first if self.fresh else server.proxy.waits.another
         # Between a connection and its first request lies a way there and back: a stop waits for that long.
-        deadline = monotonic() + (BRIEFLY if self.fresh and self.current().draining else limit.seconds)
+        deadline = monotonic() + (BRIEFLY if self.fresh and server.draining else limit.seconds)
         self.waiting = True
         try:
             # Some clients send an empty line behind a request with a body: RFC 9112, 2.2
-            while not client.skip_empty_lines():
-                waits = self.fresh or not self.current().draining
+            while not client.buffer or not client.skip_empty_lines():
+                waits = self.fresh or not server.draining
                 if waits and not client.ended:
                     client.wait(limit, deadline)
                 if client.ended or not client.fill() and not waits:
@@ -137,7 +136,7 @@ class Handler(object):
             return False                # silently: nothing has begun
         finally:
             self.waiting = False
-            self.proxy = self.current()
+            self.proxy = server.proxy
 
     def begin(self):
         """Remember that an exchange has begun."""
@@ -165,7 +164,7 @@ class Handler(object):
         client, most = self.client, self.proxy.limits
         if self.fresh:
             protocols.check(client.buffer)
-        limit = Limit('head', self.proxy.timeouts.head, errors.HeadTimeout)
+        limit = self.proxy.waits.head
         head = client.read_head(most.head_size, limit, self.record.began + limit.seconds, message.check_request_start)
         if head is None:
             if b'\n' not in client.buffer:
@@ -217,11 +216,9 @@ class Handler(object):
 
     def connect(self, reuse):
         """A Connection to the origin; whoever called releases it."""
-        timeouts = self.proxy.timeouts
-        waits = (Limit('dns', timeouts.dns, errors.DnsTimeout),
-                 Limit('connect', timeouts.connect, errors.ConnectTimeout))
+        waits = self.proxy.waits
         key = (self.request.authority.host, self.request.port())
-        connection = self.proxy.upstream.connect(key, self.judge, waits, reuse)
+        connection = self.proxy.upstream.connect(key, self.judge, (waits.dns, waits.connect), reuse)
         record = self.record
         record.address, record.kept, record.took = connection.address, connection.kept, connection.took
         if self.depends:
@@ -247,7 +244,7 @@ class Handler(object):
         try:
             self.respond(200, responses.ESTABLISHED)
             self.proxy.opened(self.record)
-            forward.relay_tunnel(self.client, connection.stream, self.reply, self.proxy.timeouts)
+            forward.relay_tunnel(self.client, connection.stream, self.reply, self.proxy.waits)
         finally:
             self.proxy.upstream.release(connection)
         return False
@@ -286,7 +283,7 @@ class Handler(object):
             persists = self.persists_behind(error)
             if isinstance(error, errors.WrongProtocol):
                 self.reply.status = error.status
-                client.send(responses.FOREIGN[error.kind], self.sending_limit())
+                client.send(responses.FOREIGN[error.kind], self.proxy.waits.download)
             else:
                 self.respond(error.status, responses.failure(
                     error, self.proxy.name, record.id, self.method(), not persists, self.proxy.auth.realm))
@@ -307,7 +304,7 @@ class Handler(object):
         # Whoever knows that this is a proxy sends the other forms.
         refused = isinstance(error, (errors.DnsError, errors.Denied, errors.LoginRequired))
         return isinstance(error, errors.Ourselves) or refused and self.proxy.access.may_be_ours(
-            self.request.host(), self.request.port(), self.local[1])
+            self.request.host(), self.request.port(), self.port)
 
     def break_off(self):
         """A response has begun and cannot be ended: make sure that the client can tell."""
@@ -318,11 +315,7 @@ class Handler(object):
 
     def respond(self, status, octets):
         """Send a response of our own."""
-        self.client.send(self.reply.begin(octets, status), self.sending_limit())
-
-    def sending_limit(self):
-        """For what we send ourselves."""
-        return Limit('body', self.proxy.timeouts.body, errors.DownloadTimeout)
+        self.client.send(self.reply.begin(octets, status), self.proxy.waits.download)
 
     def persists_behind(self, error):
         """True if the connection may carry another request behind a refusal.
@@ -333,8 +326,7 @@ class Handler(object):
             return self.persists() and self.request.method != b'CONNECT'
         body = self.body
         if body is not None and 0 < (body.left or 0) <= SWALLOWED and not self.request.expects_continue():
-            limit = Limit('linger', min(BRIEFLY, self.proxy.timeouts.linger), errors.UploadTimeout)
-            relay.swallow(body, self.client, limit)
+            relay.swallow(body, self.client, self.proxy.waits.swallow)
         return self.persists()
 
     def persists(self):

@@ -10,6 +10,7 @@ import socket
 from geproxy.address import IP, parse_ip, show_ip, unmap
 from geproxy.compat import native_getaddrinfo
 from geproxy.kinds import SYSTEMD
+from geproxy.stream import tune
 
 BACKLOG = 1024
 FIRST_FD = 3                    # SD_LISTEN_FDS_START
@@ -68,6 +69,7 @@ def _bind(family, sockaddr):
     try:
         close_on_exec(sock)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tune(sock)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(sockaddr)
@@ -126,6 +128,7 @@ def _take_over(fd):
         raise ListenError('fd:%d is no listening TCP socket' % fd, 0)
     sock = socket.fromfd(fd, family, socket.SOCK_STREAM)
     close_on_exec(sock)
+    tune(sock)
     return sock
 
 

@@ -52,7 +52,8 @@ class Writer(object):
         line = self._outlet.dress(line, severity)
         self._queued += len(line)
         self._lines.append(line)
-        self._wake()
+        if not self._awake:
+            self._wake()
 
     def reopen(self):
         """Open the file anew: what was queued before this goes to the new one (logrotate)."""

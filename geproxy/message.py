@@ -6,12 +6,14 @@ understand something else. Order, case and duplicates of the fields that pass ar
 from __future__ import absolute_import, division, print_function
 
 from geproxy import errors, grammar
+from geproxy.memo import Memo
 
 # Between us and one neighbour only (RFC 9110, 7.6.1), and what frames the body, which is written anew.
 HOP_BY_HOP = frozenset([
     b'connection', b'proxy-connection', b'keep-alive', b'te', b'upgrade', b'transfer-encoding', b'content-length'])
 FOR_PROXIES = frozenset([
     b'proxy-authorization', b'proxy-authenticate', b'proxy-authentication-info'])
+_DROPPED = HOP_BY_HOP | FOR_PROXIES
 # Never in a trailer section: framing, routing, and what would have changed the meaning earlier (RFC 9110, 6.5.1).
 NOT_IN_TRAILERS = HOP_BY_HOP | FOR_PROXIES | frozenset([
     b'host', b'trailer', b'expect', b'max-forwards', b'authorization', b'cookie', b'set-cookie', b'content-encoding',
@@ -21,17 +23,45 @@ IDEMPOTENT = frozenset([b'GET', b'HEAD', b'OPTIONS', b'TRACE', b'PUT', b'DELETE'
 
 
 START_SIZE = 256        # octets of a request line that is not all there: enough to see what it is
+REMEMBERED = 200        # header sections of each kind: a kept-alive client repeats its fields, octet for octet
+MEMORABLE = 2048        # octets of the longest that is remembered
+
+
+class Section(object):
+    """A header section, understood: `fields` and `index` as of grammar.parse_fields; `options`: the connection options,
+    in lower case (RFC 9110, 7.6.1); `lines`: of each field its name in lower case and what passes on of it, octets.
+
+    It is never changed: all messages that have it, octet for octet, share it.
+    """
+    __slots__ = ('fields', 'index', 'options', 'lines')
+
+    def __init__(self, fields, index, written):
+        self.fields, self.index = fields, index
+        self.options, dropped = frozenset(), _DROPPED
+        if b'connection' in index:
+            self.options = frozenset(option.lower() for option in grammar.split_list(index[b'connection']))
+            dropped = _DROPPED | self.options
+        self.lines = written
+        if not dropped.isdisjoint(index):
+            self.lines = [(lower, b'' if lower in dropped else line) for lower, line in written]
+
+
+def _parse_request_section(octets):
+    return Section(*grammar.parse_fields(octets[:-2].split(b'\r\n')[:-1], errors.BadRequest))
+
+
+def _parse_response_section(octets):
+    return Section(*grammar.parse_fields(octets[:-2].split(b'\r\n')[:-1], errors.BadResponse, mend=True))
+
+
+# {octets of a header section, with the empty line, in which nothing is doubtful: Section}
+_request_sections = Memo(_parse_request_section, REMEMBERED, MEMORABLE)
+_response_sections = Memo(_parse_response_section, REMEMBERED, MEMORABLE)
 
 
 class Message(object):
     """What both kinds of head have: `version` as (1, minor), `fields` and `index` as of grammar.parse_fields."""
-    __slots__ = ('version', 'fields', 'index', '_options')
-
-    def __init__(self, version, fields, index):
-        self.version = version
-        self.fields = fields
-        self.index = index
-        self._options = None
+    __slots__ = ('version', 'fields', 'index', '_section')
 
     def values(self, lower):
         """All values of the fields of that name (in lower case), as a tuple."""
@@ -39,10 +69,7 @@ class Message(object):
 
     def options(self):
         """The connection options, in lower case: what Connection names (RFC 9110, 7.6.1)."""
-        if self._options is None:
-            self._options = frozenset(
-                option.lower() for option in grammar.split_list(self.values(b'connection')))
-        return self._options
+        return self._section.options
 
     def upgrades(self):
         """The Upgrade field's value, if Connection names it too, else b'' (RFC 9110, 7.8)."""
@@ -52,7 +79,7 @@ class Message(object):
 
     def passed(self, also_dropped=frozenset()):
         """The fields that go on to the next hop, as (name, lower, value)."""
-        dropped = HOP_BY_HOP | FOR_PROXIES | self.options() | also_dropped
+        dropped = _DROPPED | self.options() | also_dropped
         return [field for field in self.fields if field[1] not in dropped]
 
     def write_fields(self, replaced, also_dropped=frozenset()):
@@ -61,15 +88,11 @@ class Message(object):
         `replaced`: {name in lower case: a whole field line as octets, or b''}; a line takes the place of the first
         field of its name, or comes last.
         """
-        dropped = HOP_BY_HOP | FOR_PROXIES | self.options() | also_dropped
         left = dict(replaced)
-        lines = []
-        for name, lower, value in self.fields:
-            if lower in replaced:
-                lines.append(left.pop(lower, b''))
-            elif lower not in dropped:
-                lines.append(b'%s: %s\r\n' % (name, value))
-        lines.extend(left[lower] for lower in sorted(left))
+        lines = [line if lower not in replaced and lower not in also_dropped else left.pop(lower, b'')
+                 for lower, line in self._section.lines]
+        if left:
+            lines.extend(left[lower] for lower in sorted(left))
         return b''.join(lines)
 
 
@@ -78,6 +101,12 @@ class Request(Message):
     origin-form and asterisk-form the authority is that of Host (None if there is no host to go by); `dropped`, `added`:
     what policy takes away, as names in lower case, and puts in, as field lines."""
     __slots__ = ('method', 'target', 'form', 'authority', 'path', 'dropped', 'added')
+
+    def __init__(self, start, section):
+        """`start`: what is known of its request line; `section`: its Section."""
+        self.version, self.method, self.target, self.form, self.authority, self.path = start
+        self._section, self.fields, self.index = section, section.fields, section.index
+        self.dropped, self.added = frozenset(), b''
 
     def url(self):
         """What the request is for, for people: absolute, or host:port for CONNECT. Octets."""
@@ -96,6 +125,8 @@ class Request(Message):
 
     def passed_by(self):
         """Who passed it on before us, by Via: a set of pseudonyms or hosts in lower case (RFC 9110, 7.6.3)."""
+        if b'via' not in self.index:
+            return ()
         members = [member.lower().split() for member in grammar.split_list(self.values(b'via'))]
         return set(words[1] for words in members if len(words) > 1)
 
@@ -105,8 +136,9 @@ class Request(Message):
         Never with HTTP/1.0: a proxy must not, as Keep-Alive there may come from behind another, older proxy.
         """
         # Proxy-Connection is no field of HTTP, but who sends `close` in it means it.
-        return self.version >= (1, 1) and b'close' not in self.options() and not any(
-            b'close' in value.lower() for value in self.values(b'proxy-connection'))
+        return self.version >= (1, 1) and b'close' not in self._section.options and (
+            b'proxy-connection' not in self.index
+            or not any(b'close' in value.lower() for value in self.values(b'proxy-connection')))
 
     def repeatable(self):
         """True if sending it twice is as good as once, as far as its method tells."""
@@ -114,6 +146,8 @@ class Request(Message):
 
     def expects_continue(self):
         """True if the client waits for 100 (RFC 9110, 10.1.1); raises ExpectationFailed."""
+        if b'expect' not in self.index:
+            return False
         members = [member.lower() for member in grammar.split_list(self.values(b'expect'))]
         if any(member != b'100-continue' for member in members):
             raise errors.ExpectationFailed("nobody here can meet '%s'" % grammar.printable(members[0], 40))
@@ -146,10 +180,10 @@ class Request(Message):
         replaced = {b'host': b'Host: %s\r\n' % self.authority.text}
         if framing:
             replaced[framing.partition(b':')[0].lower()] = framing
-        hops = self.max_forwards()
+        hops = self.max_forwards() if b'max-forwards' in self.index else None
         if hops is not None:
             replaced[b'max-forwards'] = b'Max-Forwards: %d\r\n' % (hops - 1)
-        offers = self.wants_upgrade()
+        offers = self.wants_upgrade() if b'upgrade' in self.index else b''
         if offers:
             replaced[b'connection'] = b'Connection: Upgrade\r\n'
             replaced[b'upgrade'] = b'Upgrade: %s\r\n' % offers
@@ -157,16 +191,23 @@ class Request(Message):
         if b'host' not in self.index:
             first = replaced.pop(b'host')
         return b'%s %s HTTP/1.1\r\n%s%s%s%s\r\n' % (
-            self.method, self.path, first, self.write_fields(replaced, dropped), self.added, _via(via))
+            self.method, self.path, first, self.write_fields(replaced, dropped), self.added,
+            b'Via: %s\r\n' % via if via else b'')
 
 
 class Response(Message):
     """A response head. `status`: an int; `reason`: the reason phrase, as octets."""
     __slots__ = ('status', 'reason')
 
+    def __init__(self, start, section):
+        """`start`: what is known of its status line; `section`: its Section."""
+        self.version, self.status, self.reason = start
+        self._section, self.fields, self.index = section, section.fields, section.index
+
     def persists(self):
         """True if the origin's connection may carry another request (RFC 9112, 9.3)."""
-        return b'close' not in self.options() and (self.version >= (1, 1) or b'keep-alive' in self.options())
+        options = self._section.options
+        return b'close' not in options and (self.version >= (1, 1) or b'keep-alive' in options)
 
     def write(self, framing, via=b'', date=b'', close=False, upgrade=b''):
         """The head for the client, as octets.
@@ -177,7 +218,7 @@ class Response(Message):
         replaced = {}
         if framing:
             replaced[framing.partition(b':')[0].lower()] = framing
-        if date and (b'date' not in self.index or b'date' in self.options()):
+        if date and (b'date' not in self.index or b'date' in self._section.options):
             replaced[b'date'] = b'Date: %s\r\n' % date
         if close or upgrade:
             options = (b'close' if close else b'', b'Upgrade' if upgrade else b'')
@@ -185,36 +226,42 @@ class Response(Message):
         if upgrade:
             replaced[b'upgrade'] = b'Upgrade: %s\r\n' % upgrade
         return b'HTTP/1.1 %03d %s\r\n%s%s\r\n' % (
-            self.status, self.reason, self.write_fields(replaced), _via(via))
+            self.status, self.reason, self.write_fields(replaced), b'Via: %s\r\n' % via if via else b'')
 
 
-def _via(value):
-    return b'Via: %s\r\n' % value if value else b''
+def _read(head, start_lines, sections, error):
+    """A head -> (what is known of its start line, Section): see the two Memos. Raises what they do, and `error`.
 
-
-def _lines(head, error):
-    doubtful = grammar.find_doubtful(head)
-    if doubtful is not None:
-        raise _doubt(doubtful, error)
-    return head[:-4].split(b'\r\n')
+    What came before is not judged again. For 7 fields it makes 63 us 5 (requests), and 51 us 2 (3.13).
+    """
+    line, _end, octets = head.partition(b'\r\n')
+    if line not in start_lines or octets not in sections:
+        doubtful = grammar.find_doubtful(head)
+        if doubtful is not None:
+            raise _doubt(doubtful, error)
+    return start_lines[line], sections[octets]
 
 
 def parse_request(head):
     """The octets of a request head, its empty line included -> Request. Raises BadRequest, VersionNotSupported or
     NotImplementedHere (RFC 9112, 2.2, 3, 5)."""
-    lines = _lines(head, errors.BadRequest)
-    match = grammar.match_request_line(lines[0])
+    request = Request(*_read(head, _request_lines, _request_sections, errors.BadRequest))
+    _check_host(request)
+    return request
+
+
+def _parse_request_line(line):
+    match = grammar.match_request_line(line)
     if match is None:
-        raise _no_request_line(lines[0])
+        raise _no_request_line(line)
     method, target, major, minor = match.groups()
     if major != b'1':
         raise errors.VersionNotSupported('HTTP/%s.%s is not HTTP/1.x' % (int(major), int(minor)))
-    request = Request((1, int(minor)), *grammar.parse_fields(lines[1:], errors.BadRequest))
-    request.method, request.target = method, target
-    request.dropped, request.added = frozenset(), b''
-    request.form, request.authority, request.path = grammar.split_target(method, target)
-    _check_host(request)
-    return request
+    return ((1, int(minor)), method, target) + tuple(grammar.split_target(method, target))
+
+
+# {request line: (version, method, target, form, authority, path)}
+_request_lines = Memo(_parse_request_line)
 
 
 def _no_request_line(line):
@@ -240,16 +287,20 @@ def _check_host(request):
 
 def parse_response(head):
     """The octets of a response head, its empty line included -> Response. Raises BadResponse (RFC 9112, 4, 5)."""
-    lines = _lines(head, errors.BadResponse)
-    match = grammar.match_status_line(lines[0])
+    return Response(*_read(head, _status_lines, _response_sections, errors.BadResponse))
+
+
+def _parse_status_line(line):
+    match = grammar.match_status_line(line)
     if match is None:
-        raise errors.BadResponse("'%s' is not a status line" % grammar.printable(lines[0]))
+        raise errors.BadResponse("'%s' is not a status line" % grammar.printable(line))
     major, minor, status, reason = match.groups()
     if major != b'1' or status[:1] == b'0':
-        raise errors.BadResponse("'%s' is not of HTTP/1.x" % grammar.printable(lines[0]))
-    response = Response((1, int(minor)), *grammar.parse_fields(lines[1:], errors.BadResponse, mend=True))
-    response.status, response.reason = int(status), reason or b''
-    return response
+        raise errors.BadResponse("'%s' is not of HTTP/1.x" % grammar.printable(line))
+    return (1, int(minor)), int(status), reason or b''
+
+
+_status_lines = Memo(_parse_status_line)        # {status line: (version, status, reason)}
 
 
 def parse_trailers(lines, options, error):
@@ -259,7 +310,7 @@ def parse_trailers(lines, options, error):
     """
     if grammar.find_doubtful(b'\r\n'.join(lines)):
         raise error('a trailer field has a control octet in it')
-    fields, _index = grammar.parse_fields(lines, error)
+    fields, _index, _written = grammar.parse_fields(lines, error)
     dropped = NOT_IN_TRAILERS | options
     return b''.join(b'%s: %s\r\n' % (name, value) for name, lower, value in fields if lower not in dropped)
 

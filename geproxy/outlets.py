@@ -11,7 +11,7 @@ import socket
 import time
 
 from geproxy import kinds
-from geproxy.compat import native_getaddrinfo, native_sleep, native_socket, to_octets
+from geproxy.compat import NativeSocket, native_getaddrinfo, native_sleep, to_octets
 
 PAUSE = 0.05            # seconds, before a terminal that somebody made non-blocking is tried again
 RETRY = 1.0             # seconds, before a full disk, or a syslogd that is not there, is tried again
@@ -134,7 +134,7 @@ class Syslog(object):
                 target.host, target.port, socket.AF_UNSPEC, socket.SOCK_DGRAM)[0]
         else:
             family, place = socket.AF_UNIX, target.path or LOCAL
-        self._socket = native_socket(family, socket.SOCK_DGRAM)
+        self._socket = NativeSocket(family, socket.SOCK_DGRAM)
         self._socket.connect(place)
 
     def reopen(self):

@@ -8,7 +8,7 @@ from geproxy.access import Access
 from geproxy.address import within
 from geproxy.compat import monotonic, to_octets
 from geproxy.logins import User
-from geproxy.stream import Limit
+from geproxy.waits import waits
 
 NOBODY = User(None, frozenset())
 NO_PACES = (None, None)
@@ -24,6 +24,7 @@ class Proxy(object):
         process is to stop."""
         self.settings = settings
         self.timeouts = settings.timeouts
+        self.waits = waits(settings.timeouts)
         self.limits = settings.limits
         self.access = self.vouched_access = Access(settings.access, is_own)
         if settings.proxy.proxy_protocol:
@@ -35,6 +36,7 @@ class Proxy(object):
         self._logins = logins
         self._taken, self._quota = taken, quota if settings.limits.quota else None
         self.name = settings.proxy.name
+        self._forwarded = settings.proxy.forwarded
         self.name_octets = to_octets(self.name).lower()
         self._is_draining = is_draining
         # What to add to Via, by the version that a message came with (RFC 9110, 7.6.3).
@@ -58,8 +60,7 @@ class Proxy(object):
             return NOBODY
         if len(values) > 1:
             raise errors.BadRequest('there are %d Proxy-Authorization fields' % len(values))
-        limit = Limit('login', self.timeouts.login, errors.LoginTimeout)
-        return self._logins.check(book, values[0] if values else None, client, limit)
+        return self._logins.check(book, values[0] if values else None, client, self.waits.login)
 
     def warnings(self, now):
         """What an operator should know of the rules, as texts. `now`: seconds since the epoch."""
@@ -86,7 +87,9 @@ class Proxy(object):
 
     def edits(self, request, client, rule):
         """What policy takes away from a Request and puts in, see forwarded.edits; `rule`: that allowed it, or None."""
-        return forwarded.edits(request, client, self.settings.proxy.forwarded, rule and rule.options)
+        if rule is None and self._forwarded == 'off':
+            return forwarded.NOTHING
+        return forwarded.edits(request, client, self._forwarded, rule and rule.options)
 
     def observe(self, record):
         """An exchange has ended."""

@@ -13,6 +13,7 @@ import re
 import time
 
 from geproxy.compat import monotonic, to_native
+from geproxy.memo import Memo
 
 _prefix = to_native(binascii.hexlify(os.urandom(3)))
 _numbers = itertools.count(1)
@@ -62,9 +63,12 @@ def result(record):
     return word + '_ABORTED' if record.aborted else word
 
 
-def show(octets):
+def _show(octets):
     """Octets -> native text without blanks, quotes or controls: what is not plain is percent-encoded; '-' if empty."""
     return to_native(_unsafe.sub(lambda match: b'%%%02X' % ord(match.group()), octets)) or '-'
+
+
+show = Memo(_show).__getitem__
 
 
 def show_url(record, query):

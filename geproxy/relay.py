@@ -8,10 +8,11 @@ from __future__ import absolute_import, division, print_function
 import gevent
 from gevent.event import Event
 
-from geproxy import errors, framing, shortcut
+from geproxy import errors, framing, shortcut, workers
 from geproxy.compat import monotonic
 from geproxy.stream import SCRATCH_SIZE, wait_readable
 
+MOMENT = 1.0            # seconds that the rest of a small body may take
 GLANCE = 0.25           # seconds between two looks whether a client that ended its direction has gone altogether
 
 
@@ -134,8 +135,9 @@ def _feed(body, got, source, chunked):
 
 
 def swallow(body, source, limit):
-    """Read the rest of a body that nobody wants, while that lasts no longer than `limit` and the peer sends it."""
-    deadline = monotonic() + limit.seconds
+    """Read the rest of a body that nobody wants, while that lasts no longer than `limit`, or a moment, and the peer
+    sends it."""
+    deadline = monotonic() + min(MOMENT, limit.seconds)
     try:
         while not body.done:
             got = source.read_now(body.left)
@@ -219,7 +221,7 @@ class Tunnel(object):
             raise self._error
 
     def _run_both(self, up, down):
-        greenlet = gevent.spawn(self._copy, *up)
+        greenlet = workers.spawn(self._copy, *up)
         try:
             self._copy(*down)
             if self._error is None:

@@ -5,6 +5,7 @@ Signals queue, one loop acts. No process manager of our own: supervisord or syst
 from __future__ import absolute_import, division, print_function
 
 import errno
+import functools
 import os
 import resource
 import signal
@@ -16,9 +17,9 @@ import gevent
 from gevent.queue import Empty, Queue
 from gevent.server import StreamServer
 
-from geproxy import config, errors, limits, listeners, logins, notify, quota
-from geproxy.address import parse_ip, show_ip, unmap
-from geproxy.compat import gc_freeze, monotonic, signal_handler
+from geproxy import config, errors, limits, listeners, logins, notify, quota, workers
+from geproxy.address import parse_ip, unmap
+from geproxy.compat import accept, gc_freeze, monotonic, signal_handler
 from geproxy.handler import Handler
 from geproxy.proxy import Proxy
 from geproxy.resolver import Resolver
@@ -31,6 +32,7 @@ HOUSEKEEPING = 1.0          # seconds
 FEW_CONNECTIONS = 100       # of `auto`: fewer are hardly meant
 A_DAY = 86400
 QUOTA_PATIENCE = 2.0        # seconds for the file of quotas at the end
+_NOBODY = (errno.EAGAIN, errno.EWOULDBLOCK)     # another process was quicker
 _STARVED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -42,24 +44,27 @@ class Acceptor(StreamServer):
     """A StreamServer that survives the end of file descriptors, and says so once instead of every time."""
 
     def __init__(self, listener, handle, starved, take_reserve):
-        """`starved`: called when there are no descriptors left; `take_reserve`: frees one, if it can."""
-        StreamServer.__init__(self, listener, handle)
+        """`handle`: a function of (native socket, peer), for a greenlet; `starved`: called when there are no
+        descriptors left; `take_reserve`: frees one, if it can."""
+        StreamServer.__init__(self, listener, handle, spawn=workers.serve)
         # Processes that share a listener share its connections evenly only if each takes one at a time.
         self.max_accept = 1
-        self._starved, self._take_reserve = starved, take_reserve
+        self._serve, self._starved, self._take_reserve = handle, starved, take_reserve
 
     def do_read(self):
-        """Accept one connection."""
+        """Accept one connection -> (a native socket, peer), or None."""
         try:
-            return StreamServer.do_read(self)
+            return accept(self.socket)
         except socket.error as error:
+            if error.args[0] in _NOBODY:
+                return None
             if error.args[0] not in _STARVED:
                 raise
         self._starved()
         if not self._take_reserve():
             raise _NoDescriptor()
         try:
-            return StreamServer.do_read(self)   # with the reserve: it will be told that we are full
+            return accept(self.socket)          # with the reserve: it will be told that we are full
         except socket.error as error:
             if error.args[0] not in _STARVED:
                 raise
@@ -67,12 +72,15 @@ class Acceptor(StreamServer):
 
     def finish(self):
         """Accept who waits already, whom closing would reset without a word; then close."""
+        if not hasattr(self, 'socket'):
+            return                              # closed before
         try:
-            for _ in range(listeners.BACKLOG):
+            for _ in range(0 if self.closed else listeners.BACKLOG):
                 accepted = self.do_read()
                 if not accepted:
                     break
-                self.do_handle(*accepted)
+                # By a greenlet that has begun once others have had their turn: only the hub may use `workers`.
+                gevent.spawn(self._serve, *accepted)
         except _NoDescriptor:
             pass                                # nothing more can be done for them
         self.close()
@@ -105,7 +113,8 @@ class Server(object):
         self._turned_away = 0
         self._descriptors = raise_descriptor_limit()
         self._use(settings)
-        self._acceptors = [Acceptor(sock, self._serve, self._starved, self._take_reserve) for sock in sockets]
+        self._acceptors = [Acceptor(sock, functools.partial(self._serve, sock.getsockname()[1]), self._starved,
+                                    self._take_reserve) for sock in sockets]
 
     # --- settings
 
@@ -166,11 +175,10 @@ class Server(object):
 
     # --- connections
 
-    def _serve(self, sock, peer):
-        """The greenlet of one connection."""
+    def _serve(self, port, sock, peer):
+        """The greenlet of one connection. `port`: of the listener; `peer`: (address, port, ...)."""
         try:
-            handler = Handler(sock, (show_ip(unmap(parse_ip(peer[0]))), peer[1]), sock.getsockname()[:2],
-                              lambda: self.proxy)
+            handler = Handler(sock, unmap(parse_ip(peer[0])), port, self)
         except (socket.error, errors.ProxyError):
             return                              # gone before we looked; StreamServer closes the socket
         try:
@@ -236,6 +244,7 @@ class Server(object):
         """A greenlet: what is to be done every second or so."""
         while True:
             self._upstream.prune()
+            workers.prune()
             self._open_reserve()
             self._own_up()
             self._warn()
@@ -329,6 +338,7 @@ class Server(object):
                 pass
         self._cut()
         gevent.killall([self._housekeeper, self._beating])
+        workers.end()
         self._upstream.close_idle()
         if self._quota is not None:
             self._quota.close(QUOTA_PATIENCE)

@@ -15,7 +15,7 @@ import gevent
 from gevent.hub import Waiter
 
 from geproxy import errors, splice
-from geproxy.compat import monotonic
+from geproxy.compat import monotonic, native_poll
 
 # What a wait may last: the option's name, seconds, and the error when they are over.
 Limit = collections.namedtuple('Limit', 'name seconds error')
@@ -28,12 +28,14 @@ SWEEP = 0.25                    # seconds between two looks at the deadlines: th
 # owns none. What a peer would not take at once is copied out of it.
 _scratch = bytearray(SCRATCH_SIZE)
 
-_READ, _WRITE = 1, 2
+_READ, _WRITE = 1, 2            # libev's
+_POLLIN = 1                     # poll(2)'s, on all systems
 _AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 _RESET = struct.pack('ii', 1, 0)
 _EXPIRED = object()
 _deadlines = {}                 # of those that wait now: {waiter: seconds on the monotonic clock}
 _sweeper = []
+_poll = native_poll()           # of one socket at a time
 
 # The end of a head. Lenient, so that a head with wrong line ends is seen to be over; its parser refuses it.
 _find_empty_line = re.compile(br'\n\r?\n').search
@@ -46,17 +48,10 @@ def _sweep():
             waiter.switch(_EXPIRED)
 
 
-def _wait(waiter, deadline):
-    """Let other greenlets run until something happens to `waiter` (its value is returned) or it is too late."""
-    if not _sweeper:
-        # No timer per wait: one that looks at all deadlines, for as long as the process lives.
-        _sweeper.append(gevent.get_hub().loop.timer(SWEEP, SWEEP, ref=False))
-        _sweeper[0].start(_sweep)
-    _deadlines[waiter] = deadline
-    try:
-        return waiter.get()
-    finally:
-        _deadlines.pop(waiter, None)
+def _start_sweeper(loop):
+    """No timer per wait: one that looks at all deadlines, for as long as the process lives."""
+    _sweeper.append(loop.timer(SWEEP, SWEEP, ref=False))
+    _sweeper[0].start(_sweep)
 
 
 def wait_readable(streams, deadline):
@@ -65,9 +60,11 @@ def wait_readable(streams, deadline):
     for stream in streams:
         stream._waiters[0] = waiter
         stream._reader.start(waiter.switch, stream)
+    _deadlines[waiter] = deadline
     try:
-        first = _wait(waiter, deadline)
+        first = waiter.get()
     finally:
+        _deadlines.pop(waiter, None)
         for stream in streams:
             stream._reader.stop()
     return None if first is _EXPIRED else first
@@ -93,6 +90,15 @@ def wait_writable(sockets, deadline):
             watcher.stop()
 
 
+def tune(sock):
+    """Send at once what is to be sent, and find out about dead peers. Connections inherit it from their listener."""
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    except socket.error:
+        pass                        # not TCP, or already reset: the first read will tell
+
+
 class Stream(object):
     """A connected stream socket, of a client or an origin. Whoever made it closes it.
 
@@ -102,7 +108,8 @@ class Stream(object):
                  '_lost', '_woken', '_reader', '_writer', '_waiters')
 
     def __init__(self, sock, peer, lost):
-        """`sock`: a gevent socket; `peer`: its address as native text; `lost`: ClientLost or UpstreamLost."""
+        """`sock`: a native socket (gevent's do, and cost more); `peer`: its address as native text; `lost`: ClientLost
+        or UpstreamLost."""
         self.socket = sock
         self.peer = peer
         self.buffer = b''           # received, and not yet taken
@@ -114,14 +121,11 @@ class Stream(object):
         self._woken = False         # both directions were ended here
         self._waiters = [None, None]    # the last that waited for reading, for writing
         sock.settimeout(0.0)
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        except socket.error:
-            pass                    # not TCP, or already reset: the first read will tell
         loop = gevent.get_hub().loop
+        if not _sweeper:
+            _start_sweeper(loop)
         self._reader = loop.io(sock.fileno(), _READ)
-        self._writer = loop.io(sock.fileno(), _WRITE)
+        self._writer = None         # until a peer takes less than it is sent
 
     # --- reading
 
@@ -197,8 +201,9 @@ class Stream(object):
         searched = checked = 0
         while True:
             found = _find_empty_line(self.buffer, searched)
-            if found and found.end() <= size:
-                head, self.buffer = self.buffer[:found.end()], self.buffer[found.end():]
+            end = found.end() if found else len(self.buffer) + 1
+            if end <= len(self.buffer) and end <= size:
+                head, self.buffer = self.buffer[:end], self.buffer[end:]
                 return head
             if found or len(self.buffer) >= size:
                 return None
@@ -286,11 +291,15 @@ class Stream(object):
             at += self.send_now(view[at:])
 
     def _wait_writable(self, limit):
+        if self._writer is None:
+            self._writer = gevent.get_hub().loop.io(self.socket.fileno(), _WRITE)
         waiter = self._waiters[1] = Waiter()
         self._writer.start(waiter.switch, None)
+        _deadlines[waiter] = monotonic() + limit.seconds
         try:
-            expired = _wait(waiter, monotonic() + limit.seconds) is _EXPIRED
+            expired = waiter.get() is _EXPIRED
         finally:
+            _deadlines.pop(waiter, None)
             self._writer.stop()
         if expired:
             raise limit.error('nothing taken for %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))
@@ -305,15 +314,16 @@ class Stream(object):
         """True if the connection is up and nothing has come that nobody asked for."""
         if self.buffer or self.ended:
             return False
+        # To try to read, and fail, would take 3.6 us instead of 1.6 (3.13).
+        _poll.register(self.socket, _POLLIN)
         try:
-            self.socket.recv(1, socket.MSG_PEEK)
-        except socket.error as error:
-            return error.args[0] in _AGAIN
-        return False
+            return not _poll.poll(0)
+        finally:
+            _poll.unregister(self.socket)
 
-    def watch(self, callback):
+    def watch(self, callback, *arguments):
         """Call `callback` from the hub as soon as something can be read, until `unwatch`."""
-        self._reader.start(callback)
+        self._reader.start(callback, *arguments)
 
     def unwatch(self):
         """End what `watch` began."""
@@ -368,7 +378,8 @@ class Stream(object):
     def close(self):
         """Close. Nobody may be waiting for it."""
         self._reader.stop()
-        self._writer.stop()
+        if self._writer is not None:
+            self._writer.stop()
         self.socket.close()
 
     def _broken(self, error):

@@ -10,8 +10,8 @@ import os
 import socket
 
 from geproxy import errors
-from geproxy.compat import monotonic, to_native
-from geproxy.stream import Stream, wait_writable
+from geproxy.compat import NativeSocket, monotonic, to_native
+from geproxy.stream import Stream, tune, wait_writable
 
 STAGGER = 0.25      # seconds before the next address is tried beside the last (RFC 8305, 5)
 _PENDING = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
@@ -78,8 +78,9 @@ class Upstream(object):
         self._idle[connection] = None
         self._by_key.setdefault(connection.key, []).append(connection)
         # Whatever comes now, nobody asked for it: mostly the origin's FIN.
-        stream.watch(lambda: self._drop(connection))
-        self.prune()
+        stream.watch(self._drop, connection)
+        if len(self._idle) > self.keep:
+            self.prune()
 
     def prune(self):
         """Close what is too much or too old."""
@@ -114,7 +115,10 @@ class Upstream(object):
         connection.stream.unwatch()
         del self._idle[connection]
         siblings = self._by_key[connection.key]
-        siblings.remove(connection)
+        if siblings[-1] is connection:
+            siblings.pop()
+        else:
+            siblings.remove(connection)
         if not siblings:
             del self._by_key[connection.key]
 
@@ -174,11 +178,12 @@ class Dial(object):
 
     def _start(self, address):
         try:
-            sock = socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET, socket.SOCK_STREAM)
+            sock = NativeSocket(socket.AF_INET6 if ':' in address else socket.AF_INET, socket.SOCK_STREAM)
         except socket.error as error:
             self._failed.append((address, error.args[0]))
             return
-        sock.settimeout(0.0)
+        sock.setblocking(False)
+        tune(sock)
         code = sock.connect_ex((address, self._port))
         if code and code not in _PENDING:
             self._fail(sock, address, code)

@@ -247,3 +247,19 @@ def test_a_refused_address_is_told_with_the_name_that_led_there():
     with pytest.raises(errors.AddressDenied) as raised:
         access().check_address(question(host=b'a.example'), '64:ff9b::127.0.0.1', 0)
     assert str(raised.value) == '127.0.0.1 is a loopback address, by way of 64:ff9b::7f00:1 of a.example'
+
+
+def test_an_address_that_was_allowed_is_judged_anew_after_a_while_and_for_each_client_and_port():
+    asked = []
+    settings = config.load('test.ini', ['[access]']).access
+    policy = Access(settings, lambda ip, port: asked.append((ip, port)))
+    for now in (0, 1, 9.9, 10, 11):
+        policy.check_address(question('127.0.0.1', port=8080), '127.0.0.1', now)
+    assert len(asked) == 2
+    for client, address, port in (('127.0.0.2', '127.0.0.1', 8080), ('127.0.0.1', '127.0.0.2', 8080),
+                                  ('127.0.0.1', '127.0.0.1', 8081)):
+        policy.check_address(question(client, port=port), address, 11)
+    assert len(asked) == 5
+    for _ in range(2):          # what one client may does not help another, and what was refused stays so
+        with pytest.raises(errors.AddressDenied):
+            policy.check_address(question('10.0.0.5', port=8080), '127.0.0.1', 11)

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from geproxy import errors, framing, message, relay
+from geproxy import errors, framing, grammar, message, relay
 from geproxy.compat import monotonic, to_native
 from geproxy.stream import Limit, Stream
 
@@ -65,6 +65,7 @@ class Sink(object):
 
     def __init__(self):
         self.sent = b''
+        self.pace = None
 
     def send(self, data, _limit):
         """Remember it."""
@@ -182,3 +183,36 @@ def test_a_head_that_trickles_in_costs_about_as_much_as_one_that_comes_at_once()
     began = monotonic()
     assert read_request(head, 1).rest == b''
     assert monotonic() - began < 1      # seconds; looking at all of it for every octet takes 3
+
+
+START_LINES = [case.octets.partition(b'\r\n')[0] for case in GOOD + BAD] + [
+    b'GET http://a.example/ HTTP/1.1', b'HTTP/1.1 200 OK', b'GET / HTTP/2.0', b'HTTP/1.1 999', b'', b'\r', b'a\nb']
+SECTIONS = set(case.octets.partition(b'\r\n')[2].partition(b'\r\n\r\n')[0] for case in GOOD + BAD)
+MEMOS = [message._request_sections, message._response_sections, message._request_lines, message._status_lines,
+         grammar._field_lines, grammar.parse_authority.__self__]
+
+
+def understand(parse, head):
+    """What a head is found to be, all of it, or why not."""
+    try:
+        read = parse(head)
+        written = None if getattr(read, 'method', b'') == b'CONNECT' else read.write(b'', b'1.1 x')
+        return read.version, read.fields, sorted(read.index.items()), sorted(read.options()), written
+    except errors.ProxyError as error:
+        return type(error), str(error)
+
+
+@pytest.mark.parametrize('parse', [message.parse_request, message.parse_response])
+def test_what_is_remembered_of_one_head_never_speaks_for_another(parse):
+    heads = [start + b'\r\n' + section + b'\r\n\r\n' for section in sorted(SECTIONS) for start in START_LINES[::7]]
+    heads += [start + b'\r\n' + section + b'\r\n\r\n' for section in sorted(SECTIONS)[::7] for start in START_LINES]
+    fresh = []
+    for head in heads:
+        for memo in MEMOS:
+            memo.clear()
+        fresh.append(understand(parse, head))
+    other = message.parse_response if parse is message.parse_request else message.parse_request
+    for _ in range(2):
+        for head, expected in zip(heads, fresh):
+            understand(other, head)
+            assert understand(parse, head) == expected

@@ -12,14 +12,15 @@ PACKAGE = os.path.join(os.path.dirname(TESTS), 'geproxy')
 
 # A module imports only from lines above its own.
 FLOORS = [
-    ['__init__', 'compat', 'errors', 'privileges'],
+    ['__init__', 'compat', 'errors', 'memo', 'privileges'],
     ['address', 'protocols', 'ini', 'hashes'],
     ['grammar', 'kinds'],
     ['message', 'forwarded', 'rules'],
     ['framing', 'rulebook', 'proxyproto'],
     ['access', 'auth', 'limits', 'splice'],
-    ['stream', 'users', 'rulefiles', 'shortcut'],
-    ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'notify', 'outlets'],
+    ['stream', 'users', 'rulefiles', 'workers', 'shortcut'],
+    ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'notify', 'outlets',
+     'waits'],
     ['log', 'forward', 'quota'],
     ['handler'],
     ['config'],
@@ -31,9 +32,9 @@ FLOORS = [
 FLOOR = dict((name, number) for number, names in enumerate(FLOORS) for name in names)
 
 # Who may import gevent: those that wait, and those that must come before everything else.
-WITH_GEVENT = {'__main__', 'cli', 'compat', 'doctor', 'logins', 'relay', 'resolver', 'server', 'stream'}
+WITH_GEVENT = {'__main__', 'cli', 'compat', 'doctor', 'logins', 'relay', 'resolver', 'server', 'stream', 'workers'}
 # Who may spawn greenlets: someone waits for each there, or kills it.
-SPAWNING = {'relay', 'server'}
+SPAWNING = {'relay', 'workers', 'server'}
 # Who may import config. The others are handed values, so there is no global to reload.
 WITH_CONFIG = {'cli', 'doctor', 'explain', 'server', 'why'}
 # Who may ask which Python this is.

@@ -79,7 +79,7 @@ def read_by_ours(message):
     head, body, content, trailers = message.head, message.body, message.content, b''
     if body is not None and body.framing == framing.CHUNKED_LINE:
         content, trailers = decode(content), body.trailers
-    fields, _index = grammar.parse_fields(trailers.split(b'\r\n')[:-1], errors.BadRequest)
+    fields, _index, _written = grammar.parse_fields(trailers.split(b'\r\n')[:-1], errors.BadRequest)
     start = (head.method, head.target) if hasattr(head, 'method') else (head.status, head.reason)
     return Read(start, [field[1:] for field in head.fields], content, [field[1:] for field in fields])
 

@@ -11,7 +11,7 @@ import struct
 import gevent
 import pytest
 
-from geproxy import errors, framing, limits, relay, splice
+from geproxy import errors, framing, limits, relay, splice, workers
 from geproxy.compat import monotonic
 from geproxy.stream import Limit, Stream
 from helpers import PATIENCE, read_all, read_until
@@ -516,6 +516,8 @@ def greenlets():
 
 
 def test_a_tunnel_has_one_greenlet_until_a_direction_has_to_wait(flows):
+    workers.end()
+    gevent.sleep(0.01)
     before = greenlets()
     flow = Flow(None, None)
     flows.append(flow)

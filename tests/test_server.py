@@ -19,6 +19,7 @@ from gevent.event import Event
 from helpers import PATIENCE, ask, connect, listening, proxying, read_all, read_until
 from processes import Client, answering, get, own, read, running, wait_until, write
 
+from geproxy import workers
 from geproxy.compat import monotonic
 
 SOON = 3        # seconds: far less than any limit that is set here, far more than a busy host needs
@@ -513,7 +514,7 @@ def test_a_thousand_clients_half_of_which_die_leave_nothing_behind():
     dice = random.Random(20261123)
     with listening(at_leisure) as place, proxying('[upstream]\nkeep_time = 100ms\n') as (address, proxy):
         assert ask(address, get(place)).endswith(b'done')
-        proxy.wait_until(lambda: not proxy.server._upstream._idle and not proxy.server.live)
+        proxy.wait_until(lambda: not proxy.server._upstream._idle and not workers._idle)
         before = census()
         clients = [gevent.spawn(one_of_many, address, place, number, random.Random(dice.random()))
                    for number in range(MANY)]

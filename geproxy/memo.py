@@ -1,0 +1,24 @@
+"""What comes again and again, worked out once: dicts that remember, and never grow for ever. Knows no meaning."""
+from __future__ import absolute_import, division, print_function
+
+MOST = 2000             # values in one dict
+LONGEST = 256           # octets of a key; what is longer comes once, or from somebody who means to fill it
+
+
+class Memo(dict):
+    """{key: what a function made of it}. To ask is to look up: `memo[key]`, at the price of a dict's."""
+    __slots__ = ('_make', '_most', '_longest')
+
+    def __init__(self, make, most=MOST, longest=LONGEST):
+        """`make`: a function of the key, mostly octets, and of nothing else; what it raises is not remembered, and
+        raised. Nobody may change what it returned."""
+        dict.__init__(self)
+        self._make, self._most, self._longest = make, most, longest
+
+    def __missing__(self, key):
+        value = self._make(key)
+        if len(key) <= self._longest:
+            if len(self) >= self._most:
+                self.clear()    # to know what is used least would cost all the others more than this costs the few
+            self[key] = value
+        return value

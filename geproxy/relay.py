@@ -8,7 +8,7 @@ from __future__ import absolute_import, division, print_function
 import gevent
 from gevent.event import Event
 
-from geproxy import errors, framing, workers
+from geproxy import errors, framing, shortcut, workers
 from geproxy.compat import monotonic
 from geproxy.stream import SCRATCH_SIZE, wait_readable
 
@@ -88,38 +88,50 @@ def copy_body(body, source, sink, limits, start=None, chunked=False, watch=None,
     meantime, and its probe. Raises what the body, the streams or the limits do.
     """
     reading, writing = limits
+    long = False                        # much has come at once
     while not body.done:
-        most = SCRATCH_SIZE if body.left is None else body.left
-        if sink.pace is not None:
-            most = min(most, sink.pace.piece(monotonic()))
-        got = source.read_now(most)
-        if got is None:
-            if start is not None:
-                sink.send(start(), writing)
-                start = None
-            _wait_for_more(source, reading, watch, probe)
-            continue
-        data, count = got
+        count = shortcut.pass_body(body, source, sink, writing, chunked) if long and start is None else 0
         if not count:
-            body.ended()
-            continue
-        content = body.feed(data, count)
-        if body.used is not None and body.used < count:
-            source.unread(bytes(data[body.used:count]))
-        if len(content):
-            if chunked:
-                content = framing.encode_chunk(content)
+            got = source.read_now(_piece(sink, SCRATCH_SIZE if body.left is None else body.left))
+            if got is None:
+                if start is not None:
+                    sink.send(start(), writing)
+                    start = None
+                _wait_for_more(source, reading, watch, probe)
+                continue
+            count = got[1]
+            if not count:
+                body.ended()
+                continue
+            content = _feed(body, got, source, chunked)
+            if not len(content):
+                continue
             if start is not None:
                 content = start() + framing.bytes_of(content)
                 start = None
             sink.send(content, writing)
-            if watch is not None:
-                watch.renew()
+        long = count >= shortcut.LONG
+        if watch is not None:
+            watch.renew()
     end = framing.last_chunk(body.trailers) if chunked else b''
     if start is not None:
         end = start() + end
     if end:
         sink.send(end, writing)
+
+
+def _piece(sink, most):
+    """How many octets to read at once."""
+    return most if sink.pace is None else min(most, sink.pace.piece(monotonic()))
+
+
+def _feed(body, got, source, chunked):
+    """Octets have arrived -> the content among them, as it is to be sent; what is behind the body goes back."""
+    data, count = got
+    content = body.feed(data, count)
+    if body.used is not None and body.used < count:
+        source.unread(bytes(data[body.used:count]))
+    return framing.encode_chunk(content) if chunked and len(content) else content
 
 
 def swallow(body, source, limit):
@@ -182,39 +194,74 @@ class BodyUpload(object):
 
 
 class Tunnel(object):
-    """Octets both ways, blindly, until both directions have ended (RFC 9110, 9.3.6)."""
+    """Octets both ways, blindly, until both directions have ended (RFC 9110, 9.3.6).
+
+    One greenlet serves both for as long as what comes is little, and taken at once: an idle tunnel has no other.
+    """
 
     def __init__(self, client, origin, idle, linger):
         """`idle`: the Limit for silence in both directions; `linger`: the same once one direction has ended."""
         self._limits = (idle, linger)
-        self._ended = 0                 # directions
+        self._open = [client, origin]   # those that have not ended their direction
         self._active = monotonic()      # when octets last went through, either way
         self._error = None              # the first; what comes after is what it led to
         self._client, self._origin = client, origin
 
     def run(self):
         """Relay until it is over. Raises TunnelIdle, or what ended it: ClientLost, UpstreamLost."""
-        up = workers.spawn(self._copy, self._client, self._origin)
-        try:
-            self._copy(self._origin, self._client)
-            if self._error is None:
-                up.join()
-        finally:
-            up.kill()
+        sink, rest = None, b''
+        if self._client.pace is None and self._origin.pace is None:
+            sink, rest = self._take_turns()
+        jobs = [(source, self._other(source), rest if self._other(source) is sink else b'') for source in self._open]
+        if len(jobs) == 2:
+            self._run_both(*jobs)
+        elif jobs:
+            self._copy(*jobs[0])
         if self._error is not None:
             raise self._error
 
-    def _copy(self, source, sink):
-        """One direction. The error that ended it is kept, as it may belong to the other greenlet's story."""
+    def _run_both(self, up, down):
+        greenlet = workers.spawn(self._copy, *up)
         try:
+            self._copy(*down)
+            if self._error is None:
+                greenlet.join()
+        finally:
+            greenlet.kill()
+
+    def _take_turns(self):
+        """Both directions in turn, until one has to wait for its reader, or much comes at once -> (its sink, octets
+        that it is still to get), or (None, b'') if the tunnel is over."""
+        while self._open:
+            source = self._open[0] if self._open[0].buffer else self._open[-1] if self._open[-1].buffer else None
+            if source is None:
+                source = self._wait(self._open)
+            sink = self._other(source)
+            got = source.read_now()
+            if got is None:
+                continue
+            data, count = got
+            if not count:
+                self._end(source, sink)
+                continue
+            self._active = monotonic()
+            sent = sink.send_now(memoryview(data)[:count])
+            if sent < count or count >= shortcut.LONG:
+                return sink, bytes(data[sent:count])
+        return None, b''
+
+    def _copy(self, source, sink, rest):
+        """One direction; `rest`: octets that go first. The error that ended it is kept, as it may belong to the other
+        greenlet's story."""
+        try:
+            if rest:
+                sink.send(rest, self._limit())
+            count = len(rest)
             while True:
-                data, count = self._read(source, sink)
+                count = self._pass_on(source, sink, count >= shortcut.LONG)
                 if not count:
                     break
-                self._active = monotonic()
-                sink.send(memoryview(data)[:count], self._limit())
-            self._ended += 1
-            sink.end()
+            self._end(source, sink)
             # The other direction may go on, but not sit silent as long as a whole tunnel may.
             for stream in (source, sink):
                 stream.hurry(monotonic() + self._limit().seconds)
@@ -225,20 +272,43 @@ class Tunnel(object):
             sink.wake_reader()
             sink.hurry(monotonic())
 
+    def _other(self, stream):
+        return self._origin if stream is self._client else self._client
+
+    def _end(self, source, sink):
+        self._open.remove(source)
+        sink.end()
+
+    def _wait(self, streams):
+        """Wait until one of `streams` is readable: that one."""
+        while True:
+            first = wait_readable(streams, self._deadline())
+            if first is not None:
+                return first
+            if self._deadline() <= monotonic():
+                limit = self._limit()
+                raise limit.error('nothing went through for %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))
+
     def _limit(self):
-        return self._limits[1 if self._ended else 0]
+        return self._limits[0 if len(self._open) == 2 else 1]
 
     def _deadline(self):
         """When the silence will have lasted too long. Octets that a throttle holds back are no silence."""
         held = [stream.pace.until for stream in (self._client, self._origin) if stream.pace is not None]
         return max([self._active] + held) + self._limit().seconds
 
-    def _read(self, source, sink):
+    def _pass_on(self, source, sink, long):
+        """Wait for octets, and pass on what is there -> how many; 0 at the end. `long`: much came the last time."""
         while True:
-            most = SCRATCH_SIZE if sink.pace is None else sink.pace.piece(monotonic())
-            got = source.read_now(most)
+            pipe = shortcut.fill(source, sink) if long else None
+            if pipe is not None:
+                self._active = monotonic()
+                return shortcut.empty(pipe, sink, self._limit())
+            got = source.read_now(_piece(sink, SCRATCH_SIZE))
             if got is not None:
-                return got
-            if wait_readable((source,), self._deadline()) is None and self._deadline() <= monotonic():
-                limit = self._limit()
-                raise limit.error('nothing went through for %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))
+                data, count = got
+                if count:
+                    self._active = monotonic()
+                    sink.send(memoryview(data)[:count], self._limit())
+                return count
+            self._wait((source,))

@@ -26,7 +26,7 @@ from geproxy.resolver import Resolver
 from geproxy.upstream import Upstream
 from geproxy.watchdog import Watchdog
 
-SPARE_FDS = 64              # for logs, listeners, the hub and look-ups; the others are for connections, two for each
+SPARE_FDS = 64              # for logs, listeners, the hub, look-ups and pipes; others are for connections, two for each
 MOST_CONNECTIONS = 50000    # of `auto`, on hosts without a limit
 TURNED_AWAY = 100           # refused connections at once that are given a second to read why
 HOUSEKEEPING = 1.0          # seconds

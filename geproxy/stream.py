@@ -1,7 +1,6 @@
 """A socket with a buffer, a deadline and counters: the only place that spells recv and send.
 
-Knows no HTTP beyond "empty line". Sockets never block here; who must wait does so by a watcher of the hub's loop,
-which is cheaper than a failed read, and every wait is under a deadline.
+Knows no HTTP beyond "empty line". Sockets never block here: a watcher of the hub's loop waits, under a deadline.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -14,7 +13,7 @@ import struct
 import gevent
 from gevent.hub import Waiter
 
-from geproxy import errors
+from geproxy import errors, splice
 from geproxy.compat import monotonic, native_poll
 
 # What a wait may last: the option's name, seconds, and the error when they are over.
@@ -151,6 +150,15 @@ class Stream(object):
         self.ended = not count
         return _scratch, count
 
+    def read_to(self, pipe, most):
+        """As `read_now`, into an empty pipe, which has nothing in it afterwards if nothing is there, nothing can be
+        spliced, or it is the end: reading tells which. The buffer must be empty."""
+        try:
+            self.received += pipe.fill(self.socket.fileno(), most)
+        except (IOError, OSError) as error:
+            if error.args[0] not in _AGAIN and not splice.pool.refuses(error):
+                raise self._broken(error)
+
     def read(self, limit, most=SCRATCH_SIZE):
         """As `read_now`, but waits for it. Raises limit.error."""
         while True:
@@ -249,6 +257,19 @@ class Stream(object):
         self.sent += sent
         return sent
 
+    def send_from(self, pipe, limit):
+        """As `send`, all that is in `pipe`. Its pace is not asked."""
+        while pipe.held:
+            try:
+                self.sent += pipe.drain(self.socket.fileno())
+            except (IOError, OSError) as error:
+                if splice.pool.refuses(error):
+                    self._send_rest(pipe.read_all(), limit)
+                elif error.args[0] in _AGAIN:
+                    self._wait_writable(limit)
+                else:
+                    raise self._broken(error)
+
     def _hold(self, data):
         """Wait until `data` may go, but no longer than the connection lasts -> `data`, safe from others."""
         until = self.pace.take(len(data), monotonic())
@@ -267,19 +288,22 @@ class Stream(object):
         view = memoryview(data)
         at = 0
         while at < len(data):
-            if self._writer is None:
-                self._writer = gevent.get_hub().loop.io(self.socket.fileno(), _WRITE)
-            waiter = self._waiters[1] = Waiter()
-            self._writer.start(waiter.switch, None)
-            _deadlines[waiter] = monotonic() + limit.seconds
-            try:
-                expired = waiter.get() is _EXPIRED
-            finally:
-                _deadlines.pop(waiter, None)
-                self._writer.stop()
-            if expired:
-                raise limit.error('nothing taken for %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))
+            self._wait_writable(limit)
             at += self.send_now(view[at:])
+
+    def _wait_writable(self, limit):
+        if self._writer is None:
+            self._writer = gevent.get_hub().loop.io(self.socket.fileno(), _WRITE)
+        waiter = self._waiters[1] = Waiter()
+        self._writer.start(waiter.switch, None)
+        _deadlines[waiter] = monotonic() + limit.seconds
+        try:
+            expired = waiter.get() is _EXPIRED
+        finally:
+            _deadlines.pop(waiter, None)
+            self._writer.stop()
+        if expired:
+            raise limit.error('nothing taken for %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))
 
     # --- the end
 

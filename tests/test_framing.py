@@ -57,6 +57,8 @@ GOOD = [
     (b'4\r\n\r\n\r\n\r\n0\r\n\r\n', b'\r\n\r\n', b''),
     (b'5\r\n0\r\n\r\n\r\n0\r\n\r\n', b'0\r\n\r\n', b''),
     (b'2\r\n\x00\xff\r\n0\r\n\r\n', b'\x00\xff', b''),
+    (b'5\r\nhello\r\n5\r\nworld\r\n05\r\nagain\r\n5;5\r\nand\r\n\r\n5\r\n\r\n5\r\n\r\n0\r\n\r\n', b'helloworldagainand\r\n\r\n5\r\n', b''),
+    (b'a05\r\n%s\r\n' % (b'x' * 2565) * 9 + b'0\r\n\r\n', b'x' * 2565 * 9, b''),
     (b'5;a=b;c="d;\\"\xff"\r\nhello\r\n0 ; e\r\n\r\n', b'hello', b''),
     (b'5;' + b'a' * 1020 + b'\r\nhello\r\n0\r\n\r\n', b'hello', b''),
     (b'0\r\nX-Sum: 1\r\n\r\n', b'', b'X-Sum: 1\r\n'),
@@ -118,6 +120,23 @@ def test_a_chunk_of_any_size_is_passed_on_before_its_end():
     data = b'fffffffff\r\n' + b'x' * 100
     assert body.feed(data, len(data)) == b'x' * 100
     assert body.feed(b'y' * 50, 40) == b'y' * 40 and body.used == 40
+
+
+def test_the_line_to_another_chunk_of_the_same_size_is_known_at_once():
+    body = chunked()
+    assert not body.repeats(b'') and not body.repeats(b'\r\n3\r\n')
+    body.feed(b'3\r\nab', 5)
+    assert not body.repeats(b'\r\n3\r\n')            # within a chunk it is content
+    body.feed(b'c', 1)
+    for other in (b'\r\n4\r\n', b'\r\n3\r', b'\r\n3\r\nx', b'\n3\r\n', b'\r\n03\r\n', b''):
+        assert not body.repeats(other)
+    assert body.repeats(b'\r\n3\r\n') and body.unseen == 3
+    body.skip(3)
+    body.feed(b'\r', 1)
+    assert not body.repeats(b'\r\n3\r\n')            # half of it is there already
+    body.feed(b'\n', 1)
+    assert not body.repeats(b'\r\n3\r\n')
+    assert body.feed(b'0\r\n\r\n', 5) == b'' and body.done and not body.repeats(b'\r\n3\r\n')
 
 
 @pytest.mark.parametrize('content, octets', [

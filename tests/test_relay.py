@@ -1,16 +1,21 @@
 """The copy loops. What they do in exchanges and tunnels stands in test_forward and test_handler."""
 from __future__ import absolute_import, division, print_function
 
+import errno
+import gc
+import itertools
+import os
 import socket
 import struct
 
 import gevent
 import pytest
 
-from geproxy import errors, framing, limits, relay
+from geproxy import errors, framing, limits, relay, splice, workers
 from geproxy.compat import monotonic
 from geproxy.stream import Limit, Stream
 from helpers import PATIENCE, read_all, read_until
+from test_splice import descriptors, needs_splice, starving
 
 LIMITS = (Limit('body', PATIENCE, errors.BodyTimeout), Limit('body', PATIENCE, errors.DownloadTimeout))
 
@@ -296,3 +301,371 @@ def test_an_upload_that_is_too_much_says_so(ends):
     upload = relay.BodyUpload(framing.Sized(5, errors.ClientLost), client, origin, LIMITS)
     assert not upload.wait(PATIENCE) and upload.error is enough
     assert server.recv(10) == b''
+
+
+# --- through pipes -------------------------------------------------------------------------------------------------
+
+MUCH = 8000000      # octets; more than fits into all buffers on the way
+
+
+class Splice(object):
+    """splice(2), and how many octets it has moved. Refuses with `error` from a call on, if told to."""
+
+    def __init__(self, call):
+        self._call = call
+        self.calls = self.moved = 0
+        self.refuse_from, self.error = None, errno.EINVAL
+
+    def __call__(self, source, sink, most):
+        if self.calls == self.refuse_from:
+            raise OSError(self.error, os.strerror(self.error))
+        self.calls += 1
+        moved = self._call(source, sink, most)
+        self.moved += moved
+        return moved
+
+
+@pytest.fixture
+def splicing(monkeypatch):
+    """A Splice, by way of which the loops go; all its pipes must be given back, none left open that is not empty."""
+    made = Splice(splice.find())
+    before = descriptors()
+    monkeypatch.setattr(splice, 'pool', splice.Pool(made, most=4))
+    yield made
+    pool = splice.pool
+    pool.refuses(OSError(errno.ENOSYS, ''))     # closes those that are free
+    assert descriptors() <= before
+
+
+@pytest.fixture(params=['spliced', 'by ctypes', 'copied', 'refused', 'refused half-way'])
+def way(request, monkeypatch):
+    """Each way in which much may go: the Splice, or None. Nobody who looks from outside can tell which it was."""
+    if request.param == 'by ctypes':
+        monkeypatch.delattr(os, 'splice', raising=False)
+    made = Splice(splice.find())
+    if 'refused' in request.param:
+        made.refuse_from = 0 if request.param == 'refused' else 1
+    pool = splice.Pool(None if request.param == 'copied' else made, most=4)
+    monkeypatch.setattr(splice, 'pool', pool)
+    before = descriptors()
+    yield made if splice.find() and request.param in ('spliced', 'by ctypes') else None
+    pool.refuses(OSError(errno.ENOSYS, ''))
+    assert descriptors() <= before
+
+
+def noise(octets):
+    """Octets that do not repeat soon."""
+    return os.urandom(100003) * (octets // 100003)
+
+
+def receive(sock, count):
+    """That many octets, or what comes until the end."""
+    pieces = []
+    while count:
+        piece = sock.recv(min(count, 1 << 18))
+        if not piece:
+            break
+        pieces.append(piece)
+        count -= len(piece)
+    return b''.join(pieces)
+
+
+def read_rest(stream, count):
+    """That many octets out of a Stream."""
+    rest = b''
+    while len(rest) < count:
+        data, got = stream.read(LIMITS[0])
+        rest += bytes(data[:got])
+    return rest
+
+
+def decode(octets):
+    """A whole chunked body -> its content."""
+    body = chunked()
+    content = framing.bytes_of(body.feed(bytearray(octets), len(octets)))
+    assert body.done and body.used == len(octets)
+    return content
+
+
+def same(octets, others):
+    """True if they are equal: without a difference of megabytes on the screen if not."""
+    return len(octets) == len(others) and octets == others
+
+
+MIXED = (40000, 40000, 16384, 16384, 1, 1, 5000, 3, 70000, 9000, 9001) + (20,) * 3000     # octets of chunks in turn
+
+
+def in_chunks(octets, sizes):
+    """`octets` in chunked coding, in chunks of these sizes in turn."""
+    pieces, at = [], 0
+    for size in itertools.cycle(sizes):
+        if at >= len(octets):
+            return b''.join(pieces) + b'0\r\n\r\n'
+        pieces.append(b'%x\r\n%s\r\n' % (len(octets[at:at + size]), octets[at:at + size]))
+        at += size
+
+
+@pytest.mark.parametrize('sizes', [(1000,), (16384,), (70000,), (3000000,), MIXED], ids=lambda sizes: str(sizes[0]))
+@pytest.mark.parametrize('out', [False, True], ids=['plain', 'chunked'])
+def test_a_long_chunked_body_arrives_as_it_is(way, ends, sizes, out):
+    client, user, origin, server = ends
+    data = noise(MUCH)
+    sending = gevent.spawn(server.sendall, in_chunks(data, sizes) + b'NEXT')
+    copying = gevent.spawn(relay.copy_body, chunked(), origin, client, LIMITS, lambda: b'START', out)
+    copying.link(lambda _: client.end())
+    got = read_all(user)
+    copying.get(timeout=PATIENCE)
+    assert got[:5] == b'START' and same(decode(got[5:]) if out else got[5:], data)
+    sending.get(timeout=PATIENCE)
+    assert read_rest(origin, 4) == b'NEXT'
+    assert client.sent == len(got) and origin.received == len(in_chunks(data, sizes)) + 4
+    if way is not None and len(sizes) == 1 and sizes[0] >= 16384:
+        assert way.moved > MUCH / 2
+
+
+@pytest.mark.parametrize('out', [False, True], ids=['plain', 'chunked'])
+def test_a_long_body_arrives_as_it_is_and_nothing_behind_it(way, ends, out):
+    client, user, origin, server = ends
+    data = noise(MUCH)
+    sending = gevent.spawn(server.sendall, data + b'NEXT')
+    body = framing.Sized(len(data), errors.ResponseIncomplete)
+    copying = gevent.spawn(relay.copy_body, body, origin, client, LIMITS, lambda: b'START', out)
+    copying.link(lambda _: client.end())
+    got = read_all(user)
+    copying.get(timeout=PATIENCE)
+    assert got[:5] == b'START' and same(decode(got[5:]) if out else got[5:], data)
+    sending.get(timeout=PATIENCE)
+    assert read_rest(origin, 4) == b'NEXT' and body.done
+    assert client.sent == len(got) and origin.received == len(data) + 4
+    if way is not None:
+        assert way.moved > MUCH / 2
+
+
+@pytest.mark.parametrize('rest, expected', [
+    (b'\r\n2\r\nab\r\n0\r\nA: b\r\n\r\nNEXT', b'ab'),
+    (b'\r\n4E20\r\n' + b'y' * 20000 + b'\r\n0;x=y\r\n\r\nNEXT', b'y' * 20000),
+    (b'\r', errors.ResponseIncomplete),
+    (b'', errors.ResponseIncomplete),
+    (b'\n', errors.BadCoding),
+    (b'x\n', errors.BadCoding),
+    (b'\r\n0x1\r\n', errors.BadCoding),
+    (b'\r\n4E20\r\n' + b'y' * 20001 + b'\r\n', errors.BadCoding),
+    (b'\r\n' + b'0' * 5000, errors.BadCoding),
+    (b'\r\n0\r\n' + b'A: bcd\r\n' * 500, errors.BadCoding),
+], ids=lambda value: repr(value)[:20])
+def test_chunks_are_checked_to_the_octet_however_they_are_passed_on(way, ends, rest, expected):
+    client, user, origin, server = ends
+    copying = gevent.spawn(relay.copy_body, chunked(), origin, client, LIMITS)
+    sending = gevent.spawn(server.sendall, (b'4E20\r\n' + b'x' * 20000 + b'\r\n') * 400 + b'4E20\r\n' + b'x' * 20000)
+    assert len(receive(user, 401 * 20000)) == 401 * 20000       # up to where a chunk ends
+    sending.get(timeout=PATIENCE)
+    assert way is None or way.moved
+    server.sendall(rest)
+    server.shutdown(socket.SHUT_WR)
+    if isinstance(expected, bytes):
+        assert receive(user, len(expected)) == expected
+        copying.get(timeout=PATIENCE)
+        assert read_rest(origin, 4) == b'NEXT'
+    else:
+        with pytest.raises(expected):
+            copying.get(timeout=PATIENCE)
+
+
+def test_a_long_body_ends_with_its_connection(way, ends):
+    client, user, origin, server = ends
+    data = noise(MUCH)
+    copying = gevent.spawn(relay.copy_body, framing.UntilClose(), origin, client, LIMITS, lambda: b'', True)
+    copying.link(lambda _: client.end())
+    sending = gevent.spawn(server.sendall, data)
+    sending.link(lambda _: server.close())
+    assert same(decode(read_all(user)), data)
+    copying.get(timeout=PATIENCE)
+    assert way is None or way.moved > MUCH / 2
+
+
+def test_a_long_body_that_breaks_off_is_not_whole(way, ends):
+    client, user, origin, server = ends
+    data = noise(MUCH)
+    body = framing.Sized(len(data) + 1, errors.ResponseIncomplete)
+    copying = gevent.spawn(relay.copy_body, body, origin, client, LIMITS)
+    gevent.spawn(server.sendall, data).link(lambda _: server.close())
+    assert same(receive(user, len(data)), data)
+    with pytest.raises(errors.ResponseIncomplete) as caught:
+        copying.get(timeout=PATIENCE)
+    assert str(caught.value) == 'the connection ended 1 octets before the body did'
+
+
+def test_a_tunnel_carries_much_both_ways_at_once(way, flows):
+    flow = Flow(None, None)
+    flows.append(flow)
+    up, down = noise(MUCH), noise(MUCH)
+    gevent.spawn(flow.user.sendall, up).link(lambda _: flow.user.shutdown(socket.SHUT_WR))
+    gevent.spawn(flow.server.sendall, down).link(lambda _: flow.server.shutdown(socket.SHUT_WR))
+    both = [gevent.spawn(read_all, flow.user), gevent.spawn(read_all, flow.server)]
+    gevent.joinall(both, timeout=PATIENCE)
+    assert same(both[0].value, down) and same(both[1].value, up)
+    assert flow.tunnel.get(timeout=PATIENCE) is None
+    for stream, octets in ((flow.client, (len(up), len(down))), (flow.origin, (len(down), len(up)))):
+        assert (stream.received, stream.sent) == octets
+    assert way is None or way.moved > MUCH
+
+
+def greenlets():
+    """How many there are."""
+    return sum(isinstance(each, gevent.Greenlet) and not each.dead for each in gc.get_objects())
+
+
+def test_a_tunnel_has_one_greenlet_until_a_direction_has_to_wait(flows):
+    workers.end()
+    gevent.sleep(0.01)
+    before = greenlets()
+    flow = Flow(None, None)
+    flows.append(flow)
+    for word in (b'one', b'two', b'three'):
+        flow.user.sendall(word)
+        assert flow.server.recv(10) == word
+        flow.server.sendall(word)
+        assert flow.user.recv(10) == word
+    assert greenlets() == before + 1
+    down = noise(MUCH)
+    sending = gevent.spawn(flow.server.sendall, down)
+    while flow.client.sent < 1000:
+        gevent.sleep(0)
+    flow.user.sendall(b'meanwhile')
+    assert flow.server.recv(10) == b'meanwhile'
+    assert same(receive(flow.user, len(down)), down)
+    sending.get(timeout=PATIENCE)
+    assert greenlets() == before + 2
+    flow.user.shutdown(socket.SHUT_WR)
+    assert flow.server.recv(10) == b''
+    flow.server.sendall(b'last')
+    flow.server.close()
+    assert read_all(flow.user) == b'last' and flow.tunnel.get(timeout=PATIENCE) is None
+
+
+@pytest.mark.parametrize('first, then', [('user', 'server'), ('server', 'user')])
+def test_the_silence_of_a_half_closed_tunnel_may_be_shorter(ends, first, then):
+    client, user, origin, server = ends
+    ends = {'user': user, 'server': server}
+    tunnel = relay.Tunnel(client, origin, Limit('tunnel', PATIENCE, errors.TunnelIdle),
+                          Limit('linger', 0.3, errors.TunnelIdle))
+    running = gevent.spawn(tunnel.run)
+    ends[first].shutdown(socket.SHUT_WR)
+    assert ends[then].recv(10) == b''
+    ends[then].sendall(b'still here')
+    assert receive(ends[first], 10) == b'still here'
+    with pytest.raises(errors.TunnelIdle) as caught:
+        running.get(timeout=PATIENCE)
+    assert str(caught.value) == 'nothing went through for 0.3 s ([timeouts] linger)'
+
+
+def test_early_octets_on_both_sides_of_a_tunnel_go_first(ends):
+    client, user, origin, server = ends
+    client.buffer, origin.buffer = b'to the origin', b'to the client'
+    limit = Limit('tunnel', PATIENCE, errors.TunnelIdle)
+    running = gevent.spawn(relay.Tunnel(client, origin, limit, limit).run)
+    assert server.recv(20) == b'to the origin' and user.recv(20) == b'to the client'
+    server.close()
+    user.close()
+    running.get(timeout=PATIENCE)
+
+
+def stuck(flow, splicing):
+    """Have the server of `flow` send until the client's side takes no more and octets are in a pipe."""
+    flow.greenlets.append(gevent.spawn(flow._send, noise(1000030)))
+    last = -1
+    while splicing.moved != last or not splicing.moved:
+        last = splicing.moved
+        gevent.sleep(0.1)
+    assert flow.origin.received > flow.client.sent
+    return flow
+
+
+@needs_splice
+def test_a_pipe_does_not_grow_while_its_reader_sleeps(splicing, flows):
+    flow = Flow(None, None)
+    flows.append(stuck(flow, splicing))
+    assert flow.origin.received - flow.client.sent <= splice.SIZE
+    before = splicing.moved
+    flow.greenlets.append(gevent.spawn(flow._receive))
+    while splicing.moved < before + MUCH:
+        gevent.sleep(0.01)
+    gevent.killall(flow.greenlets)
+
+
+@needs_splice
+def test_who_takes_nothing_out_of_a_pipe_is_given_up(splicing, ends):
+    client, _user, origin, server = ends
+    sending = gevent.spawn(server.sendall, b'x' * 40000000)
+    slow = (LIMITS[0], Limit('body', 0.3, errors.DownloadTimeout))
+    with pytest.raises(errors.DownloadTimeout) as caught:
+        relay.copy_body(framing.UntilClose(), origin, client, slow)
+    assert str(caught.value) == 'nothing taken for 0.3 s ([timeouts] body)' and splicing.moved
+    sending.kill()
+
+
+@needs_splice
+def test_a_client_that_breaks_while_octets_wait_for_it_in_a_pipe(splicing, flows):
+    flow = stuck(Flow(None, None), splicing)
+    flows.append(flow)
+    flow.user.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    flow.user.close()
+    assert isinstance(flow.tunnel.get(timeout=PATIENCE), errors.ClientLost)
+
+
+@needs_splice
+def test_an_origin_that_breaks_while_octets_wait_in_a_pipe(splicing, flows):
+    flow = stuck(Flow(None, None), splicing)
+    flows.append(flow)
+    gevent.killall(flow.greenlets[1:])
+    flow.server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    flow.server.close()
+    flow.greenlets.append(gevent.spawn(flow._receive))
+    assert isinstance(flow.tunnel.get(timeout=PATIENCE), errors.UpstreamLost)
+
+
+@needs_splice
+def test_an_upload_is_stopped_while_octets_wait_in_a_pipe(splicing, ends):
+    client, user, origin, _server = ends
+    upload = relay.BodyUpload(framing.Sized(40000000, errors.ClientLost), client, origin, LIMITS)
+    sending = gevent.spawn(user.sendall, b'x' * 40000000)
+    while upload.wait(0.1) or not splicing.moved:
+        pass
+    upload.stop()
+    sending.kill()
+
+
+@needs_splice
+def test_who_gets_no_pipe_copies(splicing, flows, monkeypatch):
+    monkeypatch.setattr(splice, 'pool', splice.Pool(splicing, most=1))
+    flows.append(stuck(Flow(None, None), splicing))
+    check_copied(Flow(None, None), splicing, flows)
+
+
+@needs_splice
+def test_without_descriptors_all_is_copied(splicing, flows):
+    flow = Flow(None, None)
+    with starving():
+        check_copied(flow, splicing, flows)
+
+
+def check_copied(flow, splicing, flows):
+    """Have much go through that flow; nothing is spliced."""
+    flows.append(flow)
+    data, before = noise(MUCH), splicing.moved
+    sending = gevent.spawn(flow.server.sendall, data)
+    assert same(receive(flow.user, len(data)), data) and splicing.moved == before
+    sending.get(timeout=PATIENCE)
+
+
+@needs_splice
+def test_what_is_throttled_is_copied(splicing, ends):
+    client, user, origin, server = ends
+    splicing.refuse_from, splicing.error = 0, errno.EIO
+    client.pace = limits.Pace([(limits.Meter(), 1e12)], None)
+    sending = gevent.spawn(server.sendall, b'x' * MUCH)
+    copying = gevent.spawn(
+        relay.copy_body, framing.Sized(MUCH, errors.ResponseIncomplete), origin, client, LIMITS)
+    assert len(receive(user, MUCH)) == MUCH
+    copying.get(timeout=PATIENCE)
+    sending.get(timeout=PATIENCE)

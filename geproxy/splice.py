@@ -22,8 +22,9 @@ _REFUSALS = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP)     # an
 
 def find():
     """splice(2) as a function of (file descriptor, file descriptor, octets) that raises OSError; None without one."""
-    if hasattr(os, 'splice'):           # from Python 3.10
-        return functools.partial(os.splice, flags=_FLAGS)
+    native = getattr(os, 'splice', None)        # from Python 3.10
+    if native is not None:
+        return functools.partial(native, flags=_FLAGS)
     try:
         import ctypes
         splice = ctypes.CDLL(None, use_errno=True).splice

@@ -1,12 +1,15 @@
 """``geproxy why``: what it says is what a client gets."""
 from __future__ import absolute_import, division, print_function
 
+import base64
 import json
+import socket
 
 import pytest
 from helpers import ask, listening, proxying, read_until
 
 from geproxy import why
+from geproxy.resolver import Resolver
 
 INI = '[proxy]\nlisten = *:9000\n[access]\nhttp_ports = any\nrules =\n'
 AUTH = '[auth]\nusers = users\ngroups = groups\nexempt = any\n'
@@ -83,7 +86,9 @@ def test_what_is_out_of_reach_has_an_exit_code_of_its_own(asked):
 @pytest.mark.parametrize('words, what', [
     (['http://u:secret@a.test/'], 'user and password in an authority'),
     (['ftp://a/'], 'ftp:// needs CONNECT'),
-    (['a.test'], 'CONNECT needs a port'),
+    (['a.test:x'], "'a.test:x' is not host[:port]"),
+    (['https://u:secret@a.test/'], 'user and password in an authority'),
+    (['https:///path'], "'' is not host[:port]"),
     (['http://a b/'], 'is not a request line'),
     (['http://a/', '--from', 'nowhere'], "'nowhere' is not an IP address"),
 ])
@@ -138,18 +143,176 @@ def test_who_must_log_in_is_told_and_groups_count(tmpdir, capsys):
     assert capsys.readouterr()[1] == "geproxy: [auth] users knows no 'nobody'\n"
 
 
-def test_it_says_what_a_client_gets():
-    def fine(sock):
-        read_until(sock, b'\r\n\r\n')
-        sock.sendall(b'HTTP/1.1 204 No Content\r\n\r\n')
-    with listening(fine) as origin, proxying('[access]\nrules =\n' + RULES.replace('user:bob', 'any')) as (address, proxy):
-        for url in ('http://bad.test/', 'http://a.test/', 'http://127.0.0.2/', 'http://127.0.0.1:%d/' % origin[1],
-                    'https://127.0.0.1:%d' % origin[1], 'bad.test:443'):
-            head = why.request_head(url, 'GET')
-            answer = ask(address, head)
-            request = why.message.parse_request(head)
-            question = why.rules.Question(why.address.parse_ip('127.0.0.1'), None, frozenset(), request.method,
-                                          request.host(), request.port())
-            error = why.find(proxy.server.proxy.settings, question, True).error
-            status = answer.split(b'\r\n')[0].partition(b' ')[2].decode('ascii')
-            assert status.startswith('20' if error is None else '%d %s' % (error.status, str(error)[:100])), url
+@pytest.mark.parametrize('url, line', [
+    ('http://a.test/b?c#d', b'GET http://a.test/b?c'), ('http://a.test#d', b'GET http://a.test'),
+    ('HTTP://a.test:81?c', b'GET HTTP://a.test:81?c'),
+    ('https://a.test', b'CONNECT a.test:443'), ('https://a.test:8443/b', b'CONNECT a.test:8443'),
+    ('HTTPS://a.test?b', b'CONNECT a.test:443'), ('Https://a.test#b', b'CONNECT a.test:443'),
+    ('https://a.test:/', b'CONNECT a.test:443'), ('https://[::1]/', b'CONNECT [::1]:443'),
+    ('https://[::1]:8443?u=http://b', b'CONNECT [::1]:8443'),
+    ('a.test', b'CONNECT a.test:443'), ('a.test/b?u=http://c', b'CONNECT a.test:443'), ('a.test:22', b'CONNECT a.test:22'),
+    ('a.test:8443/b', b'CONNECT a.test:8443'), ('::1', b'CONNECT [::1]:443'), ('[::1]', b'CONNECT [::1]:443'),
+    ('127.0.0.1', b'CONNECT 127.0.0.1:443')])
+def test_a_url_is_what_a_client_makes_of_it(url, line):
+    assert why.request_head(url, 'GET').split(b'\r\n')[0] == line + b' HTTP/1.1'
+
+
+def test_a_method_that_a_proxy_never_sees_is_said_to_be_ignored(asked):
+    code, said, error = asked('https://bad.test/', '--method', 'POST', '--no-net')
+    assert (code, said.split('\n')[0]) == (1, 'CONNECT bad.test port 443, from 127.0.0.1')
+    assert error == 'geproxy: --method POST is ignored: of https:// a proxy sees nothing but CONNECT\n'
+    assert asked('https://bad.test/', '--no-net')[2] == asked('http://bad.test/', '--method', 'PUT', '--no-net')[2] == ''
+
+
+def test_a_refused_head_has_no_body(asked):
+    said = asked('http://bad.test/', '--method', 'HEAD', '--no-net')[1]
+    assert 'HTTP/1.1 403 denied by proxy.ini:6' in said and 'geproxy: denied by' not in said
+
+
+@pytest.fixture
+def run(tmpdir, capsys):
+    """A function of the text of an ini file, and words -> (exit code, what it printed)."""
+    def run_it(text, *words):
+        path = tmpdir.join('proxy.ini')
+        path.write_binary(text.encode('ascii'))
+        code = why.main(['why'] + list(words) + ['-c', str(path)])
+        return code, capsys.readouterr()[0]
+    return run_it
+
+
+def test_a_listener_with_a_name_is_looked_up_unless_there_is_no_net(run):
+    text = '[proxy]\nlisten = localhost:9000\n[access]\nhttp_ports = any\n'
+    assert run(text, 'http://127.0.0.1:9000/')[0] == 1
+    code, said = run(text, 'http://127.0.0.1:9000/', '--no-net')
+    assert code == 0 and said.endswith(
+        "\nallowed\n  the addresses of 'localhost', where it listens, are not known here: whether the request leads back to "
+        "this proxy was not checked\n")
+    code, said = run(text.replace('localhost', 'no-such-name.test'), 'http://127.0.0.1:1/')
+    assert code == 3
+    with listening(nothing) as origin:
+        code, said = run(text.replace('localhost', 'no-such-name.test'), 'http://127.0.0.1:%d/' % origin[1])
+    assert code == 0 and "addresses of 'no-such-name.test', where it listens, are not known" in said
+
+
+@pytest.mark.parametrize('listen, what', [('fd:0', 'fd:0'), ('systemd', 'systemd')])
+def test_where_a_socket_that_was_handed_over_listens_is_not_known(run, listen, what):
+    text = '[proxy]\nlisten = %s 127.0.0.1:9000\n[access]\nhttp_ports = any\n' % listen
+    code, said = run(text, 'http://127.0.0.1:9001/', '--no-net')
+    assert code == 0 and said.endswith(
+        '\nallowed\n  where %s listens is known to the running process only: whether the request leads back to this proxy was '
+        'not checked\n' % what)
+    assert run(text, 'http://127.0.0.1:9000/', '--no-net')[0] == 1
+    found = json.loads(run(text, 'http://127.0.0.1:9001/', '--no-net', '-o', 'json')[1])
+    assert [each.split(' is known')[0] for each in found['unknown']] == ['where %s listens' % what]
+
+
+def test_where_it_is_administered_is_the_proxy_itself(run):
+    text = '[admin]\nlisten = 127.0.0.1:9001 unix:/run/geproxy/{pid}.sock\n'
+    code, said = run(text, 'http://127.0.0.1:9001/', '--no-net')
+    assert code == 1 and 'HTTP/1.1 403 127.0.0.1 port 9001 is this proxy itself' in said
+
+
+def test_limits_are_said_not_to_be_looked_at(run):
+    text = '[limits]\n%s\n[access]\nrules =\n  deny any bad.test\n  allow any any\n'
+    allowed = ('http://a.test/', '--no-net')
+    assert run(text % 'burst = 3', *allowed)[1].endswith('\nallowed\n')
+    assert run(text % 'requests = 2\nper_client = 3', *allowed)[1].endswith(
+        '\nallowed\n  not looked at: [limits] per_client, requests; whoever is over waits, or gets 429\n')
+    assert 'not looked at: [limits] rate, quota;' in run(text % 'rate = 1m\nquota = 1g\nquota_file = q', *allowed)[1]
+    assert 'not looked at' not in run(text % 'requests = 2', 'http://bad.test/', '--no-net')[1]
+
+
+# --- the same as a client gets
+
+def fine(sock):
+    """An origin that answers each connection once."""
+    read_until(sock, b'\r\n\r\n')
+    sock.sendall(b'HTTP/1.1 204 No Content\r\n\r\n')
+
+
+def several(host):
+    """Stands where resolver.look_up does: some names have several addresses, the others none."""
+    known = {'one.test': ['127.0.0.2', '127.0.0.1', '169.254.169.254'], 'none.test': ['127.0.0.2', '169.254.169.254'],
+             'other.test': ['169.254.169.254', '127.0.0.2']}
+    if host not in known:
+        raise socket.gaierror(-2, 'Name or service not known')
+    return known[host]
+
+
+def compare(ini, url, user=None):
+    """Ask a proxy with that ini file, and `find`, about the same, whose {origin} is a real one -> the Finding and the
+    Record, which agree."""
+    with listening(fine) as origin, proxying(ini) as (address, proxy):
+        proxy.server.proxy.upstream.resolver = Resolver(ask=several)
+        head = why.request_head(url.replace('{origin}', '%d' % origin[1]), 'GET')
+        login = b'Proxy-Authorization: Basic %s\r\n\r\n' % base64.b64encode(user + b':') if user else b'\r\n'
+        answer = ask(address, head[:-2] + login)
+        settings, request = proxy.server.proxy.settings, why.message.parse_request(head)
+        groups = settings.book.groups.get(user, frozenset()) if settings.book else frozenset()
+        question = why.rules.Question(why.address.parse_ip('127.0.0.1'), user, groups, request.method, request.host(),
+                                      request.port())
+        finding = why.find(settings, question, True, Resolver(ask=several))
+        record = proxy.wait()[0]
+    error = finding.error
+    status = answer.split(b'\r\n')[0].partition(b' ')[2].decode('ascii')
+    assert status.startswith('20' if error is None else '%d %s' % (error.status, str(error)[:100]))
+    assert (record.reason, record.message) == ((error.token, str(error)) if error else ('', ''))
+    assert error or (record.would, record.rule) == (finding.would, decisive(finding))
+    assert record.address == (finding.connected[0] if finding.connected else '')
+    return finding, record
+
+
+def decisive(finding):
+    """The place of the rule that decides, or ''."""
+    return ([rule.place for rule, missed in finding.passed if not missed] or [''])[0]
+
+
+@pytest.mark.parametrize('url', [
+    'http://bad.test/', 'http://a.test/', 'http://127.0.0.2/', 'http://127.0.0.1:{origin}/', 'https://127.0.0.1:{origin}', 'bad.test:443'])
+def test_it_says_what_a_client_gets(url):
+    compare('[access]\nrules =\n' + RULES.replace('user:bob', 'any').replace(' .test', ' .a.test'), url)
+
+
+@pytest.mark.parametrize('user, url, rule', [
+    (None, 'http://127.0.0.1:{origin}/', None),
+    (b'bob', 'http://127.0.0.1:{origin}/', 'allow user:bob http://any'),
+    (b'bob', '127.0.0.1:{origin}', 'allow group:ops 127.0.0.1'),
+    (b'eve', 'http://127.0.0.1:{origin}/', None),
+    (b'eve', '127.0.0.1:{origin}', None),
+])
+def test_users_and_groups_get_what_it_says(tmpdir, user, url, rule):
+    write_users(tmpdir)
+    finding, record = compare(
+        '[access]\nrules =\n  allow user:bob http://any\n  allow group:ops 127.0.0.1\n[auth]\nusers = %s\ngroups = %s\n' % (
+            tmpdir.join('users'), tmpdir.join('groups')), url, user)
+    assert [each.text for each, missed in finding.passed if not missed] == ([rule] if rule else [])
+    assert decisive(finding) == record.rule and (finding.error is None) is (rule is not None)
+
+
+@pytest.mark.parametrize('url', [
+    'http://127.0.0.1:{origin}/', '127.0.0.1:{origin}', 'http://one.test:{origin}/', 'http://none.test/', 'http://169.254.169.254/'])
+@pytest.mark.parametrize('rule', [
+    'deny any any', 'deny any one.test,127.0.0.1', 'deny any 127.0.0.0/8', 'allow any 127.0.0.1', 'allow any other.test'])
+def test_a_report_gets_what_it_says(url, rule):
+    finding, _record = compare('[access]\npolicy = report\nrules =\n  deny any 127.0.0.9\n  %s\n' % rule, url)
+    assert finding.error is None or finding.error.token in ('destination_ip_prohibited', 'connection_refused')
+
+
+@pytest.mark.parametrize('url', ['http://127.0.0.1:{origin}/', '127.0.0.1:{origin}', 'http://a.test/', 'a.test:443'])
+@pytest.mark.parametrize('ini', ['http_ports = 443', 'connect_ports = 443', 'http_ports = 443\npolicy = report',
+                                 'http_ports = 80\nconnect_ports = 1\nrules = allow any 127.0.0.1,a.test',
+                                 'http_ports = 80\nconnect_ports = 1\nrules = allow any 127.0.0.1:any,a.test:443'])
+def test_ports_get_what_it_says(ini, url):
+    compare('[access]\n%s\n' % ini, url)
+
+
+@pytest.mark.parametrize('host, rule', [
+    ('one.test', 'allow any 127.0.0.1'),                # the first that may be dialled, and not the first of all
+    ('none.test', 'deny any 169.254.0.0/16'),           # the last, as all are refused
+    ('other.test', 'deny any 127.0.0.2')])
+def test_of_several_addresses_the_one_that_decides_is_explained(host, rule):
+    ini = '[access]\nrules =\n  deny any 127.0.0.2\n  deny any 169.254.0.0/16\n  allow any 127.0.0.1\n'
+    ini += 'allow_addresses = 169.254.0.0/16\n'
+    finding, _record = compare(ini, 'http://%s:{origin}/' % host)
+    assert [each.text for each, missed in finding.passed if not missed] == [rule]
+    assert finding.error is None or finding.error.rule == decisive(finding)

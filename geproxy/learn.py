@@ -19,17 +19,17 @@ from geproxy import address, compat, errors, grammar, ini, record, rules
 TOGETHER = 3            # hosts below one name from which on one rule for that name is proposed
 MOST_PORTS = 32         # ports and ranges in a rule; where there are more, somebody has searched, or they change
 LINE_SIZE = 65536       # octets; what is longer is no line of a log
-KNOWN = 10000           # beginnings of URLs, with what they mean
+KNOWN = 100000          # beginnings of URLs that are understood once; 20 MB if there are so many
 MONTHS = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split()
 
 # Names below which anybody can register one: what is below has one owner with one label more. So does what is below
 # _REGISTERED under a TLD of two letters. No list of these is complete (publicsuffix.org has 10,000): read the result.
 REGISTRIES = frozenset('''
-    me.uk ltd.uk plc.uk sch.uk nhs.uk police.uk id.au asn.au govt.nz geek.nz school.nz kiwi.nz ad.jp ed.jp
-    gr.jp lg.jp re.kr pe.kr gen.in firm.in ind.in nic.in art.br blog.br eco.br ind.br nom.br gob.mx gob.ar
-    gob.cl gob.es nom.es waw.pl info.pl biz.pl web.tr gen.tr bel.tr k12.tr idv.tw idv.hk web.za gv.at asso.fr
-    gouv.fr nom.fr web.id my.id biz.id in.th mi.th uk.com us.com eu.com de.com br.com cn.com jpn.com ru.com
-    sa.com za.com co.com gb.net uk.net se.net jp.net eu.org us.org
+    me.uk ltd.uk plc.uk sch.uk nhs.uk police.uk id.au asn.au govt.nz geek.nz school.nz kiwi.nz ad.jp ed.jp gr.jp lg.jp
+    re.kr pe.kr gen.in firm.in ind.in nic.in art.br blog.br eco.br ind.br nom.br gob.mx gob.ar gob.cl gob.es nom.es
+    waw.pl info.pl biz.pl web.tr gen.tr bel.tr k12.tr idv.tw idv.hk web.za gv.at asso.fr gouv.fr nom.fr web.id my.id
+    biz.id in.th mi.th uk.com us.com eu.com de.com br.com cn.com jpn.com ru.com sa.com za.com co.com gb.net uk.net
+    se.net jp.net eu.org us.org
 '''.split())
 _REGISTERED = frozenset('com co net org gov edu ac ne or go'.split())
 

@@ -115,12 +115,13 @@ def test_what_this_proxy_writes_is_read(name):
 def test_lines_are_summed_up_by_host():
     found = learn.Learnt()
     for number in range(learn.KNOWN + 2):               # whatever is remembered is forgotten in between
-        found.add(('GET', 'http://a.test:%d' % (1 + number), '2026-11-%02d' % (1 + number % 28)))
+        found.add(('GET', 'http://a.test:81?%d' % number, '2026-11-%02d' % (1 + number % 28)))
     found.add(('CONNECT', 'A.test.:443', '2026-10-01'))
     found.add(None)
     found.add(False)
     tally = found.tallies.pop('a.test')
-    assert (tally.count, len(tally.ways), tally.first, tally.last) == (learn.KNOWN + 3, learn.KNOWN + 3, '2026-10-01', '2026-11-28')
+    assert (tally.count, tally.ways) == (learn.KNOWN + 3, {(81, False), (443, True)})
+    assert (tally.first, tally.last) == ('2026-10-01', '2026-11-28')
     assert (found.tallies, found.strange) == ({}, 1)
 
 
@@ -187,10 +188,8 @@ def test_many_ports_are_ranges_and_too_many_a_comment():
 
 def test_the_result_loads_as_it_is(tmpdir, capsys):
     log = tmpdir.join('access.log')
-    log.write_binary(b''.join(
-        b'1795410893.909      2 127.0.0.1 TCP_MISS/200 189 GET http://%s/ - HIER_DIRECT/127.0.0.1 -\n' % host
-        for host in (b'a.test', b'x.b.test', b'y.b.test', b'z.b.test:81', b'[2001:db8::1]', b'10.0.0.1:8080', b'_x-y.c', b'any',
-                     b'private', b'2130706433')) + b'garbage\n')
+    hosts = 'a.test x.b.test y.b.test z.b.test:81 [2001:db8::1] 10.0.0.1:8080 _x-y.c any private 2130706433'.split()
+    log.write(''.join(SQUID % ('TCP_MISS/200', 'GET', 'http://%s/' % host, 'HIER_DIRECT/10.0.0.1') for host in hosts) + 'garbage\n')
     assert learn.main(['learn', str(log)]) == 0
     text, said = capsys.readouterr()
     rules = config.load('learnt.ini', text.split('\n')).access.rules

@@ -161,7 +161,7 @@ class Handler(object):
         record.status = self.reply.status
         self.proxy.observe(record)
         # Who is idle keeps nothing of it: 0.9 KiB of 10.4 where heads are small (3.13, 2026).
-        self.record = self.reply = self.request = self.head = self.body = self.question = self.decision = None
+        self.record = self.reply = self.request = self.head = self.body = self.question = None
 
     # --- reading the request
 

@@ -1,7 +1,7 @@
 """Log-ins: verified in native threads, remembered for a short time, and slow for those who guess.
 
 One Logins for the process: it outlives reloads, so that neither what was verified nor who failed is forgotten then.
-A password is held for as long as it takes to verify it, and written nowhere; what is remembered is a keyed hash.
+A password is held here for as long as it takes to verify it, and written nowhere; what is remembered is a keyed hash.
 """
 from __future__ import absolute_import, division, print_function
 

@@ -37,6 +37,11 @@ _PDEATHSIG, _CAPBSET_DROP = 1, 24       # see prctl(2)
 _prctl = getattr(ctypes.CDLL(None), 'prctl', lambda *_: 0)      # Linux only
 
 
+def end_with_us():
+    """For preexec_fn: the process is told to stop when this one ends, however it does."""
+    _prctl(_PDEATHSIG, signal.SIGTERM)
+
+
 class Process(object):
     """A program that runs from the checkout. `out` and `err`: what it has written so far, octets."""
 
@@ -44,7 +49,7 @@ class Process(object):
         """`stdout`, `stdin`: file descriptors of the caller; without, output is read here, and input is empty.
         `more_env`: on top of this process's environment, less what might change what the program does."""
         def prepare():
-            _prctl(_PDEATHSIG, signal.SIGTERM)      # for when this process has no time for `end`
+            end_with_us()           # for when this process has no time for `end`
             if preexec_fn is not None:
                 preexec_fn()
         self.out = self.err = b''

@@ -10,6 +10,8 @@ from gevent import subprocess
 from gevent.event import Event
 from gevent.os import make_nonblocking, nb_read
 
+from processes import end_with_us
+
 MISSING = set()                 # clients that a test looked for in vain: the summary names them
 
 Result = collections.namedtuple('Result', ['code', 'out', 'err'])
@@ -32,7 +34,7 @@ def run(arguments, environment, stdin=None, folder=None, limit=30):
     """Run a program to its end, or kill it and all it started after `limit` seconds."""
     with open(os.devnull, 'rb') as nothing:
         program = subprocess.Popen(
-            arguments, env=environment, cwd=folder, close_fds=True, preexec_fn=os.setsid,
+            arguments, env=environment, cwd=folder, close_fds=True, preexec_fn=alone,
             stdin=nothing if stdin is None else subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         with gevent.Timeout(limit, Overdue('%s took more than %d s' % (arguments, limit))):
@@ -40,6 +42,12 @@ def run(arguments, environment, stdin=None, folder=None, limit=30):
     finally:
         end(program)
     return Result(program.returncode, out, err)
+
+
+def alone():
+    """For preexec_fn: a session of its own, which nevertheless does not outlive a test run that is killed."""
+    os.setsid()
+    end_with_us()
 
 
 def end(program):
@@ -60,7 +68,7 @@ class Watched(object):
         reader, writer = os.pipe()
         try:
             self.program = subprocess.Popen(
-                arguments, env=environment, cwd=folder, close_fds=True, preexec_fn=os.setsid,
+                arguments, env=environment, cwd=folder, close_fds=True, preexec_fn=alone,
                 stdout=writer, stderr=writer)
         finally:
             os.close(writer)

@@ -695,3 +695,16 @@ def test_a_loop_is_told_even_where_a_log_in_is_asked_for(people):
     with proxying(people) as (address, proxy):
         via = b'Via: 1.1 %s\r\n' % proxy.server.proxy.name_octets
         assert ask(address, get(('127.0.0.1', 1), more=via))[9:12] == b'508'
+
+
+def test_a_refusal_is_charged_to_nobody(tmpdir):
+    # The quota ends in the middle of the request, so there is a pace by then; the answer has to get through all the same.
+    more = '[limits]\nquota = 50k\nquota_file = %s\n' % tmpdir.join('quota')
+    with listening(read_all) as origin, proxying(more) as (address, proxy), Client(address) as client:
+        client.send(get(origin, method=b'POST', more=b'Content-Length: 1000000\r\n'))
+        for _ in range(20):
+            client.send(b'x' * 10000)
+            gevent.sleep(0.01)          # so that it comes in pieces, each of which is charged
+        answer = client.response()
+        assert answer.startswith(b'HTTP/1.1 429 client 127.0.0.1 has had its 50k octets for today ([limits] quota)\r\n')
+        assert proxy.wait()[0].reason == 'quota_exceeded' and not proxy.said

@@ -183,3 +183,28 @@ def test_no_descriptor_is_left_behind_by_attempts_that_lose(silent_port):
     with pytest.raises(errors.ConnectTimeout):
         connect_to(Names('127.0.0.2', '127.0.0.3'), silent_port)
     assert len(os.listdir('/proc/self/fd')) == before
+
+
+@pytest.mark.parametrize('octets', [b'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil', b''])
+def test_what_nobody_asked_for_is_no_answer_even_before_the_hub_has_seen_it(octets):
+    listener = socket.socket()
+    listener.bind(('127.0.0.1', 0))
+    listener.listen(5)
+    port = listener.getsockname()[1]
+    kept = upstream.Upstream(Names('127.0.0.1'), 10, 30)
+    first = kept.connect((b'a.test', port), allow, LIMITS, True)
+    origin = listener.accept()[0]
+    first.clean = True
+    kept.release(first)
+    gevent.sleep(0)                     # it is watched now
+    if octets:
+        origin.sendall(octets)          # which is there at once, as it goes by loopback; the hub has no turn in between
+    else:
+        origin.shutdown(socket.SHUT_WR)
+    second = kept.connect((b'a.test', port), allow, LIMITS, True)
+    try:
+        assert second is not first and not second.kept
+    finally:
+        second.stream.close()
+        origin.close()
+        listener.close()

@@ -31,7 +31,7 @@ ROWS = 100              # connections that are shown in one go; in between, othe
 
 PLAIN, LINES = 'text/plain; charset=utf-8', 'application/x-ndjson'
 REASONS = {200: b'OK', 400: b'Bad Request', 403: b'Forbidden', 404: b'Not Found', 405: b'Method Not Allowed',
-           503: b'Service Unavailable'}
+           409: b'Conflict', 503: b'Service Unavailable'}
 _find_id = re.compile(br'id=([A-Za-z0-9-]{1,40})\Z').match
 
 Answer = collections.namedtuple('Answer', 'status type body more')      # body: native text, or a generator of it
@@ -179,6 +179,15 @@ class Admin(object):
         self._server.log.say('connection %s of %s: killed' % (name, handler.client.peer))
         return _plain(200, 'killed')
 
+    def _reload(self, query, _stream):
+        if query not in (b'', b'dry-run'):
+            return _plain(400, 'it takes nothing, or ?dry-run')
+        outcome = self._server.reload('reload', dry_run=bool(query))
+        found = collections.OrderedDict((
+            ('pid', os.getpid()), ('path', self._server.reloads.path), ('good', outcome.good),
+            ('lines', outcome.lines)))
+        return Answer(200 if outcome.good else 409, LINES, json.dumps(found) + '\n', b'')
+
     def _tail(self, _query, stream):
         return Answer(200, LINES, self._events(stream), b'')
 
@@ -205,6 +214,7 @@ PAGES = {
     b'/-/connections': (_READ, Admin._connections),
     b'/-/tail': ((b'GET',), Admin._tail),
     b'/-/kill': (_WRITE, Admin._kill),
+    b'/-/reload': (_WRITE, Admin._reload),
 }
 
 

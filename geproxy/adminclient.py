@@ -5,6 +5,7 @@ Several processes are one: answers of all, and one stream of lines, which those 
 from __future__ import absolute_import, division, print_function
 
 import collections
+import errno
 import glob
 import os
 import socket
@@ -26,15 +27,24 @@ listen = unix:/run/geproxy/{pid}.sock
 (or another folder that geproxy may write to; or a port: 127.0.0.1:9001)"""
 
 
+AS_WHOM = 'be root, or the user that runs geproxy'
+_GONE = (errno.ECONNREFUSED, errno.ENOENT)      # a process that was killed has left its socket, or has just ended
+
+
 class Trouble(Exception):
     """What cannot be done, as a sentence for whoever asked."""
 
 
 def places(admin, path):
-    """Where to ask, as 'unix:/PATH' or 'host:port'. `admin`: a list of these, with patterns; if it is empty, what the
-    ini file at `path` says. Raises Trouble, ValueError, ConfigError."""
+    """Where to ask, as 'unix:/PATH' or 'host:port'. See `patterns`, and what it raises."""
+    return [place for each in patterns(admin, path) for place in _spread(each)]
+
+
+def patterns(admin, path):
+    """The same, with folders, patterns and {pid} in it. `admin`: a list of these; if it is empty, what the ini file at
+    `path` says. Raises Trouble, ValueError, ConfigError."""
     if admin:
-        return [place for each in admin for place in _spread(each)]
+        return admin
     if not path:
         raise ValueError('it takes -c FILE, whose [admin] listen says where to ask, or --admin')
     try:
@@ -43,18 +53,29 @@ def places(admin, path):
         raise ValueError('%s: %s' % (path, error.strerror))
     if not found:
         raise Trouble(NO_ADMIN % path)
-    return [place for listener in found for place in _spread(
-        'unix:' + listener.path if isinstance(listener, kinds.UnixListener)
-        else '%s:%d' % (listener.host or '127.0.0.1', listener.port))]
+    return ['unix:' + listener.path if isinstance(listener, kinds.UnixListener)
+            else '%s:%d' % (listener.host or '127.0.0.1', listener.port) for listener in found]
+
+
+def place_of(pid, wanted):
+    """Where the process of that id is asked, by patterns; None if they do not say."""
+    for each in wanted:
+        place = each.replace('{pid}', '%d' % pid)
+        if not place.startswith('unix:') or not (os.path.isdir(place[len('unix:'):]) or glob.has_magic(place)):
+            return place
+    return None
 
 
 def _spread(place):
     if not place.startswith('unix:'):
         return [place]
     path = place[len('unix:'):]
-    if '{pid}' in path or os.path.isdir(path) or glob.has_magic(path):
-        return ['unix:' + each for each in unixsocket.matches(path)]
-    return [place]
+    if '{pid}' not in path and not os.path.isdir(path) and not glob.has_magic(path):
+        return [place]
+    here = path if os.path.isdir(path) else os.path.dirname(path)
+    if os.path.isdir(here) and not os.access(here, os.R_OK | os.X_OK):
+        raise Trouble('%s: permission denied; %s' % (here, AS_WHOM))
+    return ['unix:' + each for each in unixsocket.matches(path)]
 
 
 def _dial(place):
@@ -117,8 +138,9 @@ class Reader(object):
 
 
 def ask(wanted, method, path):
-    """Ask all places -> [(place, status, lines)] of those that answer. Raises Trouble if none does."""
-    answers, failures = [], []
+    """Ask all places -> ([(place, status, lines)] of those that answer, [why] of those that are there and do not).
+    Raises Trouble if none does."""
+    answers, silent, gone = [], [], []
     for place in wanted:
         try:
             reader = Reader(place, method, path)
@@ -127,11 +149,12 @@ def ask(wanted, method, path):
             finally:
                 reader.stream.close()
         except (socket.error, errors.ProxyError) as error:
-            failures.append('%s: %s' % (place, _why(error)))
+            has_ended = not isinstance(error, errors.ProxyError) and error.args[:1] and error.args[0] in _GONE
+            (gone if has_ended else silent).append('%s: %s' % (place, _why(error)))
     if not answers:
-        raise Trouble('no geproxy answers%s' % (': ' + '; '.join(failures) if failures else
+        raise Trouble('no geproxy answers%s' % (': ' + '; '.join(silent + gone) if silent or gone else
                                                 ': there are no sockets of the kind in [admin] listen, or --admin'))
-    return answers
+    return answers, silent
 
 
 def _why(error):
@@ -139,7 +162,10 @@ def _why(error):
         return str(error)
     if isinstance(error, socket.timeout) or not error.args:
         return 'no answer'
-    return os.strerror(error.args[0]).lower() if isinstance(error.args[0], int) else str(error.args[-1])
+    if not isinstance(error.args[0], int):
+        return str(error.args[-1])
+    hint = '; ' + AS_WHOM if error.args[0] == errno.EACCES else ''
+    return os.strerror(error.args[0]).lower() + hint
 
 
 def check(answers):

@@ -9,12 +9,12 @@ import sys
 
 import gevent
 
-from geproxy import __version__, config, doctor, explain, learn, listeners, privileges, server, watch, why
+from geproxy import __version__, config, doctor, explain, keep, learn, listeners, privileges, server, watch, why
 from geproxy.log import Log, complain
 
 # From where modules are imported, some only when they are needed: this program's, gevent's, Python's own.
 FOLDERS = [os.path.dirname(os.path.abspath(module.__file__)) for module in (config, gevent, os)]
-COMMANDS = dict(watch.COMMANDS, why=why.main, learn=learn.main, doctor=doctor.main)
+COMMANDS = dict(watch.COMMANDS, why=why.main, learn=learn.main, doctor=doctor.main, **keep.COMMANDS)
 
 
 def main(arguments=None):
@@ -61,7 +61,7 @@ def _parser():
     parser.epilog = (
         'Also: geproxy why URL (what it would do with a request, and which rule has it so), geproxy learn LOG... '
         '(rules from what went through), geproxy doctor (what on this host will cause trouble); and of processes that '
-        'run, by their [admin] listen: geproxy ps, kill ID, tail [FILTER...], top. Each has a --help.')
+        'run, by their [admin] listen: geproxy ps, kill ID, tail [FILTER...], top, reload, restart. Each has a --help.')
     parser.add_argument('-c', '--config', metavar='FILE', help='the ini file; without it: all defaults')
     parser.add_argument('--check', metavar='FILE', nargs='?', const='',
                         help='read FILE, or that of -c, say what is wrong with it, and exit with 0 or 1')

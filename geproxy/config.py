@@ -237,6 +237,21 @@ def changes(old, new):
     return lines
 
 
+def held(running, settings):
+    """`settings`, but what takes a restart is as in `running`: as long as there was none, that is what holds."""
+    automatic = settings.proxy.name == _name_for(settings)
+    texts = dict(settings.texts)
+    for option in SCHEMA:
+        if not option.live:
+            texts[option.section, option.name] = running.texts[option.section, option.name]
+            section = getattr(settings, option.section)._replace(
+                **{option.name: getattr(getattr(running, option.section), option.name)})
+            settings = settings._replace(**{option.section: section})
+    if automatic:
+        settings = settings._replace(proxy=settings.proxy._replace(name=_name_for(settings)))
+    return settings._replace(texts=texts)
+
+
 def _moved(before, after):
     """What has come and gone among many lines; their order is compared only as a whole, for there may be 10,000."""
     kept, known = set(before), set(after)

@@ -10,12 +10,11 @@ import resource
 import signal
 import socket
 import time
-import traceback
 
 import gevent
 from gevent.queue import Empty, Queue
 
-from geproxy import config, errors, limits, listeners, live, logins, notify, quota, workers
+from geproxy import errors, limits, listeners, live, logins, notify, quota, reloads, workers
 from geproxy.address import parse_ip, unmap
 from geproxy.acceptor import Acceptor
 from geproxy.admin import Admin
@@ -41,8 +40,8 @@ class Server(object):
     def __init__(self, path, settings, log, sockets, admin_sockets=()):
         """`path`: of the ini file, or None; `settings`: what it said; `log`: a log.Log; `sockets`, `admin_sockets`:
         listening."""
-        self.path = path
         self.log = log
+        self.reloads = reloads.Reloads(path, log, lambda: self.proxy.settings, self._use)
         self.sockets = sockets
         self.places = [sock.getsockname()[:2] for sock in sockets]
         self.live = {}                          # {Handler: its greenlet}
@@ -102,33 +101,19 @@ class Server(object):
         self._use(settings._replace(book=book))
         return True
 
-    def _reload(self):
-        """SIGHUP: all of the new file, or nothing of it."""
-        try:
-            self._read_again()
-        except Exception:               # a file must not end what has run for years
-            self.log.say('SIGHUP: nothing changed, for a bug, please report it:\n%s' % traceback.format_exc())
-
-    def _read_again(self):
-        if self.path is None:
-            self.log.say('SIGHUP: there is no ini file to read again (-c)')
-            return
-        try:
-            # In a thread: thousands of rules take a second, in which others are served.
-            settings, wrong = gevent.get_hub().threadpool.apply(_load, (self.path,))
-            if wrong is not None:
-                raise wrong
-            self.log.change(settings.log)
-        except config.ConfigError as error:
-            self.log.say('SIGHUP: nothing changed, for what is wrong in the file:\n%s' % error)
-            return
-        except (IOError, OSError) as error:
-            self.log.say('SIGHUP: nothing changed, for %s: %s' % (error.filename, error.strerror))
-            return
-        for line in config.changes(self.proxy.settings, settings):
-            self.log.say('SIGHUP: ' + line)
-        self._use(settings)
-        self.log.say('SIGHUP: %s read' % self.path)
+    def reload(self, who, dry_run=False):
+        """Read the ini file again, for `who`, and log what came of it -> a reloads.Outcome. May wait."""
+        if dry_run:
+            return self.reloads.run(dry_run)
+        if self.draining:
+            return reloads.Outcome(False, ['nothing changed, for it was told to stop'])
+        notify.reloading()
+        outcome = self.reloads.run()
+        for line in outcome.lines:
+            self.log.say('%s: %s' % (who, line))
+        if not self.draining:
+            notify.tell(notify.READY, notify.status(self._summary()))
+        return outcome
 
     # --- connections
 
@@ -245,9 +230,7 @@ class Server(object):
         while True:
             event = self._events.get()
             if event == 'reload':
-                notify.reloading()
-                self._reload()
-                notify.tell(notify.READY, notify.status(self._summary()))
+                self.reload('SIGHUP')
             elif event == 'reopen':
                 self.log.reopen()
             elif event == 'dump':
@@ -283,7 +266,7 @@ class Server(object):
         settings = self.proxy.settings
         clients = ' '.join(sorted(set(network.text for network in settings.access.clients))) or 'nobody'
         return 'listening on %s for %s; %s; up to %d connections; as %s' % (
-            places, clients, self.path or 'all defaults', self.proxy.limits.connections, self.proxy.name)
+            places, clients, self.reloads.path or 'all defaults', self.proxy.limits.connections, self.proxy.name)
 
     def drain(self):
         """Accept no more; let exchanges end, for [timeouts] drain or until told again; then end what is left."""
@@ -326,14 +309,6 @@ class Server(object):
         for handler in list(self.live):
             handler.cut(errors.Drained('the proxy stopped'))
         gevent.killall(list(self.live.values()), timeout=1)
-
-
-def _load(path):
-    """In a native thread, of which gevent would print what it raises: -> (Settings or None, the error or None)."""
-    try:
-        return config.load(path), None
-    except Exception as error:
-        return None, error
 
 
 def count_of(number, what):

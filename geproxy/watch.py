@@ -27,63 +27,77 @@ _not_printable = re.compile(r'[^\x20-\x7e]')
 
 def ps(arguments):
     """``geproxy ps``. `arguments`: from the name of the command on; the exit code, as of all below."""
-    parser = _parser('ps', 'Show the connections of running processes: what each is doing, for how long, for whom.')
-    parser.add_argument('-o', '--output', choices=('text', 'json'), default='text')
-    return _run(_ps, parser, arguments)
+    options = parser('ps', 'Show the connections of running processes: what each is doing, for how long, for whom.')
+    options.add_argument('-o', '--output', choices=('text', 'json'), default='text')
+    return run(_ps, options, arguments)
 
 
 def kill(arguments):
     """``geproxy kill ID``."""
-    parser = _parser('kill', 'End connections.')
-    parser.add_argument('ids', metavar='ID', nargs='+', help='of a connection, as ps shows it, or of a request, as the '
-                        'log and the client have it')
-    return _run(_kill, parser, arguments)
+    options = parser('kill', 'End connections.')
+    options.add_argument('ids', metavar='ID', nargs='+', help='of a connection, as ps shows it, or of a request, as '
+                         'the log and the client have it')
+    return run(_kill, options, arguments)
 
 
 def tail(arguments):
     """``geproxy tail``."""
-    parser = _parser('tail', 'Show exchanges as they end, and tunnels as they open.')
-    parser.add_argument('filters', metavar='FILTER', nargs='*', help='host:example.org status:>=400 status:5xx '
-                        'client:10.0.0.0/8 slow:>2s method:POST user:joe reason:dns_error, or a part of the URL; all '
-                        'must hold, and commas mean or')
-    parser.add_argument('-o', '--output', choices=('text', 'json'), default='text')
-    return _run(_tail, parser, arguments)
+    options = parser('tail', 'Show exchanges as they end, and tunnels as they open.')
+    options.add_argument('filters', metavar='FILTER', nargs='*', help='host:example.org status:>=400 status:5xx '
+                         'client:10.0.0.0/8 slow:>2s method:POST user:joe reason:dns_error, or a part of the URL; all '
+                         'must hold, and commas mean or')
+    options.add_argument('-o', '--output', choices=('text', 'json'), default='text')
+    return run(_tail, options, arguments)
 
 
 def top(arguments):
     """``geproxy top``."""
-    parser = _parser('top', 'Show who uses the most, from now on: connections, requests, octets.')
-    parser.add_argument('--by', choices=('client', 'host', 'user'), default='client')
-    parser.add_argument('--once', action='store_true', help='show it once, and end')
-    parser.add_argument('--for', dest='seconds', metavar='TIME', type=kinds.seconds, default=REFRESH,
-                        help='how long to watch before that, and between two views (%d s)' % REFRESH)
-    return _run(_top, parser, arguments)
+    options = parser('top', 'Show who uses the most, from now on: connections, requests, octets.')
+    options.add_argument('--by', choices=('client', 'host', 'user'), default='client')
+    options.add_argument('--once', action='store_true', help='show it once, and end')
+    options.add_argument('--for', dest='seconds', metavar='TIME', type=kinds.seconds, default=REFRESH,
+                         help='how long to watch before that, and between two views (%d s)' % REFRESH)
+    return run(_top, options, arguments)
 
 
 COMMANDS = {'ps': ps, 'kill': kill, 'tail': tail, 'top': top}
 
 
-def _parser(name, sentence):
-    parser = argparse.ArgumentParser(prog='geproxy ' + name, description=sentence)
-    parser.add_argument('-c', '--config', metavar='FILE', help='the ini file, for its [admin] listen')
-    parser.add_argument('--admin', metavar='WHERE', action='append', default=[], help='instead: 127.0.0.1:9001, '
-                        'unix:/PATH, where PATH may be a folder or have * or {pid} in it; more than once, for several')
-    return parser
+def parser(name, sentence):
+    """What all commands about running processes take, as an ArgumentParser."""
+    options = argparse.ArgumentParser(prog='geproxy ' + name, description=sentence)
+    options.add_argument('-c', '--config', metavar='FILE', help='the ini file, for its [admin] listen')
+    options.add_argument('--admin', metavar='WHERE', action='append', default=[], help='instead: 127.0.0.1:9001, '
+                         'unix:/PATH, where PATH may be a folder or have * or {pid} in it; more than once, for several')
+    return options
+
+
+def run(command, options, arguments):
+    """Do what a command line asks for. `command`: a function of the arguments parsed; `options`: as of `parser`."""
+    try:
+        return command(options.parse_args(arguments[1:]))
+    except (Trouble, ValueError, config.ConfigError) as error:
+        complain(error)
+        return FAILED if isinstance(error, Trouble) else USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def complain(what):
+    """Say it on standard error."""
+    sys.stderr.write('geproxy: %s\n' % '\n'.join(plain(line) for line in str(what).split('\n')))
+
+
+def ask_all(options, method, path):
+    """Ask all processes -> [(place, status, lines)]; who is there and does not answer is said."""
+    answers, silent = ask(_places(options), method, path)
+    for why in silent:
+        complain(why)
+    return answers
 
 
 def _places(options):
     return places(options.admin, options.config)
-
-
-def _run(command, parser, arguments):
-    options = parser.parse_args(arguments[1:])
-    try:
-        return command(options)
-    except (Trouble, ValueError, config.ConfigError) as error:
-        sys.stderr.write('geproxy: %s\n' % '\n'.join(plain(line) for line in str(error).split('\n')))
-        return FAILED if isinstance(error, Trouble) else USAGE
-    except KeyboardInterrupt:
-        return INTERRUPTED
 
 
 # --- what is shown
@@ -96,7 +110,7 @@ def plain(value):
 
 
 def _ps(options):
-    answers = ask(_places(options), b'GET', b'/-/connections')
+    answers = ask_all(options, b'GET', b'/-/connections')
     check(answers)
     rows = [json.loads(line) for _place, _status, lines in answers for line in lines[1:]]
     if options.output == 'json':
@@ -133,7 +147,7 @@ def _kill(options):
     for name in options.ids:
         if not re.match(r'[A-Za-z0-9-]{1,40}\Z', name):
             raise ValueError("'%s' is no ID, as ps shows it" % plain(name))
-        answers = ask(_places(options), b'POST', b'/-/kill?id=' + to_octets(name))
+        answers = ask_all(options, b'POST', b'/-/kill?id=' + to_octets(name))
         check([answer for answer in answers if answer[1] != 404])
         found = any(status == 200 for _place, status, _lines in answers)
         print('%s: %s' % (name, 'killed' if found else 'no connection has that id'))
@@ -152,7 +166,7 @@ def _tail(options):
             for line in lines:
                 event = json.loads(line)
                 if event['event'] == 'dropped':
-                    sys.stderr.write('geproxy: %d not shown: too many at once\n' % event['count'])
+                    complain('%d not shown: too many at once' % event['count'])
                 elif all(test(event) for test in tests):
                     print(plain(line) if options.output == 'json' else _paint(event, colour))
             sys.stdout.flush()
@@ -226,7 +240,7 @@ def _top(options):
                 for event in map(json.loads, lines):
                     if event['event'] == 'ended':
                         tally.ended(event)
-            answers = ask(_places(options), b'GET', b'/-/connections')
+            answers = ask_all(options, b'GET', b'/-/connections')
             view = tally.view([json.loads(line) for _place, _status, found in answers for line in found[1:]])
             print('\x1b[H\x1b[2J' * terminal + '\n'.join(view))
             sys.stdout.flush()

@@ -24,20 +24,21 @@ FLOORS = [
     ['log', 'forward', 'quota', 'live', 'tail'],
     ['handler', 'admin', 'acceptor'],
     ['config'],
-    ['proxy', 'explain', 'learn', 'why', 'doctor', 'adminclient'],
+    ['proxy', 'explain', 'learn', 'why', 'doctor', 'adminclient', 'reloads'],
     ['server', 'watch'],
+    ['keep'],
     ['cli'],
     ['__main__'],
 ]
 FLOOR = dict((name, number) for number, names in enumerate(FLOORS) for name in names)
 
 # Who may import gevent: those that wait, and those that must come before everything else.
-WITH_GEVENT = {'__main__', 'acceptor', 'admin', 'cli', 'compat', 'doctor', 'live', 'logins', 'relay', 'resolver', 'server', 'stream',
+WITH_GEVENT = {'__main__', 'acceptor', 'admin', 'cli', 'compat', 'doctor', 'live', 'logins', 'relay', 'reloads', 'resolver', 'server', 'stream',
                'tail', 'watchdog', 'workers'}
 # Who may spawn greenlets: someone waits for each there, or kills it.
 SPAWNING = {'acceptor', 'relay', 'workers', 'server'}
 # Who may import config. The others are handed values, so there is no global to reload.
-WITH_CONFIG = {'adminclient', 'cli', 'doctor', 'explain', 'server', 'watch', 'why'}
+WITH_CONFIG = {'adminclient', 'cli', 'doctor', 'explain', 'keep', 'reloads', 'watch', 'why'}
 # Who may ask which Python this is.
 ASKING_PYTHON = {'compat', '__main__'}      # the latter before there is a gevent, without which compat is none either
 

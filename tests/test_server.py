@@ -323,7 +323,7 @@ def test_a_reload_says_what_needs_a_restart_and_goes_on_where_it_was(reloading):
 
 def test_without_a_file_there_is_nothing_to_reload():
     with proxying() as (_address, proxy):
-        proxy.server._reload()
+        proxy.server.reload('SIGHUP')
         assert proxy.said == ['SIGHUP: there is no ini file to read again (-c)']
 
 

@@ -133,6 +133,13 @@ class Supervisor(object):
             asked.wait(3 * PATIENCE)
         return asked.out.decode('ascii')
 
+    def roll(self, ini):
+        """Run geproxy restart to its end -> (exit code, output, errors), native text."""
+        with process(PYTHON + ['-m', 'geproxy', 'restart', '-c', ini, '--supervisord', self._path('supervisord.conf'),
+                               '--supervisorctl', self._ctl]) as asked:
+            code = asked.wait(6 * PATIENCE)
+        return code, asked.out.decode('ascii'), asked.err.decode('ascii')
+
     def log(self, name='geproxy.log'):
         """What stands in that log by now."""
         return read(self._path(name))
@@ -291,6 +298,38 @@ def test_two_processes_share_a_port_and_the_restart_of_one_refuses_nobody(where)
             second = [supervisor.geproxy(2, 'geproxy_0.log'), supervisor.geproxy(1, 'geproxy_1.log')]
             assert second[0] != first[0] and second[1] == first[1]
             wait_until(lambda: len(who_served(supervisor)) == 3, 'the new one to serve')
+        finally:
+            over.set()
+            gevent.joinall(clients, timeout=PATIENCE)
+        assert len(answers) > 100
+        assert [answer for answer in answers if answer != b'fine'] == []
+
+
+@story('python')
+def test_all_are_rolled_one_after_the_other_and_a_bad_one_stops_the_roll(where):
+    with listening(answering()) as place, supervised(where, 'fcgi-program') as supervisor:
+        ini = os.path.join(supervisor.here, 'fcgi.ini')
+        good = read(ini).decode('ascii')
+        write(ini, re.sub(r'(?m)(?s)(\[admin\].*?^listen = ).*?$', r'\1unix:%s/{pid}.sock' % supervisor.here, good))
+        names = ('geproxy_0.log', 'geproxy_1.log')
+        first = [supervisor.geproxy(1, name) for name in names]
+        for name in names:
+            supervisor.wait_for(br'success: %s entered RUNNING' % name[:-4].encode('ascii'), 'supervisord.log')
+        over, answers = Event(), []
+        clients = [gevent.spawn(ask_until, over, supervisor, place, answers) for _ in range(4)]
+        try:
+            code, out, err = supervisor.roll(ini)
+            second = [supervisor.geproxy(2, name) for name in names]
+            assert (code, err) == (0, '')
+            assert re.match(r'geproxy:geproxy_0: %d -> %d, ready after \S+\ngeproxy:geproxy_1: %d -> %d, ready after \S+\n\Z'
+                            % (first[0], second[0], first[1], second[1]), out)
+            # What only fails once it starts: the check does not see it.
+            write(ini, read(ini).replace(b'access = ' + supervisor.here.encode('ascii'), b'access = /nowhere'))
+            code, out, err = supervisor.roll(ini)
+            assert (code, out) == (3, '')
+            assert 'geproxy:geproxy_0 did not come up: ' in err and 'not touched: geproxy:geproxy_1\n' in err
+            supervisor.serves(place)
+            assert 'RUNNING   pid %d' % second[1] in supervisor.ctl('status', 'geproxy:geproxy_1')
         finally:
             over.set()
             gevent.joinall(clients, timeout=PATIENCE)

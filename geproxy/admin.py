@@ -71,7 +71,8 @@ class Admin(object):
     def counted(self):
         """The values of the counters."""
         under_way = [live.octets(handler) for handler in self._server.live]
-        return self.metrics.values(sum(received for received, _sent in under_way), sum(sent for _, sent in under_way))
+        return self.metrics.values(sum(received for received, _sent in under_way), sum(sent for _, sent in under_way),
+                                   *self._server.proxy.upstream.octets())
 
     # --- one connection
 

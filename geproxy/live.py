@@ -118,7 +118,12 @@ def figures(server):
         process_resident_memory_bytes=_resident(),
         process_open_fds=_open_descriptors(),
         process_max_fds=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        geproxy_draining=int(server.draining),
+        geproxy_reloads_total={('done',): server.reloads.done, ('refused',): server.reloads.refused},
+        geproxy_config_last_reload_successful=int(not server.reloads.failing),
+        geproxy_pool_connections=server.proxy.upstream.connections,
         geproxy_pool_idle_connections=server.proxy.upstream.kept,
+        geproxy_dns_lookups_total=server.proxy.upstream.resolver.asked,
         geproxy_dns_cached_names=server.proxy.upstream.resolver.cached,
         geproxy_dns_pending=server.proxy.upstream.resolver.pending,
         geproxy_hub_lag_seconds=server.watchdog.lag,
@@ -131,9 +136,12 @@ def _connections(server):
     for handler in server.live:
         label = (show_place(handler.local),)
         counts[label] = counts.get(label, 0) + 1
+    found = dict(dict.fromkeys(PHASES, 0), **phases(server.live))
     return dict(geproxy_connections=counts, geproxy_connections_total=server.accepted,
                 geproxy_connections_limit=server.proxy.limits.connections,
-                geproxy_tunnels=sum(phase(handler) == 'tunnel' for handler in server.live))
+                geproxy_connections_rejected_total=server.rejected,
+                geproxy_phase_connections=dict(((name,), count) for name, count in found.items()),
+                geproxy_tunnels=found['tunnel'])
 
 
 def show_place(place):

@@ -16,6 +16,7 @@ MOST_SERIES = 1000          # of one counter; more, and they are counted as othe
 # Seconds: the upper bounds of the histograms' buckets. One set for all, so that they can be laid over each other.
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 DENIED = 403
+LOGINS = ('login_failed', 'login_throttled', 'login_timeout')       # reasons
 
 Counter = collections.namedtuple('Counter', 'name kind labels sentence')
 
@@ -37,16 +38,31 @@ COUNTERS = [Counter(*row) for row in (
      'How many connections there may be at once ([limits] connections). Alert at nine tenths of it.'),
     ('geproxy_connections_total', 'counter', (),
      'Connections accepted. Far fewer requests than that: clients do not keep theirs.'),
+    ('geproxy_connections_rejected_total', 'counter', (),
+     'Connections turned away at once: no room, too many of one client, a PROXY header that was wrong. '
+     'geproxy_errors_total says which; of a flood only the first hundred at a time are told and logged.'),
+    ('geproxy_phase_connections', 'gauge', ('phase',),
+     'The same connections, by what each is doing now. Many in dns: name servers; in connect: the way out; waiting: '
+     'slow origins; head: clients that trickle. geproxy ps shows them.'),
+    ('geproxy_draining', 'gauge', (), '1 once the process was told to stop: it serves to the end what it has.'),
+    ('geproxy_reloads_total', 'counter', ('result',), 'Reloads, by whether the ini file was taken or refused.'),
+    ('geproxy_config_last_reload_successful', 'gauge', (),
+     '0 if the last reload was refused: then the older file holds until the next start, which will fail. geproxy '
+     '--check FILE says why.'),
     ('geproxy_requests_total', 'counter', ('method', 'code'),
      'Exchanges that have ended, tunnels included; code 000: the client got none. 5xx are origins or limits: see '
      'geproxy_errors_total.'),
     ('geproxy_tunnels', 'gauge', (), 'Tunnels open now (CONNECT, upgraded connections).'),
     ('geproxy_tunnels_total', 'counter', (), 'Tunnels opened.'),
     ('geproxy_bytes_total', 'counter', ('side', 'direction'),
-     'Octets from (in) and to (out) clients, heads and what is on its way included.'),
+     'Octets from (in) and to (out) clients and origins, heads and what is on its way included. Far more from origins '
+     'than to clients: clients leave before the end.'),
     ('geproxy_request_duration_seconds', 'histogram', (),
      'From the first octet of a request to the last of its response, tunnels left out. Slow ones: geproxy tail '
      'slow:>2s says which.'),
+    ('geproxy_response_start_seconds', 'histogram', (),
+     'From the first octet of a request to the first of its response, where there was an origin. High, while connect '
+     'and dns are low: the origins are slow.'),
     ('geproxy_connect_duration_seconds', 'histogram', (),
      'To connect to an origin, where no kept connection served. High: the way out, or the origins, are slow.'),
     ('geproxy_dns_duration_seconds', 'histogram', (),
@@ -56,10 +72,18 @@ COUNTERS = [Counter(*row) for row in (
      'keep_time.'),
     ('geproxy_errors_total', 'counter', ('reason',),
      'Exchanges that failed, by the reason in the log; the README has what to do about each.'),
+    ('geproxy_auth_failures_total', 'counter', ('reason',),
+     'Log-ins refused: wrong (login_failed), too many from an address that guesses (login_throttled), or not verified '
+     'in time (login_timeout). Hundreds of the first two: somebody guesses, and the error log says from where.'),
     ('geproxy_denied_total', 'counter', ('rule',),
      'Exchanges refused by policy, by the line of the rule; rule="-": by clients, ports or addresses. geproxy why URL '
      'explains one.'),
+    ('geproxy_pool_connections', 'gauge', (),
+     'Connections to origins now, tunnels and kept ones included. Each takes a file descriptor.'),
     ('geproxy_pool_idle_connections', 'gauge', (), 'Kept connections to origins that wait for a request.'),
+    ('geproxy_dns_lookups_total', 'counter', (),
+     'Names that the system was asked for. Nearly as many as geproxy_dns_duration_seconds_count: raise [upstream] '
+     'dns_keep.'),
     ('geproxy_dns_cached_names', 'gauge', (), 'Names whose addresses are known.'),
     ('geproxy_dns_pending', 'gauge', (),
      'Look-ups under way. Dozens that stay: the name servers do not answer.'),
@@ -95,7 +119,7 @@ class Metrics(object):
         self._requests = {}             # {(octets of the method, status): how many}
         self._errors, self._denied = {}, {}
         self._received = self._sent = self._kept = self._tunnels = 0
-        self._durations, self._connects, self._look_ups = Histogram(), Histogram(), Histogram()
+        self._durations, self._starts, self._connects, self._look_ups = [Histogram() for _ in range(4)]
 
     def observe(self, record):
         """An exchange has ended."""
@@ -107,6 +131,8 @@ class Metrics(object):
         self._sent += record.sent
         if not record.tunnel:
             self._durations.add(record.seconds)
+            if record.first is not None:
+                self._starts.add(record.first)
         if record.kept:
             self._kept += 1
         elif record.took[1] is not None:
@@ -125,21 +151,24 @@ class Metrics(object):
         """The first of its kind, or one of those that have no series of their own."""
         _count(self._requests, (method if method in METHODS else OTHER_METHOD, status), (OTHER_METHOD, OTHER_STATUS))
 
-    def values(self, received, sent):
+    def values(self, received, sent, fetched, brought):
         """What was counted, as {name: value, {labels: value} or Histogram}. `received`, `sent`: octets of what is
-        going on, which is not counted yet."""
+        going on with clients, which is not counted yet; `fetched`, `brought`: all from and to origins."""
         requests = dict(((to_native(method), OTHER if status == OTHER_STATUS else '%03d' % status), count)
                         for (method, status), count in self._requests.items())
         return {
             'geproxy_requests_total': requests,
             'geproxy_tunnels_total': self._tunnels,
             'geproxy_bytes_total': {('client', 'in'): self._received + received,
-                                    ('client', 'out'): self._sent + sent},
+                                    ('client', 'out'): self._sent + sent,
+                                    ('origin', 'in'): fetched, ('origin', 'out'): brought},
             'geproxy_request_duration_seconds': self._durations,
+            'geproxy_response_start_seconds': self._starts,
             'geproxy_connect_duration_seconds': self._connects,
             'geproxy_dns_duration_seconds': self._look_ups,
             'geproxy_kept_requests_total': self._kept,
             'geproxy_errors_total': dict(((reason,), count) for reason, count in self._errors.items()),
+            'geproxy_auth_failures_total': dict(((reason,), self._errors.get(reason, 0)) for reason in LOGINS),
             'geproxy_denied_total': dict(((rule,), count) for rule, count in self._denied.items()),
         }
 

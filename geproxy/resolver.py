@@ -51,6 +51,7 @@ class Resolver(object):
         self._cache = collections.OrderedDict()         # {host: Answer}
         self._pending = {}                              # {host: AsyncResult of an Answer}
         self._pool = None
+        self.asked = 0                                  # look-ups, in all
 
     def resolve(self, host, limit):
         """Octets of a host -> list of addresses as native text, in the order to try. May wait, for `limit`.
@@ -97,6 +98,7 @@ class Resolver(object):
         pending = self._pending.get(name)
         if pending is None:
             pending = self._pending[name] = AsyncResult()
+            self.asked += 1
             try:
                 if self._pool is None:
                     self._pool = ThreadPool(THREADS)

@@ -65,7 +65,8 @@ class Server(object):
         self._starved_said = 0.0
         self._dropped_said = 0
         self._warn_at = 0.0                     # on the monotonic clock
-        self._turned_away = 0
+        self.rejected = 0                       # connections that were turned away, in all
+        self._turned_away = 0                   # ... just now
         self._descriptors = raise_descriptor_limit()
         self._use(settings)
         self._acceptors = [Acceptor(sock, functools.partial(self._serve, sock.getsockname()[:2]), self._starved,
@@ -156,6 +157,7 @@ class Server(object):
             raise errors.Full('all %d connections are taken' % most)
 
     def _turn_away(self, handler, error):
+        self.rejected += 1
         if self._turned_away >= TURNED_AWAY:
             handler.client.close()
             return

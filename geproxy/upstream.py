@@ -46,6 +46,8 @@ class Upstream(object):
         self.keep, self.keep_time = keep, keep_time
         self._idle = collections.OrderedDict()      # {Connection: None}, longest idle first
         self._by_key = {}                           # {key: [Connection]}, longest idle first
+        self._open = set()                          # all Connections, the idle ones included
+        self._received = self._sent = 0             # octets, of those that are closed
 
     def connect(self, key, judge, limits, reuse):
         """A Connection to `key`: (octets of the host, port). May wait. Who gets it releases or closes it.
@@ -66,13 +68,15 @@ class Upstream(object):
         allowed = _judged(addresses, port, judge)
         sock, address = Dial(to_native(host), allowed, port, connect).run()
         took = (resolved - started, monotonic() - resolved)
-        return Connection(Stream(sock, address, errors.UpstreamLost), key, address, took)
+        connection = Connection(Stream(sock, address, errors.UpstreamLost), key, address, took)
+        self._open.add(connection)
+        return connection
 
     def release(self, connection):
         """Keep a connection if its exchange has ended cleanly, for the next one; close it otherwise."""
         stream = connection.stream
         if not connection.clean or not self.keep or stream.buffer or stream.ended:
-            stream.close()
+            self._close(connection)
             return
         connection.clean, connection.kept, connection.parked = False, True, monotonic()
         self._idle[connection] = None
@@ -86,6 +90,17 @@ class Upstream(object):
     def kept(self):
         """How many idle connections there are."""
         return len(self._idle)
+
+    @property
+    def connections(self):
+        """How many connections there are, idle or not."""
+        return len(self._open)
+
+    def octets(self):
+        """(received, sent), in all."""
+        streams = [connection.stream for connection in self._open]
+        return (self._received + sum(stream.received for stream in streams),
+                self._sent + sum(stream.sent for stream in streams))
 
     def prune(self):
         """Close what is too much or too old."""
@@ -109,11 +124,11 @@ class Upstream(object):
             try:
                 judge(connection.address, key[1])
             except errors.Denied:
-                connection.stream.close()
+                self._close(connection)
                 continue
             if connection.parked + self.keep_time >= monotonic() and connection.stream.is_quiet():
                 return connection
-            connection.stream.close()
+            self._close(connection)
         return None
 
     def _forget(self, connection):
@@ -129,6 +144,12 @@ class Upstream(object):
 
     def _drop(self, connection):
         self._forget(connection)
+        self._close(connection)
+
+    def _close(self, connection):
+        self._open.discard(connection)
+        self._received += connection.stream.received
+        self._sent += connection.stream.sent
         connection.stream.close()
 
 

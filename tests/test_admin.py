@@ -12,7 +12,7 @@ import stat
 import pytest
 from gevent.event import Event
 from helpers import PATIENCE, ask, connect, listening, proxying, read_all, read_until
-from processes import Client, answering, folder, get, own, running, wait_until
+from processes import Client, answering, folder, get, own, run, running, wait_until, write
 from test_metrics import read as parsed
 
 from geproxy import admin, live, tail
@@ -131,6 +131,60 @@ def test_metrics_are_read_by_prometheus_own_parser():
         assert shown['geproxy_connections', (('listener', '127.0.0.1:%d' % address[1]),)] == 1
         assert shown['geproxy_connections_total', ()] == 2
         assert shown['geproxy_bytes_total', (('direction', 'in'), ('side', 'client'))] > len(get(origin))
+
+
+PROMTOOL = next((path for path in [os.path.join(folder, 'promtool') for folder in os.environ['PATH'].split(os.pathsep)]
+                 if os.access(path, os.X_OK)), None)
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason='no promtool')
+def test_promtool_has_nothing_to_say_about_the_metrics():
+    more = '[limits]\nper_client = 3\n[access]\nrules =\n  deny any denied.test\n  allow any any\n'
+    with listening(answering()) as origin, watched(more) as (address, proxy, place):
+        with Client(address) as client:
+            for octets in (get(origin), get(('denied.test', 80)), get(('no-such-name.invalid', 80)), b'\xff\r\n\r\n'):
+                client.ask(octets)
+        proxy.wait(4)
+        status, body = asked(place, b'/metrics')
+        with folder() as here:
+            write(os.path.join(here, 'metrics'), body)
+            checked = run(['sh', '-c', 'exec "$0" check metrics < %s/metrics' % here, PROMTOOL])
+        assert status == 200 and (checked.popen.returncode, checked.out, checked.err) == (0, b'', b'')
+
+
+def test_octets_from_and_to_origins_are_counted_however_the_connection_ends():
+    def handle(sock):
+        while read_until(sock, b'\r\n\r\n'):
+            sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n' + b'x' * 1000)
+
+    def octets(place):
+        shown = parsed(asked(place, b'/metrics')[1].decode('ascii'))
+        return [shown['geproxy_bytes_total', (('direction', way), ('side', 'origin'))] for way in ('in', 'out')] + [
+            shown['geproxy_pool_connections', ()], shown['geproxy_pool_idle_connections', ()]]
+    with listening(handle) as origin, watched() as (address, proxy, place), Client(address) as client:
+        assert octets(place) == [0, 0, 0, 0]
+        for number in (1, 2):
+            client.ask(get(origin))
+            received, sent, connections, idle = octets(place)
+            assert (received, connections, idle) == (1041 * number, 1, 1) and sent > 60 * number
+        proxy.server._upstream.close_idle()
+        assert octets(place) == [received, sent, 0, 0]
+
+
+def test_who_is_turned_away_is_counted():
+    with watched('[limits]\nconnections = 1\n') as (address, proxy, place), Client(address) as client:
+        client.ask(own())
+        for _ in range(2):
+            assert ask(address, own()).startswith(b'HTTP/1.1 503 ')
+        shown = parsed(asked(place, b'/metrics')[1].decode('ascii'))
+        assert shown['geproxy_connections_rejected_total', ()] == 2
+        assert shown['geproxy_phase_connections', (('phase', 'idle'),)] == 1
+        assert shown['geproxy_phase_connections', (('phase', 'tunnel'),)] == 0
+        assert shown['geproxy_config_last_reload_successful', ()] == 1
+        proxy.server.reload('SIGHUP')           # it has no file
+        shown = parsed(asked(place, b'/metrics')[1].decode('ascii'))
+        assert shown['geproxy_config_last_reload_successful', ()] == 0
+        assert shown['geproxy_reloads_total', (('result', 'refused'),)] == 1
 
 
 def test_octets_of_a_tunnel_are_counted_while_it_lasts_and_once():

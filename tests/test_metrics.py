@@ -6,7 +6,7 @@ import re
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from geproxy import metrics
+from geproxy import errors, metrics
 from geproxy.record import Record
 
 
@@ -23,7 +23,7 @@ def counted(*records):
     counts = metrics.Metrics()
     for record in records:
         counts.observe(record)
-    return read(metrics.exposition(counts.values(0, 0)))
+    return read(metrics.exposition(counts.values(0, 0, 0, 0)))
 
 
 def read(text):
@@ -93,9 +93,25 @@ def test_failures_are_counted_by_reason_and_refusals_by_rule():
 def test_octets_on_their_way_count_as_well():
     counts = metrics.Metrics()
     counts.observe(ended(received=100, sent=2000))
-    shown = read(metrics.exposition(counts.values(7, 11)))
+    shown = read(metrics.exposition(counts.values(7, 11, 5, 6)))
     assert shown['geproxy_bytes_total', (('direction', 'in'), ('side', 'client'))] == 107
     assert shown['geproxy_bytes_total', (('direction', 'out'), ('side', 'client'))] == 2011
+    assert [shown['geproxy_bytes_total', (('direction', way), ('side', 'origin'))] for way in ('in', 'out')] == [5, 6]
+
+
+def test_the_start_of_a_response_is_timed_where_there_was_one():
+    shown = counted(ended(first=0.003), ended(), ended(first=0.003, tunnel=True))
+    assert shown['geproxy_response_start_seconds_count', ()] == shown['geproxy_response_start_seconds_bucket', (('le', '0.005'),)] == 1
+
+
+def test_log_ins_that_were_refused_are_counted_and_questions_for_one_are_not():
+    shown = counted(*[ended(status=407, reason=reason) for reason in ('login_failed', 'login_failed', 'login_required', 'login_throttled')])
+    assert dict((labels[0][1], value) for (name, labels), value in shown.items() if name == 'geproxy_auth_failures_total') == {
+        'login_failed': 2, 'login_throttled': 1, 'login_timeout': 0}
+
+
+def test_the_reasons_of_log_ins_are_those_of_the_errors():
+    assert set(metrics.LOGINS) <= set(value.token for value in vars(errors).values() if hasattr(value, 'token'))
 
 
 @pytest.mark.parametrize('rule', ['a\\b.ini:1', 'a"b.ini:1', 'a\nb.ini:1', 'a{b},c="d".ini:1'])
@@ -105,7 +121,7 @@ def test_no_label_breaks_its_line(rule):
 
 
 def test_what_was_counted_is_in_the_table():
-    assert set(metrics.Metrics().values(0, 0)) <= set(metrics.BY_NAME)
+    assert set(metrics.Metrics().values(0, 0, 0, 0)) <= set(metrics.BY_NAME)
     assert len(metrics.BY_NAME) == len(metrics.COUNTERS)
 
 

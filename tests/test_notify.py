@@ -12,7 +12,7 @@ import subprocess
 import gevent
 import pytest
 from helpers import PATIENCE, listening, read_until
-from processes import CHECKOUT, GEPROXY, Client, answering, folder, get, own, process, running, write
+from processes import CHECKOUT, GEPROXY, Client, answering, folder, get, own, process, run, running, write
 
 from geproxy import config, notify
 from geproxy.compat import monotonic
@@ -212,6 +212,18 @@ def test_systemd_finds_nothing_wrong_with_the_units():
     if b'Failed to initialize manager' in said or b'Failed to connect' in said:
         pytest.skip('systemd-analyze does not work here: %r' % said)
     assert (asked.returncode, said) == (0, b'')
+
+
+def test_systemd_finds_little_that_the_unit_leaves_open():
+    if not os.path.exists('/usr/bin/systemd-analyze'):
+        pytest.skip('no systemd-analyze')
+    with folder() as here:
+        shutil.copy(SERVICE, here)
+        asked = run(['systemd-analyze', 'security', '--no-pager', '--offline=yes', '--threshold=16',     # 1.6 of 10
+                     os.path.join(here, os.path.basename(SERVICE))])
+    if b'offline' in asked.err or b'threshold' in asked.err or b'Failed to' in asked.err:
+        pytest.skip('this systemd-analyze cannot: %r' % asked.err)
+    assert asked.popen.returncode == 0, asked.out
 
 
 def test_the_units_agree_with_the_program():

@@ -158,6 +158,8 @@ def ask(wanted, method, path):
 
 
 def _why(error):
+    if isinstance(error, errors.ResponseTimeout):
+        return 'no answer within %d s' % WAIT.seconds       # stopped, or its loop is stuck
     if isinstance(error, errors.ProxyError):
         return str(error)
     if isinstance(error, socket.timeout) or not error.args:

@@ -5,6 +5,7 @@ import argparse
 import errno
 import os
 import platform
+import signal
 import sys
 
 import gevent
@@ -21,7 +22,10 @@ def main(arguments=None):
     """Do what the command line says; the exit code: 0, 1 for what is wrong with files or ports, 2 for usage."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        code = COMMANDS.get(arguments[0] if arguments else '', _main)(arguments)
+        command = COMMANDS.get(arguments[0] if arguments else '')
+        if command is not None:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)        # or gevent prints a word about it, or a traceback
+        code = (command or _main)(arguments)
         if sys.stdout is not None:      # closed, on Python 3
             sys.stdout.flush()
         return code

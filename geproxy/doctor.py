@@ -13,7 +13,7 @@ import time
 import gevent
 from gevent import monkey
 
-from geproxy import address, compat, config, errors, ini, kinds, listeners
+from geproxy import address, compat, config, errors, ini, kinds, listeners, unixsocket
 from geproxy.resolver import Resolver
 from geproxy.stream import Limit
 
@@ -72,6 +72,9 @@ def examine(settings, name='localhost', supervisord=None):
                         ('quota', settings.limits.quota_file)):
         if path not in ('-', 'off') and not kinds.syslog(path):
             yield title, [disk(path)]
+    for listener in settings.admin.listen:
+        if isinstance(listener, kinds.UnixListener):
+            yield 'admin', [admin_socket(listener.path)]
     if supervisord:
         yield 'supervisord', keeper(supervisord, settings)
 
@@ -105,7 +108,8 @@ def listening(listener):
             sock.close()
     except listeners.ListenError as error:
         if 'geproxy' in error.args[0] or 'python' in error.args[0]:
-            return [Finding(NOTE, error.args[0], '')]           # it may well be us, running
+            # It may well be us, running: no advice then.
+            return [Finding(NOTE, error.args[0].partition(';')[0] + ': geproxy itself, if it runs', '')]
         return [Finding(ERROR, error.args[0], 'stop what has the port, or listen elsewhere')]
     return [Finding(OK, '%s can be had' % where, '')]
 
@@ -184,6 +188,21 @@ def disk(path):
     if share < LITTLE_SPACE:
         return Finding(WARNING, what, 'the disk is nearly full; lines that find no room are dropped')
     return Finding(OK, what, '')
+
+
+def admin_socket(path):
+    """Whether a socket of [admin] listen can be made, and who answers at those that are there."""
+    here = os.path.dirname(path)
+    if not os.path.isdir(here):
+        # RuntimeDirectory= of systemd makes it, and for as long as geproxy runs only.
+        return Finding(WARNING, 'there is no folder %s' % here, 'see that it is made before each start, for the user '
+                       'that runs geproxy: /run is empty after a boot')
+    if not os.access(here, os.R_OK | os.W_OK | os.X_OK):
+        return Finding(ERROR, 'no socket can be made in %s by this user' % here,
+                       'run this as the user that runs geproxy')
+    found = [unixsocket.answers(each) for each in unixsocket.matches(path)]
+    return Finding(OK, '%s: %d answer%s' % (path, sum(found), ', %d left behind, which the next start removes' % (
+        len(found) - sum(found)) if not all(found) else ''), '')
 
 
 def keeper(path, settings):

@@ -59,7 +59,7 @@ def row(handler, query):
         ('phase', phase(handler)),
         ('client', handler.client.peer),
         ('age', round(now - handler.since, 3)),
-        ('idle', None if silent is None else round(silent, 3)),
+        ('idle', None if silent is None else round(min(silent, now - handler.since), 3)),     # the kernel rounds
         ('request', record.id if busy else None),
         ('seconds', round(now - record.began, 3) if busy else None),
         ('user', show(record.user) if busy and record.user else None),

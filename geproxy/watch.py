@@ -7,10 +7,13 @@ from __future__ import absolute_import, division, print_function
 
 import argparse
 import collections
+import fcntl
 import json
 import os
 import re
+import struct
 import sys
+import termios
 import time
 
 from geproxy import config, filters, kinds
@@ -18,9 +21,10 @@ from geproxy.adminclient import Tails, Trouble, ask, check, places
 from geproxy.compat import monotonic, to_native, to_octets
 from geproxy.record import show_seconds, show_size
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130      # exit codes
+FAILED, USAGE = 1, 2    # exit codes
 REFRESH = 2.0           # seconds
 TOP = 20                # rows
+HEADINGS = ('ID', 'PHASE', 'CLIENT', 'AGE', 'IDLE', 'UP', 'DOWN', 'REQUEST')
 
 _not_printable = re.compile(r'[^\x20-\x7e]')
 
@@ -79,8 +83,6 @@ def run(command, options, arguments):
     except (Trouble, ValueError, config.ConfigError) as error:
         complain(error)
         return FAILED if isinstance(error, Trouble) else USAGE
-    except KeyboardInterrupt:
-        return INTERRUPTED
 
 
 def complain(what):
@@ -117,15 +119,25 @@ def _ps(options):
         for row in rows:
             print(json.dumps(row, sort_keys=True))
         return 0
-    cells = [('ID', 'PHASE', 'CLIENT', 'AGE', 'IDLE', 'UP', 'DOWN', 'REQUEST')] + [_cells(row) for row in rows]
+    cells = [HEADINGS] + [_cells(row) for row in rows]
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]) - 1)] + [0]
+    room = _columns()
     for line in cells:
-        print('  '.join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+        line = '  '.join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip()
+        print(line if not room or len(line) <= room else line[:room - 3] + '...')
     phases = collections.Counter(plain(row['phase']) for row in rows)
     print('%s in %s%s' % (
         _count(len(rows), 'connection'), _count(len(answers), 'process', 'es'),
         ''.join(', %d %s' % (count, phase) for phase, count in sorted(phases.items()))))
     return 0
+
+
+def _columns():
+    """How wide the terminal is; 0 if it is none, and lines may be of any length."""
+    try:
+        return struct.unpack('HHHH', fcntl.ioctl(1, termios.TIOCGWINSZ, b'\0' * 8))[1]
+    except (IOError, OSError):
+        return 0
 
 
 def _count(number, what, plural='s'):

@@ -133,7 +133,7 @@ def test_metrics_are_read_by_prometheus_own_parser():
         assert shown['geproxy_bytes_total', (('direction', 'in'), ('side', 'client'))] > len(get(origin))
 
 
-PROMTOOL = next((path for path in [os.path.join(folder, 'promtool') for folder in os.environ['PATH'].split(os.pathsep)]
+PROMTOOL = next((path for path in [os.path.join(each, 'promtool') for each in os.environ['PATH'].split(os.pathsep)]
                  if os.access(path, os.X_OK)), None)
 
 

@@ -6,9 +6,9 @@ import resource
 import socket
 
 import pytest
-from processes import CHECKOUT, GEPROXY, process, run
+from processes import CHECKOUT, GEPROXY, folder, process, run, unprivileged, write
 
-from geproxy import config, doctor, kinds
+from geproxy import config, doctor, kinds, unixsocket
 
 
 def settings(*lines):
@@ -43,6 +43,7 @@ def test_who_has_the_port_is_told():
         holder.listen(1)
         found, = doctor.listening(kinds.Listener('127.0.0.1', holder.getsockname()[1], None))
         assert found.severity in (doctor.NOTE, doctor.ERROR) and 'it is in use, by process %d' % os.getpid() in found.what
+        assert 'stop that' not in found.what            # it may be what they want to run
     finally:
         holder.close()
 
@@ -104,6 +105,29 @@ def test_logs_that_cannot_be_written_are_told(tmpdir, monkeypatch):
     assert doctor.disk(str(tmpdir.join('none', 'log'))).severity == doctor.ERROR
     monkeypatch.setattr(doctor, 'LITTLE_SPACE', 2)      # no disk has that much
     assert doctor.disk(str(tmpdir.join('log'))).severity == doctor.WARNING
+
+
+def test_sockets_of_the_admin_listener_are_looked_at():
+    with folder() as here:
+        pattern = os.path.join(here, '{pid}.sock')
+        for path in ('1.sock', '2.sock', '3.sock'):
+            sock = unixsocket.open_listener(os.path.join(here, path))
+            if path == '1.sock':
+                living = sock
+            else:
+                sock.close()
+        found = doctor.admin_socket(pattern)
+        assert (found.severity, found.what) == (
+            doctor.OK, pattern + ': 1 answer, 2 left behind, which the next start removes')
+        told = dict(doctor.examine(settings('[admin]', 'listen = unix:%s/none/{pid}.sock 127.0.0.1:1' % here)))
+        assert [(each.severity, each.what) for each in told['admin']] == [
+            (doctor.WARNING, 'there is no folder %s/none' % here)]
+        living.close()
+        path, sockets = os.path.join(here, 'proxy.ini'), os.path.join(here, 'sockets')
+        write(path, '[admin]\nlisten = unix:%s/{pid}.sock\n' % sockets)
+        os.mkdir(sockets, 0o500)
+        ended = run(GEPROXY + ['doctor', '-c', path], preexec_fn=unprivileged)
+        assert ended.wait() == 2 and b'ERROR   admin: no socket can be made in %s by' % sockets.encode('ascii') in ended.out
 
 
 SUPERVISED = """

@@ -2,16 +2,22 @@
 from __future__ import absolute_import, division, print_function
 
 import contextlib
+import fcntl
 import json
 import os
+import pty
 import re
 import signal
+import struct
+import termios
 
+import gevent
+import gevent.socket
 import pytest
-from helpers import listening, read_all, read_until
-from processes import GEPROXY, Client, answering, folder, get, own, process, run, running, wait_until
+from helpers import PATIENCE, listening, read_all, read_until
+from processes import CHECKOUT, GEPROXY, Client, answering, folder, get, own, process, run, running, unprivileged, wait_until
 
-from geproxy import watch
+from geproxy import adminclient, watch
 
 ADMIN = '[admin]\nlisten = unix:%s/{pid}.sock\n'
 
@@ -93,6 +99,79 @@ def test_whoever_reads_a_tail_may_have_seen_enough():
             wait_until(lambda: client.ask(get(origin, b'/a')) and b'code' in shown.err, 'the pipe to break')
             shown.wait()
             assert shown.err == b'code 1\n' and shown.out.count(b'\n') == 1
+
+
+def on_a_terminal(columns, arguments, until=None, send=b''):
+    """Run geproxy on a terminal that wide; once `until` is there, type `send` -> (exit code, what it showed)."""
+    shown = b''
+    pid, terminal = pty.fork()
+    if not pid:
+        try:
+            fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack('HHHH', 25, columns, 0, 0))
+            os.chdir(CHECKOUT)
+            os.environ.pop('NO_COLOR', None)
+            os.execv(GEPROXY[0], GEPROXY + arguments)
+        finally:
+            os._exit(99)
+    try:
+        with gevent.Timeout(PATIENCE, AssertionError('no end')):
+            while True:
+                gevent.socket.wait_read(terminal)
+                try:
+                    data = os.read(terminal, 65536)
+                except OSError:         # so Linux says that there is nobody any more
+                    data = b''
+                shown += data
+                if not data:
+                    break
+                if until and until in shown:
+                    os.write(terminal, send)
+                    until = None
+        return os.waitpid(pid, 0)[1], shown
+    finally:
+        os.close(terminal)
+
+
+@pytest.mark.parametrize('name,until', [('tail', b'\x1b[2m'), ('top', b'REQUESTS')])
+def test_control_c_ends_it_in_silence(name, until):
+    with two() as (proxies, where), Client(proxies[0].address) as client:
+        asking = gevent.spawn(lambda: [client.ask(own()) and gevent.sleep(0.05) for _ in range(1000)])
+        code, shown = on_a_terminal(80, [name] + (['--for', '200ms'] if name == 'top' else []) + where, until, b'\x03')
+        asking.kill()
+        assert (code & 127, shown.rpartition(b'^C')[2].strip()) == (signal.SIGINT, b'')
+        assert b'Traceback' not in shown and b'KeyboardInterrupt' not in shown
+
+
+def test_rows_fit_on_the_terminal_and_are_whole_in_a_pipe():
+    with two() as (proxies, where), listening(read_all) as origin, Client(proxies[0].address) as client:
+        client.send(get(origin, b'/' + b'x' * 300))
+        wait_until(lambda: 'waiting' in command('ps', *where)[1], 'the request')
+        code, shown = on_a_terminal(70, ['ps'] + where)
+        lines = shown.decode('ascii').splitlines()
+        assert code == 0 and max(map(len, lines)) == 70
+        assert [line[-3:] for line in lines if ' waiting ' in line] == ['...']
+        assert 'x' * 300 + ' to 127.0.0.1 [' in command('ps', *where)[1]
+
+
+def test_a_process_that_stands_still_is_told_and_the_others_are_shown(monkeypatch):
+    monkeypatch.setattr(adminclient, 'WAIT', adminclient.WAIT._replace(seconds=0.3))
+    with two() as (proxies, where):
+        proxies[0].tell(signal.SIGSTOP)
+        stopped = 'unix:%s' % os.path.join(os.path.dirname(adminclient.places([], where[1])[0][5:]), '%d.sock' % proxies[0].pid)
+        answers, silent = adminclient.ask(adminclient.places([], where[1]), b'GET', b'/-/healthy')
+        assert [lines for _place, _status, lines in answers] == [['healthy']]
+        assert silent == [stopped + ': no answer within 0 s']
+        proxies[0].tell(signal.SIGCONT)
+
+
+def test_who_may_not_ask_or_look_for_whom_is_told_as_whom_to():
+    with running('[admin]\nlisten = unix:FOLDER/sockets/{pid}.sock\n', make='sockets') as proxy:
+        proxy.wait_for(br'admin: ')
+        here = os.path.join(proxy.folder, 'sockets')
+        for path in (os.path.join(here, '%d.sock' % proxy.pid), here):
+            os.chmod(path, 0)
+            code, out, err = command('ps', '--admin', 'unix:%s/{pid}.sock' % here, preexec_fn=unprivileged)
+            assert (code, out) == (1, '') and path + ': permission denied; be root, or the user that runs' in err
 
 
 def test_who_uses_the_most_is_first():

@@ -44,3 +44,29 @@ def test_the_tables_of_the_readme_are_those_of_the_code():
 @pytest.mark.parametrize('mark', ['options', 'reasons', 'fields'])
 def test_the_readme_has_each_table_once(mark):
     assert len(re.findall(r'<!-- %s -->\n[^!]*?<!-- end -->' % mark, read(README))) == 1
+
+
+def measured(scene):
+    """What the table of "How fast it is" has for geproxy in a scene."""
+    return float(re.search(r'(?m)^\| %s \| \w+ \| \**([\d.]+)' % re.escape(scene), read(README)).group(1))
+
+
+def number(pattern):
+    """A number in the README, with commas for thousands."""
+    return float(re.search(pattern, read(README)).group(1).replace(',', ''))
+
+
+def test_the_sizing_arithmetic_follows_from_what_was_measured():
+    requests, tunnels = number(r'about ([\d,]+) small requests'), number(r'or ([\d,]+) tunnels set up')
+    octets, memory = number(r'or ([\d.]+) GB/s'), number(r'Per idle\s+tunnel (\d+) KiB')
+    # Rounded down, by no more than a fifth.
+    for said, true in ((requests, 1e6 / measured('1 KiB GET, 32 kept-alive clients')),
+                       (tunnels, 1e6 / measured('CONNECT, one GET, close')),
+                       (octets, 1.0737e3 / measured('body of 1 GiB'))):
+        assert 0.75 * true < said < true
+    assert memory == measured('memory of an idle tunnel')
+    example = re.search(r'(?s)For instance .*?\n\n', read(README)).group()
+    cores = float(re.search(r'= ([\d.]+) cores', example).group(1))
+    assert cores == round(8000 / requests + 2000 / tunnels, 1) and '%d processes' % -(-2 * cores // 1) in example
+    assert '= %d MiB' % round(30000 * memory / 1024, -1) in example
+    assert 2 * (30000 // int(-(-2 * cores // 1))) == 12000 < 65536

@@ -133,8 +133,8 @@ def _roll(supervisor, member, wanted, seconds):
     place = place_of(now.pid, wanted)
     why = '' if place is None else _wait_ready(place, monotonic() + seconds)
     if not why:
-        print('%s: %s -> %d, ready after %s' % (
-            member.name, member.pid or 'down', now.pid, show_seconds(monotonic() - began)))
+        print('%s: %s -> %d, %s after %s' % (
+            member.name, member.pid or 'down', now.pid, 'ready' if place else 'up', show_seconds(monotonic() - began)))
         sys.stdout.flush()
     return why
 

@@ -152,6 +152,22 @@ def test_who_does_not_come_up_is_the_last_that_is_touched():
         assert calls == ['status', 'restart geproxy:geproxy_0', 'status']
 
 
+def test_one_alone_is_restarted_and_what_that_costs_is_told():
+    with folder() as here:
+        code, out, err, calls = restarted(
+            here, status='geproxy    RUNNING   pid 11, uptime 0:00:09\n', restart='geproxy: started\n',
+            restarted='geproxy    RUNNING   pid 21, uptime 0:00:05\n')
+        assert code == 0 and re.match(r'geproxy: 11 -> 21, up after \d+ms\n\Z', out)
+        assert 'there is only one process: ' in err and 'without [admin] listen nobody says when it is ready' in err
+        assert calls == ['status', 'restart geproxy', 'status']
+
+
+def test_a_restart_that_left_the_old_process_there_is_none():
+    with folder() as here:
+        code, out, err, _calls = restarted(here, status=STATUS, restart='error: <class> refused\n', restarted=STATUS)
+        assert (code, out) == (3, '') and 'geproxy:geproxy_0 did not come up: error: <class> refused (' in err
+
+
 def test_who_is_running_but_not_ready_is_the_last_that_is_touched():
     with folder() as here:
         code, out, err, calls = restarted(

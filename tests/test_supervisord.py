@@ -305,7 +305,7 @@ def test_two_processes_share_a_port_and_the_restart_of_one_refuses_nobody(where)
         assert [answer for answer in answers if answer != b'fine'] == []
 
 
-@story('python')
+@story('python', 'distribution')
 def test_all_are_rolled_one_after_the_other_and_a_bad_one_stops_the_roll(where):
     with listening(answering()) as place, supervised(where, 'fcgi-program') as supervisor:
         ini = os.path.join(supervisor.here, 'fcgi.ini')

@@ -196,6 +196,17 @@ def load(path, lines=None):
     return settings
 
 
+def glance(path, section, name):
+    """The value of one option in the ini file at `path`, quickly, and whatever is wrong with the others. Raises
+    ConfigError for what is wrong with this one, or IOError."""
+    option = next(option for option in SCHEMA if (option.section, option.name) == (section, name))
+    entry = _collect(_read(path, _lines_of(path)))[0].get((section, name))
+    try:
+        return option.kind(option.default if entry is None else entry.value)
+    except ValueError as error:
+        raise ConfigError([_problem(entry.lines[0], entry, str(error))])
+
+
 def _settle(path, sections, values, problems):
     """Add to `problems` what is wrong with options together -> the users.Book of [auth], or None."""
     if sections['limits']['quota'] and sections['limits']['quota_file'] == 'off':

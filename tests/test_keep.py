@@ -71,10 +71,13 @@ def test_a_file_that_is_bad_is_told_with_its_line():
         change(proxy, b'http_ports = any', b'http_port = any')
         code, out, err = command('reload', '-c', proxy.path)
         assert (code, out) == (1, '')
-        assert re.match(r'geproxy: nothing changed, for what is wrong in the file:\n%s:\d+: \[access\] http_port' %
+        assert re.match(r'geproxy: %d: nothing changed, for what is wrong in the file:\n%s:\d+: \[access\] http_port: ' %
+                        (proxy.pid, re.escape(proxy.path)), err)
+        change(proxy, b'unix:', b'unox:')
+        code, out, err = command('reload', '-c', proxy.path)
+        assert (code, out) == (1, '')
+        assert re.match(r'geproxy: nothing changed, for what is wrong in the file:\n%s:\d+: \[admin\] listen: ' %
                         re.escape(proxy.path), err)
-        code, _out, by_its_own_words = command('reload', '--admin', 'unix:' + proxy.folder)
-        assert code == 1 and '%d: nothing changed' % proxy.pid in by_its_own_words
 
 
 def test_without_an_admin_listener_it_is_told_how_else():

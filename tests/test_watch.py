@@ -15,7 +15,7 @@ import gevent
 import gevent.socket
 import pytest
 from helpers import PATIENCE, listening, read_all, read_until
-from processes import CHECKOUT, GEPROXY, Client, answering, folder, get, own, process, run, running, unprivileged, wait_until
+from processes import CHECKOUT, GEPROXY, Client, answering, folder, get, own, process, read, run, running, unprivileged, wait_until, write
 
 from geproxy import adminclient, watch
 
@@ -162,6 +162,13 @@ def test_a_process_that_stands_still_is_told_and_the_others_are_shown(monkeypatc
         assert [lines for _place, _status, lines in answers] == [['healthy']]
         assert silent == [stopped + ': no answer within 0 s']
         proxies[0].tell(signal.SIGCONT)
+
+
+def test_a_file_that_is_bad_by_now_keeps_nobody_from_looking():
+    with two() as (proxies, where):
+        write(where[1], read(where[1]) + b'[limits]\nconnectoins = 3\n[nonsense]\n')
+        code, out, err = command('ps', *where)
+        assert (code, err) == (0, '') and out.endswith('\n0 connections in 2 processes\n')
 
 
 def test_who_may_not_ask_or_look_for_whom_is_told_as_whom_to():

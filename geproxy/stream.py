@@ -168,8 +168,8 @@ class Stream(object):
             self.wait(limit, monotonic() + limit.seconds)
 
     def wait(self, limit, deadline):
-        """Wait until there is something to read. Raises limit.error at the deadline."""
-        if not self.buffer and wait_readable((self,), deadline) is None:
+        """Wait until more can be read than is in the buffer. Raises limit.error at the deadline."""
+        if wait_readable((self,), deadline) is None:
             raise limit.error('waited %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))
 
     def fill(self, most=HEAD_PIECE):

@@ -8,12 +8,12 @@ from __future__ import absolute_import, division, print_function
 import collections
 import itertools
 import re
-import select
 import socket
 import struct
 
 import gevent
 from checks import CUT, FAILED, GOOD, LEFT, RACED, Told
+from geproxy.compat import native_poll
 from origins import HOST, PIECE, SHORT, checksum
 
 SILENCE = 30            # seconds without an octet: it has failed
@@ -50,7 +50,9 @@ class Connection(object):
 
     def is_over(self):
         """True if the other end has closed it while nothing was asked."""
-        return bool(select.select([self.socket], [], [], 0)[0])
+        poll = native_poll()            # gevent's would let others run, before what is to be sent is sent
+        poll.register(self.socket.fileno(), 1)      # POLLIN
+        return bool(poll.poll(0))
 
     def send(self, octets):
         """Send it all."""

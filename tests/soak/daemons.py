@@ -14,7 +14,7 @@ from processes import CHECKOUT, Process, folder, read, write
 from supervising import PLACES, supervised
 
 HOUSE = ('[proxy]\nlisten = %s\n[access]\nconnect_ports = any\nrules =\n  deny any 127.66.0.1\n%s  allow any any\n'
-         '[timeouts]\ndrain = %g\n%s[limits]\n%s[upstream]\nkeep_time = 1\n%s'
+         '[timeouts]\ndrain = %g\n%s[limits]\n%s[upstream]\nkeep_time = 300ms\n%s'
          '[log]\naccess = FOLDER/access.log\nformat = json\n[admin]\nlisten = unix:FOLDER/{pid}.sock\n')
 PROBED = b'127.66.0.2'          # its port is closed; some files deny it
 # What a reload may find: (rules, [timeouts], [limits], [upstream], whether the file is bad).

@@ -36,9 +36,8 @@ import loads        # noqa: E402
 from geproxy.compat import monotonic, signal_handler    # noqa: E402
 from origins import Origin          # noqa: E402
 
-GLANCE = 0.5            # seconds between two looks at the log
+GLANCE = 0.2            # seconds between two looks at the log
 SCRAPES = 2.0           # seconds between two scrapes of /metrics
-SETTLE = 15             # seconds for what is kept to go, and for log lines to come
 PATIENCE_FOR_LOGS = 10  # seconds for a rotated log to be opened anew
 
 
@@ -74,6 +73,8 @@ def _parser():
     parser.add_argument('--drain', type=float, default=8, metavar='S', help='[timeouts] drain; long exchanges take a third of it (default: %(default)s)')
     parser.add_argument('--memory', type=float, default=checks.ROOM['MiB'], metavar='MiB',
                         help='by which a process may grow (default: %(default)s)')
+    parser.add_argument('--settle', type=float, default=15, metavar='S',
+                        help='at most, for what is kept to go and the log to be complete (default: %(default)s)')
     parser.add_argument('--python', default=sys.executable, metavar='PATH', help='that runs geproxy (default: this one)')
     return parser
 
@@ -116,12 +117,12 @@ class Soak(object):
     def _rest(self, before=None):
         """Let all end -> the figures then. `before`: what they should come back to."""
         self._load.stop()
-        books, deadline = self.books, monotonic() + SETTLE
+        books, deadline = self.books, monotonic() + self.options.settle
         while monotonic() < deadline and not (self.daemon.is_quiet() and not books.open()):
             gevent.sleep(GLANCE)
         figures = self.daemon.look()
         while before and monotonic() < deadline and any(
-                figures[name] > before[name] for name in ('fds', 'greenlets')):
+                figures[name] > before[name] + checks.ROOM[name] for name in ('fds', 'greenlets')):
             gevent.sleep(GLANCE)
             figures = self.daemon.look()
         self._log.read()

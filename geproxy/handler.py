@@ -84,10 +84,8 @@ class Handler(object):
 
     def hurry(self):
         """Called by the server when the process is to stop: who waits for nothing in particular is not waited for."""
-        if self.waiting and self.fresh:
-            self.client.hurry(monotonic() + BRIEFLY)
-        elif self.waiting:
-            self.client.wake_reader()   # what has arrived is still answered
+        if self.waiting:
+            self.client.hurry(monotonic() + BRIEFLY)    # not at once; see await_request
 
     def cut(self, error):
         """Called by the server before it ends the greenlet: remember why what is going on ends here."""
@@ -124,16 +122,16 @@ class Handler(object):
         """Wait for the first octet of a request; false if there will be none."""
         client, server = self.client, self.server
         limit = server.proxy.waits.first if self.fresh else server.proxy.waits.another
-        # Between a connection and its first request lies a way there and back: a stop waits for that long.
-        deadline = monotonic() + (BRIEFLY if self.fresh and server.draining else limit.seconds)
+        # Before a stop, too: a first request is on its way, and who sends one after the other is told by the next
+        # answer to go elsewhere, instead of by an end that the next request might meet.
+        deadline = monotonic() + (BRIEFLY if server.draining else limit.seconds)
         self.waiting = True
         try:
             # Some clients send an empty line behind a request with a body: RFC 9112, 2.2
             while not client.buffer or not client.skip_empty_lines():
-                waits = self.fresh or not server.draining
-                if waits and not client.ended:
+                if not client.ended:
                     client.wait(limit, deadline)
-                if client.ended or not client.fill() and not waits:
+                if client.ended or client.fill() == 0:
                     return False
             return True
         except (errors.IdleTimeout, errors.ClientLost):

@@ -175,16 +175,31 @@ def test_idle_clients_do_not_delay_the_stop():
         assert [client.rest() for client in clients] == [b''] * 3
 
 
-def test_who_has_connected_and_not_asked_yet_gets_an_answer():
-    # Between its connection and its request lies a way there and back, and unlike a kept connection's end nobody
-    # takes this one's for an invitation to try again.
+def test_who_has_connected_or_keeps_its_connection_is_told_by_an_answer():
+    # The first request lies a way there and back behind its connection; and a kept connection that just ended might
+    # meet the next one, which not every client sends again.
     with listening(answering()) as place, running() as proxy, several(2, proxy.address) as (early, late):
         assert late.ask(get(place)).endswith(b'fine')       # so `early`, who came before, has been accepted
         proxy.tell(signal.SIGTERM)
         proxy.wait_for(br'stopping: ')
-        response = early.ask(get(place))
-        assert response.startswith(b'HTTP/1.1 200 ') and b'\r\nConnection: close\r\n' in response
-        assert late.rest() == b''
+        for client in (late, early):
+            response = client.ask(get(place))
+            assert response.startswith(b'HTTP/1.1 200 ') and b'\r\nConnection: close\r\n' in response
+            assert client.rest() == b''
+        assert ended(proxy) == 0
+
+
+def test_half_an_empty_line_before_a_request_stops_nobody():
+    with listening(answering()) as place, running() as proxy, several(2, proxy.address) as (odd, other):
+        assert odd.ask(get(place)).endswith(b'fine')
+        odd.send(b'\r')
+        for _ in range(3):
+            with Client(proxy.address) as client:
+                assert client.ask(get(place)).endswith(b'fine')
+        odd.send(b'\n')
+        assert odd.ask(get(place)).endswith(b'fine')
+        other.send(b'\r')
+        other.socket.close()
 
 
 def test_half_an_empty_line_before_a_request_stops_nobody():

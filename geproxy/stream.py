@@ -32,7 +32,7 @@ _POLLIN, _POLLOUT = 1, 4        # poll(2)'s, on all systems
 _AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 _RESET = struct.pack('ii', 1, 0)
 _EXPIRED = object()
-_deadlines = {}                 # of those that wait now: {waiter: (seconds on the monotonic clock, streams, poll's event)}
+_deadlines = {}                 # of those that wait now: {waiter: (monotonic seconds, streams, poll's event)}
 _sweeper = []
 _poll = native_poll()           # of one socket at a time
 

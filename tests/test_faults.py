@@ -7,16 +7,11 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import signal
-import socket
-import struct
 
 import gevent
-import pytest
 from gevent.event import Event
-from helpers import PATIENCE, connect, listening, read_all, read_until
-from processes import Client, answering, get, running, wait_until
-
-RESET = struct.pack('ii', 1, 0)
+from helpers import PATIENCE, listening, read_until
+from processes import Client, get, running, wait_until
 
 
 def connect_to(place):

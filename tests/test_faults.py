@@ -9,9 +9,11 @@ import os
 import signal
 
 import gevent
+import pytest
+import slow
 from gevent.event import Event
 from helpers import PATIENCE, listening, read_until
-from processes import Client, get, running, wait_until
+from processes import Client, get, run, running, wait_until
 
 
 def connect_to(place):
@@ -95,3 +97,23 @@ def test_what_came_while_the_process_was_stopped_came_in_time():
         finally:
             for client in clients:
                 client.socket.close()
+
+
+# --- clients that are slow on purpose, by the hundred; by the thousand: python tests/slow.py -------------------------
+
+@pytest.mark.parametrize('kind', slow.ATTACKS)
+def test_a_sound_client_does_not_feel_an_attack_of_slow_ones(kind):
+    # The best of several rounds: other work of this host is no concern of it.
+    for quiet, under, _memory in slow.rounds(kind, 200, 4, requests=300):
+        if slow.percentile(under, 99) < 2 * slow.percentile(quiet, 99):
+            return
+    raise AssertionError('each time, the 99th percentile was more than twice as much')
+
+
+def test_slowhttptest_does_no_more():
+    try:
+        run(['slowhttptest', '-h'])
+    except OSError:
+        pytest.skip('no slowhttptest here (apt-get install slowhttptest)')
+    for _quiet, under, _memory in slow.rounds('headers', 200, 1, 'slowhttptest', requests=100):
+        assert len(under) == 100

@@ -24,7 +24,7 @@ import gevent       # noqa: E402
 sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)),
                 os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
-from helpers import connect, listening, read_until                      # noqa: E402
+from helpers import listening, read_until                               # noqa: E402
 from processes import PYTHON, Client, get, process, running, wait_until     # noqa: E402
 
 from geproxy import adminclient                                         # noqa: E402
@@ -33,6 +33,7 @@ from geproxy.compat import monotonic                                    # noqa: 
 ATTACKS = ('headers', 'body', 'read')
 TOOL = {'headers': ['-H'], 'body': ['-B'], 'read': ['-X', '-w', '512', '-y', '1024', '-n', '1', '-z', '8', '-k', '1']}
 EVERY = 1.0             # seconds between two octets of an attacker, or two lines
+BEGINNING = 0.5         # seconds that are not measured once all are connected
 LARGE = 4 << 20         # octets that slow readers ask for
 REQUESTS = 2000         # of the sound client in a round
 INI = '[admin]\nlisten = unix:FOLDER/admin.sock\n[log]\naccess = FOLDER/access.log\n'
@@ -143,7 +144,7 @@ def attacked(kind, proxy, place, count, tool=''):
                             '--addresses', '%s:%d' % proxy.address, '%s:%d' % place]
     with process(command) as attacker:
         wait_until(lambda: metric(proxy, 'geproxy_connections') >= count * 0.95, 'the attack')
-        gevent.sleep(EVERY)             # its beginning is no slow attack
+        gevent.sleep(BEGINNING)         # which is no slow attack yet
         yield attacker
     wait_until(lambda: metric(proxy, 'geproxy_connections') == 0, 'the end of the attack')
 

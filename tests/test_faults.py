@@ -7,13 +7,14 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import signal
+import socket
 
 import gevent
 import pytest
 import slow
 from gevent.event import Event
 from helpers import PATIENCE, listening, read_until
-from processes import Client, get, run, running, wait_until
+from processes import Client, answering, folder, get, own, read, run, running, unprivileged, wait_until
 
 
 def connect_to(place):
@@ -99,13 +100,105 @@ def test_what_came_while_the_process_was_stopped_came_in_time():
                 client.socket.close()
 
 
+# --- kill -9 ---------------------------------------------------------------------------------------------------------
+
+def test_a_process_that_is_killed_takes_with_it_what_was_in_flight_on_it_and_nothing_else():
+    arrived = {}            # {path: an Event that lets the origin answer it}
+
+    def origin(sock):
+        path = read_until(sock, b'\r\n\r\n').split(b' ')[1]
+        arrived[path] = Event()
+        arrived[path].wait(PATIENCE)
+        try:
+            sock.sendall(b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nfine')
+        except socket.error:
+            pass                        # that was the one that is no more
+    listener = socket.socket()
+    try:
+        listener.bind(('127.0.0.1', 0))
+        listener.listen(100)
+        address = listener.getsockname()
+        options = dict(listen='fd:0', stdin=listener.fileno())
+        with listening(origin) as place, running(**options) as one, running(**options) as two:
+            # While the other is stopped, whoever comes is served by this one.
+            clients = {}
+            for process, other in ((one, two), (two, one)):
+                other.tell(signal.SIGSTOP)
+                clients[process] = client = Client(address)
+                path = b'/%d' % process.pid
+                client.send(get(place, path))
+                wait_until(lambda: path in arrived, 'the origin to be asked')
+                other.tell(signal.SIGCONT)
+            one.tell(signal.SIGKILL)
+            assert one.wait() == -signal.SIGKILL
+            assert clients[one].rest() == b''
+            for event in arrived.values():
+                event.set()
+            assert clients[two].response().endswith(b'fine')
+            for number in range(20):
+                with Client(address) as client:
+                    client.send(get(place, b'/late%d' % number))
+                    wait_until(lambda: b'/late%d' % number in arrived, 'the origin to be asked')
+                    arrived[b'/late%d' % number].set()
+                    assert client.response().endswith(b'fine')
+            for client in clients.values():
+                client.socket.close()
+    finally:
+        listener.close()
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+def test_a_file_that_may_not_be_read_any_more_changes_nothing():
+    with listening(answering()) as place, running(preexec_fn=unprivileged) as proxy, Client(proxy.address) as client:
+        os.chmod(proxy.path, 0)
+        proxy.tell(signal.SIGHUP)
+        proxy.wait_for(br' SIGHUP: nothing changed, for \S+/proxy\.ini: Permission denied\n')
+        assert client.ask(get(place)).endswith(b'fine')
+        os.chmod(proxy.path, 0o600)
+        proxy.tell(signal.SIGHUP)
+        proxy.wait_for(br' SIGHUP: \S+/proxy\.ini read\n')
+        assert b'Traceback' not in proxy.err
+
+
+def test_a_disk_that_is_full_stops_nobody_and_is_written_to_once_there_is_room():
+    if os.getuid() != 0:
+        pytest.skip('not root: no file system that could be full')
+    by = ['unshare', '-m', '/bin/sh', '-c', 'mount -t tmpfs -o size=8k none "$0" && exec "$@"']
+    with folder() as disk:
+        by.append(disk)
+        try:
+            code = run(by + ['true']).popen.returncode
+        except OSError:
+            code = 'no unshare'
+        if code != 0:
+            pytest.skip('no mount namespace here (%s): no file system that could be full' % code)
+        log = '[log]\naccess = %s/access.log\nformat = json\n' % disk
+        with running(log, by=by) as proxy, Client(proxy.address) as client:
+            path = '/proc/%d/root%s/access.log' % (proxy.pid, disk)     # as the process sees it
+            asked = 100
+            for _ in range(asked):
+                assert client.ask(own()).startswith(b'HTTP/1.1 200 ')
+            proxy.wait_for(br' (\d+) log lines? dropped: the disk is full, or nobody reads\n')
+            os.rename(path, path + '.old')
+            os.unlink(path + '.old')
+            proxy.tell(signal.SIGUSR1)
+            wait_until(lambda: os.path.exists(path), 'a new log')
+            assert client.ask(own(b'http://a.test/room')).startswith(b'HTTP/1.1 200 ')
+            wait_until(lambda: b'a.test/room' in read(path), 'a line on the disk')
+            assert b'Traceback' not in proxy.err
+
+
 # --- clients that are slow on purpose, by the hundred; by the thousand: python tests/slow.py -------------------------
+
+FEW = 5                 # milliseconds: below that it is the host's scheduler that is measured
+
 
 @pytest.mark.parametrize('kind', slow.ATTACKS)
 def test_a_sound_client_does_not_feel_an_attack_of_slow_ones(kind):
     # The best of several rounds: other work of this host is no concern of it.
     for quiet, under, _memory in slow.rounds(kind, 200, 4, requests=300):
-        if slow.percentile(under, 99) < 2 * slow.percentile(quiet, 99):
+        if slow.percentile(under, 99) < 2 * max(FEW, slow.percentile(quiet, 99)):
             return
     raise AssertionError('each time, the 99th percentile was more than twice as much')
 

@@ -32,7 +32,7 @@ from geproxy.compat import monotonic                                    # noqa: 
 
 ATTACKS = ('headers', 'body', 'read')
 TOOL = {'headers': ['-H'], 'body': ['-B'], 'read': ['-X', '-w', '512', '-y', '1024', '-n', '1', '-z', '8', '-k', '1']}
-EVERY = 1.0             # seconds between two octets of an attacker, or two lines
+EVERY = 10.0            # seconds between two lines, or octets, of a slow client, as slowhttptest has it by default
 BEGINNING = 0.5         # seconds that are not measured once all are connected
 LARGE = 4 << 20         # octets that slow readers ask for
 REQUESTS = 2000         # of the sound client in a round
@@ -41,27 +41,27 @@ INI = '[admin]\nlisten = unix:FOLDER/admin.sock\n[log]\naccess = FOLDER/access.l
 
 # --- the attacker, a process of its own so that it does not measure itself
 
-def attack(kind, address, place, count):
+def attack(kind, address, place, count, every):
     """Hold `count` connections to a proxy, for ever."""
-    gevent.joinall([gevent.spawn(hold, kind, address, place) for _ in range(count)])
+    gevent.joinall([gevent.spawn(hold, kind, address, place, every, every * (0.1 + 0.9 * number / count))
+                    for number in range(count)])
 
 
-def hold(kind, address, place):
+def hold(kind, address, place, every, first):
     """One after the other, as long as there is somebody to take it."""
     while True:
         try:
-            hold_one(kind, address, place)
+            hold_one(kind, address, place, every, first)
         except (socket.timeout, socket.error):
-            gevent.sleep(EVERY)
+            gevent.sleep(1)
 
 
-def hold_one(kind, address, place):
-    """One connection that takes its time, until it is cut."""
+def hold_one(kind, address, place, every, first):
+    """One connection that takes its time, until it is cut. `first`: seconds until it goes on: not all at once."""
     sock = socket.socket()
     try:
         if kind == 'read':
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
-        sock.settimeout(EVERY)
         sock.connect(address)
         if kind == 'read':
             sock.sendall(get(place, b'/large'))
@@ -69,15 +69,16 @@ def hold_one(kind, address, place):
             sock.sendall(get(place, b'/', b'Content-Length: 1000000\r\n').replace(b'GET', b'POST', 1))
         else:
             sock.sendall(get(place)[:-2])
+        sock.settimeout(first)
         while True:
+            try:
+                if not sock.recv(1):
+                    return
+                gevent.sleep(every if kind == 'read' else 0)
+            except socket.timeout:
+                sock.settimeout(every)
             if kind != 'read':
                 sock.sendall(b'X-a: b\r\n')
-            try:
-                if not sock.recv(1) and kind != 'read':
-                    return
-                gevent.sleep(EVERY if kind == 'read' else 0)
-            except socket.timeout:
-                pass
     finally:
         sock.close()
 
@@ -133,15 +134,15 @@ def metric(proxy, name):
 
 
 @contextlib.contextmanager
-def attacked(kind, proxy, place, count, tool=''):
+def attacked(kind, proxy, place, count, every, tool=''):
     """The attack goes on, with nearly all of its connections."""
     if tool:
-        command = [tool] + TOOL[kind] + ['-c', str(count), '-r', str(count), '-i', '1', '-l', '600', '-p', '5',
+        command = [tool] + TOOL[kind] + ['-c', str(count), '-r', str(count), '-i', '%d' % every, '-l', '600', '-p', '5',
                                          '-d', '%s:%d' % proxy.address,
                                          '-u', 'http://%s:%d/%s' % (place + ('large' if kind == 'read' else '',))]
     else:
         command = PYTHON + [os.path.abspath(__file__), '--attack', kind, '--connections', str(count),
-                            '--addresses', '%s:%d' % proxy.address, '%s:%d' % place]
+                            '--every', str(every), '--addresses', '%s:%d' % proxy.address, '%s:%d' % place]
     with process(command) as attacker:
         wait_until(lambda: metric(proxy, 'geproxy_connections') >= count * 0.95, 'the attack')
         gevent.sleep(BEGINNING)         # which is no slow attack yet
@@ -149,13 +150,13 @@ def attacked(kind, proxy, place, count, tool=''):
     wait_until(lambda: metric(proxy, 'geproxy_connections') == 0, 'the end of the attack')
 
 
-def rounds(kind, count, number, tool='', requests=REQUESTS):
+def rounds(kind, count, number, tool='', every=EVERY, requests=REQUESTS):
     """Measure by turns, one round after the other: (quiet, under attack) of `sound`, octets of memory by then."""
     with listening(origin) as place, running(INI) as proxy:
         sound(proxy.address, place, requests)
         for _ in range(number):
             quiet = sound(proxy.address, place, requests)
-            with attacked(kind, proxy, place, count, tool):
+            with attacked(kind, proxy, place, count, every, tool):
                 under = sound(proxy.address, place, requests)
                 assert metric(proxy, 'geproxy_connections') >= count * 0.9
                 memory = metric(proxy, 'process_resident_memory_bytes')
@@ -168,15 +169,16 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--connections', type=int, default=1000, metavar='N')
     parser.add_argument('--rounds', type=int, default=5, metavar='N')
+    parser.add_argument('--every', type=float, default=EVERY, metavar='SECONDS', help='between two lines (10)')
     parser.add_argument('--tool', default='', metavar='PROGRAM', help='slowhttptest, for it to attack')
     parser.add_argument('--attack', choices=ATTACKS, help=argparse.SUPPRESS)
     parser.add_argument('--addresses', nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.attack:
         address, place = [(host, int(port)) for host, port in (each.split(':') for each in options.addresses)]
-        attack(options.attack, address, place, options.connections)
+        attack(options.attack, address, place, options.connections, options.every)
     for kind in ATTACKS:
-        found = list(rounds(kind, options.connections, options.rounds, options.tool))
+        found = list(rounds(kind, options.connections, options.rounds, options.tool, options.every))
         quiet, under = ([percentile(sum((each[at] for each in found), []), part) for part in (99, 50)] for at in (0, 1))
         print('%-8s %d connections: p99 quiet %.1f ms, under attack %.1f ms (x %.2f), by round %s; median %.2f and '
               '%.2f ms; memory %.0f MiB' % (

@@ -9,6 +9,8 @@ import collections
 import os
 import platform
 import resource
+import socket
+import struct
 import time
 
 import gevent
@@ -18,6 +20,8 @@ from geproxy.compat import monotonic
 from geproxy.record import show, show_url
 
 PHASES = ('head', 'dns', 'connect', 'waiting', 'body', 'tunnel', 'linger', 'idle')
+_TCP_INFO = getattr(socket, 'TCP_INFO', None)
+_find_times = struct.Struct('=44xI4xI')         # of struct tcp_info: milliseconds since data was sent, received
 _started = time.time()
 _PAGE = resource.getpagesize()
 
@@ -53,7 +57,7 @@ def row(handler, query):
     """A connection as an ordered dictionary; its exchange too, if there is one. `query`: as for record.show_url."""
     now, record, busy = monotonic(), handler.record, not handler.waiting and handler.record is not None
     received, sent = octets(handler)
-    silent = handler.client.silent()
+    silent = silence(handler.client.socket)
     return collections.OrderedDict((
         ('id', connection_id(handler)),
         ('phase', phase(handler)),
@@ -69,6 +73,15 @@ def row(handler, query):
         ('rule', record.rule or None if busy else None),
         ('received', received),
         ('sent', sent)))
+
+
+def silence(sock):
+    """Seconds since octets last went either way, as the kernel has it; None where it does not say."""
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _find_times.size)
+        return min(_find_times.unpack(info)) / 1000
+    except (socket.error, struct.error, TypeError):
+        return None                     # not TCP, not Linux
 
 
 def connection_id(handler):

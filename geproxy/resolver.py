@@ -16,6 +16,7 @@ from geproxy import address, errors
 from geproxy.compat import monotonic, native_getaddrinfo, to_native
 
 THREADS = 64            # look-ups at once; gevent's own pool has 10, and ten slow names stall everyone
+OVERSLEPT = 0.5         # seconds behind a deadline that show that this process was stopped, or had too much to do
 CACHE_SIZE = 10000      # names; the least recently used goes
 
 Answer = collections.namedtuple('Answer', 'addresses error expires')
@@ -88,9 +89,17 @@ class Resolver(object):
         return answer
 
     def _await(self, name, limit):
+        deadline = monotonic() + limit.seconds
         try:
-            with gevent.Timeout(limit.seconds):
-                return self._ask_once(name).get()
+            try:
+                with gevent.Timeout(limit.seconds):
+                    return self._ask_once(name).get()
+            except gevent.Timeout:
+                if monotonic() < deadline + OVERSLEPT:
+                    raise
+                # After SIGSTOP the threads need a moment to tell what came in time.
+                with gevent.Timeout(OVERSLEPT):
+                    return self._ask_once(name).get()
         except gevent.Timeout:
             raise limit.error("no answer about '%s' within %.3g s ([timeouts] %s)" % (name, limit.seconds, limit.name))
 

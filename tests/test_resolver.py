@@ -7,7 +7,7 @@ import gevent
 import pytest
 
 from geproxy import errors, resolver
-from geproxy.compat import monotonic, native_lock
+from geproxy.compat import monotonic, native_lock, native_sleep
 from geproxy.stream import Limit
 
 SOON = Limit('dns', 0.3, errors.DnsTimeout)
@@ -91,6 +91,15 @@ def test_each_caller_has_its_own_deadline(names):
     names.release()
     assert patient.get(timeout=10)[0] == '10.0.0.1'
     assert names.asked == ['dead.test']
+
+
+def test_an_answer_that_came_while_nothing_ran_came_in_time(names):
+    found = resolver.Resolver(ask=names)
+    patient = gevent.spawn(found.resolve, b'dead.test', SOON)
+    gevent.sleep(0.05)
+    names.release()
+    native_sleep(SOON.seconds + resolver.OVERSLEPT + 0.2)       # the hub, that is, as behind a SIGSTOP
+    assert patient.get(timeout=10)[0] == '10.0.0.1'
 
 
 def test_fifty_dead_names_do_not_slow_a_good_one(names):

@@ -9,7 +9,7 @@ import pytest
 
 from geproxy import errors
 from geproxy.compat import monotonic
-from geproxy.stream import SCRATCH_SIZE, Limit, Stream, wait_readable
+from geproxy.stream import SCRATCH_SIZE, Limit, Stream, _sweep, wait_readable, wait_writable
 from helpers import PATIENCE, connect, read_all
 
 HEAD = Limit('head', 0.3, errors.HeadTimeout)
@@ -148,6 +148,33 @@ def test_hurry_moves_the_deadline_of_whoever_waits(pair):
     gevent.sleep(0)
     stream.hurry(monotonic())
     assert waiting.get(timeout=PATIENCE) is None
+
+
+def test_what_has_come_when_the_time_is_over_goes_first(pair):
+    stream, other = pair
+    waiting = gevent.spawn(wait_readable, (stream,), monotonic() - 1)
+    gevent.sleep(0)
+    other.sendall(b'x')
+    _sweep()                            # before the loop has seen it, as behind a SIGSTOP
+    assert waiting.get(timeout=PATIENCE) is stream
+
+
+def test_room_that_is_there_when_the_time_is_over_goes_first(pair):
+    stream, other = pair
+    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    sending = gevent.spawn(stream.send, b'x' * 100000, Limit('body', -1, errors.DownloadTimeout))
+    gevent.sleep(0)
+    left = 100000
+    while left:
+        left -= len(other.recv(65536))
+        _sweep()
+    assert sending.get(timeout=PATIENCE) is None
+
+
+def test_a_connection_that_is_there_when_the_time_is_over_is_one(pair):
+    stream, _other = pair
+    for _ in range(20):
+        assert wait_writable([stream.socket], monotonic() - 1) is stream.socket
 
 
 def test_a_quiet_connection_is_told_from_others(pair):

@@ -1,0 +1,1 @@
+"""Random connections to a real geproxy: see run.py."""

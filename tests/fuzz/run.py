@@ -1,0 +1,46 @@
+"""Random connections, from a mutated corpus, to a real geproxy, whose origin answers at random too. Loopback only.
+
+    python tests/fuzz/run.py                                    10,000 connections
+    python tests/fuzz/run.py --connections 100000 --seed 7      what is thrown depends on the seed alone
+    python tests/fuzz/run.py --only 4711 --seed 7               one connection again: what was sent, what came
+
+It fails if the log has a traceback or a bug in it, if a file descriptor or a greenlet is left behind, or if geproxy
+does not serve as it did before.
+"""
+from __future__ import absolute_import, division, print_function
+
+from gevent import monkey
+monkey.patch_all()
+
+import argparse     # noqa: E402
+import os           # noqa: E402
+import random       # noqa: E402
+import sys          # noqa: E402
+
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [TESTS, os.path.dirname(TESTS)]
+
+from fuzz.driver import Failed, Fuzz        # noqa: E402
+
+
+def main(arguments=None):
+    """Do what the command line says; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--connections', type=int, default=10000, metavar='N')
+    parser.add_argument('--seed', type=int, default=None, help='otherwise a new one, which is shown')
+    parser.add_argument('--at-once', type=int, default=64, metavar='N', help='connections at a time (64)')
+    parser.add_argument('--only', type=int, metavar='NUMBER', help='of the connections, just this one, shown')
+    options = parser.parse_args(arguments)
+    seed = random.SystemRandom().randrange(1 << 31) if options.seed is None else options.seed
+    print('fuzz: seed %d' % seed)
+    sys.stdout.flush()
+    try:
+        fuzz = Fuzz(seed, options.at_once)
+        print(fuzz.show(options.only) if options.only is not None else fuzz.run(options.connections))
+    except Failed as error:
+        sys.exit('fuzz: FAILED with seed %d: %s' % (seed, error))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

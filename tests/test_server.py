@@ -202,19 +202,6 @@ def test_half_an_empty_line_before_a_request_stops_nobody():
         other.socket.close()
 
 
-def test_half_an_empty_line_before_a_request_stops_nobody():
-    with listening(answering()) as place, running() as proxy, several(2, proxy.address) as (odd, other):
-        assert odd.ask(get(place)).endswith(b'fine')
-        odd.send(b'\r')
-        for _ in range(3):
-            with Client(proxy.address) as client:
-                assert client.ask(get(place)).endswith(b'fine')
-        odd.send(b'\n')
-        assert odd.ask(get(place)).endswith(b'fine')
-        other.send(b'\r')
-        other.socket.close()
-
-
 def test_a_tunnel_is_cut_when_the_time_to_drain_is_over_and_is_counted():
     with listening(read_all) as place, running('[timeouts]\ndrain = 300ms\n') as proxy:
         with several(2, proxy.address) as clients:

@@ -11,7 +11,7 @@ import gevent
 import pytest
 from gevent.event import Event
 from helpers import PATIENCE, listening, read_until
-from processes import Client, answering, get, own, wait_until
+from processes import Client, answering, get, own, read, wait_until, write
 from supervising import PLACES, supervised
 
 

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 
 from geproxy import config, kinds
@@ -20,6 +21,7 @@ from geproxy.watch import FAILED, ask_all, complain, parser, plain, run
 
 IN_THE_MIDDLE = 3       # exit code: some were restarted, one did not come up, the others were not touched
 PATIENCE = 30.0         # seconds for a process to be ready, once supervisord takes it for running
+SILENCE = 60.0          # seconds, beside `drain`, until supervisorctl is given up: stopwaitsecs and startsecs are in it
 LOOK = 0.1              # seconds between two looks
 
 BY_SIGNAL = """
@@ -106,7 +108,7 @@ def _restart(options):
     except EnvironmentError as error:
         raise Trouble('nothing was touched: %s: %s' % (options.config, error.strerror))
     wanted = patterns(options.admin, options.config) if options.admin or settings.admin.listen else []
-    supervisor = Supervisor(options)
+    supervisor = Supervisor(options, settings.timeouts.drain + SILENCE)
     members = supervisor.members()
     if len(members) == 1:
         complain('there is only one process: unless supervisord holds its port (fcgi-program), clients are refused for '
@@ -115,7 +117,10 @@ def _restart(options):
         complain('without [admin] listen nobody says when it is ready: supervisord has to know')
     while members:
         member = members.pop(0)
-        why = _roll(supervisor, member, wanted, options.wait)
+        try:
+            why = _roll(supervisor, member, wanted, options.wait)
+        except Trouble as error:        # it was touched by then
+            why = str(error)
         if why:
             complain('%s did not come up: %s\nnot touched: %s' % (
                 member.name, why, ', '.join(each.name for each in members) or 'none is left'))
@@ -157,21 +162,32 @@ def _wait_ready(place, deadline):
 class Supervisor(object):
     """supervisord, by way of supervisorctl: what it says and not its exit code, which older ones always have 0."""
 
-    def __init__(self, options):
+    def __init__(self, options, seconds):
+        """`options`: of the command line; `seconds`: that each of its commands may take."""
         beside = os.path.join(os.path.dirname(os.path.abspath(sys.executable)), 'supervisorctl')
         program = options.supervisorctl or (beside if os.access(beside, os.X_OK) else 'supervisorctl')
         self._command = [program] + (['-c', options.supervisord] if options.supervisord else [])
-        self._name = options.name
+        self._name, self._seconds = options.name, seconds
 
     def run(self, *words):
-        """Run it to its end -> what it said, native text. Raises Trouble if it cannot be run."""
-        try:
-            asked = subprocess.Popen(self._command + list(words), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                     stderr=subprocess.STDOUT, close_fds=True)
-        except (IOError, OSError) as error:
-            raise Trouble('nothing was touched, for %s cannot be run: %s%s' % (
-                self._command[0], os.strerror(error.errno).lower(), NO_SUPERVISOR))
-        return to_native(asked.communicate()[0]).strip()
+        """Run it to its end -> what it said, native text. Raises Trouble if it cannot be run, or does not end."""
+        with tempfile.TemporaryFile() as said:
+            try:
+                asked = subprocess.Popen(self._command + list(words), stdin=subprocess.PIPE, stdout=said,
+                                         stderr=subprocess.STDOUT, close_fds=True)
+            except (IOError, OSError) as error:
+                raise Trouble('nothing was touched, for %s cannot be run: %s%s' % (
+                    self._command[0], os.strerror(error.errno).lower(), NO_SUPERVISOR))
+            asked.stdin.close()
+            deadline = monotonic() + self._seconds
+            while asked.poll() is None:
+                if monotonic() > deadline:
+                    asked.kill()        # supervisord is stopped, or waits for something by itself
+                    asked.wait()
+                    raise Trouble('no answer from supervisorctl %s within %d s' % (' '.join(words), self._seconds))
+                time.sleep(LOOK / 5)
+            said.seek(0)
+            return to_native(said.read()).strip()
 
     def all(self):
         """All programs that it has, as Members."""

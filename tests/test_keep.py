@@ -13,6 +13,8 @@ from processes import Client, answering, folder, get, read, running, write
 from test_admin import question, watched
 from test_watch import command, two
 
+from geproxy import keep
+
 PLAIN = '[admin]\nlisten = unix:FOLDER/{pid}.sock\n'
 
 
@@ -179,6 +181,22 @@ def test_who_is_running_but_not_ready_is_the_last_that_is_touched():
         assert (code, out) == (3, '')
         assert 'geproxy:geproxy_0 did not come up: no geproxy answers: unix:%s/21.sock: no such file' % here in err
         assert calls == ['status', 'restart geproxy:geproxy_0', 'status']
+
+
+@pytest.mark.parametrize('word,code', [('status', 1), ('restart', 3)])
+def test_a_supervisor_that_does_not_answer_is_given_up(word, code, monkeypatch, capsys):
+    monkeypatch.setattr(keep, 'SILENCE', 0.0)
+    with folder() as here:
+        path, program = os.path.join(here, 'proxy.ini'), os.path.join(here, 'supervisorctl')
+        write(path, '[timeouts]\ndrain = 300ms\n')
+        write(os.path.join(here, 'status'), STATUS)
+        write(program, '#!/bin/sh\ncase $1 in %s) echo $$ > %s/pid; exec sleep 60;; esac\ncat %s/status\n' % (
+            word, here, here))
+        os.chmod(program, 0o755)
+        assert keep.restart(['restart', '-c', path, '--supervisorctl', program]) == code
+        assert 'no answer from supervisorctl %s' % word in capsys.readouterr()[1]
+        with pytest.raises(OSError):
+            os.kill(int(read(os.path.join(here, 'pid'))), 0)      # it is not left behind
 
 
 def test_who_does_not_run_comes_first_and_who_was_stopped_not_at_all():

@@ -17,6 +17,7 @@ from gevent.event import Event
 
 from helpers import PATIENCE, connect, read_all, read_until
 
+from geproxy import adminclient
 from geproxy.compat import to_native
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -189,6 +190,17 @@ def read(path):
         return b''
     with open(path, 'rb') as opened:
         return opened.read()
+
+
+def scraped(proxy):
+    """The text of /metrics of a process whose admin socket is admin.sock in its folder, native. Raises Trouble."""
+    answers, _silent = adminclient.ask(['unix:' + os.path.join(proxy.folder, 'admin.sock')], b'GET', b'/metrics')
+    return '\n'.join(answers[0][2])
+
+
+def metric(proxy, name):
+    """The value of the first metric of that name there."""
+    return int(re.search(r'(?m)^%s(?:\{.*\})? (\d+)$' % name, scraped(proxy)).group(1))
 
 
 def wait_until(condition, what):

@@ -15,7 +15,6 @@ if __name__ == '__main__':
 import argparse     # noqa: E402
 import contextlib   # noqa: E402
 import os           # noqa: E402
-import re           # noqa: E402
 import socket       # noqa: E402
 import sys          # noqa: E402
 
@@ -25,9 +24,8 @@ sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)),
                 os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
 from helpers import listening, read_until                               # noqa: E402
-from processes import PYTHON, Client, get, process, running, wait_until     # noqa: E402
+from processes import PYTHON, Client, get, metric, process, running, wait_until     # noqa: E402
 
-from geproxy import adminclient                                         # noqa: E402
 from geproxy.compat import monotonic                                    # noqa: E402
 
 ATTACKS = ('headers', 'body', 'read')
@@ -125,12 +123,6 @@ def sound(address, place, requests):
 def percentile(took, part):
     """Of seconds, in milliseconds."""
     return sorted(took)[len(took) * part // 100] * 1000
-
-
-def metric(proxy, name):
-    """The value of a metric."""
-    lines = adminclient.ask(['unix:' + os.path.join(proxy.folder, 'admin.sock')], b'GET', b'/metrics')[0][2]
-    return int(re.search(r'(?m)^%s(?:\{.*\})? (\d+)$' % name, '\n'.join(lines)).group(1))
 
 
 @contextlib.contextmanager

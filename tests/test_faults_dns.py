@@ -6,7 +6,6 @@ from __future__ import absolute_import, division, print_function
 
 import contextlib
 import os
-import re
 import signal
 import socket
 import struct
@@ -15,9 +14,8 @@ import gevent
 import pytest
 from gevent.server import DatagramServer
 from helpers import PATIENCE, ask, listening
-from processes import Client, answering, folder, get, run, running, wait_until, write
+from processes import Client, answering, folder, get, metric, run, running, wait_until, write
 
-from geproxy import adminclient
 from geproxy.resolver import THREADS
 
 HOST = '127.53.53.53'
@@ -112,12 +110,6 @@ def serving(by):
 def question(name, place):
     """A request for the origin by that name."""
     return get((name, place[1]), more=b'Connection: close\r\n')
-
-
-def metric(proxy, name):
-    """The value of a metric without labels."""
-    lines = adminclient.ask(['unix:' + os.path.join(proxy.folder, 'admin.sock')], b'GET', b'/metrics')[0][2]
-    return int(re.search(r'(?m)^%s (\d+)$' % name, '\n'.join(lines)).group(1))
 
 
 def test_more_names_that_hang_than_there_are_threads_delay_nobody_else(by, names):

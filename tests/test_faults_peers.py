@@ -10,9 +10,7 @@ import struct
 
 import gevent
 from helpers import PATIENCE, connect, listening, read_all, read_until
-from processes import Client, get, read, running, wait_until
-
-from geproxy import adminclient
+from processes import Client, get, metric, read, running, wait_until
 
 RESET = struct.pack('ii', 1, 0)
 OFTEN = 0.2             # seconds between two octets of who trickles
@@ -161,9 +159,7 @@ def log_of(proxy):
 
 def figures(proxy):
     """(connections, file descriptors, octets of memory) of the process."""
-    text = '\n'.join(adminclient.ask(
-        ['unix:' + os.path.join(proxy.folder, 'admin.sock')], b'GET', b'/metrics')[0][2])
-    return tuple(int(re.search(r'(?m)^%s(?:\{.*\})? (\d+)$' % name, text).group(1)) for name in (
+    return tuple(metric(proxy, name) for name in (
         'geproxy_connections', 'process_open_fds', 'process_resident_memory_bytes'))
 
 

@@ -17,7 +17,7 @@ from gevent.server import StreamServer
 
 from fuzz import mutations
 from helpers import connect
-from processes import Client, folder, get, running, wait_until, write
+from processes import Client, folder, get, running, scraped, wait_until, write
 
 from geproxy import adminclient, splice
 from geproxy.compat import monotonic
@@ -175,9 +175,8 @@ class Fuzz(object):
     # --- looking
 
     def _census(self, proxy):
-        place = ['unix:' + os.path.join(proxy.folder, 'admin.sock')]
         try:
-            text = '\n'.join(adminclient.ask(place, b'GET', b'/metrics')[0][2])
+            text = scraped(proxy)
         except adminclient.Trouble as trouble:
             raise Failed('%s: %r' % (trouble, proxy))
         figures = dict(re.findall(r'(?m)^(\w+)(?:\{[^}\n]*\})? ([-.e+0-9]+)$', text))

@@ -10,7 +10,7 @@ import sys
 
 import gevent
 
-from geproxy import __version__, config, doctor, explain, keep, learn, listeners, privileges, server, watch, why
+from geproxy import __version__, config, doctor, explain, keep, kinds, learn, listeners, privileges, server, watch, why
 from geproxy.log import Log, complain
 
 # From where modules are imported, some only when they are needed: this program's, gevent's, Python's own.
@@ -41,7 +41,9 @@ def _main(arguments):
     parser = _parser()
     options, strange = parser.parse_known_args(arguments)
     if strange:
-        hint = ' (did you mean -c %s?)' % strange[0] if os.path.isfile(strange[0]) else ''
+        hint = ' (did you mean -c %s?)' % strange[0]
+        if not os.path.isfile(strange[0]):
+            hint = kinds.did_you_mean(strange[0], COMMANDS)
         parser.error('unrecognized arguments: %s%s' % (' '.join(strange), hint))
     if options.version:
         print('geproxy %s, Python %s, gevent %s' % (__version__, platform.python_version(), gevent.__version__))

@@ -259,6 +259,12 @@ def test_a_reader_that_has_seen_enough_is_no_error(arguments):
     assert (ended.wait(), ended.err) == (1, b'')
 
 
+def test_a_command_that_is_nearly_one_is_told(capsys):
+    with pytest.raises(SystemExit) as raised:
+        cli.main(['relaod', '--dry-run'])
+    assert raised.value.code == 2 and '(did you mean reload?)' in capsys.readouterr()[1]
+
+
 def test_a_file_without_its_option_is_asked_for(here, capsys):
     path = written(here, '')
     with pytest.raises(SystemExit) as raised:

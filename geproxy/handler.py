@@ -127,6 +127,8 @@ class Handler(object):
         deadline = monotonic() + (BRIEFLY if server.draining else limit.seconds)
         self.waiting = True
         try:
+            if self.fresh and not client.buffer:
+                client.fill()       # mostly it is there already, and there is nothing to wait for
             # Some clients send an empty line behind a request with a body: RFC 9112, 2.2
             while not client.buffer or not client.skip_empty_lines():
                 if not client.ended:

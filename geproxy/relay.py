@@ -294,8 +294,11 @@ class Tunnel(object):
 
     def _deadline(self):
         """When the silence will have lasted too long. Octets that a throttle holds back are no silence."""
-        held = [stream.pace.until for stream in (self._client, self._origin) if stream.pace is not None]
-        return max([self._active] + held) + self._limit().seconds
+        active = self._active
+        for stream in (self._client, self._origin):
+            if stream.pace is not None:
+                active = max(active, stream.pace.until)
+        return active + self._limit().seconds
 
     def _pass_on(self, source, sink, long):
         """Wait for octets, and pass on what is there -> how many; 0 at the end. `long`: much came the last time."""

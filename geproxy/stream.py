@@ -6,7 +6,6 @@ from __future__ import absolute_import, division, print_function
 
 import collections
 import errno
-import re
 import socket
 import struct
 
@@ -36,9 +35,6 @@ _deadlines = {}                 # of those that wait now: {waiter: (monotonic se
 _sweeper = []
 _poll = native_poll()           # of one socket at a time
 
-# The end of a head. Lenient, so that a head with wrong line ends is seen to be over; its parser refuses it.
-_find_empty_line = re.compile(br'\n\r?\n').search
-
 
 def _sweep():
     now = monotonic()
@@ -62,6 +58,14 @@ def _start_sweeper(loop):
     """No timer per wait: one that looks at all deadlines, for as long as the process lives."""
     _sweeper.append(loop.timer(SWEEP, SWEEP, ref=False))
     _sweeper[0].start(_sweep)
+
+
+def _head_end(octets, start):
+    """Where a head is over, behind its empty line; 0 if it is not. Lenient, so that one with wrong line ends is seen to
+    be over; its parser refuses it."""
+    end = octets.find(b'\n\r\n', start) + 3
+    bare = octets.find(b'\n\n', start, end if end > 2 else len(octets)) + 2
+    return bare if bare > 1 else end if end > 2 else 0
 
 
 def wait_readable(streams, deadline):
@@ -211,12 +215,11 @@ class Stream(object):
         is, and how much of that it has seen before. Raises limit.error at the deadline, a time for the whole head."""
         searched = checked = 0
         while True:
-            found = _find_empty_line(self.buffer, searched)
-            end = found.end() if found else len(self.buffer) + 1
-            if end <= len(self.buffer) and end <= size:
+            end = _head_end(self.buffer, searched)
+            if 0 < end <= size:
                 head, self.buffer = self.buffer[:end], self.buffer[end:]
                 return head
-            if found or len(self.buffer) >= size:
+            if end or len(self.buffer) >= size:
                 return None
             searched = max(0, len(self.buffer) - 2)
             if self.buffer:

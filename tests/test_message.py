@@ -299,6 +299,17 @@ def test_a_response_is_written_anew(lines, arguments, head):
     assert response(*lines).write(**dict({'framing': b''}, **arguments)) == head + b'\r\n'
 
 
+def test_what_was_written_of_a_head_is_not_taken_for_what_is_to_be_written_now():
+    lines = b'Host: h\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n'
+    one, other = (message.parse_request(b'POST http://%s/ HTTP/1.1\r\n' % host + lines) for host in (b'h', b'other'))
+    length, expect = b'Content-Length: 1\r\n', frozenset([b'expect'])
+    for _ in range(2):                      # whichever was the last
+        assert b'\r\nHost: h\r\nContent-Length: 1\r\nExpect: ' in one.write(length)
+        assert b'\r\nHost: other\r\nContent-Length: 1\r\nExpect: ' in other.write(length)
+        assert b'\r\nHost: other\r\nExpect: ' in other.write(b'')
+        assert b'Expect' in other.write(length) and b'Expect' not in other.write(length, settled=expect)
+
+
 @pytest.mark.parametrize('lines, options, passed', [
     ([], [], b''),
     ([b'X-Sum: 1', b'x-sum:2'], [], b'X-Sum: 1\r\nx-sum: 2\r\n'),

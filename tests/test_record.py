@@ -15,7 +15,7 @@ from geproxy.record import Record
 def record(**values):
     """A record of a plain GET that went well, with these values changed."""
     made = Record('10.0.0.5')
-    made.id = 'abc-1'
+    made.number = 1
     made.wall, made.seconds, made.took, made.first = 1700000000.25, 0.125, (0.001, 0.002), 0.1
     made.method, made.url, made.version = b'GET', b'http://a.example/x?q=1', b'HTTP/1.1'
     made.status, made.sent, made.received, made.content_type = 200, 1234, 99, b'text/html'
@@ -23,6 +23,11 @@ def record(**values):
     for name, value in values.items():
         setattr(made, name, value)
     return made
+
+
+def test_no_two_have_the_same_id_and_it_stays():
+    one, other = Record('10.0.0.5'), Record('10.0.0.5')
+    assert one.id == one.id != other.id
 
 
 TUNNEL = {'method': b'CONNECT', 'url': b'a.example:443', 'tunnel': True, 'content_type': b''}
@@ -105,17 +110,18 @@ def test_a_line_for_readers_of_the_common_format(zone):
 @pytest.mark.parametrize('values, line', [
     ({}, '10.0.0.5 GET http://a.example/x?q=1 200 1.21K 125ms'),
     (dict(TUNNEL, seconds=3.0), '10.0.0.5 CONNECT a.example:443 200 1.21K 3s (99 up)'),
-    (DENIED, '10.0.0.5 GET http://a.example/x?q=1 403 1.21K 125ms http_request_denied: port 25 [abc-1]'),
-    (UNREAD, "10.0.0.5 - error:invalid-request 400 1.21K 125ms http_request_error: 'x' is not a request line [abc-1]"),
+    (DENIED, '10.0.0.5 GET http://a.example/x?q=1 403 1.21K 125ms http_request_denied: port 25 [ID]'),
+    (UNREAD, "10.0.0.5 - error:invalid-request 400 1.21K 125ms http_request_error: 'x' is not a request line [ID]"),
 ])
 def test_a_line_for_the_eyes(values, line):
-    assert records.console_line(record(**values), True) == line
+    made = record(**values)
+    assert records.console_line(made, True) == line.replace('ID', made.id)
 
 
 def test_a_line_for_machines_has_what_the_table_of_fields_says(zone):
     found = json.loads(records.json_line(record(kept=True), False))
     assert found == {
-        '@timestamp': '2023-11-14T22:13:20.250Z', 'id': 'abc-1', 'client.ip': '10.0.0.5', 'http.request.method': 'GET',
+        '@timestamp': '2023-11-14T22:13:20.250Z', 'id': record().id, 'client.ip': '10.0.0.5', 'http.request.method': 'GET',
         'url.original': 'http://a.example/x?', 'http.version': 'HTTP/1.1', 'http.response.status_code': 200,
         'http.request.bytes': 99, 'http.response.bytes': 1234, 'destination.ip': '192.0.2.1',
         'event.duration': 125000000, 'result': 'TCP_MISS', 'kept': True, 'dns_ms': 1.0, 'connect_ms': 2.0,
@@ -131,8 +137,9 @@ def test_a_line_for_machines_leaves_out_what_there_is_not():
 
 def test_a_tunnel_that_opens_and_a_failure_have_their_lines():
     assert records.opened_line(record(**TUNNEL)) == '10.0.0.5 CONNECT a.example:443 open, to 192.0.2.1'
-    assert records.failure_line(record(**DENIED)) == (
-        '[abc-1] 10.0.0.5 GET http://a.example/x? 403 http_request_denied: port 25')
+    failed = record(**DENIED)
+    assert records.failure_line(failed) == (
+        '[%s] 10.0.0.5 GET http://a.example/x? 403 http_request_denied: port 25' % failed.id)
 
 
 HOSTILE = [b'\r\n', b'\n', b'\x00', b'\x1b[2J', b'" 200 0\n10.0.0.1 - - "', b'\x85', b'\xe2\x80\xa8', b' x y ',

@@ -25,6 +25,7 @@ HEAD_SIZE = 8192        # octets
 HEAD = Limit('head', 10.0, errors.HeadTimeout)
 TAKE = Limit('body', 30.0, errors.DownloadTimeout)      # for a watcher that takes nothing
 BRIEFLY = 1.0           # seconds, to linger and to close
+MOMENT = 0.02           # seconds between two looks whether all is said
 GLANCE = 0.25           # seconds between two looks whether a watcher has left
 GATHER = 0.05           # seconds that events gather: one piece for many is far cheaper than one for each
 ROWS = 100              # connections that are shown in one go; in between, others have their turn
@@ -65,7 +66,9 @@ class Admin(object):
             acceptor.close()
         for path in self._paths:
             unixsocket.remove(path)
-        gevent.joinall(list(self._greenlets), timeout=BRIEFLY)
+        deadline = monotonic() + BRIEFLY
+        while self._greenlets and monotonic() < deadline:
+            gevent.sleep(MOMENT)        # not joined: they go on to other work when this is done
         gevent.killall(list(self._greenlets), timeout=BRIEFLY)
 
     def counted(self):

@@ -16,6 +16,7 @@ from processes import Client, answering, folder, get, own, run, running, wait_un
 from test_metrics import read as parsed
 
 from geproxy import admin, live, tail
+from geproxy.compat import monotonic
 
 TCP = '[admin]\nlisten = 127.0.0.1:0\n'
 
@@ -411,6 +412,14 @@ def test_a_process_that_drains_is_not_ready_and_answers_to_its_end():
         assert proxy.wait() == 0
         assert not os.path.exists(path)
         assert b'Traceback' not in proxy.err
+
+
+def test_a_stop_waits_for_answers_and_not_for_who_has_given_them(monkeypatch):
+    monkeypatch.setattr(admin, 'BRIEFLY', 2 * PATIENCE)
+    began = monotonic()
+    with watched() as (_address, _proxy, place):
+        assert asked(place, b'/-/healthy') == (200, b'healthy\n')
+    assert monotonic() - began < PATIENCE
 
 
 def test_a_full_process_is_not_ready():

@@ -34,6 +34,7 @@ class Origin(object):
         """Answer requests with what was asked for."""
         if sock.getsockname()[0] != GOOD:
             self.reached.append(sock.getsockname())
+        sock.settimeout(None)           # it may be kept for as long as all these tests take
         while True:
             head = read_until(sock, b'\r\n\r\n')
             if not head:

@@ -17,6 +17,7 @@ INTERIM_MOST = 100      # 1xx responses to one request; more are an attack
 
 class Reply(object):
     """How much of the response to its request a client has got."""
+    __slots__ = ('client', 'begun', 'delimited', 'ahead', 'status')
 
     def __init__(self, client):
         self.client = client
@@ -35,14 +36,15 @@ class Reply(object):
         octets, self.ahead = octets[self.ahead:], 0
         return octets
 
-    def probe(self, octet):
-        """Send one octet of the next head ahead."""
+    def probe(self):
+        """Send the first octet of the next head ahead."""
         if not self.ahead:
-            self.ahead = self.client.send_now(octet)
+            self.ahead = self.client.send_now(b'H')
 
 
 class Forward(object):
     """The way of one request."""
+    __slots__ = ('request', 'body', 'client', 'reply', 'record', 'proxy', 'watch', 'continued', 'heard')
 
     def __init__(self, request, body, client, reply, record, proxy):
         """`body`: see framing.request_body; `client`: its Stream; `proxy`: the Proxy, for settings and upstream."""
@@ -59,14 +61,14 @@ class Forward(object):
     def run(self, connect):
         """Do it; true if the client's connection may carry another request.
 
-        `connect`: a function of (reuse) that returns a Connection.
+        `connect`: a function of (reuse) that returns a Connection, and the edits for Request.write.
         """
         # A kept connection may turn out dead: what cannot be repeated goes by a new one.
         reuse = self.body is None and self.request.repeatable()
         while True:
-            connection = connect(reuse)
+            connection, edits = connect(reuse)
             try:
-                return self.attempt(connection)
+                return self.attempt(connection, edits)
             except errors.ProxyError as error:
                 # What is on its way must neither look whole nor wait for an origin that does not read.
                 connection.stream.abort()
@@ -78,9 +80,9 @@ class Forward(object):
             finally:
                 self.proxy.upstream.release(connection)
 
-    def attempt(self, connection):
+    def attempt(self, connection, edits):
         """The same, by one connection."""
-        upload = self.send_request(connection.stream)
+        upload = self.send_request(connection.stream, edits)
         try:
             response = self.read_response(connection.stream, upload)
             if response.status == 408 and connection.kept:
@@ -105,11 +107,12 @@ class Forward(object):
 
     # --- up
 
-    def send_request(self, origin):
+    def send_request(self, origin, edits):
         """Send the head, and the body or what is there of it; the BodyUpload that sends the rest, or None."""
         request, body, waits = self.request, self.body, self.proxy.waits
         settled = NOTHING if request.expects_continue() else EXPECT
-        head = request.write(b'' if body is None else body.framing, self.proxy.via(request.version), settled)
+        head = request.write(b'' if body is None else body.framing, self.proxy.via(request.version), settled,
+                             edits)
         if body is not None and body.left is not None and body.left <= len(self.client.buffer):
             head += body.take(self.client)
             body = None                 # small bodies come along with their head
@@ -161,7 +164,7 @@ class Forward(object):
         limit = self.proxy.waits.response
         deadline = monotonic() + limit.seconds
         if upload is None or upload.over.is_set():
-            if not self.watch.wait(origin, deadline, lambda: self.reply.probe(b'H')):
+            if not self.watch.wait(origin, deadline, self.reply.probe):
                 raise limit.error('no response for %.3g s ([timeouts] response)' % limit.seconds)
         if not origin.buffer:
             origin.fill()
@@ -172,7 +175,7 @@ class Forward(object):
         request, proxy, origin = self.request, self.proxy, connection.stream
         body = framing.response_body(response, request.method, proxy.limits)
         uploaded = upload is None or upload.finished is not None
-        persists = uploaded and request.persists() and not proxy.draining
+        persists = uploaded and request.persists and not proxy.draining
         sized = isinstance(body, framing.Sized)
         # What has no length goes in chunks, to whoever knows them, so that a broken end looks broken.
         chunked = body is not None and not sized and request.version >= (1, 1)
@@ -182,7 +185,8 @@ class Forward(object):
             line = body.framing if sized else framing.CHUNKED_LINE if chunked else b''
             self.reply.delimited = bool(line)
         upgrade = b', '.join(grammar.split_list(response.values(b'upgrade'))) if response.status == 426 else b''
-        head = response.write(line, proxy.via(response.version), responses.date(), not persists, upgrade)
+        date = b'' if response.dated else responses.date()
+        head = response.write(line, proxy.via(response.version), date, not persists, upgrade)
         if b'content-type' in response.index:
             self.record.content_type = response.index[b'content-type'][0].partition(b';')[0]
         if body is None or sized and body.left <= len(origin.buffer) and self.client.pace is None:
@@ -191,7 +195,7 @@ class Forward(object):
         else:
             self.copy(body, origin, upload, head, response.status, chunked)
         connection.clean = (
-            uploaded and response.persists() and (framing.is_clean(response) if body is None else body.delimited))
+            uploaded and response.persists and (framing.is_clean(response) if body is None else body.delimited))
         return persists
 
     def copy(self, body, origin, upload, head, status, chunked):

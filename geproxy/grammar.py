@@ -139,9 +139,9 @@ def split_target(method, target):
 
 def _split_absolute(method, target):
     scheme, separator, rest = target.partition(b'://')
-    if not separator or not is_token(scheme):
+    if scheme != b'http' and not is_token(scheme) or not separator:
         raise errors.BadRequest("'%s' is no form of request target" % printable(target))
-    if scheme.lower() != b'http':
+    if scheme != b'http' and scheme.lower() != b'http':
         raise errors.NotImplementedHere("%s:// needs CONNECT, or is not for an HTTP proxy" % printable(scheme, 20))
     authority = rest.partition(b'/')[0].partition(b'?')[0]
     path = rest[len(authority):]
@@ -159,8 +159,9 @@ def parse_fields(lines, error, mend=False):
     colon, as a proxy must in responses (RFC 9112, 5.1). Lines must have been searched with `find_doubtful`.
     """
     fields, index, written = [], {}, []
+    find = _field_lines.get
     for line in lines:
-        known = _field_lines[line] or mend and _parse_mended(line)
+        known = find(line) or _field_lines[line] or mend and _parse_mended(line)
         if not known:       # what is in it may be a secret
             raise error('field line %d is not name: value' % (len(fields) + 1))
         field, line = known

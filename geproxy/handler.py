@@ -39,7 +39,8 @@ class Handler(object):
         self.reaching = ''              # 'dns' or 'connect': what is going on to reach the origin
         self.lingers = False            # what was sent last must arrive
         self.record = self.reply = None     # of the exchange that is going on
-        self.request = self.head = self.body = self.question = self.depends = self.key = self.up_pace = None
+        self.request = self.head = self.body = self.question = self.edits = None
+        self.depends = self.key = self.up_pace = None
 
     def introduce(self):
         """Let a load balancer say for whom it speaks, if this is one. Raises what is wrong with that."""
@@ -181,7 +182,7 @@ class Handler(object):
         self.head = head
         request = message.parse_request(head)
         self.record.method, self.record.version = request.method, b'HTTP/1.%d' % request.version[1]
-        self.record.url = request.url()
+        self.record.url = request.url
         if len(request.fields) > most.fields:
             raise errors.HeadTooLarge('%d fields are more than %d' % (len(request.fields), most.fields))
         self.body = framing.request_body(request, most)
@@ -198,7 +199,7 @@ class Handler(object):
             proxy.admit(self.client_key, self.record.wall)      # whoever asks in vain has asked
             raise
         self.record.user = user.name or b''
-        self.question = Question(self.ip, user.name, user.groups, request.method, request.host(), request.port())
+        self.question = Question(self.ip, user.name, user.groups, request.method, request.host, request.port)
 
     def check(self):
         """May it go on? Raises what speaks against it."""
@@ -215,15 +216,15 @@ class Handler(object):
         record, proxy, rule = self.record, self.proxy, decision.rule
         record.rule = rule.place if rule is not None else ''
         record.would = decision.why             # with policy = report: it goes on nevertheless
-        self.request.dropped, self.request.added = proxy.edits(self.request, self.client.peer, rule)
+        self.edits = proxy.edits(self.request, self.client.peer, rule)
         self.up_pace, self.client.pace = proxy.paces(self.key, rule)
 
     # --- ways through
 
     def connect(self, reuse):
-        """A Connection to the origin; whoever called releases it."""
+        """A Connection to the origin, which whoever called releases, and what policy edits in the request."""
         waits = self.proxy.waits
-        key = (self.request.authority.host, self.request.port())
+        key = (self.request.authority.host, self.request.port)
         self.reaching = 'dns'
         connection = self.proxy.upstream.connect(key, self.judge, (waits.dns, waits.connect), reuse)
         record = self.record
@@ -232,7 +233,7 @@ class Handler(object):
             self.follow(self.judge(connection.address, key[1]))     # each time: a retry may dial another
         self.reaching = ''
         connection.stream.pace = self.up_pace           # None too: it may have been another's
-        return connection
+        return connection, self.edits
 
     def judge(self, address, port):
         """May this client reach that address? Asked for each one that is about to be dialled. The Decision."""
@@ -249,7 +250,7 @@ class Handler(object):
     def tunnel(self):
         """CONNECT: reach the origin, say so, and get out of the way (RFC 9110, 9.3.6)."""
         self.record.tunnel = True
-        connection = self.connect(reuse=False)
+        connection, _edits = self.connect(reuse=False)
         try:
             self.respond(200, responses.ESTABLISHED)
             self.proxy.opened(self.record)
@@ -313,7 +314,7 @@ class Handler(object):
         # Whoever knows that this is a proxy sends the other forms.
         refused = isinstance(error, (errors.DnsError, errors.Denied, errors.LoginRequired))
         return isinstance(error, errors.Ourselves) or refused and self.proxy.access.may_be_ours(
-            self.request.host(), self.request.port(), self.local[1])
+            self.request.host, self.request.port, self.local[1])
 
     def break_off(self):
         """A response has begun and cannot be ended: make sure that the client can tell."""
@@ -341,7 +342,7 @@ class Handler(object):
     def persists(self):
         """True if the connection may carry another request: the last one is understood, and all read."""
         return (self.request is not None and (self.body is None or self.body.done)
-                and self.request.persists() and not self.proxy.draining)
+                and self.request.persists and not self.proxy.draining)
 
     def end(self, persists):
         """The response is sent; if it is the last, see that it arrives."""

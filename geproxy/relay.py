@@ -23,6 +23,7 @@ class Watch(object):
     when something is sent to it, so what must be sent first anyway is sent ahead, as a probe: the first octet of the
     status line, or a leading zero of the next chunk size. Who has gone answers that with a reset.
     """
+    __slots__ = ('_client', '_linger', '_room', '_until')
 
     def __init__(self, client, linger, room):
         """`linger`: the Limit for a client that has ended its direction; `room`: octets of pipelined requests that

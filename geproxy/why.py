@@ -50,7 +50,7 @@ def main(arguments):
         sys.stderr.write("geproxy: [auth] users knows no '%s'\n" % options.user)
         return USAGE
     groups = book.groups.get(user, frozenset()) if book else frozenset()
-    question = rules.Question(client, user, groups, request.method, request.host(), request.port())
+    question = rules.Question(client, user, groups, request.method, request.host, request.port)
     finding = find(settings, question, options.net)
     say = _show_json if options.output == 'json' else _show
     print('\n'.join(say(finding, settings)))

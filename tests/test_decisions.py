@@ -410,7 +410,7 @@ def question(who, method, target):
     client, user, groups = (who + '//').split('/')[:3]
     request = message.parse_request(to_octets('%s %s HTTP/1.1\r\nHost: x\r\n\r\n' % (method, target)))
     return Question(unmap(parse_ip(client)), to_octets(user) or None, frozenset(to_octets(groups).split(b',')) - {b''},
-                    request.method, request.host(), request.port())
+                    request.method, request.host, request.port)
 
 
 def seconds(moment):

@@ -10,8 +10,8 @@ def passed_on(lines, mode, client='10.0.0.5', strip=(), fields=()):
     """The field lines of a GET with `lines`, as they reach its origin."""
     request = message.parse_request(b'GET http://a/ HTTP/1.1\r\nHost: a\r\n' + lines + b'\r\n')
     options = rules.Options(None, rules.ALL_DAYS, None, None, frozenset(strip), fields)
-    request.dropped, request.added = forwarded.edits(request, client, mode, options)
-    return request.write(b'', b'1.1 gate')[len(b'GET / HTTP/1.1\r\nHost: a\r\n'):-4].split(b'\r\n')
+    edits = forwarded.edits(request, client, mode, options)
+    return request.write(b'', b'1.1 gate', edits=edits)[len(b'GET / HTTP/1.1\r\nHost: a\r\n'):-4].split(b'\r\n')
 
 
 BEFORE = b'Forwarded: for=1.2.3.4\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Host: b\r\nX-Real-IP: 1.2.3.4\r\nX: y\r\n'

@@ -37,7 +37,7 @@ def response(*lines):
 ])
 def test_a_request_goes_where_its_target_says_and_else_by_host(line, host, form, authority, path, url):
     found = request(line, b'Host: ' + host)
-    assert (found.form, found.authority.host, found.path, found.url()) == (form, authority, path, url)
+    assert (found.form, found.authority.host, found.path, found.url) == (form, authority, path, url)
     assert (found.method, found.target) == tuple(line.split(b' ')[:2])
 
 
@@ -46,7 +46,7 @@ def test_a_request_goes_where_its_target_says_and_else_by_host(line, host, form,
     (b'CONNECT a:443 HTTP/1.1', 443), (b'GET / HTTP/1.1', 8080),
 ])
 def test_the_port_of_the_origin_is_80_unless_said(line, port):
-    assert request(line, b'Host: h:8080').port() == port
+    assert request(line, b'Host: h:8080').port == port
 
 
 @pytest.mark.parametrize('head, error', [
@@ -129,7 +129,7 @@ def test_connection_options_are_one_list_in_lower_case(lines, options):
     (b'GET http://a/ HTTP/1.0', b'keep-alive', False),
 ])
 def test_a_clients_connection_persists_unless_it_says_close_or_is_old(line, connection, persists):
-    assert request(line, b'Host: a', b'Connection: ' + connection).persists() is persists
+    assert request(line, b'Host: a', b'Connection: ' + connection).persists is persists
 
 
 @pytest.mark.parametrize('line, connection, persists', [
@@ -139,7 +139,7 @@ def test_a_clients_connection_persists_unless_it_says_close_or_is_old(line, conn
     (b'HTTP/1.0 200 OK', b'keep-alive, close', False),
 ])
 def test_an_origins_connection_persists_as_it_says(line, connection, persists):
-    assert response(line, b'Connection: ' + connection).persists() is persists
+    assert response(line, b'Connection: ' + connection).persists is persists
 
 
 @pytest.mark.parametrize('method, repeatable', [

@@ -106,7 +106,7 @@ def test_head_gets_the_length_of_a_body_that_is_not_sent(make):
 def test_every_response_says_when_it_was_made_how_long_it_is_and_if_it_is_the_last(make):
     for close in (False, True):
         response, body = parse(make(close))
-        assert response.persists() is not close
+        assert response.persists is not close
         assert response.values(b'content-length') == (b'%d' % len(body),)
         assert len(response.values(b'date')) == 1
 

@@ -249,8 +249,8 @@ def compare(ini, url, user=None):
         answer = ask(address, head[:-2] + login)
         settings, request = proxy.server.proxy.settings, why.message.parse_request(head)
         groups = settings.book.groups.get(user, frozenset()) if settings.book else frozenset()
-        question = why.rules.Question(why.address.parse_ip('127.0.0.1'), user, groups, request.method, request.host(),
-                                      request.port())
+        question = why.rules.Question(why.address.parse_ip('127.0.0.1'), user, groups, request.method, request.host,
+                                      request.port)
         finding = why.find(settings, question, True, Resolver(ask=several))
         record = proxy.wait()[0]
     error = finding.error

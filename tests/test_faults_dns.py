@@ -101,9 +101,9 @@ def names():
 
 
 @contextlib.contextmanager
-def serving(by):
+def serving(by, **options):
     """An origin and a geproxy: (its place by a name, the Process)."""
-    with listening(answering()) as place, running(INI, by=by) as proxy:
+    with listening(answering()) as place, running(INI, by=by, **options) as proxy:
         yield place, proxy
 
 
@@ -136,7 +136,8 @@ def test_more_names_that_hang_than_there_are_threads_delay_nobody_else(by, names
 
 
 def test_names_that_hang_delay_no_stop(by, names):
-    with serving(by) as (place, proxy):
+    # The threads that ask hang three times longer than anybody here waits.
+    with serving(by, more_env={'RES_OPTIONS': 'timeout:30 attempts:1'}) as (place, proxy):
         hanging = [gevent.spawn(ask, proxy.address, question('hangs-%d.test' % number, place)) for number in range(5)]
         wait_until(lambda: metric(proxy, 'geproxy_dns_pending') == 5, 'the questions')
         proxy.tell(signal.SIGTERM)

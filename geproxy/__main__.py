@@ -1,8 +1,10 @@
-"""The entry: patch first, then everything else."""
+"""The entry: patch first, then everything else. Only signals cannot wait for that."""
 from __future__ import absolute_import, division, print_function
 
 import os
 import sys
+
+from geproxy import early
 
 # (from this Python on, the oldest gevent that runs there). Older ones import, and then crash or hang. setup.py asks for
 # the same; here it is for hosts where pip had no say.
@@ -47,6 +49,7 @@ def patch():
     monkey.patch_all()
 
 
+early.hold()
 hold_standard_descriptors()
 patch()
 

@@ -10,7 +10,8 @@ import sys
 
 import gevent
 
-from geproxy import __version__, config, doctor, explain, keep, kinds, learn, listeners, privileges, server, watch, why
+from geproxy import (
+    __version__, config, doctor, early, explain, keep, kinds, learn, listeners, privileges, server, watch, why)
 from geproxy.log import Log, complain
 
 # From where modules are imported, some only when they are needed: this program's, gevent's, Python's own.
@@ -24,6 +25,7 @@ def main(arguments=None):
     try:
         command = COMMANDS.get(arguments[0] if arguments else '')
         if command is not None:
+            early.release()
             signal.signal(signal.SIGINT, signal.SIG_DFL)        # or gevent prints a word about it, or a traceback
         code = (command or _main)(arguments)
         if sys.stdout is not None:      # closed, on Python 3

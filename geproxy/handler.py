@@ -288,6 +288,8 @@ class Handler(object):
             if self.asks_for_us(error):
                 return self.show_page()
             record.reason, record.message, record.rule = error.token, str(error), error.rule or record.rule
+            if isinstance(error, errors.QuotaExceeded) and not client.sent + record.sent:
+                self.reply = forward.Reply(client)      # what was about to begin was held back
             if self.reply.begun:
                 return self.break_off()
             persists = self.persists_behind(error)

@@ -14,7 +14,7 @@ import time
 import gevent
 from gevent.queue import Empty, Queue
 
-from geproxy import errors, limits, listeners, live, logins, notify, quota, reloads, workers
+from geproxy import early, errors, limits, listeners, live, logins, notify, quota, reloads, workers
 from geproxy.address import parse_ip, unmap
 from geproxy.acceptor import Acceptor
 from geproxy.admin import Admin
@@ -32,6 +32,8 @@ HOUSEKEEPING = 1.0          # seconds
 FEW_CONNECTIONS = 100       # of `auto`: fewer are hardly meant
 A_DAY = 86400
 QUOTA_PATIENCE = 2.0        # seconds for the file of quotas at the end
+EVENTS = {signal.SIGTERM: 'stop', signal.SIGINT: 'stop', signal.SIGHUP: 'reload', signal.SIGUSR1: 'reopen',
+          signal.SIGUSR2: 'dump'}
 
 
 class Server(object):
@@ -221,9 +223,10 @@ class Server(object):
 
     def run(self):
         """Serve until told to stop; the exit code."""
-        for number, what in ((signal.SIGTERM, 'stop'), (signal.SIGINT, 'stop'), (signal.SIGHUP, 'reload'),
-                             (signal.SIGUSR1, 'reopen'), (signal.SIGUSR2, 'dump')):
+        for number, what in EVENTS.items():
             signal_handler(number, self._events.put, what)
+        for number in early.take():
+            self._events.put(EVENTS[number])
         self.start()
         self.log.say(self._summary())
         if self.admin is not None:

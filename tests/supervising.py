@@ -97,10 +97,10 @@ class Supervisor(object):
             asked.wait(3 * PATIENCE)
         return asked.out.decode('ascii')
 
-    def roll(self, ini):
-        """Run geproxy restart to its end -> (exit code, output, errors), native text."""
-        with process(PYTHON + ['-m', 'geproxy', 'restart', '-c', ini, '--supervisord', self._path('supervisord.conf'),
-                               '--supervisorctl', self._ctl]) as asked:
+    def roll(self, ini, python=PYTHON):
+        """Run geproxy restart to its end -> (exit code, output, errors), native text. `python`: what runs it."""
+        with process(python + ['-m', 'geproxy', 'restart', '-c', self._path(ini), '--supervisord',
+                               self._path('supervisord.conf'), '--supervisorctl', self._ctl]) as asked:
             code = asked.wait(6 * PATIENCE)
         return code, asked.out.decode('ascii'), asked.err.decode('ascii')
 

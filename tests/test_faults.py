@@ -129,18 +129,23 @@ def test_a_process_that_is_killed_takes_with_it_what_was_in_flight_on_it_and_not
                 client.send(get(place, path))
                 wait_until(lambda: path in arrived, 'the origin to be asked')
                 other.tell(signal.SIGCONT)
+            # Whoever waits at the port meanwhile is nobody's yet.
+            for process in (one, two):
+                process.tell(signal.SIGSTOP)
+            for number in range(20):
+                clients[number] = Client(address)
+                clients[number].send(get(place, b'/late%d' % number))
             one.tell(signal.SIGKILL)
             assert one.wait() == -signal.SIGKILL
-            assert clients[one].rest() == b''
+            two.tell(signal.SIGCONT)
+            assert clients.pop(one).rest() == b''
+            wait_until(lambda: len(arrived) == 22, 'the origin to be asked')
             for event in arrived.values():
                 event.set()
-            assert clients[two].response().endswith(b'fine')
-            for number in range(20):
-                with Client(address) as client:
-                    client.send(get(place, b'/late%d' % number))
-                    wait_until(lambda: b'/late%d' % number in arrived, 'the origin to be asked')
-                    arrived[b'/late%d' % number].set()
-                    assert client.response().endswith(b'fine')
+            for client in clients.values():
+                assert client.response().endswith(b'fine')
+            with Client(address) as client:
+                assert client.ask(own()).startswith(b'HTTP/1.1 200 ')
             for client in clients.values():
                 client.socket.close()
     finally:
@@ -192,16 +197,20 @@ def test_a_disk_that_is_full_stops_nobody_and_is_written_to_once_there_is_room()
 # --- clients that are slow on purpose, by the hundred; by the thousand: python tests/slow.py -------------------------
 
 FEW = 5                 # milliseconds: below that it is the host's scheduler that is measured
+WORST = 0.025           # seconds, of all: what happens four times a second is in no 99th percentile
+
+
+def is_felt_by_nobody(quiet, under):
+    """True if neither the median nor the 99th percentile nor the worst is twice as much. In one round of several is
+    enough: other work of this host is no concern of it."""
+    return slow.percentile(under, 99) < 2 * max(FEW, slow.percentile(quiet, 99)) and (
+        slow.percentile(under, 50) < 2 * slow.percentile(quiet, 50)) and max(under) < 2 * max(WORST, max(quiet))
 
 
 @pytest.mark.parametrize('kind', slow.ATTACKS)
 def test_a_sound_client_does_not_feel_an_attack_of_slow_ones(kind):
-    # The best of several rounds: other work of this host is no concern of it.
-    for quiet, under, _memory in slow.rounds(kind, 200, 4, every=1, requests=300):
-        if slow.percentile(under, 99) < 2 * max(FEW, slow.percentile(quiet, 99)) and (
-                slow.percentile(under, 50) < 2 * slow.percentile(quiet, 50)):
-            return
-    raise AssertionError('each time, the 99th percentile or the median was more than twice as much')
+    assert any(is_felt_by_nobody(quiet, under) for quiet, under, _memory in slow.rounds(
+        kind, 200, 6, every=1, requests=1000))
 
 
 def test_slowhttptest_does_no_more():
@@ -209,5 +218,5 @@ def test_slowhttptest_does_no_more():
         run(['slowhttptest', '-h'])
     except OSError:
         pytest.skip('no slowhttptest here (apt-get install slowhttptest)')
-    for _quiet, under, _memory in slow.rounds('headers', 200, 1, 'slowhttptest', requests=100):
-        assert len(under) == 100
+    assert any(is_felt_by_nobody(quiet, under) for quiet, under, _memory in slow.rounds(
+        'headers', 200, 6, 'slowhttptest', every=1, requests=1000))

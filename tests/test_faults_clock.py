@@ -10,7 +10,9 @@ import datetime
 import glob
 import json
 import os
+import re
 import signal
+import socket
 import time
 
 import gevent
@@ -57,18 +59,31 @@ class Clock(object):
 
     def __init__(self, here):
         self._path = os.path.join(here, 'offset')
-        self.more_env = {'OFFSET': self._path, 'PYTHONPATH': here}
+        self._offset = 0
+        self.more_env = {'OFFSET': self._path, 'PYTHONPATH': here, 'TZ': 'UTC'}
         self.jump(0)
 
     def preloaded(self, library):
         """`more_env` for libfaketime."""
-        return {'LD_PRELOAD': library, 'FAKETIME_TIMESTAMP_FILE': self._path, 'FAKETIME_NO_CACHE': '1',
+        return {'TZ': 'UTC', 'LD_PRELOAD': library, 'FAKETIME_TIMESTAMP_FILE': self._path, 'FAKETIME_NO_CACHE': '1',
                 'DONT_FAKE_MONOTONIC': '1', 'FAKETIME_DONT_FAKE_MONOTONIC': '1'}
 
     def jump(self, seconds):
         """It is now as many seconds later, or earlier, than it is."""
+        self._offset = seconds
         write(self._path + '.new', '%+d' % seconds)
         os.rename(self._path + '.new', self._path)
+
+    def now(self):
+        """What time it is."""
+        return time.time() + self._offset
+
+    def jump_to(self, weekday, hours, weeks=1):
+        """It is now that time, UTC, of the next Monday (0) or so, or of one before or behind that."""
+        now = time.time()
+        today = int(now // DAY)
+        days = (weekday - (today + 3)) % 7 + 7 * weeks          # 1970 began with a Thursday
+        self.jump((today + days) * DAY + int(hours * 3600) - int(now))
 
 
 @pytest.fixture
@@ -88,7 +103,10 @@ def clock():
 def echo(sock):
     """An origin that answers requests, and whatever else comes with the same."""
     while True:
-        data = sock.recv(65536)
+        try:
+            data = sock.recv(65536)
+        except socket.error:
+            return                      # reset, behind an answer that was over the quota
         if not data:
             return
         sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine' if data.startswith(b'GET') else data)
@@ -142,3 +160,59 @@ def test_a_clock_that_jumps_cuts_nobody_and_dates_follow_it(clock):
         for line in logged(proxy, 9):
             assert 0 <= line['event.duration'] < PATIENCE * 1e9
         assert b'Traceback' not in proxy.err and b'blocked' not in proxy.err
+
+
+HOURS = """
+rules =
+    allow any 127.0.0.1 mon-fri 10:00-11:00
+"""
+
+
+def test_a_rule_with_hours_goes_by_the_clock_wherever_it_jumps(clock):
+    clock.jump_to(0, 10.5)
+    with listening(echo) as place, running(HOURS, more_env=clock.more_env) as proxy, Client(proxy.address) as kept:
+        for weekday, hours, weeks, status in (
+                (0, 10.5, 1, b'200'), (0, 11.5, 1, b'403'), (4, 10.99, 1, b'200'), (5, 10.5, 1, b'403'),
+                (0, 9.99, 1, b'403'), (1, 10.01, -3, b'200'), (6, 10.5, 100, b'403'), (2, 10.5, 100, b'200')):
+            clock.jump_to(weekday, hours, weeks)
+            with Client(proxy.address) as fresh:
+                assert [client.ask(get(place))[9:12] for client in (kept, fresh)] == [status] * 2, (weekday, hours)
+        assert b'Traceback' not in proxy.err
+
+
+QUOTA = """
+[limits]
+quota = 2k
+quota_file = FOLDER/quota
+[log]
+access = FOLDER/access.log
+"""
+
+
+def asked_until_it_is_over(client, place):
+    """Ask until the quota is used up -> (how often it was not, the refusal)."""
+    for count in range(100):
+        response = client.ask(get(place))
+        if not response.startswith(b'HTTP/1.1 200 '):
+            return count, response
+    raise AssertionError('the quota has no end')
+
+
+def test_a_quota_begins_anew_with_each_day_that_the_clock_shows(clock):
+    clock.jump_to(0, 12)
+    with listening(echo) as place, running(QUOTA, more_env=clock.more_env) as proxy, Client(proxy.address) as client:
+        counts = []
+        for weekday, hours, weeks in ((0, 12, 1), (1, 23, 1), (2, 0.1, 1), (3, 12, 50), (0, 12, 1)):
+            clock.jump_to(weekday, hours, weeks)
+            count, response = asked_until_it_is_over(client, place)
+            counts.append(count)
+            assert response.startswith(b'HTTP/1.1 429 ') and b'\r\nProxy-Status: ' in response
+            left = int(re.search(br'\r\nRetry-After: (\d+)\r\n', response).group(1))
+            assert 0 <= (24 - hours) * 3600 - left < PATIENCE
+            clock.jump_to(weekday, max(0.1, hours - 3), weeks)          # an hour of the same day forgives nobody
+            assert client.ask(get(place))[9:12] == b'429'
+        today = datetime.datetime.utcfromtimestamp(clock.now()).strftime('%Y-%m-%d').encode('ascii')
+        # The file follows, too: whoever is started now has had as much.
+        wait_until(lambda: re.search(br'(?m)^day %s\n\d{4} ' % today, read(os.path.join(proxy.folder, 'quota'))), 'the file')
+        assert min(counts) > 3 and max(counts) - min(counts) <= 1
+        assert b'Traceback' not in proxy.err

@@ -40,6 +40,7 @@ class NameServer(object):
     def __init__(self):
         self.asked = []                 # names
         self.silent = False             # it answers nobody
+        self.addresses = dict(ADDRESSES)
         self._server = None
 
     def start(self):
@@ -65,7 +66,7 @@ class NameServer(object):
         if kind == b'mismatched':
             number, kind = struct.pack('!H', struct.unpack('!H', number)[0] ^ 1), b'good'
         wanted = struct.unpack('!H', rest[-4:-2])[0]
-        answers = [socket.inet_pton(family, text) for text in ADDRESSES.get(kind, ())
+        answers = [socket.inet_pton(family, text) for text in self.addresses.get(kind, ())
                    for family in [socket.AF_INET6 if ':' in text else socket.AF_INET]
                    if wanted == (28 if ':' in text else 1)]
         self._server.sendto(b'%s\x81\x80\0\1%s\0\0\0\0%s%s' % (number, struct.pack('!H', len(answers)), rest, b''.join(
@@ -101,9 +102,9 @@ def names():
 
 
 @contextlib.contextmanager
-def serving(by):
+def serving(by, **options):
     """An origin and a geproxy: (its place by a name, the Process)."""
-    with listening(answering()) as place, running(INI, by=by) as proxy:
+    with listening(answering()) as place, running(INI, by=by, **options) as proxy:
         yield place, proxy
 
 
@@ -136,7 +137,8 @@ def test_more_names_that_hang_than_there_are_threads_delay_nobody_else(by, names
 
 
 def test_names_that_hang_delay_no_stop(by, names):
-    with serving(by) as (place, proxy):
+    # The threads that ask hang three times longer than anybody here waits.
+    with serving(by, more_env={'RES_OPTIONS': 'timeout:30 attempts:1'}) as (place, proxy):
         hanging = [gevent.spawn(ask, proxy.address, question('hangs-%d.test' % number, place)) for number in range(5)]
         wait_until(lambda: metric(proxy, 'geproxy_dns_pending') == 5, 'the questions')
         proxy.tell(signal.SIGTERM)
@@ -180,3 +182,51 @@ def test_a_name_server_that_is_gone_and_comes_back(by, names):
             assert client.ask(get(('good-known.test', place[1]))).endswith(b'fine')
         names.start()
         wait_until(lambda: client.ask(get(('good-one.test', place[1]))).endswith(b'fine'), 'the name server')
+
+
+REBOUND = """
+[access]
+loopback = deny
+allow_addresses = %s
+rules =
+    allow any .test
+[upstream]
+dns_keep = 100ms
+"""
+
+
+def own_address():
+    """An address of this host that is not a loopback one; no packet is sent to find it."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.connect(('192.0.2.1', 9))
+        return sock.getsockname()[0]
+    except socket.error:
+        return '127.0.0.1'
+    finally:
+        sock.close()
+
+
+@pytest.mark.parametrize('way', ['GET', 'CONNECT'])
+def test_a_name_that_was_good_and_leads_to_loopback_now_is_judged_anew(by, names, way):
+    here = own_address()
+    if here.startswith('127.'):
+        pytest.skip('this host has no address but loopback')
+    # Allowed, as a host in a container may have a special one only. The origin is at both: a connection to the wrong one would be answered.
+    with listening(answering(), host='0.0.0.0') as (_host, port), running(INI + REBOUND % here, by=by) as proxy:
+        def asked():
+            name = b'rebinds.test:%d' % port
+            if way == 'GET':
+                return ask(proxy.address, question('rebinds.test', (None, port)))
+            return ask(proxy.address, b'CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n' % (name, name) + get((here, port)))
+        for addresses, status in ([[here], b'200'], [['127.0.0.1'], b'403'], [['::1', '127.0.0.1'], b'403'], [[here], b'200'],
+                                  [['::ffff:127.0.0.1'], b'403'], [['0.0.0.0'], b'403'], [['127.0.0.1', here], b'200']):
+            names.addresses[b'rebinds'] = addresses
+            before = len(names.asked)
+            gevent.sleep(0.15)          # what is waited for is the end of what geproxy remembers
+            response = asked()
+            assert response[9:12] == status, (addresses, response)
+            assert response.endswith(b'fine') == (status == b'200')
+            assert (b'; error=destination_ip_prohibited; ' in response) == (status == b'403')
+            assert len(names.asked) > before
+        assert b'Traceback' not in proxy.err

@@ -708,3 +708,17 @@ def test_a_refusal_is_charged_to_nobody(tmpdir):
         answer = client.response()
         assert answer.startswith(b'HTTP/1.1 429 client 127.0.0.1 has had its 50k octets for today ([limits] quota)\r\n')
         assert proxy.wait()[0].reason == 'quota_exceeded' and not proxy.said
+
+
+def test_an_answer_that_is_over_the_quota_before_it_begins_is_told_and_not_just_missing(tmpdir):
+    # The quota ends with the request head: the response is held back, whole.
+    more = '[limits]\nquota = 1k\nquota_file = %s\n' % tmpdir.join('quota')
+
+    def origin(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
+    with listening(origin) as place, proxying(more) as (address, proxy), Client(address) as client:
+        assert client.ask(get(place, more=b'X: %s\r\n' % (b'x' * 1000))).startswith(
+            b'HTTP/1.1 429 client 127.0.0.1 has had its 1k octets for today ')
+        assert client.ask(get(place))[9:12] == b'429'          # and the connection is as good as ever
+        assert [(each.status, each.reason) for each in proxy.wait(2)] == [(429, 'quota_exceeded')] * 2

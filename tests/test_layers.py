@@ -12,7 +12,7 @@ PACKAGE = os.path.join(os.path.dirname(TESTS), 'geproxy')
 
 # A module imports only from lines above its own.
 FLOORS = [
-    ['__init__', 'compat', 'errors', 'memo', 'privileges'],
+    ['__init__', 'compat', 'early', 'errors', 'memo', 'privileges'],
     ['address', 'protocols', 'ini', 'hashes'],
     ['grammar', 'kinds'],
     ['message', 'forwarded', 'rules', 'filters'],

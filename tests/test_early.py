@@ -1,0 +1,64 @@
+"""Signals that come before there is anybody to act on them. Each is sent right before gevent is imported: that is nearly
+all of the time that a start takes."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import signal
+
+import pytest
+from processes import GEPROXY, folder, process, running, write
+
+# Stands where gevent does, and gives way to it.
+GEVENT = '''
+import os, sys
+for number in %r:
+    os.kill(os.getpid(), number)
+sys.path.remove(os.path.dirname(os.path.abspath(__file__)))
+del sys.modules['gevent']
+import gevent
+'''
+
+
+@pytest.fixture
+def early():
+    """A function of signals -> `more_env` for a process that gets them."""
+    with folder() as here:
+        def sent(*numbers):
+            write(os.path.join(here, 'gevent.py'), GEVENT % (tuple(int(number) for number in numbers),))
+            return {'PYTHONPATH': here, 'PYTHONDONTWRITEBYTECODE': '1'}
+        yield sent
+
+
+def test_what_is_asked_for_too_early_is_done_once_it_serves(early):
+    with running(more_env=early(signal.SIGHUP, signal.SIGUSR2, signal.SIGUSR1, signal.SIGHUP)) as proxy:
+        proxy.wait_for(br'(?s) listening on .* SIGHUP: \S+ read\n.* state: ')
+        proxy.tell(signal.SIGTERM)
+        assert proxy.wait() == 0
+        assert proxy.err.count(b' SIGHUP: ') == 1 and b'Traceback' not in proxy.err
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_what_is_to_end_before_it_serves_ends_at_once(early, number):
+    with process(GEPROXY, more_env=early(number)) as ended:
+        assert ended.wait() == -number
+        assert (ended.out, ended.err) == (b'', b'')
+
+
+@pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1])
+def test_commands_end_by_what_ends_others(number):
+    with running('[admin]\nlisten = unix:FOLDER/admin.sock\n') as proxy:
+        with process(GEPROXY + ['top', '-c', proxy.path], stdout=None) as shown:
+            shown.wait_for(br'(?s).', 'out')
+            shown.tell(number)
+            assert shown.wait() == -number
+
+
+def test_process_1_ends_too(early):
+    if os.getuid() != 0:
+        pytest.skip('not root: no other process 1')
+    by = ['unshare', '--pid', '--fork', '--kill-child']
+    with process(by + ['true']) as asked:
+        if asked.wait() != 0:
+            pytest.skip('no unshare that makes a process 1: %r' % asked)
+    with process(by + GEPROXY, more_env=early(signal.SIGTERM)) as ended:
+        assert ended.wait() == 128 + signal.SIGTERM

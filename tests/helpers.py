@@ -11,7 +11,7 @@ from gevent.server import StreamServer
 
 from geproxy import config, ini, kinds, listeners, server
 
-PATIENCE = 10       # seconds; whatever takes longer has failed
+PATIENCE = 20       # seconds; whatever takes longer has failed
 
 INI = '''
 [access]

@@ -6,7 +6,7 @@ import resource
 import socket
 
 import pytest
-from processes import CHECKOUT, GEPROXY, folder, process, run, unprivileged, write
+from processes import CHECKOUT, GEPROXY, folder, process, read, run, unprivileged, write
 
 from geproxy import config, doctor, kinds, unixsocket
 
@@ -21,9 +21,10 @@ def severities(found):
     return [finding.severity for finding in found]
 
 
-def test_a_sound_host_is_told_so(capsys):
-    path = os.path.join(CHECKOUT, 'conf', 'debug.ini')
-    code = doctor.main(['doctor', '-c', path, '--supervisord', os.path.join(CHECKOUT, 'conf', 'supervisord.conf')])
+def test_a_sound_host_is_told_so(tmpdir, capsys):
+    path = tmpdir.join('debug.ini')     # but for its port, which somebody may have
+    path.write_binary(read(os.path.join(CHECKOUT, 'conf', 'debug.ini')).replace(b'127.0.0.1:9000', b'127.0.0.1:0'))
+    code = doctor.main(['doctor', '-c', str(path), '--supervisord', os.path.join(CHECKOUT, 'conf', 'supervisord.conf')])
     said = capsys.readouterr()[0]
     assert code in (0, 1) and 'ok      python: Python ' in said and 'ok      supervisord: program:geproxy\n' in said
     assert 'ok      names: localhost is ' in said

@@ -259,12 +259,18 @@ def _is_chunked(head, error, unknown):
     raise error("'%s' is not a Transfer-Encoding that ends with one chunked" % grammar.printable(values[0], 40))
 
 
+def _framed(head, error, unknown):
+    """Of a head -> (is it chunked?, the value of Content-Length or None), found out once."""
+    if head.framed is None:
+        head.framed = _is_chunked(head, error, unknown), _length(head, error)
+    return head.framed
+
+
 def request_body(request, limits):
     """The body of a request, or None; raises BadRequest or NotImplementedHere (RFC 9112, 6.3)."""
     if b'content-length' not in request.index and b'transfer-encoding' not in request.index:
         return None
-    chunked = _is_chunked(request, errors.BadRequest, errors.NotImplementedHere)
-    length = _length(request, errors.BadRequest)
+    chunked, length = _framed(request, errors.BadRequest, errors.NotImplementedHere)
     if request.method in (b'CONNECT', b'TRACE') and (chunked or length):
         raise errors.BadRequest('%s has no body (RFC 9110, 9.3.6 and 9.3.8)' % grammar.printable(request.method))
     if chunked:
@@ -274,8 +280,7 @@ def request_body(request, limits):
 
 def response_body(response, method, limits):
     """The body of a final response to `method`, or None; raises BadResponse (RFC 9112, 6.3)."""
-    chunked = _is_chunked(response, errors.BadResponse, errors.BadResponse)
-    length = _length(response, errors.BadResponse)
+    chunked, length = _framed(response, errors.BadResponse, errors.BadResponse)
     if method == b'HEAD' or response.status in (204, 304):
         return None
     if chunked:
@@ -290,11 +295,11 @@ def bodiless_framing(response, version):
         return b''
     if response.values(b'transfer-encoding'):
         return CHUNKED_LINE if version >= (1, 1) else b''
-    length = _length(response, errors.BadResponse)
+    length = _framed(response, errors.BadResponse, errors.BadResponse)[1]
     return b'' if length is None else b'Content-Length: %d\r\n' % length
 
 
 def is_clean(response):
     """False if a response without a body claims to have one: its connection is not to be trusted further."""
     return response.status != 204 or not (
-        response.values(b'transfer-encoding') or _length(response, errors.BadResponse))
+        response.values(b'transfer-encoding') or _framed(response, errors.BadResponse, errors.BadResponse)[1])

@@ -57,8 +57,9 @@ def _parse_response_section(octets):
 
 
 class Message(object):
-    """What both kinds of head have: `version` as (1, minor), `fields` and `index` as of grammar.parse_fields."""
-    __slots__ = ('version', 'fields', 'index', '_section')
+    """What both kinds of head have: `version` as (1, minor), `fields` and `index` as of grammar.parse_fields; `framed`:
+    what framing has found out of it, None before."""
+    __slots__ = ('version', 'fields', 'index', 'framed', '_section', '_written')
 
     def values(self, lower):
         """All values of the fields of that name (in lower case), as a tuple."""
@@ -105,7 +106,7 @@ class Request(Message):
     the authority is that of Host; `url`: what it is for, for people: absolute, or host:port for CONNECT; `host`,
     `port`: of the origin, in lower case, without brackets or a last dot; `persists`: see below.
     """
-    __slots__ = ('method', 'target', 'form', 'authority', 'path', 'url', 'host', 'port', 'persists', '_written')
+    __slots__ = ('method', 'target', 'form', 'authority', 'path', 'url', 'host', 'port', 'persists')
 
     def __init__(self, start, section):
         """`start`: what is known of its request line; `section`: its Section. Raises BadRequest."""
@@ -117,7 +118,7 @@ class Request(Message):
             self.url = b'http://' + self.authority.text + (self.path if self.form == 'origin' else b'')
         self.host, self.port = host[:-1] if host[-1:] == b'.' else host, self.authority.port or 80
         self.persists = self._persists()
-        self._written = (None, b'')
+        self.framed, self._written = None, (None, b'')
 
     def _settle_authority(self):
         """By Host, where the target has none (RFC 9112, 3.2)."""
@@ -215,7 +216,7 @@ class Response(Message):
     """A response head, never changed, and shared as requests are. `status`: an int; `reason`: the reason phrase, as
     octets; `persists`: true if the origin's connection may carry another request (RFC 9112, 9.3); `dated`: true if it
     has a Date that goes on."""
-    __slots__ = ('status', 'reason', 'persists', 'dated', '_written')
+    __slots__ = ('status', 'reason', 'persists', 'dated')
 
     def __init__(self, start, section):
         """`start`: what is known of its status line; `section`: its Section."""
@@ -224,7 +225,7 @@ class Response(Message):
         options = section.options
         self.persists = b'close' not in options and (self.version >= (1, 1) or b'keep-alive' in options)
         self.dated = b'date' in self.index and b'date' not in options
-        self._written = (None, b'')
+        self.framed, self._written = None, (None, b'')
 
     def write(self, framing, via=b'', date=b'', close=False, upgrade=b''):
         """The head for the client, as octets.

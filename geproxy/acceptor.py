@@ -50,6 +50,10 @@ class Acceptor(StreamServer):
                 raise
             raise _NoDescriptor()               # a thread was quicker
 
+    def hush(self):
+        """See listeners.hush; until `finish`, which had better wait for what has begun."""
+        return hasattr(self, 'socket') and listeners.hush(self.socket)
+
     def finish(self):
         """Accept who waits already, whom closing would reset without a word; then close."""
         if not hasattr(self, 'socket'):

@@ -1,10 +1,13 @@
 """Listening sockets: opened, or taken over from whoever keeps us; and why one cannot be had, in one line."""
 from __future__ import absolute_import, division, print_function
 
+import array
 import errno
 import os
 import re
 import socket
+import struct
+import sys
 
 from geproxy import unixsocket
 from geproxy.address import IP, parse_ip, show_ip, unmap
@@ -14,6 +17,11 @@ from geproxy.stream import tune
 from geproxy.unixsocket import ListenError, close_on_exec
 
 BACKLOG = 1024
+_ATTACH_FILTER = 26             # SO_ATTACH_FILTER of Linux, but for a few old architectures
+# A classic BPF program of (code, jump if true, if false, operand), for a segment from its TCP header on: load the octet
+# of the flags; if SYN is not among them, skip one; take nothing; take all.
+_NO_SYN = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xffffffff))
+_own = set()                    # descriptors of listeners that were opened here: no other process has them
 FIRST_FD = 3                    # SD_LISTEN_FDS_START
 
 
@@ -80,6 +88,7 @@ def _bind(family, sockaddr, option):
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(sockaddr)
         sock.listen(BACKLOG)
+        _own.add(sock.fileno())
     except socket.error as error:
         sock.close()
         raise ListenError(_explain(sockaddr, error.args[0], option), error.args[0])
@@ -99,6 +108,23 @@ def _explain(sockaddr, code, option):
     if code == errno.EADDRNOTAVAIL:
         return '%s: this host has no such address' % where
     return '%s: %s' % (where, os.strerror(code))
+
+
+def hush(sock):
+    """Have the kernel drop, from now on, what asks for a new connection to a listener: true if it does. What has begun
+    to connect goes on.
+
+    Who comes between the last accept() and the close() would be connected, and then reset. What is dropped comes again
+    after a second, when there is nobody, or the next process. Not for a listener that is also another's.
+    """
+    if sock.fileno() not in _own or not sys.platform.startswith('linux'):
+        return False
+    program = array.array('B', b''.join(struct.pack('=HBBI', *step) for step in _NO_SYN))
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack('@HP', len(_NO_SYN), program.buffer_info()[0]))
+    except socket.error:
+        return False                            # a kernel that is none, as in a sandbox
+    return True
 
 
 def handed_over():
@@ -133,6 +159,7 @@ def _take_over(fd):
     if not listening or family is None:
         raise ListenError('fd:%d is no listening TCP socket' % fd, 0)
     sock = socket.fromfd(fd, family, socket.SOCK_STREAM)
+    _own.discard(sock.fileno())
     close_on_exec(sock)
     tune(sock)
     return sock

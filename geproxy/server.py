@@ -29,6 +29,7 @@ SPARE_FDS = 64              # for logs, listeners, the hub, look-ups and pipes; 
 MOST_CONNECTIONS = 50000    # of `auto`, on hosts without a limit
 TURNED_AWAY = 100           # refused connections at once that are given a second to read why
 HOUSEKEEPING = 1.0          # seconds
+HANDSHAKE = 0.05            # seconds for those that have begun to connect
 FEW_CONNECTIONS = 100       # of `auto`: fewer are hardly meant
 A_DAY = 86400
 QUOTA_PATIENCE = 2.0        # seconds for the file of quotas at the end
@@ -277,6 +278,8 @@ class Server(object):
         """Accept no more; let exchanges end, for [timeouts] drain or until told again; then end what is left."""
         drain = self.proxy.timeouts.drain
         self.draining = True
+        if [acceptor for acceptor in self._acceptors if acceptor.hush()]:
+            gevent.sleep(HANDSHAKE)
         for acceptor in self._acceptors:
             acceptor.finish()
         gevent.sleep(0)                         # who was accepted just now is counted from here on

@@ -108,6 +108,26 @@ def test_a_port_can_be_had_again_at_once():
         pass
 
 
+def test_who_has_begun_to_connect_is_taken_and_who_comes_later_is_dropped():
+    with opened(('127.0.0.1', 0, None)) as sockets:
+        begun = socket.create_connection(sockets[0].getsockname())
+        if not listeners.hush(sockets[0]):
+            pytest.skip('no kernel that filters for a listener')
+        with pytest.raises(socket.timeout):
+            socket.create_connection(sockets[0].getsockname(), 0.2)
+        accepted = sockets[0].accept()[0]
+        begun.sendall(b'x')
+        assert accepted.recv(10) == b'x'
+        accepted.close()
+        begun.close()
+
+
+def test_a_listener_that_others_have_too_is_not_hushed():
+    with opened(('127.0.0.1', 0, None)) as theirs, opened((None, 0, theirs[0].fileno())) as ours:
+        assert not listeners.hush(ours[0])
+        socket.create_connection(theirs[0].getsockname(), 0.2).close()
+
+
 def test_sockets_are_closed_on_exec():
     with opened(('127.0.0.1', 0, None)) as sockets:
         assert fcntl.fcntl(sockets[0].fileno(), fcntl.F_GETFD) & fcntl.FD_CLOEXEC

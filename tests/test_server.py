@@ -19,7 +19,7 @@ from gevent.event import Event
 from helpers import PATIENCE, ask, connect, listening, proxying, read_all, read_until
 from processes import Client, answering, get, own, read, running, wait_until, write
 
-from geproxy import workers
+from geproxy import acceptor, kinds, listeners, workers
 from geproxy.compat import monotonic, native_sleep
 
 SOON = 3        # seconds: far less than any limit that is set here, far more than a busy host needs
@@ -117,6 +117,24 @@ def test_who_waits_to_be_accepted_when_the_stop_comes_is_still_served():
             proxy.tell(signal.SIGCONT)
             assert [client.response()[-4:] for client in clients] == [b'fine'] * 30
         assert ended(proxy) == 0
+
+
+def test_nobody_is_connected_between_the_last_accept_and_the_close(monkeypatch):
+    seen, close = [], acceptor.Acceptor.close
+
+    def slowly(self):
+        with pytest.raises(socket.error) as raised:
+            socket.create_connection(self.socket.getsockname(), 0.2).close()
+        seen.append(raised.type)
+        close(self)
+    probe, = listeners.open_all([kinds.Listener('127.0.0.1', 0, None)])
+    filters = listeners.hush(probe)
+    probe.close()
+    if not filters:
+        pytest.skip('no kernel that filters for a listener')
+    with proxying():
+        monkeypatch.setattr(acceptor.Acceptor, 'close', slowly)
+    assert seen == [socket.timeout]
 
 
 def test_a_client_that_has_its_last_response_and_does_not_hang_up_does_not_delay_the_stop():

@@ -31,6 +31,7 @@ MOST_DELAY = 8.0        # seconds
 MEMORY = 600.0          # seconds after which the failures of an address are forgotten
 PLACES = 10000          # addresses of which failures are remembered; the least recently failed goes
 WAITING = 4             # attempts of an address with a delay that may wait at once ...
+OVERSLEPT = 0.5         # seconds behind a limit that show that this process was stopped, or had too much to do
 VERIFYING = 64          # ... and of one without: what can be guessed at once, before any of it has failed
 
 User = collections.namedtuple('User', 'name groups')            # octets, and a frozenset of octets
@@ -171,17 +172,28 @@ class Logins(object):
 
     def _judge(self, claim, place, limit):
         """Whether a claim not known to be good is. Waits, first of all for as long as its place deserves."""
+        deadline = monotonic() + limit.seconds
         try:
-            with gevent.Timeout(limit.seconds):
-                if claim.key in self._pending and not self._failures.delay(place):
-                    return self._verify(claim)      # the same again, as browsers do, is no further attempt
-                with self._failures.attempt(place) as delay:
-                    if delay:
-                        gevent.sleep(min(delay, limit.seconds / 2))     # or else nobody ever got in from there
-                    return self._count(claim, place)
+            try:
+                return self._attempt(claim, place, limit)
+            except gevent.Timeout:
+                if monotonic() < deadline + OVERSLEPT:
+                    raise
+                # After SIGSTOP: nobody was at work. Once more; what a thread has begun goes on.
+                return self._attempt(claim, place, limit)
         except gevent.Timeout:
             raise limit.error("log-in as '%s' not verified within %.3g s ([timeouts] %s)" % (
                 auth.show_name(claim.name), limit.seconds, limit.name))
+
+    def _attempt(self, claim, place, limit):
+        """The same, or raise gevent.Timeout."""
+        with gevent.Timeout(limit.seconds):
+            if claim.key in self._pending and not self._failures.delay(place):
+                return self._verify(claim)      # the same again, as browsers do, is no further attempt
+            with self._failures.attempt(place) as delay:
+                if delay:
+                    gevent.sleep(min(delay, limit.seconds / 2))     # or else nobody ever got in from there
+                return self._count(claim, place)
 
     def _count(self, claim, place):
         """Verify it, and remember for its place how that ended."""

@@ -119,7 +119,7 @@ class Stream(object):
 
     Raises the class given as `lost` when the peer has reset or broken the connection.
     """
-    __slots__ = ('socket', 'peer', 'buffer', 'ended', 'received', 'sent', 'pace',
+    __slots__ = ('socket', 'peer', 'buffer', 'ended', 'received', 'sent', 'at_once', 'pace',
                  '_lost', '_woken', '_reader', '_writer', '_waiters')
 
     def __init__(self, sock, peer, lost):
@@ -129,8 +129,8 @@ class Stream(object):
         self.peer = peer
         self.buffer = b''           # received, and not yet taken
         self.ended = False          # the peer will send no more
-        self.received = 0           # octets, in all
-        self.sent = 0
+        self.received = self.sent = 0   # octets, in all
+        self.at_once = 0            # octets that the peer took since it last took less than it was sent
         self.pace = None            # a limits.Pace: how fast octets may be sent
         self._lost = lost
         self._woken = False         # both directions were ended here
@@ -256,6 +256,7 @@ class Stream(object):
         if self.pace is not None:
             data = self._hold(data)
         sent = self.send_now(data)
+        self.at_once = self.at_once + sent if sent == len(data) else 0
         if sent < len(data):
             self._send_rest(memoryview(data)[sent:].tobytes(), limit)
 

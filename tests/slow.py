@@ -31,8 +31,11 @@ from geproxy.compat import monotonic                                    # noqa: 
 ATTACKS = ('headers', 'body', 'read')
 TOOL = {'headers': ['-H'], 'body': ['-B'], 'read': ['-X', '-w', '512', '-y', '1024', '-n', '1', '-z', '8', '-k', '1']}
 EVERY = 10.0            # seconds between two lines, or octets, of a slow client, as slowhttptest has it by default
-BEGINNING = 0.5         # seconds that are not measured once all are connected
-LARGE = 4 << 20         # octets that slow readers ask for
+BEGINNING = 0.5         # seconds that are not measured once all are connected ...
+SETTLING = 0.003        # ... and for each of them: all buffers on its way are being filled
+LARGE = b'x' * (4 << 20)        # what slow readers ask for: one for all, or this process would need 4 GB of memory
+# An attacker has processors of its own: here it gets those that nobody else wants. slowhttptest alone takes one whole.
+ASIDE = ['nice', '-n', '10']
 REQUESTS = 2000         # of the sound client in a round
 INI = '[admin]\nlisten = unix:FOLDER/admin.sock\n[log]\naccess = FOLDER/access.log\n'
 
@@ -94,8 +97,9 @@ def origin(sock):
                 while sock.recv(65536):
                     pass
                 return
-            size = LARGE if head.startswith(b'GET /large') else 1000
-            sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n' % size + b'x' * size)
+            size = len(LARGE) if head.startswith(b'GET /large') else 1000
+            sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n' % size + LARGE[:1000])
+            sock.sendall(memoryview(LARGE)[1000:size])
     except (socket.timeout, socket.error):
         pass                            # as slow clients have it
 
@@ -135,9 +139,9 @@ def attacked(kind, proxy, place, count, every, tool=''):
     else:
         command = PYTHON + [os.path.abspath(__file__), '--attack', kind, '--connections', str(count),
                             '--every', str(every), '--addresses', '%s:%d' % proxy.address, '%s:%d' % place]
-    with process(command) as attacker:
+    with process(ASIDE + command) as attacker:
         wait_until(lambda: metric(proxy, 'geproxy_connections') >= count * 0.95, 'the attack')
-        gevent.sleep(BEGINNING)         # which is no slow attack yet
+        gevent.sleep(BEGINNING + SETTLING * count)      # which is no slow attack yet
         yield attacker
     wait_until(lambda: metric(proxy, 'geproxy_connections') == 0, 'the end of the attack')
 

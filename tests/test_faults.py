@@ -5,6 +5,7 @@ reloads in test_server, supervisord in test_supervisord, nodes that are killed i
 """
 from __future__ import absolute_import, division, print_function
 
+import base64
 import os
 import signal
 import socket
@@ -98,6 +99,29 @@ def test_what_came_while_the_process_was_stopped_came_in_time():
         finally:
             for client in clients:
                 client.socket.close()
+
+
+# Half a second and more of work for a thread. The password is secret.
+USERS = ('joe:$6$rounds=300000$saltsalt$8eg/BVk4pUuhXG8kncI0tXGpi3GoMG9je.8eL.4j'
+         'vjSJsNmQ0NlUCC7nkcyxOkbWc/iVyZKlWG7M/1ojtiCFF.\n')
+LOGIN = """
+[auth]
+users = FOLDER/users
+[timeouts]
+login = 1500ms
+"""
+
+
+def test_who_was_logging_in_while_the_process_was_stopped_has_not_taken_too_long(tmpdir):
+    tmpdir.join('users').write(USERS)
+    ini = LOGIN.replace('FOLDER', str(tmpdir))
+    with running(ini) as proxy, Client(proxy.address) as right, Client(proxy.address) as wrong:
+        for client, words in ((right, b'joe:secret'), (wrong, b'joe:nonsense')):
+            client.send(own()[:-2] + b'Proxy-Authorization: Basic %s\r\n\r\n' % base64.b64encode(words))
+        gevent.sleep(0.1)               # what is waited for is a thread that has begun
+        stopped(proxy, lambda: None)
+        assert [client.response()[9:12] for client in (right, wrong)] == [b'200', b'407']
+        assert b'Traceback' not in proxy.err
 
 
 # --- kill -9 ---------------------------------------------------------------------------------------------------------

@@ -303,6 +303,25 @@ def test_an_upload_that_is_too_much_says_so(ends):
     assert server.recv(10) == b''
 
 
+@pytest.mark.parametrize('way', ['body', 'tunnel'])
+def test_who_reads_nothing_costs_a_piece_of_memory_and_no_more(ends, way, monkeypatch):
+    client, user, origin, server = ends
+    monkeypatch.setattr(splice, 'pool', splice.Pool(None))      # as for all but a few of many
+    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    user.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    origin.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2000000)
+    sending = gevent.spawn(server.sendall, b'x' * MUCH)
+    gevent.sleep(0.1)                       # so that much is there when the first piece is read
+    if way == 'body':
+        copying = gevent.spawn(relay.copy_body, framing.UntilClose(), origin, client, LIMITS)
+    else:
+        copying = gevent.spawn(relay.Tunnel(client, origin, *LIMITS).run)
+    gevent.sleep(0.1)                       # what is waited for is that nothing happens any more
+    kept = origin.received - client.sent
+    gevent.killall([copying, sending])
+    assert 0 < kept <= 64 * 1024
+
+
 # --- through pipes -------------------------------------------------------------------------------------------------
 
 MUCH = 8000000      # octets; more than fits into all buffers on the way

@@ -61,11 +61,10 @@ class Pieces(object):
 class Sink(object):
     """Stands where a stream does: remembers what is sent."""
 
-    pace = None
+    pace, at_once = None, 0
 
     def __init__(self):
         self.sent = b''
-        self.pace = None
 
     def send(self, data, _limit):
         """Remember it."""

@@ -69,4 +69,6 @@ def test_the_sizing_arithmetic_follows_from_what_was_measured():
     cores = float(re.search(r'= ([\d.]+) cores', example).group(1))
     assert cores == round(8000 / requests + 2000 / tunnels, 1) and '%d processes' % -(-2 * cores // 1) in example
     assert '= %d MiB' % round(30000 * memory / 1024, -1) in example
-    assert 2 * (30000 // int(-(-2 * cores // 1))) == 12000 < 65536
+    tunnels_each = 30000 // int(-(-2 * cores // 1))
+    assert number(r'MiB in all; ([\d,]+) tunnels') == tunnels_each
+    assert number(r'process take ([\d,]+)\s+descriptors') == 2 * tunnels_each < 65536

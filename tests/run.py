@@ -14,6 +14,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -117,6 +118,7 @@ def run(processes, folder, arguments):
             for number in range(processes)]
     running = [subprocess.Popen(command + [str(number)] + settings, stdout=output, stderr=output and subprocess.STDOUT)
                for number, output in enumerate(said)]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)        # each of them ends by it, and says how far it got
     codes = []
     for child, output in zip(running, said):
         codes.append(child.wait())

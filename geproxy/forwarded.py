@@ -2,10 +2,10 @@
 from __future__ import absolute_import, division, print_function
 
 from geproxy.compat import to_octets
+from geproxy.message import NO_EDITS
 
 NAMES = frozenset([b'forwarded', b'x-forwarded-for', b'x-forwarded-host', b'x-forwarded-proto', b'x-forwarded-by',
                    b'x-real-ip'])
-NOTHING = (frozenset(), b'')
 
 
 def edits(request, client, mode, options):
@@ -14,7 +14,7 @@ def edits(request, client, mode, options):
     `client`: native text of its address; `mode`: 'off', 'add' or 'strip'; `options`: rules.Options, or None.
     """
     if mode == 'off' and not (options and (options.strip or options.fields)):
-        return NOTHING
+        return NO_EDITS
     dropped, lines = (set(NAMES) if mode == 'strip' else set()), []
     if options:
         dropped.update(options.strip)

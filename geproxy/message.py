@@ -25,7 +25,7 @@ IDEMPOTENT = frozenset([b'GET', b'HEAD', b'OPTIONS', b'TRACE', b'PUT', b'DELETE'
 START_SIZE = 256        # octets of a request line that is not all there: enough to see what it is
 REMEMBERED = 200        # heads, and header sections, of each kind: a kept-alive client repeats its, octet for octet
 MEMORABLE = 2048        # octets of the longest that is remembered
-NO_EDITS = (frozenset(), b'')
+NO_EDITS = (frozenset(), b'')       # see Request.write
 
 
 class Section(object):

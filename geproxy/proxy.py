@@ -8,6 +8,7 @@ from geproxy.access import Access
 from geproxy.address import within
 from geproxy.compat import monotonic, to_octets
 from geproxy.logins import User
+from geproxy.message import NO_EDITS
 from geproxy.waits import waits
 
 NOBODY = User(None, frozenset())
@@ -88,7 +89,7 @@ class Proxy(object):
     def edits(self, request, client, rule):
         """What policy takes away from a Request and puts in, see forwarded.edits; `rule`: that allowed it, or None."""
         if rule is None and self._forwarded == 'off':
-            return forwarded.NOTHING
+            return NO_EDITS
         return forwarded.edits(request, client, self._forwarded, rule and rule.options)
 
     def observe(self, record):

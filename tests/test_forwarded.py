@@ -37,4 +37,4 @@ def test_a_rule_strips_and_sets_fields():
 
 def test_nothing_is_done_where_nothing_is_asked_for():
     request = message.parse_request(b'GET http://a/ HTTP/1.1\r\nHost: a\r\n' + BEFORE + b'\r\n')
-    assert forwarded.edits(request, '10.0.0.5', 'off', None) is forwarded.NOTHING
+    assert forwarded.edits(request, '10.0.0.5', 'off', None) is message.NO_EDITS

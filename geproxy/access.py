@@ -21,6 +21,7 @@ class Access(object):
         self._is_own = is_own
         # {(client, address, port, by CONNECT?): Decision}: what `_check_special` let pass lately.
         self._allowed = {}
+        self._settled = {}          # {Question: Decision}: what `check_target` said lately
         self._moment = 0
         self.book = rulebook.RuleBook(settings.rules)
 
@@ -33,17 +34,23 @@ class Access(object):
         """May that be asked for (a rules.Question), by the rules and the lists of ports? The rulebook.Decision: what
         only an address will tell is not decided yet. `now`: seconds since the epoch. Raises Denied; with
         `policy = report` it returns that Decision, and the request goes on."""
-        address = literal(question.host) if self.book.rules else None
-        return self._settle(self.book.decide(question, address, now), question)
+        if now // LATELY != self._moment or len(self._settled) >= REMEMBERED:
+            self._forget(now)
+        decision = self._settled.get(question)
+        if decision is None:
+            address = literal(question.host) if self.book.rules else None
+            decision = self._settle(self.book.decide(question, address, now), question)
+            if len(question.method) <= rulebook.METHOD_SIZE:
+                self._settled[question] = decision
+        return decision
 
     def check_address(self, question, text, now):
         """May the client reach that address (native text)? The Decision. Raises AddressDenied or Denied.
 
         Asked for what is about to be dialled, so that no trick with names leads around it.
         """
-        moment = now // LATELY
-        if moment != self._moment or len(self._allowed) >= REMEMBERED:
-            self._allowed, self._moment = {}, moment
+        if now // LATELY != self._moment or len(self._allowed) >= REMEMBERED:
+            self._forget(now)
         asked = (question.client, text, question.port, question.method == b'CONNECT')
         decision = self._allowed.get(asked)
         if decision is None:                # 20 -> 1 us for an address that was allowed lately (3.13)
@@ -58,6 +65,9 @@ class Access(object):
         (which is not looked up) and the port `listening`."""
         address = literal(host)
         return port == listening if address is None else self._is_own(parse_ip(address), port)
+
+    def _forget(self, now):
+        self._allowed, self._settled, self._moment = {}, {}, now // LATELY
 
     def _settle(self, decision, question):
         if decision.allowed is None:

@@ -18,7 +18,8 @@ import gevent
 from geproxy import __version__, errors, framing, live, message, metrics, tail, unixsocket
 from geproxy.address import is_ip, parse_ip, show_ip, unmap, within
 from geproxy.compat import monotonic, to_native, to_octets
-from geproxy.stream import Limit, Stream
+from geproxy.deadlines import Limit
+from geproxy.stream import Stream
 
 MOST = 50               # connections at once
 HEAD_SIZE = 8192        # octets

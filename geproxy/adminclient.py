@@ -12,7 +12,8 @@ import socket
 
 from geproxy import config, errors, framing, kinds, message, unixsocket
 from geproxy.compat import monotonic, to_native
-from geproxy.stream import Limit, Stream, wait_readable
+from geproxy.deadlines import Limit, wait_readable
+from geproxy.stream import Stream
 
 DIAL = 5.0              # seconds
 WAIT = Limit('admin', 10.0, errors.ResponseTimeout)

@@ -15,7 +15,7 @@ from gevent import monkey
 
 from geproxy import address, compat, config, errors, ini, kinds, listeners, unixsocket
 from geproxy.resolver import Resolver
-from geproxy.stream import Limit
+from geproxy.deadlines import Limit
 
 OK, NOTE, WARNING, ERROR = range(4)
 WORDS = ('ok', 'note', 'WARNING', 'ERROR')

@@ -9,7 +9,7 @@ import functools
 
 from geproxy import errors, framing, grammar, message, relay, responses
 from geproxy.compat import monotonic
-from geproxy.stream import wait_readable
+from geproxy.deadlines import wait_readable
 
 NOTHING, EXPECT = frozenset(), frozenset([b'expect'])       # fields that are dealt with here
 INTERIM_MOST = 100      # 1xx responses to one request; more are an attack
@@ -64,7 +64,7 @@ class Forward(object):
         `connect`: a function of (reuse) that returns a Connection, and the edits for Request.write.
         """
         # A kept connection may turn out dead: what cannot be repeated goes by a new one.
-        reuse = self.body is None and self.request.repeatable()
+        reuse = self.body is None and self.request.repeatable
         while True:
             connection, edits = connect(reuse)
             try:
@@ -93,7 +93,7 @@ class Forward(object):
             persists = self.deliver(response, connection, upload)
             if not persists and self.reply.delimited:
                 self.client.end()       # whoever reads to the end has all of it (RFC 9112, 9.6)
-            if upload is not None and (self.continued or not self.request.expects_continue()):
+            if upload is not None and (self.continued or not self.request.expects):
                 # Who answers early may still want the rest.
                 upload.wait(self.proxy.timeouts.linger)
             return persists
@@ -110,8 +110,8 @@ class Forward(object):
     def send_request(self, origin, edits):
         """Send the head, and the body or what is there of it; the BodyUpload that sends the rest, or None."""
         request, body, waits = self.request, self.body, self.proxy.waits
-        settled = NOTHING if request.expects_continue() else EXPECT
-        head = request.write(b'' if body is None else body.framing, self.proxy.via(request.version), settled,
+        settled = NOTHING if request.expects else EXPECT
+        head = request.write(b'' if body is None else body.framing, self.proxy.vias[request.version], settled,
                              edits)
         if body is not None and body.left is not None and body.left <= len(self.client.buffer):
             head += body.take(self.client)
@@ -134,7 +134,7 @@ class Forward(object):
             if response.status == 100:
                 self.continued = True
             if self.request.version >= (1, 1):      # HTTP/1.0 knows none: RFC 9110, 15.2
-                head = response.write(b'', self.proxy.via(response.version))
+                head = response.write(b'', self.proxy.vias[response.version])
                 self.client.send(self.reply.rest(head), self.proxy.waits.download)
         raise errors.BadResponse('more than %d interim responses' % INTERIM_MOST)
 
@@ -175,7 +175,7 @@ class Forward(object):
         request, proxy, origin = self.request, self.proxy, connection.stream
         body = framing.response_body(response, request.method, proxy.limits)
         uploaded = upload is None or upload.finished is not None
-        persists = uploaded and request.persists and not proxy.draining
+        persists = uploaded and request.persists and not proxy.life.draining
         sized = isinstance(body, framing.Sized)
         # What has no length goes in chunks, to whoever knows them, so that a broken end looks broken.
         chunked = body is not None and not sized and request.version >= (1, 1)
@@ -186,9 +186,8 @@ class Forward(object):
             self.reply.delimited = bool(line)
         upgrade = b', '.join(grammar.split_list(response.values(b'upgrade'))) if response.status == 426 else b''
         date = b'' if response.dated else responses.date()
-        head = response.write(line, proxy.via(response.version), date, not persists, upgrade)
-        if b'content-type' in response.index:
-            self.record.content_type = response.index[b'content-type'][0].partition(b';')[0]
+        head = response.write(line, proxy.vias[response.version], date, not persists, upgrade)
+        self.record.content_type = response.content_type
         if body is None or sized and body.left <= len(origin.buffer) and self.client.pace is None:
             rest = b'' if body is None else body.take(origin)       # small bodies come along with their head
             self.client.send(self.reply.begin(head, response.status) + rest, proxy.waits.download)
@@ -215,7 +214,7 @@ class Forward(object):
             raise errors.UpgradeFailed('the origin changes to a protocol that it was not asked for')
         if upload is not None and upload.finished is None:
             raise errors.UpgradeFailed('the origin changes protocols before it has the whole request')
-        head = response.write(b'', self.proxy.via(response.version), upgrade=b', '.join(chosen))
+        head = response.write(b'', self.proxy.vias[response.version], upgrade=b', '.join(chosen))
         self.client.send(self.reply.begin(head, 101), self.proxy.waits.download)
         self.record.tunnel = True
         self.proxy.opened(self.record)

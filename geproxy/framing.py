@@ -27,9 +27,10 @@ class Sized(object):
     delimited = True        # the end does not need a closed connection
     trailers = b''
 
-    def __init__(self, length, incomplete):
+    def __init__(self, length, incomplete, line=None):
+        """`length`: octets; `incomplete`: the error to raise; `line`: its Content-Length line, if that is at hand."""
         self.left = length
-        self.framing = b'Content-Length: %d\r\n' % length
+        self.framing = line or b'Content-Length: %d\r\n' % length
         self.incomplete = incomplete
 
     @property
@@ -260,9 +261,10 @@ def _is_chunked(head, error, unknown):
 
 
 def _framed(head, error, unknown):
-    """Of a head -> (is it chunked?, the value of Content-Length or None), found out once."""
+    """Of a head -> (is it chunked?, the value of Content-Length or None, the line of that or b''), found out once."""
     if head.framed is None:
-        head.framed = _is_chunked(head, error, unknown), _length(head, error)
+        chunked, length = _is_chunked(head, error, unknown), _length(head, error)
+        head.framed = chunked, length, b'' if length is None else b'Content-Length: %d\r\n' % length
     return head.framed
 
 
@@ -270,22 +272,22 @@ def request_body(request, limits):
     """The body of a request, or None; raises BadRequest or NotImplementedHere (RFC 9112, 6.3)."""
     if b'content-length' not in request.index and b'transfer-encoding' not in request.index:
         return None
-    chunked, length = _framed(request, errors.BadRequest, errors.NotImplementedHere)
+    chunked, length, line = _framed(request, errors.BadRequest, errors.NotImplementedHere)
     if request.method in (b'CONNECT', b'TRACE') and (chunked or length):
         raise errors.BadRequest('%s has no body (RFC 9110, 9.3.6 and 9.3.8)' % grammar.printable(request.method))
     if chunked:
         return Chunked(request.options(), limits, errors.BadRequest, errors.ClientLost)
-    return None if length is None else Sized(length, errors.ClientLost)
+    return None if length is None else Sized(length, errors.ClientLost, line)
 
 
 def response_body(response, method, limits):
     """The body of a final response to `method`, or None; raises BadResponse (RFC 9112, 6.3)."""
-    chunked, length = _framed(response, errors.BadResponse, errors.BadResponse)
+    chunked, length, line = response.framed or _framed(response, errors.BadResponse, errors.BadResponse)
     if method == b'HEAD' or response.status in (204, 304):
         return None
     if chunked:
         return Chunked(response.options(), limits, errors.BadCoding, errors.ResponseIncomplete)
-    return UntilClose() if length is None else Sized(length, errors.ResponseIncomplete)
+    return UntilClose() if length is None else Sized(length, errors.ResponseIncomplete, line)
 
 
 def bodiless_framing(response, version):
@@ -295,8 +297,7 @@ def bodiless_framing(response, version):
         return b''
     if response.values(b'transfer-encoding'):
         return CHUNKED_LINE if version >= (1, 1) else b''
-    length = _framed(response, errors.BadResponse, errors.BadResponse)[1]
-    return b'' if length is None else b'Content-Length: %d\r\n' % length
+    return _framed(response, errors.BadResponse, errors.BadResponse)[2]
 
 
 def is_clean(response):

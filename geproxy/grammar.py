@@ -128,7 +128,7 @@ def split_target(method, target):
         if authority.port is None:
             raise errors.BadRequest("CONNECT needs a port: '%s' has none" % printable(target))
         return Target('authority', authority, None)
-    if b'#' in target:
+    if target.find(b'#') >= 0:              # `in` takes 0.7 us instead of 0.1 (3.13)
         raise errors.BadRequest('a request target has no fragment (#)')
     if target[:1] == b'/':
         return Target('origin', None, target)
@@ -152,35 +152,44 @@ def _split_absolute(method, target):
 
 
 def parse_fields(lines, error, mend=False):
-    """Field lines -> (fields, index, written); raises `error` (RFC 9112, 5).
+    """Field lines -> (fields, index); raises `error` (RFC 9112, 5).
 
-    `fields`: a list of (name, name in lower case, value) in the order they came; `index`: {name in lower case: tuple
-    of values}; `written`: a list of (name in lower case, the line as we write it). `mend`: take away blanks before a
-    colon, as a proxy must in responses (RFC 9112, 5.1). Lines must have been searched with `find_doubtful`.
+    `fields`: of each line, in the order they came, (name in lower case, a tuple of its value, the line as we write it);
+    `index`: {name in lower case: tuple of all values}. `mend`: take away blanks before a colon, as a proxy must in
+    responses (RFC 9112, 5.1). Lines must have been searched with `find_doubtful`.
     """
-    fields, index, written = [], {}, []
     find = _field_lines.get
-    for line in lines:
-        known = find(line) or _field_lines[line] or mend and _parse_mended(line)
-        if not known:       # what is in it may be a secret
-            raise error('field line %d is not name: value' % (len(fields) + 1))
-        field, line = known
-        fields.append(field)
-        written.append(line)
-        lower = field[1]
-        index[lower] = index.get(lower, ()) + field[2:]
-    return fields, index, written
+    fields = [find(line) for line in lines]
+    if not all(fields):
+        _parse_unknown(lines, fields, error, mend)
+    index = {lower: values for lower, values, _written in fields}
+    if len(index) < len(fields):
+        index = {}
+        for lower, values, _written in fields:
+            index[lower] = index.get(lower, ()) + values
+    return fields, index
+
+
+def _parse_unknown(lines, fields, error, mend):
+    """Fill the gaps in `fields`: lines that are not remembered."""
+    for number, line in enumerate(lines):
+        if fields[number] is None:
+            fields[number] = _field_lines[line] or mend and _parse_mended(line)
+        if not fields[number]:      # what is in it may be a secret
+            raise error('field line %d is not name: value' % (number + 1))
 
 
 def _parse_field(line):
-    """A field line -> what `parse_fields` has of it, (one of `fields`, one of `written`); None if it is none."""
+    """A field line -> what `parse_fields` has of it; None if it is none."""
     name, colon, value = line.partition(b':')
-    if not colon or not is_token(name):
+    lower = _lower_names[name]
+    if not colon or not lower:
         return None
-    lower, value = name.lower(), value.strip(b' \t')
-    return (name, lower, value), (lower, b'%s: %s\r\n' % (name, value))
+    value = value.strip(b' \t')
+    return lower, (value,), b'%s: %s\r\n' % (name, value)
 
 
+_lower_names = Memo(lambda name: name.lower() if is_token(name) else b'')
 _field_lines = Memo(_parse_field)
 
 

@@ -5,7 +5,7 @@ and what is remembered.
 """
 from __future__ import absolute_import, division, print_function
 
-from geproxy import errors, forward, framing, limits, message, protocols, proxyproto, relay, responses
+from geproxy import errors, forward, framing, grammar, limits, message, protocols, proxyproto, relay, responses
 from geproxy.address import parse_ip, show_ip, within
 from geproxy.compat import monotonic
 from geproxy.record import Record
@@ -69,7 +69,7 @@ class Handler(object):
                 self.fresh = False
             if self.lingers:
                 self.waiting, self.fresh = True, False
-                self.client.linger(BRIEFLY if self.proxy.draining else self.proxy.timeouts.linger)
+                self.client.linger(BRIEFLY if self.server.draining else self.proxy.timeouts.linger)
         finally:
             self.client.close()
 
@@ -106,7 +106,7 @@ class Handler(object):
             self.check()
             if self.request.method == b'CONNECT':
                 return self.tunnel()
-            if self.request.max_forwards() == 0:
+            if self.request.hops == 0:
                 return self.last_hop()
             return self.forward()
         except errors.ProxyError as error:
@@ -131,7 +131,7 @@ class Handler(object):
             if self.fresh and not client.buffer:
                 client.fill()       # mostly it is there already, and there is nothing to wait for
             # Some clients send an empty line behind a request with a body: RFC 9112, 2.2
-            while not client.buffer or not client.skip_empty_lines():
+            while not client.buffer or client.buffer[:1] == b'\r' and not client.skip_empty_lines():
                 if not client.ended:
                     client.wait(limit, deadline)
                 if client.ended or client.fill() == 0:
@@ -187,14 +187,14 @@ class Handler(object):
             raise errors.HeadTooLarge('%d fields are more than %d' % (len(request.fields), most.fields))
         self.body = framing.request_body(request, most)
         self.request = request
-        if self.proxy.name_octets in request.passed_by():
+        if request.passed_by(self.proxy.name_octets):
             raise errors.LoopDetected('this request has been here before: its Via names %s' % self.proxy.name)
 
     def identify(self):
         """Who is asking?"""
         request, proxy = self.request, self.proxy
         try:
-            user = proxy.identify(request.values(b'proxy-authorization'), self.client.peer, self.ip)
+            user = proxy.identify(request, self.client.peer, self.ip)
         except (errors.LoginRequired, errors.LoginFailed):
             proxy.admit(self.client_key, self.record.wall)      # whoever asks in vain has asked
             raise
@@ -204,20 +204,21 @@ class Handler(object):
     def check(self):
         """May it go on? Raises what speaks against it."""
         proxy, wall = self.proxy, self.record.wall
-        self.key = limits.key_of(self.question.user, self.client.peer)
+        user = self.question.user
+        self.key = self.client_key if user is None else limits.key_of(user, self.client.peer)
         proxy.admit(self.key, wall)
         decision = proxy.access.check_target(self.question, wall)
         self.depends = decision.allowed is None
         self.follow(decision)
-        self.request.expects_continue()
+        if self.request.unmet is not None:
+            raise errors.ExpectationFailed("nobody here can meet '%s'" % grammar.printable(self.request.unmet, 40))
 
     def follow(self, decision):
         """Do as a rulebook.Decision has it, which only the address may have settled."""
-        record, proxy, rule = self.record, self.proxy, decision.rule
-        record.rule = rule.place if rule is not None else ''
-        record.would = decision.why             # with policy = report: it goes on nevertheless
-        self.edits = proxy.edits(self.request, self.client.peer, rule)
-        self.up_pace, self.client.pace = proxy.paces(self.key, rule)
+        rule = decision.rule
+        self.record.rule = rule.place if rule is not None else ''
+        self.record.would = decision.why        # with policy = report: it goes on nevertheless
+        self.edits, self.up_pace, self.client.pace = self.proxy.treat(self.request, self.client.peer, self.key, rule)
 
     # --- ways through
 
@@ -337,14 +338,14 @@ class Handler(object):
         if error.status != 407:
             return self.persists() and self.request.method != b'CONNECT'
         body = self.body
-        if body is not None and 0 < (body.left or 0) <= SWALLOWED and not self.request.expects_continue():
+        if body is not None and 0 < (body.left or 0) <= SWALLOWED and not self.request.expects:
             relay.swallow(body, self.client, self.proxy.waits.swallow)
         return self.persists()
 
     def persists(self):
         """True if the connection may carry another request: the last one is understood, and all read."""
         return (self.request is not None and (self.body is None or self.body.done)
-                and self.request.persists and not self.proxy.draining)
+                and self.request.persists and not self.server.draining)
 
     def end(self, persists):
         """The response is sent; if it is the last, see that it arrives."""

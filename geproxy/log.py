@@ -49,7 +49,8 @@ class Writer(object):
         if len(self._lines) >= QUEUE or self._queued - self._written > QUEUE_SIZE:
             self._refused += 1
             return
-        line = self._outlet.dress(line, severity)
+        if self.stamps:
+            line = self._outlet.dress(line, severity)
         self._queued += len(line)
         self._lines.append(line)
         if not self._awake:
@@ -135,6 +136,7 @@ class Log(object):
         self.format = settings.format
         if self.format == 'auto':
             self.format = 'console' if access == '-' else 'squid'
+        self._line = records.FORMATS[self.format]
         self._query = settings.query == 'on' or settings.query == 'auto' and self.format == 'console'
         terminal = access == '-' and os.isatty(1)
         self._colour = terminal and self.format == 'console' and not os.environ.get('NO_COLOR')
@@ -154,12 +156,18 @@ class Log(object):
     def access(self, record):
         """One exchange has ended."""
         if self._access is not None:
-            line = records.FORMATS[self.format](record, self._query)
+            line = self._line(record, self._query)
             self._access.write(self._paint(line, record.status) if self.format == 'console' else line)
+        if record.reason or record.would:
+            self._explain(record)
+
+    def _explain(self, record):
+        """In the error log, where the access log has no room for it."""
+        brief = self.format not in ('console', 'json')
         # Log-ins that failed stand there whatever the format is: that is where fail2ban looks.
-        if record.reason in GUESSES or record.reason and self.format not in ('console', 'json'):
+        if record.reason in GUESSES or record.reason and brief:
             self.say(records.failure_line(record))
-        if record.would and self.format not in ('console', 'json'):
+        if record.would and brief:
             self.say(records.report_line(record))
 
     def opened(self, record):

@@ -6,19 +6,29 @@ LONGEST = 256           # octets of a key; what is longer comes once, or from so
 
 
 class Memo(dict):
-    """{key: what a function made of it}. To ask is to look up: `memo[key]`, at the price of a dict's."""
-    __slots__ = ('_make', '_most', '_longest')
+    """{key: what a function made of it}. To ask is to look up: `memo[key]`, at the price of a dict's.
+
+    What was asked for only once is not remembered: it would push out what comes again.
+    """
+    __slots__ = ('_make', '_most', '_longest', '_seen')
 
     def __init__(self, make, most=MOST, longest=LONGEST):
         """`make`: a function of the key, mostly octets, and of nothing else; what it raises is not remembered, and
         raised. Nobody may change what it returned."""
         dict.__init__(self)
         self._make, self._most, self._longest = make, most, longest
+        self._seen = set()      # asked for once
 
     def __missing__(self, key):
         value = self._make(key)
         if len(key) <= self._longest:
-            if len(self) >= self._most:
-                self.clear()    # to know what is used least would cost all the others more than this costs the few
-            self[key] = value
+            # To know what is used least would cost all the others more than to begin anew costs the few.
+            if key not in self._seen:
+                if len(self._seen) >= self._most:
+                    self._seen.clear()
+                self._seen.add(key)
+            else:
+                if len(self) >= self._most:
+                    self.clear()
+                self[key] = value
         return value

@@ -30,30 +30,45 @@ NO_EDITS = (frozenset(), b'')       # see Request.write
 
 class Section(object):
     """A header section, understood: `fields` and `index` as of grammar.parse_fields; `options`: the connection options,
-    in lower case (RFC 9110, 7.6.1); `lines`: of each field its name in lower case and what passes on of it, octets.
+    in lower case (RFC 9110, 7.6.1); `dropped`: names of fields that do not go on, whether they are there or not.
 
     Its meaning is never changed: all messages that have it, octet for octet, share it.
     """
-    __slots__ = ('fields', 'index', 'options', 'lines', 'last')
+    __slots__ = ('fields', 'index', 'options', 'dropped', '_intact')
 
-    def __init__(self, fields, index, written):
+    def __init__(self, fields, index):
         self.fields, self.index = fields, index
-        self.last = (None, None, b'')           # what was written of it: (replaced, dropped, octets)
-        self.options, dropped = frozenset(), _DROPPED
+        self.options, self.dropped = frozenset(), _DROPPED
         if b'connection' in index:
             self.options = frozenset(option.lower() for option in grammar.split_list(index[b'connection']))
-            dropped = _DROPPED | self.options
-        self.lines = written
-        if not dropped.isdisjoint(index):
-            self.lines = [(lower, b'' if lower in dropped else line) for lower, line in written]
+            self.dropped = _DROPPED | self.options
+        self._intact = self.dropped.isdisjoint(index)
+
+    def write(self, replaced, also_dropped):
+        """It for the next hop, as octets, without the empty line.
+
+        `replaced`: {name in lower case: a whole field line as octets, or b''}; a line takes the place of the first
+        field of its name, or comes last; `also_dropped`: names in lower case.
+        """
+        if self._intact and not replaced and also_dropped.isdisjoint(self.index):
+            return b''.join([field[2] for field in self.fields])
+        dropped, left, lines = self.dropped, dict(replaced), []
+        for lower, _values, line in self.fields:
+            if lower in replaced:
+                lines.append(left.pop(lower, b''))
+            elif lower not in dropped and lower not in also_dropped:
+                lines.append(line)
+        lines.extend(left[lower] for lower in sorted(left))
+        return b''.join(lines)
 
 
 def _parse_request_section(octets):
-    return Section(*grammar.parse_fields(octets[:-2].split(b'\r\n')[:-1], errors.BadRequest))
+    return Section(*grammar.parse_fields(octets[:-4].split(b'\r\n') if octets[2:] else (), errors.BadRequest))
 
 
 def _parse_response_section(octets):
-    return Section(*grammar.parse_fields(octets[:-2].split(b'\r\n')[:-1], errors.BadResponse, mend=True))
+    return Section(*grammar.parse_fields(
+        octets[:-4].split(b'\r\n') if octets[2:] else (), errors.BadResponse, mend=True))
 
 
 class Message(object):
@@ -75,54 +90,42 @@ class Message(object):
             return b''
         return b', '.join(grammar.split_list(self.values(b'upgrade')))
 
-    def passed(self, also_dropped=frozenset()):
-        """The fields that go on to the next hop, as (name, lower, value)."""
-        dropped = _DROPPED | self.options() | also_dropped
-        return [field for field in self.fields if field[1] not in dropped]
-
-    def write_fields(self, replaced, also_dropped=frozenset()):
-        """The header section for the next hop, as octets, without the empty line.
-
-        `replaced`: {name in lower case: a whole field line as octets, or b''}; a line takes the place of the first
-        field of its name, or comes last.
-        """
-        section = self._section
-        if section.last[0] == replaced and section.last[1] == also_dropped:
-            return section.last[2]              # 0.4 us instead of 2.0, where heads are repeated (3.13, 2026)
-        left = dict(replaced)
-        lines = [line if lower not in replaced and lower not in also_dropped else left.pop(lower, b'')
-                 for lower, line in section.lines]
-        if left:
-            lines.extend(left[lower] for lower in sorted(left))
-        written = b''.join(lines)
-        section.last = (replaced, also_dropped, written)
-        return written
-
 
 class Request(Message):
     """A request head, never changed: all exchanges that have it, octet for octet, share it.
 
     `target`: as it came; `form`, `authority`, `path`: see grammar.split_target, where for origin-form and asterisk-form
     the authority is that of Host; `url`: what it is for, for people: absolute, or host:port for CONNECT; `host`,
-    `port`: of the origin, in lower case, without brackets or a last dot; `persists`: see below.
+    `port`: of the origin, in lower case, without brackets or a last dot.
+
+    `persists`: the client's connection may carry another request (RFC 9112, 9.3); `repeatable`: sending it twice is as
+    good as once, as far as its method tells; `expects`: the client waits for 100, `unmet`: it expects something else,
+    octets, else None (RFC 9110, 10.1.1); `hops`: how many more OPTIONS or TRACE may take, or None (RFC 9110, 7.6.2).
     """
-    __slots__ = ('method', 'target', 'form', 'authority', 'path', 'url', 'host', 'port', 'persists')
+    __slots__ = ('method', 'target', 'form', 'authority', 'path', 'url', 'host', 'port', 'persists', 'repeatable',
+                 'expects', 'unmet', 'hops')
 
     def __init__(self, start, section):
         """`start`: what is known of its request line; `section`: its Section. Raises BadRequest."""
         self.version, self.method, self.target, self.form, self.authority, self.path = start
         self._section, self.fields, self.index = section, section.fields, section.index
-        self._settle_authority()
-        self.url, host = self.target, self.authority.host
+        index = self.index
+        self._settle_authority(index.get(b'host', ()))
+        host = self.authority.host
+        self.url = self.target
         if self.form in ('origin', 'asterisk'):
             self.url = b'http://' + self.authority.text + (self.path if self.form == 'origin' else b'')
         self.host, self.port = host[:-1] if host[-1:] == b'.' else host, self.authority.port or 80
-        self.persists = self._persists()
+        # Never with HTTP/1.0: a proxy must not, as Keep-Alive there may come from behind another, older proxy.
+        self.persists = self.version >= (1, 1) and b'close' not in section.options and (
+            b'proxy-connection' not in index or self._keeps())
+        self.repeatable = self.method in IDEMPOTENT
+        self.expects, self.unmet = self._expectations() if b'expect' in index else (False, None)
+        self.hops = self._max_forwards() if b'max-forwards' in index else None
         self.framed, self._written = None, (None, b'')
 
-    def _settle_authority(self):
-        """By Host, where the target has none (RFC 9112, 3.2)."""
-        values = self.index.get(b'host', ())
+    def _settle_authority(self, values):
+        """By Host, where the target has none (RFC 9112, 3.2). `values`: of Host."""
         if len(values) > 1:
             raise errors.BadRequest('there are %d Host fields' % len(values))
         if not values and self.version >= (1, 1):
@@ -133,44 +136,29 @@ class Request(Message):
                 raise errors.BadRequest('there is no host to go by, neither in the target nor in Host')
             self.authority = named
 
-    def _persists(self):
-        """True if the client's connection may carry another request (RFC 9112, 9.3).
+    def _keeps(self):
+        """Proxy-Connection is no field of HTTP, but who sends `close` in it means it."""
+        return not any(b'close' in value.lower() for value in self.values(b'proxy-connection'))
 
-        Never with HTTP/1.0: a proxy must not, as Keep-Alive there may come from behind another, older proxy.
-        """
-        # Proxy-Connection is no field of HTTP, but who sends `close` in it means it.
-        return self.version >= (1, 1) and b'close' not in self._section.options and (
-            b'proxy-connection' not in self.index
-            or not any(b'close' in value.lower() for value in self.values(b'proxy-connection')))
-
-    def passed_by(self):
-        """Who passed it on before us, by Via: a set of pseudonyms or hosts in lower case (RFC 9110, 7.6.3)."""
-        if b'via' not in self.index:
-            return ()
-        members = [member.lower().split() for member in grammar.split_list(self.values(b'via'))]
-        return set(words[1] for words in members if len(words) > 1)
-
-    def repeatable(self):
-        """True if sending it twice is as good as once, as far as its method tells."""
-        return self.method in IDEMPOTENT
-
-    def expects_continue(self):
-        """True if the client waits for 100 (RFC 9110, 10.1.1); raises ExpectationFailed."""
-        if b'expect' not in self.index:
-            return False
+    def _expectations(self):
         members = [member.lower() for member in grammar.split_list(self.values(b'expect'))]
-        if any(member != b'100-continue' for member in members):
-            raise errors.ExpectationFailed("nobody here can meet '%s'" % grammar.printable(members[0], 40))
-        return bool(members) and self.version >= (1, 1)
+        unmet = [member for member in members if member != b'100-continue']
+        return bool(members) and self.version >= (1, 1), unmet[0] if unmet else None
 
-    def max_forwards(self):
-        """How many more hops OPTIONS or TRACE may take, or None (RFC 9110, 7.6.2); raises BadRequest."""
-        values = self.values(b'max-forwards')
-        if self.method not in (b'OPTIONS', b'TRACE') or not values:
+    def _max_forwards(self):
+        if self.method not in (b'OPTIONS', b'TRACE'):
             return None
+        values = self.values(b'max-forwards')
         if len(values) > 1 or not grammar.is_length(values[0]):
             raise errors.BadRequest('Max-Forwards is not one number')
         return int(values[0])
+
+    def passed_by(self, name):
+        """True if that one, in lower case, passed it on before us, by Via: a pseudonym or host (RFC 9110, 7.6.3)."""
+        if b'via' not in self.index:
+            return False
+        members = [member.lower().split() for member in grammar.split_list(self.values(b'via'))]
+        return any(words[1:2] == [name] for words in members)
 
     def wants_upgrade(self):
         """What the client would change to, as Upgrade has it, or b''.
@@ -193,30 +181,30 @@ class Request(Message):
         return self._written[1]
 
     def _write(self, framing, via, settled, edits):
-        dropped = settled | edits[0] if edits[0] else settled
-        replaced = {b'host': b'Host: %s\r\n' % self.authority.text}
+        host = b'Host: %s\r\n' % self.authority.text
+        index, replaced, first = self.index, {}, b''
+        if b'host' not in index:
+            first = host
+        elif self.fields[0][2] != host or b'host' in self._section.options:     # mostly it comes first, like this
+            replaced[b'host'] = host
         if framing:
             replaced[framing.partition(b':')[0].lower()] = framing
-        hops = self.max_forwards() if b'max-forwards' in self.index else None
-        if hops is not None:
-            replaced[b'max-forwards'] = b'Max-Forwards: %d\r\n' % (hops - 1)
-        offers = self.wants_upgrade() if b'upgrade' in self.index else b''
+        if self.hops is not None:
+            replaced[b'max-forwards'] = b'Max-Forwards: %d\r\n' % (self.hops - 1)
+        offers = self.wants_upgrade() if b'upgrade' in index else b''
         if offers:
             replaced[b'connection'] = b'Connection: Upgrade\r\n'
             replaced[b'upgrade'] = b'Upgrade: %s\r\n' % offers
-        first = b''
-        if b'host' not in self.index:
-            first = replaced.pop(b'host')
         return b'%s %s HTTP/1.1\r\n%s%s%s%s\r\n' % (
-            self.method, self.path, first, self.write_fields(replaced, dropped), edits[1],
-            b'Via: %s\r\n' % via if via else b'')
+            self.method, self.path, first, self._section.write(replaced, settled | edits[0] if edits[0] else settled),
+            edits[1], b'Via: %s\r\n' % via if via else b'')
 
 
 class Response(Message):
     """A response head, never changed, and shared as requests are. `status`: an int; `reason`: the reason phrase, as
     octets; `persists`: true if the origin's connection may carry another request (RFC 9112, 9.3); `dated`: true if it
-    has a Date that goes on."""
-    __slots__ = ('status', 'reason', 'persists', 'dated')
+    has a Date that goes on; `content_type`: without its parameters, octets."""
+    __slots__ = ('status', 'reason', 'persists', 'dated', 'content_type')
 
     def __init__(self, start, section):
         """`start`: what is known of its status line; `section`: its Section."""
@@ -225,6 +213,7 @@ class Response(Message):
         options = section.options
         self.persists = b'close' not in options and (self.version >= (1, 1) or b'keep-alive' in options)
         self.dated = b'date' in self.index and b'date' not in options
+        self.content_type = self.index.get(b'content-type', (b'',))[0].partition(b';')[0]
         self.framed, self._written = None, (None, b'')
 
     def write(self, framing, via=b'', date=b'', close=False, upgrade=b''):
@@ -250,7 +239,8 @@ class Response(Message):
         if upgrade:
             replaced[b'upgrade'] = b'Upgrade: %s\r\n' % upgrade
         return b'HTTP/1.1 %03d %s\r\n%s%s\r\n' % (
-            self.status, self.reason, self.write_fields(replaced), b'Via: %s\r\n' % via if via else b'')
+            self.status, self.reason, self._section.write(replaced, frozenset()),
+            b'Via: %s\r\n' % via if via else b'')
 
 
 class Reader(object):
@@ -285,12 +275,6 @@ class Reader(object):
         return self._make(self.lines[line], self.sections[octets])
 
 
-def parse_request(head):
-    """The octets of a request head, its empty line included -> Request. Raises BadRequest, VersionNotSupported or
-    NotImplementedHere (RFC 9112, 2.2, 3, 5)."""
-    return requests.read(head)
-
-
 def _parse_request_line(line):
     match = grammar.match_request_line(line)
     if match is None:
@@ -301,7 +285,10 @@ def _parse_request_line(line):
     return ((1, int(minor)), method, target) + tuple(grammar.split_target(method, target))
 
 
+# The octets of a request head, its empty line included -> Request. Raises BadRequest, VersionNotSupported or
+# NotImplementedHere (RFC 9112, 2.2, 3, 5).
 requests = Reader(Request, _parse_request_line, _parse_request_section, errors.BadRequest)
+parse_request = requests.read
 
 
 def _no_request_line(line):
@@ -309,11 +296,6 @@ def _no_request_line(line):
     if grammar.match_request_line(grammar.without_high_octets(line)):
         return errors.BadRequest('the request target has octets that must be percent-encoded')
     return errors.BadRequest("what begins with '%s' is not a request line" % grammar.first_word(line))
-
-
-def parse_response(head):
-    """The octets of a response head, its empty line included -> Response. Raises BadResponse (RFC 9112, 4, 5)."""
-    return responses.read(head)
 
 
 def _parse_status_line(line):
@@ -326,7 +308,9 @@ def _parse_status_line(line):
     return (1, int(minor)), int(status), reason or b''
 
 
+# The octets of a response head, its empty line included -> Response. Raises BadResponse (RFC 9112, 4, 5).
 responses = Reader(Response, _parse_status_line, _parse_response_section, errors.BadResponse)
+parse_response = responses.read
 
 
 def parse_trailers(lines, options, error):
@@ -336,9 +320,9 @@ def parse_trailers(lines, options, error):
     """
     if grammar.find_doubtful(b'\r\n'.join(lines)):
         raise error('a trailer field has a control octet in it')
-    fields, _index, _written = grammar.parse_fields(lines, error)
+    fields, _index = grammar.parse_fields(lines, error)
     dropped = NOT_IN_TRAILERS | options
-    return b''.join(b'%s: %s\r\n' % (name, value) for name, lower, value in fields if lower not in dropped)
+    return b''.join(line for lower, _values, line in fields if lower not in dropped)
 
 
 def check_request_start(octets, checked=0):

@@ -35,10 +35,6 @@ class File(object):
         self._torn = False              # it ends in the middle of a line
         self._fd = self._open()         # here, so that a path that cannot be opened is an error at the start
 
-    def dress(self, line, _severity):
-        """The line as it is queued."""
-        return line
-
     def write(self, lines):
         """See above."""
         data = b'\n' * self._torn + b'\n'.join(map(to_octets, lines)) + b'\n'
@@ -94,7 +90,7 @@ class Syslog(object):
         self._told = False
 
     def dress(self, line, severity):
-        """The line as a message, of the time at which it is queued."""
+        """The line as it is queued: a message, of now."""
         at = time.localtime()
         month = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split()[at.tm_mon - 1]    # strftime would translate
         return '<%d>%s %2d %02d:%02d:%02d%s geproxy[%d]: %s' % (

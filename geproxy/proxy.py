@@ -12,17 +12,17 @@ from geproxy.message import NO_EDITS
 from geproxy.waits import waits
 
 NOBODY = User(None, frozenset())
-NO_PACES = (None, None)
+PLAIN = (NO_EDITS, None, None)      # see Proxy.treat
 
 
 class Proxy(object):
     """What a handler needs to know and to have, from one Settings."""
 
-    def __init__(self, settings, upstream, log, taken, quota, logins, is_own, is_draining):
+    def __init__(self, settings, upstream, log, taken, quota, logins, is_own, life):
         """`settings`: a config.Settings, of which `limits.connections` is settled; `upstream`, `log`, `taken` (a
         limits.Limits), `quota` (a quota.Quota or None) and `logins` (a logins.Logins): those of the process, which
-        outlive a reload; `is_own`: see access.Access; `is_draining`: a function that tells whether the
-        process is to stop."""
+        outlive a reload; `is_own`: see access.Access; `life`: has `draining`, true if the process is to
+        stop. That is not a setting: it holds for exchanges of yesterday, too."""
         self.settings = settings
         self.timeouts = settings.timeouts
         self.waits = waits(settings.timeouts)
@@ -38,26 +38,22 @@ class Proxy(object):
         self._taken, self._quota = taken, quota if settings.limits.quota else None
         self.name = settings.proxy.name
         self._forwarded = settings.proxy.forwarded
+        # Nothing befalls what no rule treats otherwise.
+        self._plain = self._forwarded == 'off' and self.limits.rate is None and self._quota is None
         self.name_octets = to_octets(self.name).lower()
-        self._is_draining = is_draining
+        self.life = life
         # What to add to Via, by the version that a message came with (RFC 9110, 7.6.3).
-        self._vias = dict(((1, minor), to_octets('1.%d %s' % (minor, self.name)) if settings.proxy.via else b'')
-                          for minor in range(10))
+        self.vias = dict(((1, minor), to_octets('1.%d %s' % (minor, self.name)) if settings.proxy.via else b'')
+                         for minor in range(10))
 
-    @property
-    def draining(self):
-        """True if the process is to stop: no further requests. Not a setting: it holds for those of yesterday too."""
-        return self._is_draining()
-
-    def via(self, version):
-        """Our Via field value for a message of that version, or b''."""
-        return self._vias[version]
-
-    def identify(self, values, client, ip):
-        """Who asks -> logins.User, or NOBODY if nobody need say. May wait. `values`: of Proxy-Authorization; `client`,
-        `ip`: the client's address as native text, and as IP. Raises what Logins.check does, and BadRequest."""
+    def identify(self, request, client, ip):
+        """Who asks -> logins.User, or NOBODY if nobody need say. May wait. `request`: a Request; `client`, `ip`: the
+        client's address as native text, and as IP. Raises what Logins.check does, and BadRequest."""
         book = self.settings.book
-        if book is None or not values and within(ip, self.auth.exempt):
+        if book is None:
+            return NOBODY
+        values = request.values(b'proxy-authorization')
+        if not values and within(ip, self.auth.exempt):
             return NOBODY
         if len(values) > 1:
             raise errors.BadRequest('there are %d Proxy-Authorization fields' % len(values))
@@ -77,20 +73,20 @@ class Proxy(object):
         if self._quota is not None:
             self._quota.check(key, self.limits.quota, now)
 
-    def paces(self, key, rule):
-        """(Pace up, Pace down) for an exchange that `rule`, or none, has allowed; None where nothing limits it."""
-        rate = rule and rule.options.rate
-        if self.limits.rate is None and rate is None and self._quota is None:
-            return NO_PACES
+    def treat(self, request, client, key, rule):
+        """How an exchange that `rule`, or none, has allowed is treated -> (edits, Pace up, Pace down).
+
+        `edits`: see forwarded.edits; a Pace is None where nothing limits it. `request`: a Request; `client`: its
+        address as native text; `key`: of limits.key_of.
+        """
+        if rule is None and self._plain:
+            return PLAIN
+        options = rule and rule.options
+        edits = forwarded.edits(request, client, self._forwarded, options)
+        rate = options and options.rate
         shares = [(key, self.limits.rate)] + ([('rule ' + rule.place, rate)] if rate else [])
         charge = self._quota and self._quota.charge(key, self.limits.quota)
-        return self._taken.paces(shares, charge, monotonic())
-
-    def edits(self, request, client, rule):
-        """What policy takes away from a Request and puts in, see forwarded.edits; `rule`: that allowed it, or None."""
-        if rule is None and self._forwarded == 'off':
-            return NO_EDITS
-        return forwarded.edits(request, client, self._forwarded, rule and rule.options)
+        return (edits,) + self._taken.paces(shares, charge, monotonic())
 
     def observe(self, record):
         """An exchange has ended."""

@@ -79,9 +79,8 @@ show = Memo(_show).__getitem__
 def show_url(record, query):
     """The URL; without its query string, as squid has it, unless `query`."""
     url = record.url or b'error:invalid-request'
-    if not query and b'?' in url:
-        url = url[:url.index(b'?') + 1]
-    return show(url)
+    end = -1 if query else url.find(b'?')       # `in` takes 0.7 us instead of 0.1 (3.13)
+    return show(url if end < 0 else url[:end + 1])
 
 
 def _milliseconds(seconds):
@@ -129,9 +128,8 @@ def json_line(record, query):
 
 def squid_line(record, query):
     """squid's native format: %ts.%03tu %6tr %>a %Ss/%03>Hs %<st %rm %ru %[un %Sh/%<a %mt"""
-    ended = record.wall + record.seconds
-    return '%d.%03d %6d %s %s/%03d %d %s %s %s %s %s' % (
-        ended, ended % 1 * 1000, record.seconds * 1000, record.client, result(record), record.status, record.sent,
+    return '%.3f %6d %s %s/%03d %d %s %s %s %s %s' % (
+        record.wall + record.seconds, record.seconds * 1000, record.client, result(record), record.status, record.sent,
         show(record.method), show_url(record, query), show(record.user),
         'HIER_DIRECT/' + record.address if record.address else 'HIER_NONE/-', show(record.content_type))
 

@@ -10,7 +10,8 @@ from gevent.event import Event
 
 from geproxy import errors, framing, shortcut, workers
 from geproxy.compat import monotonic
-from geproxy.stream import SCRATCH_SIZE, wait_readable
+from geproxy.deadlines import wait_readable
+from geproxy.stream import SCRATCH_SIZE
 
 CAREFUL = 64 * 1024     # octets at once for who may not take them: 1,000 slow readers had 145 MB of rests (3.13, 2026)
 MOMENT = 1.0            # seconds that the rest of a small body may take

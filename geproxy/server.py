@@ -94,7 +94,7 @@ class Server(object):
             settings.upstream.dns_keep, settings.upstream.dns_keep_failed)
         observer = self.admin.observer if self.admin else self.log
         self.proxy = Proxy(settings, self._upstream, observer, self._taken, self._quota, self._logins,
-                           self._is_own, lambda: self.draining)
+                           self._is_own, self)
         self._warn_at = 0.0
 
     def _use_users(self, old, book):

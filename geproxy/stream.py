@@ -4,105 +4,25 @@ Knows no HTTP beyond "empty line". Sockets never block here: a watcher of the hu
 """
 from __future__ import absolute_import, division, print_function
 
-import collections
 import errno
 import socket
 import struct
 
 import gevent
-from gevent.hub import Waiter
 
-from geproxy import errors, splice
+from geproxy import deadlines, errors, splice
 from geproxy.compat import monotonic, native_poll
-
-# What a wait may last: the option's name, seconds, and the error when they are over.
-Limit = collections.namedtuple('Limit', 'name seconds error')
+from geproxy.deadlines import wait_readable
 
 SCRATCH_SIZE = 256 * 1024       # octets; for copying, 256 KiB costs a third less per octet than 64 KiB (DESIGN, 6)
 HEAD_PIECE = 16 * 1024          # octets; what one read for a head asks for
-SWEEP = 0.25                    # seconds between two looks at the deadlines: they are kept that precisely
 
 # One buffer for the whole process: filled and emptied between two switches of greenlets, so that an idle connection
 # owns none. What a peer would not take at once is copied out of it.
 _scratch = bytearray(SCRATCH_SIZE)
 
-_READ, _WRITE = 1, 2            # libev's
-_POLLIN, _POLLOUT = 1, 4        # poll(2)'s, on all systems
 _AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 _RESET = struct.pack('ii', 1, 0)
-_EXPIRED = object()
-_deadlines = {}                 # of those that wait now: {waiter: (monotonic seconds, streams, poll's event)}
-_sweeper = []
-_poll = native_poll()           # of one socket at a time
-
-
-def _sweep():
-    now = monotonic()
-    for waiter, waits in [item for item in _deadlines.items() if item[1][0] < now]:
-        # Who was stopped (SIGSTOP), or has much to do, may not have seen yet what came in time: that goes first.
-        if waiter in _deadlines and not any(_is_ready(stream.socket, waits[2]) for stream in waits[1]):
-            del _deadlines[waiter]
-            waiter.switch(_EXPIRED)
-
-
-def _is_ready(sock, event):
-    """True if poll(2) has that event, or the end, of a socket now: 1.6 us; to try, and fail, would take 3.6 (3.13)."""
-    _poll.register(sock, event)
-    try:
-        return bool(_poll.poll(0))
-    finally:
-        _poll.unregister(sock)
-
-
-def _start_sweeper(loop):
-    """No timer per wait: one that looks at all deadlines, for as long as the process lives."""
-    _sweeper.append(loop.timer(SWEEP, SWEEP, ref=False))
-    _sweeper[0].start(_sweep)
-
-
-def _head_end(octets, start):
-    """Where a head is over, behind its empty line; 0 if it is not. Lenient, so that one with wrong line ends is seen to
-    be over; its parser refuses it."""
-    end = octets.find(b'\n\r\n', start) + 3
-    bare = octets.find(b'\n\n', start, end if end > 2 else len(octets)) + 2
-    return bare if bare > 1 else end if end > 2 else 0
-
-
-def wait_readable(streams, deadline):
-    """Wait until one of `streams` is readable, or has ended: that one, or None at the deadline (monotonic seconds)."""
-    waiter = Waiter()
-    for stream in streams:
-        stream._waiters[0] = waiter
-        stream._reader.start(waiter.switch, stream)
-    _deadlines[waiter] = deadline, streams, _POLLIN
-    try:
-        first = waiter.get()
-    finally:
-        _deadlines.pop(waiter, None)
-        for stream in streams:
-            stream._reader.stop()
-    return None if first is _EXPIRED else first
-
-
-def wait_writable(sockets, deadline):
-    """As `wait_readable`, for plain sockets in the middle of connecting: the first that is settled, or None.
-
-    By a timer of its own: a sweep would be too coarse for the moment to try the next address.
-    """
-    waiter = Waiter()
-    loop = gevent.get_hub().loop
-    timer = loop.timer(max(0.0, deadline - monotonic()))
-    watchers = [(loop.io(sock.fileno(), _WRITE), sock) for sock in sockets]
-    try:
-        timer.start(waiter.switch, None)
-        for watcher, sock in watchers:
-            watcher.start(waiter.switch, sock)
-        # As above: the timer may be told before what came in time.
-        return waiter.get() or next((sock for sock in sockets if _is_ready(sock, _POLLOUT)), None)
-    finally:
-        timer.stop()
-        for watcher, _sock in watchers:
-            watcher.stop()
 
 
 def tune(sock):
@@ -120,7 +40,7 @@ class Stream(object):
     Raises the class given as `lost` when the peer has reset or broken the connection.
     """
     __slots__ = ('socket', 'peer', 'buffer', 'ended', 'received', 'sent', 'at_once', 'pace',
-                 '_lost', '_woken', '_reader', '_writer', '_waiters')
+                 'reader', 'writer', 'reading', 'writing', '_lost', '_woken', '_quiet')
 
     def __init__(self, sock, peer, lost):
         """`sock`: a native socket (gevent's do, and cost more); `peer`: its address as native text; `lost`: ClientLost
@@ -134,13 +54,12 @@ class Stream(object):
         self.pace = None            # a limits.Pace: how fast octets may be sent
         self._lost = lost
         self._woken = False         # both directions were ended here
-        self._waiters = [None, None]    # the last that waited for reading, for writing
+        self._quiet = None          # a poll(2) of it, once somebody asks
         sock.settimeout(0.0)
-        loop = gevent.get_hub().loop
-        if not _sweeper:
-            _start_sweeper(loop)
-        self._reader = loop.io(sock.fileno(), _READ)
-        self._writer = None         # until a peer takes less than it is sent
+        deadlines.start()
+        self.reader = gevent.get_hub().loop.io(sock.fileno(), deadlines.READ)
+        self.writer = None          # until a peer takes less than it is sent
+        self.reading = self.writing = None      # see deadlines
 
     # --- reading
 
@@ -215,11 +134,14 @@ class Stream(object):
         is, and how much of that it has seen before. Raises limit.error at the deadline, a time for the whole head."""
         searched = checked = 0
         while True:
-            end = _head_end(self.buffer, searched)
-            if 0 < end <= size:
+            # Lenient, so that a head with wrong line ends is seen to be over, too; its parser refuses it.
+            end = self.buffer.find(b'\n\r\n', searched) + 3
+            if end == 2:
+                end = self.buffer.find(b'\n\n', searched) + 2
+            if 2 <= end <= size:
                 head, self.buffer = self.buffer[:end], self.buffer[end:]
                 return head
-            if end or len(self.buffer) >= size:
+            if end > size or len(self.buffer) >= size:
                 return None
             searched = max(0, len(self.buffer) - 2)
             if self.buffer:
@@ -255,9 +177,15 @@ class Stream(object):
         raises what the pace does."""
         if self.pace is not None:
             data = self._hold(data)
-        sent = self.send_now(data)
-        self.at_once = self.at_once + sent if sent == len(data) else 0
-        if sent < len(data):
+        try:
+            sent = self.socket.send(data)
+        except socket.error as error:
+            sent = self._not_sent(error)
+        self.sent += sent
+        if sent == len(data):
+            self.at_once += sent
+        else:
+            self.at_once = 0
             self._send_rest(memoryview(data)[sent:].tobytes(), limit)
 
     def send_now(self, data):
@@ -265,11 +193,14 @@ class Stream(object):
         try:
             sent = self.socket.send(data)
         except socket.error as error:
-            if error.args[0] in _AGAIN:
-                return 0
-            raise self._broken(error)
+            sent = self._not_sent(error)
         self.sent += sent
         return sent
+
+    def _not_sent(self, error):
+        if error.args[0] in _AGAIN:
+            return 0
+        raise self._broken(error)
 
     def send_from(self, pipe, limit):
         """As `send`, all that is in `pipe`. Its pace is not asked."""
@@ -292,7 +223,7 @@ class Stream(object):
             return data
         data = memoryview(data).tobytes()       # scratch belongs to others while this one waits
         while left > 0:
-            gevent.sleep(min(left, SWEEP))
+            gevent.sleep(min(left, deadlines.SWEEP))
             left = until - monotonic()
             if left > 0 and (self._woken or self.is_gone()):
                 break                           # sending will say how it ended
@@ -306,17 +237,9 @@ class Stream(object):
             at += self.send_now(view[at:])
 
     def _wait_writable(self, limit):
-        if self._writer is None:
-            self._writer = gevent.get_hub().loop.io(self.socket.fileno(), _WRITE)
-        waiter = self._waiters[1] = Waiter()
-        self._writer.start(waiter.switch, None)
-        _deadlines[waiter] = monotonic() + limit.seconds, (self,), _POLLOUT
-        try:
-            expired = waiter.get() is _EXPIRED
-        finally:
-            _deadlines.pop(waiter, None)
-            self._writer.stop()
-        if expired:
+        if self.writer is None:
+            self.writer = gevent.get_hub().loop.io(self.socket.fileno(), deadlines.WRITE)
+        if not deadlines.wait_writable(self, monotonic() + limit.seconds):
             raise limit.error('nothing taken for %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))
 
     # --- the end
@@ -327,15 +250,18 @@ class Stream(object):
 
     def is_quiet(self):
         """True if the connection is up and nothing has come that nobody asked for."""
-        return not self.buffer and not self.ended and not _is_ready(self.socket, _POLLIN)
+        if self._quiet is None:
+            self._quiet = native_poll()
+            self._quiet.register(self.socket, deadlines.POLLIN)
+        return not self.buffer and not self.ended and not self._quiet.poll(0)
 
     def watch(self, callback, *arguments):
         """Call `callback` from the hub as soon as something can be read, until `unwatch`."""
-        self._reader.start(callback, *arguments)
+        self.reader.start(callback, *arguments)
 
     def unwatch(self):
         """End what `watch` began."""
-        self._reader.stop()
+        self.reader.stop()
 
     def end(self):
         """Say that no more will be sent. The peer may go on sending."""
@@ -352,10 +278,8 @@ class Stream(object):
 
     def hurry(self, deadline):
         """Whoever waits for this stream now shall not wait beyond `deadline`."""
-        for waiter in self._waiters:
-            if waiter in _deadlines:
-                waits = _deadlines[waiter]
-                _deadlines[waiter] = (min(waits[0], deadline),) + waits[1:]
+        deadlines.hurry(self.reading, deadline)
+        deadlines.hurry(self.writing, deadline)
 
     def _shutdown(self, how):
         try:
@@ -390,9 +314,9 @@ class Stream(object):
 
     def close(self):
         """Close. Nobody may be waiting for it."""
-        self._reader.stop()
-        if self._writer is not None:
-            self._writer.stop()
+        self.reader.stop()
+        if self.writer is not None:
+            self.writer.stop()
         self.socket.close()
 
     def _broken(self, error):

@@ -11,7 +11,8 @@ import socket
 
 from geproxy import errors
 from geproxy.compat import NativeSocket, monotonic, to_native
-from geproxy.stream import Stream, tune, wait_writable
+from geproxy.deadlines import wait_connected
+from geproxy.stream import Stream, tune
 
 STAGGER = 0.25      # seconds before the next address is tried beside the last (RFC 8305, 5)
 _PENDING = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
@@ -187,7 +188,7 @@ class Dial(object):
                         return connected
                 while self._dialling:
                     turn = min(deadline, monotonic() + STAGGER) if self._waiting else deadline
-                    settled = wait_writable(list(self._dialling), turn)
+                    settled = wait_connected(list(self._dialling), turn)
                     if settled is None:
                         break
                     address = self._dialling.pop(settled)

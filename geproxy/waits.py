@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import collections
 
 from geproxy import errors
-from geproxy.stream import Limit
+from geproxy.deadlines import Limit
 
 # (what is waited for, option of [timeouts], the error when time is over)
 ROWS = (

@@ -16,7 +16,7 @@ import time
 
 from geproxy import access, address, compat, config, errors, grammar, kinds, listeners, message, responses, rules
 from geproxy.resolver import Resolver
-from geproxy.stream import Limit
+from geproxy.deadlines import Limit
 from geproxy.upstream import Dial
 
 USAGE = 2

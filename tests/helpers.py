@@ -9,7 +9,8 @@ from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
 
-from geproxy import config, ini, kinds, listeners, server
+from geproxy import config, errors, ini, kinds, listeners, server
+from geproxy.stream import Stream
 
 PATIENCE = 20       # seconds; whatever takes longer has failed
 
@@ -151,3 +152,19 @@ def ask(address, octets, client=None):
         return read_all(sock)
     finally:
         sock.close()
+
+
+@contextlib.contextmanager
+def stream_pair():
+    """A Stream of a client, and the socket at its other end."""
+    listener = socket.socket()
+    listener.bind(('127.0.0.1', 0))
+    listener.listen(1)
+    other = connect(listener.getsockname())
+    stream = Stream(listener.accept()[0], '127.0.0.1', errors.ClientLost)
+    listener.close()
+    try:
+        yield stream, other
+    finally:
+        stream.close()
+        other.close()

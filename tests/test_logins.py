@@ -10,7 +10,7 @@ import pytest
 from geproxy import errors, hashes, logins, users
 from geproxy.address import household
 from geproxy.compat import native_lock
-from geproxy.stream import Limit
+from geproxy.deadlines import Limit
 
 SOON = Limit('login', 0.3, errors.LoginTimeout)
 LATER = Limit('login', 60, errors.LoginTimeout)

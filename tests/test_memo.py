@@ -6,11 +6,20 @@ import pytest
 from geproxy.memo import LONGEST, MOST, Memo
 
 
-def test_a_value_is_made_once():
+def test_what_is_asked_for_again_is_remembered():
     asked = []
     memo = Memo(lambda octets: asked.append(octets) or octets.lower())
-    assert [memo[b'A'], memo[b'B'], memo[b'A']] == [b'a', b'b', b'a']
-    assert asked == [b'A', b'B']
+    assert [memo[octets] for octets in (b'A', b'B', b'A', b'A', b'A')] == [b'a', b'b', b'a', b'a', b'a']
+    assert asked == [b'A', b'B', b'A']
+
+
+def test_what_comes_once_pushes_nothing_out():
+    memo = Memo(len)
+    for _ in range(2):
+        assert memo[b'again'] == 5
+    for number in range(3 * MOST):
+        memo[b'%d' % number]
+    assert b'again' in memo and len(memo) == 1
 
 
 def test_what_was_refused_is_refused_anew():
@@ -23,12 +32,15 @@ def test_what_was_refused_is_refused_anew():
 
 def test_what_is_long_is_not_remembered():
     memo = Memo(len)
-    assert memo[b'x' * LONGEST] == LONGEST and memo[b'x' * (LONGEST + 1)] == LONGEST + 1
+    for _ in range(2):
+        assert memo[b'x' * LONGEST] == LONGEST and memo[b'x' * (LONGEST + 1)] == LONGEST + 1
     assert len(memo) == 1
 
 
 def test_it_does_not_grow_for_ever():
     memo = Memo(len)
     for number in range(3 * MOST):
-        assert memo[b'%d' % number] == len('%d' % number)
-        assert len(memo) <= MOST
+        for _ in range(2):
+            assert memo[b'%d' % number] == len('%d' % number)
+        assert len(memo) <= MOST and len(memo._seen) <= MOST
+    assert len(memo) > 1

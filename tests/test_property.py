@@ -79,21 +79,20 @@ def read_by_ours(message):
     head, body, content, trailers = message.head, message.body, message.content, b''
     if body is not None and body.framing == framing.CHUNKED_LINE:
         content, trailers = decode(content), body.trailers
-    fields, _index, _written = grammar.parse_fields(trailers.split(b'\r\n')[:-1], errors.BadRequest)
+    fields, _index = grammar.parse_fields(trailers.split(b'\r\n')[:-1], errors.BadRequest)
     start = (head.method, head.target) if hasattr(head, 'method') else (head.status, head.reason)
-    return Read(start, [field[1:] for field in head.fields], content, [field[1:] for field in fields])
+    return Read(start, [(lower, values[0]) for lower, values, _line in head.fields], content,
+                [(lower, values[0]) for lower, values, _line in fields])
 
 
 def check_request(octets):
     """What a client may send -> True if it went on, and was read alike; False if it was refused."""
     try:
         message = read_request(octets)
-        message.head.expects_continue()
-        message.head.max_forwards()
     except errors.ProxyError as error:
         check_refusal(error)
         return False
-    if message.head.method == b'CONNECT' or message.head.max_forwards() == 0:
+    if message.head.method == b'CONNECT' or message.head.hops == 0:
         return False                        # nothing of it goes on
     written = write_request(message)
     ours = read_request(written)
@@ -135,7 +134,7 @@ def check_meaning(message, read):
     own = {b'connection', b'upgrade', b'content-length', b'transfer-encoding', b'host', b'via', b'date',
            b'max-forwards'}
     named = message.head.options()
-    came = [field[1:] for field in message.head.fields if field[1] not in own | named]
+    came = [(lower, values[0]) for lower, values, _line in message.head.fields if lower not in own | named]
     went = [field for field in read.fields if field[0] not in own]
     hop = (b'proxy-connection', b'keep-alive', b'te', b'proxy-authorization', b'proxy-authenticate',
            b'proxy-authentication-info')

@@ -1,6 +1,8 @@
 """The wiring: what a handler gets from one Settings, and that nothing of it is shared with the next."""
 from __future__ import absolute_import, division, print_function
 
+import collections
+
 import pytest
 from helpers import Recorder
 
@@ -11,11 +13,14 @@ from geproxy.record import Record
 from geproxy.rules import Question
 
 
+Life = collections.namedtuple('Life', 'draining')
+
+
 def wired(text='', is_own=lambda ip, port: False):
     """A Proxy from the text of an ini file, and its Recorder."""
     recorder = Recorder()
     return Proxy(config.load('test.ini', text.splitlines()), None, recorder, limits.Limits(), None, logins.Logins(recorder.say), is_own,
-                 lambda: False), recorder
+                 Life(False)), recorder
 
 
 def question(port):
@@ -25,14 +30,14 @@ def question(port):
 
 def test_via_names_the_version_that_came_and_this_proxy():
     proxy, _recorder = wired('[proxy]\nname = gateway')
-    assert proxy.via((1, 1)) == b'1.1 gateway'
-    assert proxy.via((1, 0)) == b'1.0 gateway'
-    assert proxy.via((1, 7)) == b'1.7 gateway'
+    assert proxy.vias[1, 1] == b'1.1 gateway'
+    assert proxy.vias[1, 0] == b'1.0 gateway'
+    assert proxy.vias[1, 7] == b'1.7 gateway'
 
 
 def test_via_can_be_left_out():
     proxy, _recorder = wired('[proxy]\nvia = off')
-    assert [proxy.via((1, minor)) for minor in (0, 1)] == [b'', b'']
+    assert [proxy.vias[1, minor] for minor in (0, 1)] == [b'', b'']
 
 
 def test_the_name_is_known_as_octets_in_lower_case():
@@ -42,7 +47,7 @@ def test_the_name_is_known_as_octets_in_lower_case():
 
 def test_the_sections_are_at_hand():
     proxy, _recorder = wired('[timeouts]\nhead = 3\n[limits]\nfields = 7')
-    assert (proxy.timeouts.head, proxy.limits.fields, proxy.draining) == (3, 7, False)
+    assert (proxy.timeouts.head, proxy.limits.fields, proxy.life.draining) == (3, 7, False)
 
 
 def test_access_is_decided_by_these_settings_and_the_listeners():

@@ -13,7 +13,8 @@ import pytest
 
 from geproxy import errors, framing, limits, relay, splice, workers
 from geproxy.compat import monotonic
-from geproxy.stream import Limit, Stream
+from geproxy.deadlines import Limit
+from geproxy.stream import Stream
 from helpers import PATIENCE, read_all, read_until
 from test_splice import descriptors, needs_splice, starving
 

@@ -8,7 +8,7 @@ import pytest
 
 from geproxy import errors, resolver
 from geproxy.compat import monotonic, native_lock, native_sleep
-from geproxy.stream import Limit
+from geproxy.deadlines import Limit
 
 SOON = Limit('dns', 0.3, errors.DnsTimeout)
 LATER = Limit('dns', 10, errors.DnsTimeout)

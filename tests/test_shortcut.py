@@ -5,7 +5,7 @@ import pytest
 
 from geproxy import errors, framing, limits, shortcut, splice
 from geproxy.compat import monotonic
-from geproxy.stream import Limit, wait_readable
+from geproxy.deadlines import Limit, wait_readable
 from helpers import PATIENCE
 from test_relay import chunked, joined
 from test_splice import needs_splice

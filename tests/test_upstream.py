@@ -10,7 +10,7 @@ import pytest
 
 from geproxy import errors, upstream
 from geproxy.compat import monotonic
-from geproxy.stream import Limit
+from geproxy.deadlines import Limit
 from helpers import PATIENCE, listening, read_all
 
 LIMITS = (Limit('dns', PATIENCE, errors.DnsTimeout), Limit('connect', 2, errors.ConnectTimeout))

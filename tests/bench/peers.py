@@ -14,14 +14,18 @@ import socket
 import sys
 
 from program import HOST, Failed, Program, ask, find, free_port
+from scenes import TUNNELS
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 CONF = os.path.join(HERE, 'conf')
 
-# name; forward: false for the floor, which takes no CONNECT and chooses no origin; version: as text;
-# start: a function of (folder, Origin) that returns a Running.
-Peer = collections.namedtuple('Peer', 'name forward version start')
+BARE = 'gevent'
+BULKS = frozenset(['body', 'tunnel', 'upload', 'chunked'])      # scenes of more octets than one read gives
+
+# name; forward: false for the floors, which choose no origin; unable: names of scenes that are beyond it; version: as
+# text; start: a function of (folder, Origin) that returns a Running.
+Peer = collections.namedtuple('Peer', 'name forward unable version start')
 
 
 class Running(object):
@@ -70,7 +74,7 @@ def geproxy(name, python, checkout):
     said = ask([python, '-m', 'geproxy', '--version'], cwd=checkout).strip()
     if not said.startswith('geproxy'):
         raise Failed('%s: no geproxy in %s on %s: %s' % (name, checkout, python, said[-200:]))
-    return Peer(name, True, said, functools.partial(start_geproxy, python, checkout))
+    return Peer(name, True, (), said, functools.partial(start_geproxy, python, checkout))
 
 
 def start_geproxy(python, checkout, folder, origin, access='', processes=1):
@@ -111,6 +115,19 @@ def _start_traffic_server(folder, origin):
     return Running(port, [program.wait_for(port)])
 
 
+def bare(python):
+    """The floor of geproxy on that Python: the program of bare.py, as a Peer."""
+    version = ask([python, '-c', 'import gevent; print(gevent.__version__)']).strip()
+    return Peer(BARE, False, BULKS, 'gevent %s alone, without HTTP' % version, functools.partial(_start_bare, python))
+
+
+def _start_bare(python, folder, origin):
+    port = free_port()
+    program = Program([python, os.path.join(HERE, 'bare.py'), str(port), str(origin.port)],
+                      os.path.join(folder, 'bare.out'), cwd=folder)
+    return Running(port, [program.wait_for(port)])
+
+
 def _start_proxy_py(folder, _origin):
     port = free_port()
     program = Program(
@@ -141,11 +158,11 @@ _KNOWN = [
     ('proxy.py', True, ['proxy', '--version'], _start_proxy_py),
     ('nginx', False, ['nginx', '-v'], functools.partial(_start, 'nginx.conf', ['nginx', '-c', 'FILE'])),
 ]
-NAMES = [row[0] for row in _KNOWN]
+NAMES = [row[0] for row in _KNOWN] + [BARE]
 
 
-def others(wanted):
-    """Of the proxies of those names -> ([Peer], [name of one that is not installed])."""
+def others(wanted, python):
+    """Of the proxies of those names -> ([Peer], [name of one that is not installed]). `python`: of geproxy."""
     found, missing = [], []
     for name, forward, asking, start in _KNOWN:
         if name not in wanted:
@@ -158,5 +175,5 @@ def others(wanted):
             missing.append(name)
             continue
         lines = ask([program] + asking[1:]).strip().splitlines()
-        found.append(Peer(name, forward, lines[0].strip() if lines else '?', start))
-    return found, missing
+        found.append(Peer(name, forward, () if forward else TUNNELS, lines[0].strip() if lines else '?', start))
+    return found + [bare(python)] * (BARE in wanted), missing

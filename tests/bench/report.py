@@ -5,6 +5,7 @@ import json
 import time
 
 import measure
+import peers
 import scenes
 
 # What geproxy is to be ahead of. Traffic Server is in a class of its own, and has a column of its own.
@@ -92,7 +93,7 @@ def text(what):
 
 def _compared(what):
     names = what['order']
-    to = [name for name in names if name in ('trafficserver', 'nginx') or name.startswith('geproxy')][1:]
+    to = [name for name in names if name in ('trafficserver', 'nginx', peers.BARE) or name.startswith('geproxy')][1:]
     head = ['scene', 'unit'] + names + ['to the best of four'] + ['to ' + name for name in to]
     lines = [head, ['---'] * 2 + ['---:'] * (len(head) - 2)]
     lines += [_line(row, names, to, what['rounds']) for row in what['rows'] if row['figure'] not in LEFT_OUT]
@@ -135,4 +136,4 @@ def _reasons(what):
     for row in what.get('curves', ()):
         said.update((row['peer'], '%s %d' % (row['curve'], point['at']), point.get('reason')) for point in row['points'])
     return ['* %s cannot do %s: %s' % reason for reason in sorted(said, key=str)
-            if reason[2] not in (None, scenes.NO_CONNECT)]
+            if reason[2] not in (None, scenes.UNABLE)]

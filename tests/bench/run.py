@@ -121,7 +121,7 @@ def _candidates(options, folder):
         if options.against:
             _git('worktree', 'add', '--detach', checkout, options.against)
             found.append(peers.geproxy('geproxy@' + options.against, pythons[0], checkout))
-        others, missing = peers.others(options.peers)
+        others, missing = peers.others(options.peers, pythons[0])
         yield found + others, missing
     finally:
         if options.against:
@@ -145,8 +145,8 @@ class Work(object):
         results = {}
         chosen = [scene for scene in scenes.SCENES if scene.name in self.options.scenes]
         for number, scene, peer in self._turns(chosen, found):
-            outcome = scenes.NO_CONNECT
-            if peer.forward or not scene.tunnels:
+            outcome = scenes.UNABLE
+            if scene.name not in peer.unable:
                 outcome = self._with(peer, scene.run)
             results.setdefault((scene.name, peer.name), []).append(outcome)
             _say(number, scene.name, peer, outcome)

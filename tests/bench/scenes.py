@@ -18,7 +18,8 @@ from load import FIELDS
 from program import HOST, Failed, Program, environment, find
 
 CLIENTS = 32
-NO_CONNECT = 'no CONNECT'       # why the floor has no figure
+UNABLE = 'cannot'               # why a floor has no figure
+TUNNELS = frozenset(['connect', 'tunnel', 'idle-tunnel'])       # scenes that need CONNECT
 WARM = 0.4                      # seconds before what counts
 HERE = os.path.dirname(os.path.abspath(__file__))
 GIB = 1 << 30
@@ -26,8 +27,8 @@ GIB = 1 << 30
 # What a scene is run with. proxy: a Running; origin: an Origin; seconds: how long;
 # octets: of a large body; idle: how many connections; folder: for files.
 Bench = collections.namedtuple('Bench', 'proxy origin seconds octets idle folder')
-# run: a function of a Bench; figures: [(name, unit)], the first is what it is about; tunnels: needs CONNECT.
-Scene = collections.namedtuple('Scene', 'name run figures tunnels sentence')
+# run: a function of a Bench; figures: [(name, unit)], the first is what it is about.
+Scene = collections.namedtuple('Scene', 'name run figures sentence')
 
 
 # --- generators ------------------------------------------------------------------------------------------------------
@@ -238,16 +239,16 @@ _LATENCY = [('p50', 'us'), ('p99', 'us'), ('through p50', 'us'), ('through p99',
 _KIB = [('memory', 'KiB')]      # PSS; what the kernel keeps for sockets is not in it
 
 SCENES = [Scene(*row) for row in (
-    ('kept', kept, _CPU, False, '1 KiB GET, 32 kept-alive clients, same fields'),
-    ('varying', varying, _CPU, False, 'the same, another cookie and URL each'),
-    ('connection', connection, _CPU, False, 'new client connection for each 1 KiB GET'),
-    ('connect', connect, _CPU, True, 'CONNECT, one 1 KiB GET, close'),
-    ('body', _bulk('body'), _BULK, False, 'body of 1 GiB'),
-    ('tunnel', _bulk('tunnel'), _BULK, True, '1 GiB through a tunnel'),
-    ('upload', _bulk('upload', True), _BULK, False, 'upload of 1 GiB, Content-Length'),
-    ('chunked', _bulk('chunked', True), _BULK, False, 'upload of 1 GiB, chunked'),
-    ('latency', latency, _LATENCY, False, 'added latency, one client'),
-    ('idle-tunnel', _idle('idle-tunnels'), _KIB, True, 'memory of an idle tunnel'),
-    ('idle-client', _idle('idle-clients'), _KIB, False, 'memory of an idle kept-alive client'),
-    ('base', base, [('memory', 'MiB')], False, 'memory of a process'),
+    ('kept', kept, _CPU, '1 KiB GET, 32 kept-alive clients, same fields'),
+    ('varying', varying, _CPU, 'the same, another cookie and URL each'),
+    ('connection', connection, _CPU, 'new client connection for each 1 KiB GET'),
+    ('connect', connect, _CPU, 'CONNECT, one 1 KiB GET, close'),
+    ('body', _bulk('body'), _BULK, 'body of 1 GiB'),
+    ('tunnel', _bulk('tunnel'), _BULK, '1 GiB through a tunnel'),
+    ('upload', _bulk('upload', True), _BULK, 'upload of 1 GiB, Content-Length'),
+    ('chunked', _bulk('chunked', True), _BULK, 'upload of 1 GiB, chunked'),
+    ('latency', latency, _LATENCY, 'added latency, one client'),
+    ('idle-tunnel', _idle('idle-tunnels'), _KIB, 'memory of an idle tunnel'),
+    ('idle-client', _idle('idle-clients'), _KIB, 'memory of an idle kept-alive client'),
+    ('base', base, [('memory', 'MiB')], 'memory of a process'),
 )]

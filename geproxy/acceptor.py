@@ -24,7 +24,7 @@ class Acceptor(StreamServer):
     def __init__(self, listener, handle, starved, take_reserve):
         """`handle`: a function of (native socket, peer), for a greenlet; `starved`: called when there are no
         descriptors left; `take_reserve`: frees one, if it can."""
-        StreamServer.__init__(self, listener, handle, spawn=workers.serve)
+        StreamServer.__init__(self, listener, handle)
         # Processes that share a listener share its connections evenly only if each takes one at a time.
         self.max_accept = 1
         self._serve, self._starved, self._take_reserve = handle, starved, take_reserve
@@ -50,6 +50,16 @@ class Acceptor(StreamServer):
                 raise
             raise _NoDescriptor()               # a thread was quicker
 
+    def do_handle(self, sock, peer):
+        """Have a connection served, and closed, by a greenlet."""
+        workers.serve(self._serve_and_close, sock, peer)
+
+    def _serve_and_close(self, sock, peer):
+        try:
+            self._serve(sock, peer)
+        finally:
+            sock.close()
+
     def hush(self):
         """See listeners.hush; until `finish`, which had better wait for what has begun."""
         return hasattr(self, 'socket') and listeners.hush(self.socket)
@@ -64,7 +74,7 @@ class Acceptor(StreamServer):
                 if not accepted:
                     break
                 # By a greenlet that has begun once others have had their turn: only the hub may use `workers`.
-                gevent.spawn(self._serve, *accepted)
+                gevent.spawn(self._serve_and_close, *accepted)
         except _NoDescriptor:
             pass                                # nothing more can be done for them
         self.close()

@@ -22,13 +22,19 @@ class Access(object):
         # {(client, address, port, by CONNECT?): Decision}: what `_check_special` let pass lately.
         self._allowed = {}
         self._settled = {}          # {Question: Decision}: what `check_target` said lately
+        self._clients = set()       # those who may use the proxy, as far as they have been seen
         self._moment = 0
         self.book = rulebook.RuleBook(settings.rules)
 
     def check_client(self, client):
         """May this client (an IP, no mapped one) use the proxy? Raises Denied."""
+        if client in self._clients:
+            return
         if not within(client, self._settings.clients):
             raise errors.Denied('client %s is not among [access] clients' % show_ip(client))
+        if len(self._clients) >= REMEMBERED:
+            self._clients.clear()
+        self._clients.add(client)
 
     def check_target(self, question, now):
         """May that be asked for (a rules.Question), by the rules and the lists of ports? The rulebook.Decision: what

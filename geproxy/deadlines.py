@@ -1,13 +1,14 @@
 """Waits for sockets, each until its deadline. Reads and writes nothing.
 
-A watcher of the hub's loop waits; there is no timer per wait, but one that looks at all deadlines.
+A watcher of the hub's loop waits, and switches to the greenlet itself: there is neither a gevent Waiter nor a timer
+per wait, but one timer that looks at all deadlines.
 """
 from __future__ import absolute_import, division, print_function
 
 import collections
 
-import gevent
-from gevent.hub import Waiter
+from gevent import getcurrent
+from gevent.hub import Waiter, get_hub
 
 from geproxy.compat import monotonic, native_poll
 
@@ -17,8 +18,8 @@ Limit = collections.namedtuple('Limit', 'name seconds error')
 SWEEP = 0.25                    # seconds between two looks at the deadlines: they are kept that precisely
 READ, WRITE = 1, 2              # libev's
 POLLIN, POLLOUT = 1, 4          # poll(2)'s, on all systems
-EXPIRED = object()              # what a waiter gets at its deadline
-_deadlines = {}                 # of those that wait now: {waiter: (monotonic seconds, streams, poll's event)}
+_EXPIRED = object()             # what a greenlet gets at its deadline
+_deadlines = {}                 # of those that wait now: {greenlet: (monotonic seconds, streams, poll's event)}
 _sweeper = []
 _poll = native_poll()           # of one socket at a time
 
@@ -26,56 +27,65 @@ _poll = native_poll()           # of one socket at a time
 def start():
     """Begin to look at the deadlines, for as long as the process lives. May be called again."""
     if not _sweeper:
-        _sweeper.append(gevent.get_hub().loop.timer(SWEEP, SWEEP, ref=False))
+        _sweeper.append(get_hub().loop.timer(SWEEP, SWEEP, ref=False))
         _sweeper[0].start(sweep)
 
 
 def sweep():
     """Tell those whose deadlines have passed."""
     now = monotonic()
-    for waiter, waits in [item for item in _deadlines.items() if item[1][0] < now]:
+    for greenlet, waits in [item for item in _deadlines.items() if item[1][0] < now]:
         # Who was stopped (SIGSTOP), or has much to do, may not have seen yet what came in time: that goes first.
-        if waiter in _deadlines and not any(_is_ready(stream.socket, waits[2]) for stream in waits[1]):
-            del _deadlines[waiter]
-            waiter.switch(EXPIRED)
+        if _deadlines.get(greenlet) is waits and not any(_is_ready(stream.socket, waits[2]) for stream in waits[1]):
+            del _deadlines[greenlet]
+            greenlet.switch(_EXPIRED)
 
 
-def hurry(waiter, deadline):
-    """Whoever waits by this Waiter, if anybody does, shall not wait beyond `deadline` (monotonic seconds)."""
-    if waiter in _deadlines:
-        waits = _deadlines[waiter]
-        _deadlines[waiter] = (min(waits[0], deadline),) + waits[1:]
+def hurry(stream, deadline):
+    """Whoever waits for `stream`, if anybody does, shall not wait beyond `deadline` (monotonic seconds)."""
+    for greenlet in (stream.reading, stream.writing):
+        waits = _deadlines.get(greenlet)
+        if waits is not None and stream in waits[1]:        # it may wait for another by now
+            _deadlines[greenlet] = (min(waits[0], deadline),) + waits[1:]
 
 
 def wait_readable(streams, deadline):
-    """Wait until one of `streams` is readable, or has ended: that one, or None at the deadline (monotonic seconds).
+    """Wait until one of `streams`, a tuple, is readable, or has ended: that one, or None at the deadline (monotonic
+    seconds).
 
-    A stream has a `socket`, its `reader`, a watcher, and remembers as `reading` the last Waiter that waited for it.
+    A stream has a `socket`, its `reader`, a watcher, and remembers as `reading` the last greenlet that waited for it.
     """
-    waiter = Waiter()
-    switch = waiter.switch
+    greenlet = getcurrent()
+    switch = greenlet.switch
     for stream in streams:
-        stream.reading = waiter
+        stream.reading = greenlet
         stream.reader.start(switch, stream)
-    _deadlines[waiter] = deadline, streams, POLLIN
+    _deadlines[greenlet] = deadline, streams, POLLIN
+    others = get_hub().switch
     try:
-        first = waiter.get()
+        first = others()
+        while first not in streams and first is not _EXPIRED:
+            first = others()            # it waited for that before, and it came too late: it means nothing now
+        return None if first is _EXPIRED else first
     finally:
-        _deadlines.pop(waiter, None)
+        _deadlines.pop(greenlet, None)
         for stream in streams:
             stream.reader.stop()
-    return None if first is EXPIRED else first
 
 
 def wait_writable(stream, deadline):
-    """Wait until a stream, with a `writer` and `writing`, takes octets again: true, or false at the deadline."""
-    waiter = stream.writing = Waiter()
-    stream.writer.start(waiter.switch, None)
-    _deadlines[waiter] = deadline, (stream,), POLLOUT
+    """Wait until a stream, with a `writer` and `writing`, takes octets again: that stream, or None at the deadline."""
+    greenlet = stream.writing = getcurrent()
+    stream.writer.start(greenlet.switch, stream)
+    _deadlines[greenlet] = deadline, (stream,), POLLOUT
+    others = get_hub().switch
     try:
-        return waiter.get() is not EXPIRED
+        first = others()
+        while first is not stream and first is not _EXPIRED:
+            first = others()
+        return None if first is _EXPIRED else stream
     finally:
-        _deadlines.pop(waiter, None)
+        _deadlines.pop(greenlet, None)
         stream.writer.stop()
 
 
@@ -85,7 +95,7 @@ def wait_connected(sockets, deadline):
     By a timer of its own: a sweep would be too coarse for the moment to try the next address.
     """
     waiter = Waiter()
-    loop = gevent.get_hub().loop
+    loop = get_hub().loop
     timer = loop.timer(max(0.0, deadline - monotonic()))
     watchers = [(loop.io(sock.fileno(), WRITE), sock) for sock in sockets]
     try:

@@ -176,7 +176,7 @@ class Forward(object):
         body = framing.response_body(response, request.method, proxy.limits)
         uploaded = upload is None or upload.finished is not None
         persists = uploaded and request.persists and not proxy.life.draining
-        sized = isinstance(body, framing.Sized)
+        sized = body is not None and body.left is not None
         # What has no length goes in chunks, to whoever knows them, so that a broken end looks broken.
         chunked = body is not None and not sized and request.version >= (1, 1)
         if body is None:

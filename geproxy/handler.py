@@ -8,8 +8,11 @@ from __future__ import absolute_import, division, print_function
 from geproxy import errors, forward, framing, grammar, limits, message, protocols, proxyproto, relay, responses
 from geproxy.address import parse_ip, show_ip, within
 from geproxy.compat import monotonic
+from geproxy.logins import ANONYMOUS
+from geproxy.message import NO_EDITS
 from geproxy.record import Record
-from geproxy.rules import Question
+from geproxy.rulebook import ALLOWED
+from geproxy.rules import question_of
 from geproxy.stream import Stream
 
 
@@ -181,8 +184,8 @@ class Handler(object):
             raise errors.ClientLost('the client ended the connection in the middle of a request head')
         self.head = head
         request = message.parse_request(head)
-        self.record.method, self.record.version = request.method, b'HTTP/1.%d' % request.version[1]
-        self.record.url = request.url
+        record = self.record
+        record.method, record.version, record.url = request.method, request.protocol, request.url
         if len(request.fields) > most.fields:
             raise errors.HeadTooLarge('%d fields are more than %d' % (len(request.fields), most.fields))
         self.body = framing.request_body(request, most)
@@ -192,24 +195,35 @@ class Handler(object):
 
     def identify(self):
         """Who is asking?"""
-        request, proxy = self.request, self.proxy
+        request, user = self.request, ANONYMOUS
+        self.key = self.client_key
+        if self.proxy.book is not None:
+            user = self.log_in()
+        self.question = question_of((
+            self.ip, user.name, user.groups, request.method, request.host, request.port))
+
+    def log_in(self):
+        """The User, or ANONYMOUS; whoever asks in vain has asked."""
+        proxy = self.proxy
         try:
-            user = proxy.identify(request, self.client.peer, self.ip)
+            user = proxy.identify(self.request, self.client.peer, self.ip)
         except (errors.LoginRequired, errors.LoginFailed):
-            proxy.admit(self.client_key, self.record.wall)      # whoever asks in vain has asked
+            proxy.admit(self.key, self.record.wall)
             raise
-        self.record.user = user.name or b''
-        self.question = Question(self.ip, user.name, user.groups, request.method, request.host, request.port)
+        if user.name is not None:
+            self.record.user, self.key = user.name, limits.key_of(user.name, self.client.peer)
+        return user
 
     def check(self):
         """May it go on? Raises what speaks against it."""
         proxy, wall = self.proxy, self.record.wall
-        user = self.question.user
-        self.key = self.client_key if user is None else limits.key_of(user, self.client.peer)
-        proxy.admit(self.key, wall)
+        if proxy.counts:
+            proxy.admit(self.key, wall)
         decision = proxy.access.check_target(self.question, wall)
         self.depends = decision.allowed is None
-        self.follow(decision)
+        self.edits = NO_EDITS
+        if decision is not ALLOWED or proxy.treats:
+            self.follow(decision)
         if self.request.unmet is not None:
             raise errors.ExpectationFailed("nobody here can meet '%s'" % grammar.printable(self.request.unmet, 40))
 

@@ -35,6 +35,7 @@ OVERSLEPT = 0.5         # seconds behind a limit that show that this process was
 VERIFYING = 64          # ... and of one without: what can be guessed at once, before any of it has failed
 
 User = collections.namedtuple('User', 'name groups')            # octets, and a frozenset of octets
+ANONYMOUS = User(None, frozenset())
 # Name and password, octets; the Secret to compare with; whether there is such a user; what to remember it by.
 Claim = collections.namedtuple('Claim', 'name password secret known key')
 

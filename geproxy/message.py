@@ -95,15 +95,15 @@ class Request(Message):
     """A request head, never changed: all exchanges that have it, octet for octet, share it.
 
     `target`: as it came; `form`, `authority`, `path`: see grammar.split_target, where for origin-form and asterisk-form
-    the authority is that of Host; `url`: what it is for, for people: absolute, or host:port for CONNECT; `host`,
-    `port`: of the origin, in lower case, without brackets or a last dot.
+    the authority is that of Host; `protocol`: the version as octets; `url`: what it is for, for people: absolute, or
+    host:port for CONNECT; `host`, `port`: of the origin, in lower case, without brackets or a last dot.
 
     `persists`: the client's connection may carry another request (RFC 9112, 9.3); `repeatable`: sending it twice is as
     good as once, as far as its method tells; `expects`: the client waits for 100, `unmet`: it expects something else,
     octets, else None (RFC 9110, 10.1.1); `hops`: how many more OPTIONS or TRACE may take, or None (RFC 9110, 7.6.2).
     """
-    __slots__ = ('method', 'target', 'form', 'authority', 'path', 'url', 'host', 'port', 'persists', 'repeatable',
-                 'expects', 'unmet', 'hops')
+    __slots__ = ('method', 'target', 'form', 'authority', 'path', 'protocol', 'url', 'host', 'port', 'persists',
+                 'repeatable', 'expects', 'unmet', 'hops')
 
     def __init__(self, start, section):
         """`start`: what is known of its request line; `section`: its Section. Raises BadRequest."""
@@ -112,7 +112,7 @@ class Request(Message):
         index = self.index
         self._settle_authority(index.get(b'host', ()))
         host = self.authority.host
-        self.url = self.target
+        self.protocol, self.url = b'HTTP/1.%d' % self.version[1], self.target
         if self.form in ('origin', 'asterisk'):
             self.url = b'http://' + self.authority.text + (self.path if self.form == 'origin' else b'')
         self.host, self.port = host[:-1] if host[-1:] == b'.' else host, self.authority.port or 80

@@ -7,11 +7,10 @@ from geproxy import errors, forwarded
 from geproxy.access import Access
 from geproxy.address import within
 from geproxy.compat import monotonic, to_octets
-from geproxy.logins import User
+from geproxy.logins import ANONYMOUS
 from geproxy.message import NO_EDITS
 from geproxy.waits import waits
 
-NOBODY = User(None, frozenset())
 PLAIN = (NO_EDITS, None, None)      # see Proxy.treat
 
 
@@ -38,8 +37,10 @@ class Proxy(object):
         self._taken, self._quota = taken, quota if settings.limits.quota else None
         self.name = settings.proxy.name
         self._forwarded = settings.proxy.forwarded
-        # Nothing befalls what no rule treats otherwise.
-        self._plain = self._forwarded == 'off' and self.limits.rate is None and self._quota is None
+        self.book = settings.book                   # a users.Book: who may log in; None if nobody need
+        self.counts = self.limits.requests is not None or self._quota is not None       # `admit` may say no
+        # `treat` has something to do, even if no rule says so.
+        self.treats = self._forwarded != 'off' or self.limits.rate is not None or self._quota is not None
         self.name_octets = to_octets(self.name).lower()
         self.life = life
         # What to add to Via, by the version that a message came with (RFC 9110, 7.6.3).
@@ -47,21 +48,18 @@ class Proxy(object):
                          for minor in range(10))
 
     def identify(self, request, client, ip):
-        """Who asks -> logins.User, or NOBODY if nobody need say. May wait. `request`: a Request; `client`, `ip`: the
+        """Who asks -> logins.User, or ANONYMOUS if nobody need say. May wait. `request`: a Request; `client`, `ip`: the
         client's address as native text, and as IP. Raises what Logins.check does, and BadRequest."""
-        book = self.settings.book
-        if book is None:
-            return NOBODY
         values = request.values(b'proxy-authorization')
         if not values and within(ip, self.auth.exempt):
-            return NOBODY
+            return ANONYMOUS
         if len(values) > 1:
             raise errors.BadRequest('there are %d Proxy-Authorization fields' % len(values))
-        return self._logins.check(book, values[0] if values else None, client, self.waits.login)
+        return self._logins.check(self.book, values[0] if values else None, client, self.waits.login)
 
     def warnings(self, now):
         """What an operator should know of the rules, as texts. `now`: seconds since the epoch."""
-        book = self.settings.book
+        book = self.book
         groups = frozenset().union(*book.groups.values()) if book else frozenset()
         return self.access.book.warnings(now, frozenset(book.users) if book else frozenset(), groups)
 
@@ -79,7 +77,7 @@ class Proxy(object):
         `edits`: see forwarded.edits; a Pace is None where nothing limits it. `request`: a Request; `client`: its
         address as native text; `key`: of limits.key_of.
         """
-        if rule is None and self._plain:
+        if rule is None and not self.treats:
             return PLAIN
         options = rule and rule.options
         edits = forwarded.edits(request, client, self._forwarded, options)

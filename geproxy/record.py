@@ -61,10 +61,10 @@ def result(record):
     """What became of it, in squid's words."""
     if record.tunnel:
         word = 'TCP_TUNNEL'
-    elif record.status in (403, 407) and not record.address:
-        word = 'TCP_DENIED'
+    elif record.address:
+        word = 'TCP_MISS'
     else:
-        word = 'TCP_MISS' if record.address else 'NONE_NONE'
+        word = 'TCP_DENIED' if record.status in (403, 407) else 'NONE_NONE'
     return word + '_ABORTED' if record.aborted else word
 
 

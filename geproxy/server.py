@@ -127,7 +127,7 @@ class Server(object):
         try:
             handler = Handler(sock, unmap(parse_ip(peer[0])), place, self)
         except (socket.error, errors.ProxyError):
-            return                              # gone before we looked; StreamServer closes the socket
+            return                              # gone before we looked
         try:
             self._admit(handler)
         except errors.ProxyError as error:

@@ -55,7 +55,8 @@ class Stream(object):
         self._lost = lost
         self._woken = False         # both directions were ended here
         self._quiet = None          # a poll(2) of it, once somebody asks
-        sock.settimeout(0.0)
+        if sock.gettimeout() != 0:
+            sock.settimeout(0.0)
         deadlines.start()
         self.reader = gevent.get_hub().loop.io(sock.fileno(), deadlines.READ)
         self.writer = None          # until a peer takes less than it is sent
@@ -239,7 +240,7 @@ class Stream(object):
     def _wait_writable(self, limit):
         if self.writer is None:
             self.writer = gevent.get_hub().loop.io(self.socket.fileno(), deadlines.WRITE)
-        if not deadlines.wait_writable(self, monotonic() + limit.seconds):
+        if deadlines.wait_writable(self, monotonic() + limit.seconds) is None:
             raise limit.error('nothing taken for %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))
 
     # --- the end
@@ -254,14 +255,6 @@ class Stream(object):
             self._quiet = native_poll()
             self._quiet.register(self.socket, deadlines.POLLIN)
         return not self.buffer and not self.ended and not self._quiet.poll(0)
-
-    def watch(self, callback, *arguments):
-        """Call `callback` from the hub as soon as something can be read, until `unwatch`."""
-        self.reader.start(callback, *arguments)
-
-    def unwatch(self):
-        """End what `watch` began."""
-        self.reader.stop()
 
     def end(self):
         """Say that no more will be sent. The peer may go on sending."""
@@ -278,8 +271,7 @@ class Stream(object):
 
     def hurry(self, deadline):
         """Whoever waits for this stream now shall not wait beyond `deadline`."""
-        deadlines.hurry(self.reading, deadline)
-        deadlines.hurry(self.writing, deadline)
+        deadlines.hurry(self, deadline)
 
     def _shutdown(self, how):
         try:

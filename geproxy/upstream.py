@@ -83,7 +83,7 @@ class Upstream(object):
         self._idle[connection] = None
         self._by_key.setdefault(connection.key, []).append(connection)
         # Whatever comes now, nobody asked for it: mostly the origin's FIN.
-        stream.watch(self._drop, connection)
+        stream.reader.start(self._drop, connection)
         if len(self._idle) > self.keep:
             self.prune()
 
@@ -133,7 +133,7 @@ class Upstream(object):
         return None
 
     def _forget(self, connection):
-        connection.stream.unwatch()
+        connection.stream.reader.stop()
         del self._idle[connection]
         siblings = self._by_key[connection.key]
         if siblings[-1] is connection:

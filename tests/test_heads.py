@@ -52,8 +52,9 @@ class Pieces(object):
         """Readable."""
         return READABLE
 
-    def settimeout(self, _seconds):
+    def gettimeout(self):
         """Nothing here waits."""
+        return 0.0
 
     def setsockopt(self, *_option):
         """Nothing here has options."""

@@ -20,6 +20,10 @@ class Memo(dict):
         self._seen = set()      # asked for once
 
     def __missing__(self, key):
+        return self.learn(key)
+
+    def learn(self, key):
+        """The value of a key that `get` has not found."""
         value = self._make(key)
         if len(key) <= self._longest:
             # To know what is used least would cost all the others more than to begin anew costs the few.

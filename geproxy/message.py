@@ -25,6 +25,7 @@ IDEMPOTENT = frozenset([b'GET', b'HEAD', b'OPTIONS', b'TRACE', b'PUT', b'DELETE'
 START_SIZE = 256        # octets of a request line that is not all there: enough to see what it is
 REMEMBERED = 200        # heads, and header sections, of each kind: a kept-alive client repeats its, octet for octet
 MEMORABLE = 2048        # octets of the longest that is remembered
+_PROTOCOLS = [b'HTTP/1.%d' % minor for minor in range(10)]
 NO_EDITS = (frozenset(), b'')       # see Request.write
 
 
@@ -112,7 +113,7 @@ class Request(Message):
         index = self.index
         self._settle_authority(index.get(b'host', ()))
         host = self.authority.host
-        self.protocol, self.url = b'HTTP/1.%d' % self.version[1], self.target
+        self.protocol, self.url = _PROTOCOLS[self.version[1]], self.target
         if self.form in ('origin', 'asterisk'):
             self.url = b'http://' + self.authority.text + (self.path if self.form == 'origin' else b'')
         self.host, self.port = host[:-1] if host[-1:] == b'.' else host, self.authority.port or 80
@@ -268,7 +269,7 @@ class Reader(object):
         doubtful = grammar.find_doubtful(head)
         if doubtful is not None:
             raise _doubt(doubtful, self._error)
-        return self._make(start or self.lines[line], section or self.sections[octets])
+        return self._make(start or self.lines.learn(line), section or self.sections.learn(octets))
 
     def _join(self, head):
         line, _end, octets = head.partition(b'\r\n')
@@ -276,6 +277,15 @@ class Reader(object):
 
 
 def _parse_request_line(line):
+    """-> what Request takes as `start`."""
+    match = grammar.match_plain_request_line(line)
+    if match is not None:
+        method, target, authority, path, minor = match.groups()
+        return (1, int(minor)), method, target, 'absolute', grammar.parse_authority(authority), path
+    return _parse_any_request_line(line)
+
+
+def _parse_any_request_line(line):
     match = grammar.match_request_line(line)
     if match is None:
         raise _no_request_line(line)

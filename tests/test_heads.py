@@ -193,6 +193,23 @@ MEMOS = [memo for reader in (message.requests, message.responses) for memo in (r
          grammar._field_lines, grammar._lower_names, grammar.parse_authority.__self__]
 
 
+@pytest.mark.parametrize('line', sorted(set(START_LINES)) + [
+    method + b' http://' + rest for method in (b'GET', b'CONNECT', b'OPTIONS') for rest in (
+        b'a/ HTTP/1.0', b'a/b?c//d:e@f HTTP/1.1', b'[::1]:80/ HTTP/1.1', b'a:80/#b HTTP/1.1', b'a@b/ HTTP/1.1',
+        b'a..b/ HTTP/1.1', b'a:0/ HTTP/1.1', b'a HTTP/1.1', b'a?b/c HTTP/1.1', b'a// HTTP/2.0', b'A/ HTTP/1.1 ',
+        b'a]/ HTTP/1.1', b'a/\xc3 HTTP/1.1', b'a/ b HTTP/1.1', b'a/\x7f HTTP/1.1')])
+def test_the_short_way_to_read_a_request_line_leads_where_the_long_one_does(line):
+    assert outcome(message._parse_request_line, line) == outcome(message._parse_any_request_line, line)
+
+
+def outcome(parse, octets):
+    """What a parser makes of octets, or why nothing."""
+    try:
+        return parse(octets)
+    except errors.ProxyError as error:
+        return type(error), str(error)
+
+
 def understand(parse, head):
     """What a head is found to be, all of it, or why not."""
     try:

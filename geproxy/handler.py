@@ -153,7 +153,6 @@ class Handler(object):
         self.record.received = len(self.client.buffer) - self.client.received
         self.record.sent = -self.client.sent
         self.reply = forward.Reply(self.client)
-        self.request = self.head = self.body = self.question = None
         self.client.pace = self.up_pace = None
 
     def finish(self):

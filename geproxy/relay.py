@@ -237,11 +237,13 @@ class Tunnel(object):
     def _take_turns(self):
         """Both directions in turn, until one has to wait for its reader, or much comes at once -> (its sink, octets
         that it is still to get), or (None, b'') if the tunnel is over."""
+        client, origin = self._client, self._origin
         while self._open:
             source = self._open[0] if self._open[0].buffer else self._open[-1] if self._open[-1].buffer else None
             if source is None:
-                source = self._wait(self._open)
-            sink = self._other(source)
+                seconds = self._limits[0 if len(self._open) == 2 else 1].seconds
+                source = wait_readable(self._open, self._active + seconds) or self._wait(self._open)
+            sink = origin if source is client else client
             got = source.read_now(CAREFUL)
             if got is None:
                 continue

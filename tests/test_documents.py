@@ -41,6 +41,12 @@ def test_the_tables_of_the_readme_are_those_of_the_code():
     assert read(README) == explain.refreshed(read(README)), 'run: python -m geproxy.explain README.md'
 
 
+def test_the_readme_says_of_each_module_on_which_floor_it_is():
+    table = re.search(r'(?s)\| floor \| modules \|.*?\n\n', read(README)).group()
+    modules = set(os.path.basename(path)[:-len('.py')] for path in glob.glob(os.path.join(TOP, 'geproxy', '*.py')))
+    assert sorted(re.findall(r'`(\w+)`', table)) == sorted(modules - set(['__init__']))
+
+
 @pytest.mark.parametrize('mark', ['options', 'reasons', 'fields'])
 def test_the_readme_has_each_table_once(mark):
     assert len(re.findall(r'<!-- %s -->\n[^!]*?<!-- end -->' % mark, read(README))) == 1

@@ -41,6 +41,42 @@ def test_hurry_moves_the_deadline_of_whoever_waits(pair):
     assert waiting.get(timeout=PATIENCE) is None
 
 
+def test_hurry_leaves_alone_who_waits_for_another_by_now(pair):
+    stream, other = pair
+    with stream_pair() as (second, _silent):
+        def wait_for_both():
+            first = wait_readable((stream,), monotonic() + PATIENCE)
+            return first, wait_readable((second,), monotonic() + 0.5)
+        began = monotonic()
+        waiting = gevent.spawn(wait_for_both)
+        gevent.sleep(0)
+        other.sendall(b'x')
+        while second.reading is None:
+            gevent.sleep(0)
+        stream.hurry(began - 1)
+        assert waiting.get(timeout=PATIENCE) == (stream, None)
+        assert monotonic() - began > 0.5
+
+
+@pytest.mark.parametrize('what', [None, 1, 'stream', object()])
+def test_what_comes_too_late_for_an_earlier_wait_ends_no_other(pair, what):
+    stream, other = pair
+    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    reading = gevent.spawn(wait_readable, (stream,), monotonic() + PATIENCE)
+    sending = gevent.spawn(stream.send, b'x' * 1000000, Limit('body', PATIENCE, errors.DownloadTimeout))
+    gevent.sleep(0)
+    for waiting in (reading, sending):
+        gevent.get_hub().loop.run_callback(waiting.switch, what)
+    gevent.sleep(0.01)
+    assert not reading.ready() and not sending.ready()
+    other.sendall(b'x')
+    assert reading.get(timeout=PATIENCE) is stream
+    left = 1000000
+    while left:
+        left -= len(other.recv(65536))
+    assert sending.get(timeout=PATIENCE) is None
+
+
 def test_what_has_come_when_the_time_is_over_goes_first(pair):
     stream, other = pair
     waiting = gevent.spawn(wait_readable, (stream,), monotonic() - 1)

@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import pytest
 
 from geproxy import config, errors, kinds
-from geproxy.access import Access
+from geproxy.access import REMEMBERED, Access
 from geproxy.address import allows_port, parse_ip, show_ip, unmap
 from geproxy.rules import Question
 
@@ -263,3 +263,29 @@ def test_an_address_that_was_allowed_is_judged_anew_after_a_while_and_for_each_c
     for _ in range(2):          # what one client may does not help another, and what was refused stays so
         with pytest.raises(errors.AddressDenied):
             policy.check_address(question('10.0.0.5', port=8080), '127.0.0.1', 11)
+
+
+def test_what_is_remembered_does_not_grow_for_ever():
+    policy = access()
+    for number in range(REMEMBERED + 10):
+        client = '10.%d.%d.7' % (number // 256, number % 256)
+        asked = question(client, host=b'%d.example' % number)
+        policy.check_client(parse_ip(client))
+        policy.check_target(asked, 0)
+        policy.check_address(asked, '8.8.8.8', 0)
+    assert len(policy._clients) <= REMEMBERED and len(policy._settled) <= REMEMBERED
+    assert len(policy._allowed) <= REMEMBERED
+    policy.check_target(question(method=b'X' * 1000), 0)
+    assert not [each for each in policy._settled if len(each.method) > 100]
+
+
+def test_an_answer_about_a_target_holds_for_the_same_question_only():
+    policy = access('clients = private', 'http_ports = 80', 'rules =', '    deny any http://b.example', '    allow any any')
+    for _ in range(2):
+        assert policy.check_target(question(host=b'a.example', port=80), 0).allowed
+        for other in (question(host=b'b.example', port=80), question(host=b'a.example', port=81)):
+            with pytest.raises(errors.Denied):
+                policy.check_target(other, 0)
+        policy.check_client(parse_ip('10.0.0.1'))
+        with pytest.raises(errors.Denied):
+            policy.check_client(parse_ip('9.9.9.9'))

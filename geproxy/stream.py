@@ -55,8 +55,7 @@ class Stream(object):
         self._lost = lost
         self._woken = False         # both directions were ended here
         self._quiet = None          # a poll(2) of it, once somebody asks
-        if sock.gettimeout() != 0:
-            sock.settimeout(0.0)
+        sock.settimeout(0.0)        # whatever it says of itself: on 3.6 one that was accepted is wrong about that
         deadlines.start()
         self.reader = gevent.get_hub().loop.io(sock.fileno(), deadlines.READ)
         self.writer = None          # until a peer takes less than it is sent

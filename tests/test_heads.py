@@ -52,9 +52,8 @@ class Pieces(object):
         """Readable."""
         return READABLE
 
-    def gettimeout(self):
+    def settimeout(self, _seconds):
         """Nothing here waits."""
-        return 0.0
 
     def setsockopt(self, *_option):
         """Nothing here has options."""

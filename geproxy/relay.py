@@ -242,7 +242,10 @@ class Tunnel(object):
             source = self._open[0] if self._open[0].buffer else self._open[-1] if self._open[-1].buffer else None
             if source is None:
                 seconds = self._limits[0 if len(self._open) == 2 else 1].seconds
-                source = wait_readable(self._open, self._active + seconds) or self._wait(self._open)
+                source = wait_readable(self._open, self._active + seconds)
+                if source is None:
+                    self._check_silence()
+                    continue
             sink = origin if source is client else client
             got = source.read_now(CAREFUL)
             if got is None:
@@ -292,9 +295,13 @@ class Tunnel(object):
             first = wait_readable(streams, self._deadline())
             if first is not None:
                 return first
-            if self._deadline() <= monotonic():
-                limit = self._limit()
-                raise limit.error('nothing went through for %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))
+            self._check_silence()
+
+    def _check_silence(self):
+        """Raises TunnelIdle if nothing has gone through for too long."""
+        if self._deadline() <= monotonic():
+            limit = self._limit()
+            raise limit.error('nothing went through for %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))
 
     def _limit(self):
         return self._limits[0 if len(self._open) == 2 else 1]

@@ -6,7 +6,7 @@ that host and port, and, once per address and just before it is dialled, may it 
 from __future__ import absolute_import, division, print_function
 
 from geproxy import compat, errors, rulebook
-from geproxy.address import allows_port, kind, parse_ip, show_ip, unmap, unwrap, within
+from geproxy.address import allows_port, kind, opens, parse_ip, show_ip, unmap, unwrap, within
 
 REMEMBERED = 10000      # addresses that may be dialled, with who asked
 LATELY = 10             # seconds: addresses of this very host come and go
@@ -98,7 +98,7 @@ class Access(object):
             if denied:
                 raise errors.AddressDenied('%s is in [access] deny_addresses (%s)%s' % (
                     show_ip(inner), denied.text, _way(question.host, ip, inner)))
-        if within(ip, self._settings.allow_addresses):
+        if opens(self._settings.allow_addresses, ip):
             return
         local = kind(ip) == 'loopback' and self._settings.loopback == 'auto' and (
             kind(question.client) == 'loopback')

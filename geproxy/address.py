@@ -81,10 +81,34 @@ def within(ip, networks):
     return None
 
 
+# Where clouds give credentials and secrets to their machines: (addresses, whose, where that is documented). Their names,
+# such as metadata.google.internal, need no table: they lead to one of these, and the address that is dialled is judged.
+METADATA = (
+    ('169.254.169.254', 'AWS, Azure, Google, Oracle, OpenStack, DigitalOcean, Hetzner, Vultr, IBM, Exoscale, Linode',
+     'cloud-init: doc/rtd/reference/datasources'),
+    ('169.254.170.2 169.254.170.23', 'AWS: containers of ECS, pods of EKS',
+     'docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html'),
+    ('fd00:ec2::/32', 'AWS: metadata (::254), pods of EKS (::23), name server (::253), clock (::123)',
+     'docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html, '
+     'docs.aws.amazon.com/eks/latest/userguide/pod-id-agent-setup.html'),
+    ('fd20:ce::254', 'Google: machines with IPv6 only', 'cloud.google.com/compute/docs/metadata/querying-metadata'),
+    ('168.63.129.16', 'Azure: the host of the machine (WireServer)',
+     'learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16'),
+    ('192.0.0.192', 'Oracle: Cloud at Customer, Classic',
+     'docs.oracle.com/en/cloud/cloud-at-customer/occ-get-started/retrieve-predefined-instance-metadata.html'),
+    ('fd00:c1::a9fe:a9fe', 'Oracle', 'oci-python-sdk: auth/signers/instance_principals_security_token_signer.py'),
+    ('100.100.100.200 fd00:100::100:200', 'Alibaba', 'cloud-init: datasources/aliyun, its tests for IPv6'),
+    ('169.254.42.42 fd00:42::42', 'Scaleway', 'cloud-init: datasources/scaleway'),
+    ('fd00:a9fe:a9fe::1', 'Linode (Akamai)', 'techdocs.akamai.com/cloud-computing/docs/metadata-service-api'),
+    ('fe80::a9fe:a9fe', 'OpenStack, Linode', 'cloud-init: sources/DataSourceOpenStack.py; OpenStack Neutron'),
+    ('169.254.0.23 169.254.10.10 100.88.222.5', 'Tencent', 'datadog-agent: pkg/util/cloudproviders/tencent'),
+    ('169.254.169.252', 'Google: pods of GKE', 'cloud.google.com/kubernetes-engine/docs/concepts/workload-identity'),
+    ('192.80.8.124', 'Equinix Metal (Packet)', 'typhoon and gardener: blocked metadata networks of Packet'),
+)
+
 # What an address is for. The first match counts, so exceptions stand before their range.
 _RANGES = [(kind, [parse_network(word) for word in words.split()]) for kind, words in (
-    ('metadata', '169.254.169.254 169.254.170.2 100.100.100.200 192.0.0.192 168.63.129.16 fd00:ec2::254 '
-                 'fd20:ce::254'),               # where clouds tell secrets to their machines
+    ('metadata', ' '.join(addresses for addresses, _whose, _source in METADATA)),
     ('loopback', '127.0.0.0/8 ::1'),
     ('unspecified', '0.0.0.0/8 ::'),
     ('private', '10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 100.64.0.0/10 fc00::/7'),
@@ -101,6 +125,10 @@ _RANGES = [(kind, [parse_network(word) for word in words.split()]) for kind, wor
 SPECIAL = ('loopback', 'metadata', 'link-local', 'unspecified', 'multicast', 'reserved')
 PRESETS = dict((kind, networks) for kind, networks in _RANGES if kind != 'public')
 PRESETS['any'] = [parse_network('0.0.0.0/0'), parse_network('::/0')]
+
+# What names a whole kind, as the preset `link-local` does, does not mean the metadata addresses that lie within.
+_WHOLE_KINDS = frozenset((network.version, network.value, network.shift)
+                         for kind, networks in _RANGES if kind not in ('metadata', 'public') for network in networks)
 
 # IPv6 forms that carry an IPv4 address: how far it stands from the right, and what it is XORed with.
 _WRAPPERS = [(parse_network(text), shift, mask) for text, shift, mask in (
@@ -126,6 +154,17 @@ def unwrap(ip):
     if not carried or within(ip, [_MAPPED]):
         return carried or [ip]
     return [ip] + carried
+
+
+def opens(networks, ip):
+    """Return True if a list of addresses that may be reached means `ip`. A network that is the whole of another kind,
+    such as 169.254.0.0/16, does not mean the cloud metadata within it.
+
+    `networks`: Networks; `ip`: an IP."""
+    found = [network for network in networks if within(ip, [network])]
+    if kind(ip) == 'metadata':
+        return any((network.version, network.value, network.shift) not in _WHOLE_KINDS for network in found)
+    return bool(found)
 
 
 def household(text):

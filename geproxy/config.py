@@ -98,7 +98,8 @@ SCHEMA = [Option(*row) for row in (
      'the others may not. deny: nobody may.'),
     ('access', 'allow_addresses', networks, '', True,
      'Addresses that may be reached although they are special: loopback, link-local, cloud metadata, multicast, '
-     'reserved. The presets of those names are understood.'),
+     'reserved. The presets of those names are understood. link-local and private do not open the metadata addresses '
+     'within them: those are opened by metadata, or one by one.'),
     ('access', 'deny_addresses', networks, '', True,
      'Addresses that may not be reached, whatever else says so.'),
     ('auth', 'users', file_path, '', True,

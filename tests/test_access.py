@@ -143,6 +143,13 @@ ADDRESSES = [
     ('allow_addresses = 127.0.0.2', THERE, '127.0.0.1', 80, '127.0.0.1 is a loopback address'),
     ('allow_addresses = 169.254.169.254', THERE, '::ffff:169.254.169.254', 80, None),
     ('allow_addresses = any', THERE, '255.255.255.255', 80, None),
+    # what opens a whole kind does not open the metadata within it
+    ('allow_addresses = link-local', THERE, '169.254.1.1', 80, None),
+    ('allow_addresses = link-local', THERE, '169.254.169.254', 80, '169.254.169.254 is a metadata address'),
+    ('allow_addresses = fc00::/7', THERE, 'fd00:ec2::254', 80, 'fd00:ec2::254 is a metadata address'),
+    ('allow_addresses = fc00::/7 fd00:ec2::254', THERE, 'fd00:ec2::254', 80, None),
+    ('allow_addresses = metadata', THERE, 'fd00:42::42', 80, None),
+    ('allow_addresses = any', THERE, '169.254.169.254', 80, None),
     ('allow_addresses = any', THERE, '64:ff9b::127.0.0.1', 80, None),
     ('deny_addresses = 8.8.8.0/24', THERE, '8.8.8.8', 80, '8.8.8.8 is in [access] deny_addresses (8.8.8.0/24)'),
     ('deny_addresses = 8.8.8.0/24', THERE, '::ffff:8.8.8.8', 80, '8.8.8.8 is in [access] deny_addresses (8.8.8.0/24)'),

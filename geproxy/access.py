@@ -9,16 +9,19 @@ from geproxy import compat, errors, rulebook
 from geproxy.address import allows_port, kind, opens, parse_ip, show_ip, unmap, unwrap, within
 
 REMEMBERED = 10000      # addresses that may be dialled, with who asked
+_NOUNS = {'unspecified': 'an unspecified address'}
 LATELY = 10             # seconds: addresses of this very host come and go
 
 
 class Access(object):
     """The policy, built from one immutable [access] section; never changed, only replaced."""
 
-    def __init__(self, settings, is_own):
-        """`settings`: the section [access]; `is_own`: a function of (IP, port) that tells the proxy's listeners."""
+    def __init__(self, settings, is_own, is_local):
+        """`settings`: the section [access]; `is_own`: a function of (IP, port) that tells the proxy's listeners;
+        `is_local`: a function of an IP that tells the addresses of this host."""
         self._settings = settings
-        self._is_own = is_own
+        self._is_own, self._is_local = is_own, is_local
+        self._local = {}            # {IP: is it an address of this host?}: what `is_local` said lately
         # {(client, address, port, by CONNECT?): Decision}: what `_check_special` let pass lately.
         self._allowed = {}
         self._settled = {}          # {Question: Decision}: what `check_target` said lately
@@ -73,7 +76,7 @@ class Access(object):
         return port == listening if address is None else self._is_own(parse_ip(address), port)
 
     def _forget(self, now):
-        self._allowed, self._settled, self._moment = {}, {}, now // LATELY
+        self._allowed, self._settled, self._local, self._moment = {}, {}, {}, now // LATELY
 
     def _settle(self, decision, question):
         if decision.allowed is None:
@@ -100,18 +103,31 @@ class Access(object):
                     show_ip(inner), denied.text, _way(question.host, ip, inner)))
         if opens(self._settings.allow_addresses, ip):
             return
-        local = kind(ip) == 'loopback' and self._settings.loopback == 'auto' and (
-            kind(question.client) == 'loopback')
         for inner in carried:
-            self._check_kind(question.host, ip, inner, local)
+            self._check_kind(question, ip, inner)
 
-    def _check_kind(self, host, ip, inner, local):
+    def _check_kind(self, question, ip, inner):
+        """Raise AddressDenied if what a packet to `ip` may end at, `inner`, is special for this client."""
         what = kind(inner)
-        allowed = {'public': True, 'private': self._settings.private, 'loopback': local}.get(what, False)
-        if not allowed:
-            article = 'an' if what == 'unspecified' else 'a'
-            raise errors.AddressDenied('%s is %s %s address%s' % (
-                show_ip(inner), article, what, _way(host, ip, inner)))
+        usual = what == 'public' or what == 'private' and self._settings.private
+        here = what == 'loopback' or usual and self._is_here(inner)
+        if usual and not here:
+            return
+        # A client on this very host reaches all of it without the proxy, too. Not by way of another address, though.
+        if here and inner == ip and self._settings.loopback == 'auto' and (
+                kind(question.client) == 'loopback' or self._is_here(question.client)):
+            return
+        noun = 'an address of this host' if usual else _NOUNS.get(what) or 'a %s address' % what
+        raise errors.AddressDenied('%s is %s%s' % (show_ip(inner), noun, _way(question.host, ip, inner)))
+
+    def _is_here(self, ip):
+        """Return True if `ip` is an address of this host, as far as was known a few seconds ago."""
+        found = self._local.get(ip)
+        if found is None:
+            if len(self._local) >= REMEMBERED:
+                self._local.clear()
+            found = self._local[ip] = self._is_local(ip)
+        return found
 
 
 def literal(host):

@@ -81,8 +81,8 @@ def within(ip, networks):
     return None
 
 
-# Where clouds give credentials and secrets to their machines: (addresses, whose, where that is documented). Their names,
-# such as metadata.google.internal, need no table: they lead to one of these, and the address that is dialled is judged.
+# Where clouds give credentials and secrets to their machines: (addresses, whose, where that is documented). Their
+# names, such as metadata.google.internal, need no table: they lead to one of these, and what is dialled is judged.
 METADATA = (
     ('169.254.169.254', 'AWS, Azure, Google, Oracle, OpenStack, DigitalOcean, Hetzner, Vultr, IBM, Exoscale, Linode',
      'cloud-init: doc/rtd/reference/datasources'),
@@ -126,10 +126,6 @@ SPECIAL = ('loopback', 'metadata', 'link-local', 'unspecified', 'multicast', 're
 PRESETS = dict((kind, networks) for kind, networks in _RANGES if kind != 'public')
 PRESETS['any'] = [parse_network('0.0.0.0/0'), parse_network('::/0')]
 
-# What names a whole kind, as the preset `link-local` does, does not mean the metadata addresses that lie within.
-_WHOLE_KINDS = frozenset((network.version, network.value, network.shift)
-                         for kind, networks in _RANGES if kind not in ('metadata', 'public') for network in networks)
-
 # IPv6 forms that carry an IPv4 address: how far it stands from the right, and what it is XORed with.
 _WRAPPERS = [(parse_network(text), shift, mask) for text, shift, mask in (
     ('::ffff:0:0/96', 0, 0),                    # IPv4-mapped, RFC 4291 2.5.5.2
@@ -157,14 +153,13 @@ def unwrap(ip):
 
 
 def opens(networks, ip):
-    """Return True if a list of addresses that may be reached means `ip`. A network that is the whole of another kind,
-    such as 169.254.0.0/16, does not mean the cloud metadata within it.
+    """Return True if a list of addresses that may be reached means `ip`. The presets link-local, private and reserved
+    do not mean the cloud metadata that lies within them; numbers mean all that they hold.
 
     `networks`: Networks; `ip`: an IP."""
-    found = [network for network in networks if within(ip, [network])]
     if kind(ip) == 'metadata':
-        return any((network.version, network.value, network.shift) not in _WHOLE_KINDS for network in found)
-    return bool(found)
+        networks = [network for network in networks if network.text not in ('link-local', 'private', 'reserved')]
+    return within(ip, networks) is not None
 
 
 def household(text):

@@ -94,12 +94,12 @@ SCHEMA = [Option(*row) for row in (
     ('access', 'private', switch('allow', 'deny'), 'allow', True,
      'Whether private addresses (RFC 1918, RFC 6598, fc00::/7) may be reached.'),
     ('access', 'loopback', choice('auto', 'deny'), 'auto', True,
-     'auto: a client on this very host may reach its loopback addresses, which it could reach without the proxy too; '
-     'the others may not. deny: nobody may.'),
+     'auto: a client on this very host may reach its loopback addresses and all other addresses of this host, which it '
+     'could reach without the proxy too; other clients may not. deny: nobody may.'),
     ('access', 'allow_addresses', networks, '', True,
-     'Addresses that may be reached although they are special: loopback, link-local, cloud metadata, multicast, '
-     'reserved. The presets of those names are understood. link-local and private do not open the metadata addresses '
-     'within them: those are opened by metadata, or one by one.'),
+     'Addresses that may be reached although they are special: those of this host, loopback, link-local, cloud '
+     'metadata, multicast, reserved. The presets of those names are understood. The presets link-local, private and '
+     'reserved do not open the cloud metadata within them: that is opened by metadata, any, or its address.'),
     ('access', 'deny_addresses', networks, '', True,
      'Addresses that may not be reached, whatever else says so.'),
     ('auth', 'users', file_path, '', True,

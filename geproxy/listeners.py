@@ -10,10 +10,11 @@ import struct
 import sys
 
 from geproxy import unixsocket
-from geproxy.address import IP, parse_ip, show_ip, unmap
+from geproxy.address import parse_ip, unmap
 from geproxy.compat import native_getaddrinfo
 from geproxy.kinds import SYSTEMD, UnixListener
 from geproxy.stream import tune
+from geproxy.thishost import is_local
 from geproxy.unixsocket import ListenError, close_on_exec
 
 BACKLOG = 1024
@@ -187,22 +188,6 @@ def own_test(places):
             return True                         # 0.0.0.0 is this host
         return port in ports and is_local(ip)
     return is_own
-
-
-def is_local(ip):
-    """True if `ip` is an address of this host: only to such can a socket be bound."""
-    if not ip.value or ip.version == 4 and ip.value >> 24 == 127 or ip == IP(6, 1):
-        return True
-    probe = None
-    try:
-        probe = socket.socket(socket.AF_INET if ip.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
-        probe.bind((show_ip(ip), 0))
-        return True
-    except socket.error:
-        return False
-    finally:
-        if probe is not None:
-            probe.close()
 
 
 def who_listens(port):

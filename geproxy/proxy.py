@@ -9,6 +9,7 @@ from geproxy.address import within
 from geproxy.compat import monotonic, to_octets
 from geproxy.logins import ANONYMOUS
 from geproxy.message import NO_EDITS
+from geproxy.thishost import is_local
 from geproxy.waits import waits
 
 PLAIN = (NO_EDITS, None, None)      # see Proxy.treat
@@ -26,10 +27,10 @@ class Proxy(object):
         self.timeouts = settings.timeouts
         self.waits = waits(settings.timeouts)
         self.limits = settings.limits
-        self.access = self.vouched_access = Access(settings.access, is_own)
+        self.access = self.vouched_access = Access(settings.access, is_own, is_local)
         if settings.proxy.proxy_protocol:
             # Whoever a PROXY header says the client is: it is not on this host, so it has no part in its loopback.
-            self.vouched_access = Access(settings.access._replace(loopback='deny'), is_own)
+            self.vouched_access = Access(settings.access._replace(loopback='deny'), is_own, is_local)
         self.upstream = upstream
         self.log = log
         self.auth = settings.auth

@@ -14,7 +14,8 @@ import socket
 import sys
 import time
 
-from geproxy import access, address, compat, config, errors, grammar, kinds, listeners, message, responses, rules
+from geproxy import (
+    access, address, compat, config, errors, grammar, kinds, listeners, message, responses, rules, thishost)
 from geproxy.resolver import Resolver
 from geproxy.deadlines import Limit
 from geproxy.upstream import Dial
@@ -92,7 +93,8 @@ def find(settings, question, net, resolver=None):
     limits = [name for name in LIMITS if getattr(settings.limits, name) is not None]
     if limits:
         unknown.append('not looked at: [limits] %s; whoever is over waits, or gets 429' % ', '.join(limits))
-    policy, now = access.Access(settings.access, listeners.own_test(places)), time.time()
+    policy = access.Access(settings.access, listeners.own_test(places), thishost.is_local)
+    now = time.time()
     found = dict(error=None, passed=[], addresses=[], connected=None, would='', depends=False)
     try:
         policy.check_client(question.client)

@@ -4,16 +4,18 @@ from __future__ import absolute_import, division, print_function
 import pytest
 
 from geproxy import config, errors, kinds
-from geproxy.access import REMEMBERED, Access
+from geproxy.access import LATELY, REMEMBERED, Access
 from geproxy.address import allows_port, parse_ip, show_ip, unmap
 from geproxy.rules import Question
 
 OWN = (parse_ip('192.168.0.1'), 9000)
+LOCAL = [parse_ip(text) for text in ('192.168.0.1', '198.41.0.4', '2001:4860::4')]      # addresses of this host
 
 
 def access(*lines):
     """An Access of the defaults and these lines of [access]; the proxy itself is at 192.168.0.1 port 9000."""
-    return Access(config.load('test.ini', ['[access]'] + list(lines)).access, lambda ip, port: (ip, port) == OWN)
+    settings = config.load('test.ini', ['[access]'] + list(lines)).access
+    return Access(settings, lambda ip, port: (ip, port) == OWN, LOCAL.__contains__)
 
 
 def question(client='10.0.0.5', method=b'GET', port=80, host=b'a.example', user=None, groups=()):
@@ -146,8 +148,9 @@ ADDRESSES = [
     # what opens a whole kind does not open the metadata within it
     ('allow_addresses = link-local', THERE, '169.254.1.1', 80, None),
     ('allow_addresses = link-local', THERE, '169.254.169.254', 80, '169.254.169.254 is a metadata address'),
-    ('allow_addresses = fc00::/7', THERE, 'fd00:ec2::254', 80, 'fd00:ec2::254 is a metadata address'),
-    ('allow_addresses = fc00::/7 fd00:ec2::254', THERE, 'fd00:ec2::254', 80, None),
+    ('allow_addresses = private', THERE, 'fd00:ec2::254', 80, 'fd00:ec2::254 is a metadata address'),
+    ('allow_addresses = private fd00:ec2::254', THERE, 'fd00:ec2::254', 80, None),
+    ('allow_addresses = 169.254.0.0/16', THERE, '169.254.169.254', 80, None),
     ('allow_addresses = metadata', THERE, 'fd00:42::42', 80, None),
     ('allow_addresses = any', THERE, '169.254.169.254', 80, None),
     ('allow_addresses = any', THERE, '64:ff9b::127.0.0.1', 80, None),
@@ -159,7 +162,25 @@ ADDRESSES = [
     ('', THERE, '192.168.0.1', 9000, '192.168.0.1 port 9000 is this proxy itself'),
     ('', THERE, '::ffff:192.168.0.1', 9000, '192.168.0.1 port 9000 is this proxy itself'),
     ('allow_addresses = any', HERE, '192.168.0.1', 9000, '192.168.0.1 port 9000 is this proxy itself'),
-    ('', THERE, '192.168.0.1', 9001, None),
+    ('', '192.168.0.1', '192.168.0.1', 9000, '192.168.0.1 port 9000 is this proxy itself'),
+    # other addresses of this host: what listens at all of them answers there, too
+    ('', THERE, '192.168.0.1', 9001, '192.168.0.1 is an address of this host'),
+    ('', THERE, '198.41.0.4', 80, '198.41.0.4 is an address of this host'),
+    ('', THERE, '::ffff:198.41.0.4', 80, '198.41.0.4 is an address of this host'),
+    ('', THERE, '2001:4860::4', 80, '2001:4860::4 is an address of this host'),
+    ('', THERE, '2001:4860::5', 80, None),
+    ('', THERE, '64:ff9b::198.41.0.4', 80, '198.41.0.4 is an address of this host, by way of 64:ff9b::c629:4'),
+    ('', THERE, '2002:c629:4::', 80, '198.41.0.4 is an address of this host, by way of 2002:c629:4::'),
+    ('private = deny', THERE, '192.168.0.1', 9001, '192.168.0.1 is a private address'),
+    ('private = deny', THERE, '198.41.0.4', 80, '198.41.0.4 is an address of this host'),
+    ('allow_addresses = 198.41.0.4', THERE, '198.41.0.4', 80, None),
+    ('', HERE, '198.41.0.4', 80, None),
+    ('', '192.168.0.1', '198.41.0.4', 80, None),
+    ('', '192.168.0.1', '127.0.0.1', 80, None),
+    ('', '2001:4860::4', '127.0.0.1', 80, None),
+    ('', HERE, '64:ff9b::198.41.0.4', 80, '198.41.0.4 is an address of this host, by way of 64:ff9b::c629:4'),
+    ('loopback = deny', HERE, '198.41.0.4', 80, '198.41.0.4 is an address of this host'),
+    ('loopback = deny', '192.168.0.1', '192.168.0.1', 80, '192.168.0.1 is an address of this host'),
 ]
 
 
@@ -259,7 +280,7 @@ def test_a_refused_address_is_told_with_the_name_that_led_there():
 def test_an_address_that_was_allowed_is_judged_anew_after_a_while_and_for_each_client_and_port():
     asked = []
     settings = config.load('test.ini', ['[access]']).access
-    policy = Access(settings, lambda ip, port: asked.append((ip, port)))
+    policy = Access(settings, lambda ip, port: asked.append((ip, port)), LOCAL.__contains__)
     for now in (0, 1, 9.9, 10, 11):
         policy.check_address(question('127.0.0.1', port=8080), '127.0.0.1', now)
     assert len(asked) == 2
@@ -272,6 +293,24 @@ def test_an_address_that_was_allowed_is_judged_anew_after_a_while_and_for_each_c
             policy.check_address(question('10.0.0.5', port=8080), '127.0.0.1', 11)
 
 
+def test_an_address_that_this_host_gets_or_loses_is_seen_soon_and_asked_for_seldom():
+    local, asked = [], []
+
+    def is_local(ip):
+        asked.append(ip)
+        return ip in local
+    policy, moved = Access(config.load('test.ini', []).access, lambda ip, port: False, is_local), '198.41.0.9'
+    for client in ('10.0.0.5', '10.0.0.6', '10.0.0.7'):
+        assert policy.check_address(question(client), moved, 0).allowed
+    assert asked == [parse_ip(moved)]
+    local.append(parse_ip(moved))
+    for _ in range(2):
+        with pytest.raises(errors.AddressDenied):
+            policy.check_address(question(), moved, LATELY)
+    del local[:]
+    assert policy.check_address(question(), moved, 2 * LATELY).allowed
+
+
 def test_what_is_remembered_does_not_grow_for_ever():
     policy = access()
     for number in range(REMEMBERED + 10):
@@ -279,8 +318,8 @@ def test_what_is_remembered_does_not_grow_for_ever():
         asked = question(client, host=b'%d.example' % number)
         policy.check_client(parse_ip(client))
         policy.check_target(asked, 0)
-        policy.check_address(asked, '8.8.8.8', 0)
-    assert len(policy._clients) <= REMEMBERED and len(policy._settled) <= REMEMBERED
+        policy.check_address(asked, '8.%d.%d.8' % (number // 256, number % 256), 0)
+    assert len(policy._local) <= REMEMBERED and len(policy._clients) <= REMEMBERED and len(policy._settled) <= REMEMBERED
     assert len(policy._allowed) <= REMEMBERED
     policy.check_target(question(method=b'X' * 1000), 0)
     assert not [each for each in policy._settled if len(each.method) > 100]

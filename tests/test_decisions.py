@@ -402,7 +402,7 @@ def load(here, files):
         for number, line in enumerate(text.split('\n'), 1):
             names['%s:%d' % (path, number)] = line.partition('# ')[2]
     settings = config.load(os.path.join(here, files[0][0]))
-    return access.Access(settings.access, lambda ip, port: (ip, port) == OWN), names
+    return access.Access(settings.access, lambda ip, port: (ip, port) == OWN, lambda ip: False), names
 
 
 def question(who, method, target):

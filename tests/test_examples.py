@@ -19,7 +19,7 @@ SUNDAY_NOON = TUESDAY_NOON - 2 * 86400
 def policy(name):
     """The Access of an example, and its Settings."""
     settings = config.load(os.path.join(CONF, name))
-    return access.Access(settings.access, lambda ip, port: False), settings
+    return access.Access(settings.access, lambda ip, port: False, lambda ip: False), settings
 
 
 def decided(name, client, user, method, host, port, address, now):

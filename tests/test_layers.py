@@ -14,7 +14,7 @@ PACKAGE = os.path.join(os.path.dirname(TESTS), 'geproxy')
 FLOORS = [
     ['__init__', 'compat', 'early', 'errors', 'memo', 'privileges'],
     ['address', 'protocols', 'ini', 'hashes'],
-    ['grammar', 'kinds'],
+    ['grammar', 'kinds', 'thishost'],
     ['message', 'rules', 'filters'],
     ['framing', 'forwarded', 'rulebook', 'proxyproto'],
     ['access', 'auth', 'deadlines', 'limits', 'splice'],

@@ -261,11 +261,3 @@ def test_a_listener_for_one_ipv6_address_is_known_by_all_zeros_too():
         port = sockets[0].getsockname()[1]
         assert is_own(parse_ip('::1'), port) and is_own(parse_ip('::'), port)
         assert not is_own(parse_ip('127.0.0.1'), port)
-
-
-@pytest.mark.parametrize('text,expected', [
-    ('127.0.0.1', True), ('127.255.0.9', True), ('::1', True), ('0.0.0.0', True), ('::', True),
-    ('192.0.2.1', False), ('2001:db8::1', False),
-])
-def test_addresses_of_this_host_are_local(text, expected):
-    assert listeners.is_local(parse_ip(text)) is expected

@@ -11,9 +11,24 @@ import socket
 
 from geproxy.memo import Memo
 
-IP = collections.namedtuple('IP', 'version value')                  # 4 or 6, and the address as an integer
 Network = collections.namedtuple('Network', 'version value shift text')
 Ports = collections.namedtuple('Ports', 'ranges text')              # [(first, last)], and how people write it
+
+
+class IP(collections.namedtuple('IP', 'version value salt')):
+    """`version`: 4 or 6; `value`: the address as an integer; `salt`: the same as text.
+
+    What is kept by address is kept in dicts, and hash() of an integer is known to everybody: a client that has a network
+    of IPv6 addresses could come from many with one hash, and each look-up would pass them all. hash() of a text is
+    another in each process, and it is part of that of the tuple.
+    """
+    __slots__ = ()
+
+    def __new__(cls, version, value):
+        return tuple.__new__(cls, (version, value, '%x' % value))
+
+    def __repr__(self):
+        return 'IP(version=%r, value=%r)' % self[:2]
 
 
 def _parse_ip(text):

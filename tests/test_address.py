@@ -1,6 +1,8 @@
 """Addresses as values: what is one, what it stands for, what it carries."""
 from __future__ import absolute_import, division, print_function
 
+import sys
+
 import pytest
 
 from geproxy.address import (IP, PRESETS, SPECIAL, household, is_ip, kind, parse_ip, parse_network, show_ip, unmap,
@@ -194,3 +196,18 @@ def test_the_special_kinds_are_presets_and_the_public_is_none():
     ('2001:db8:0:1:ffff:ffff:ffff:ffff', '2001:db8:0:1::/64'), ('2001:db8:0:2::1', '2001:db8:0:2::/64')])
 def test_whom_to_count_is_an_address_or_what_one_host_has_of_ipv6(text, counted):
     assert household(text) == counted
+
+
+@pytest.mark.skipif(not sys.flags.hash_randomization, reason='Python 2 without -R: hash() of a text is known as well')
+def test_addresses_cannot_be_chosen_to_have_one_hash():
+    # Integers this far apart have the same.
+    step = sys.hash_info.modulus if hasattr(sys, 'hash_info') else 2 ** 64 - 1
+    chosen = [IP(6, (0x20010db8 << 96) + step * number) for number in range(1000)]
+    assert len(set(hash(ip.value) for ip in chosen)) == 1
+    assert len(set(hash(ip) for ip in chosen)) > 900
+
+
+def test_an_address_is_the_same_however_it_was_made():
+    assert parse_ip('::ffff:10.0.0.1') != parse_ip('10.0.0.1') == unmap(parse_ip('::ffff:10.0.0.1')) == IP(4, 0x0a000001)
+    assert len(set([parse_ip('2001:DB8::1'), parse_ip('2001:db8:0::1'), IP(6, 0x20010db8 << 96 | 1)])) == 1
+    assert repr(IP(4, 1)) == 'IP(version=4, value=1)'

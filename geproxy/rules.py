@@ -10,6 +10,7 @@ import collections
 import datetime
 import functools
 import re
+import unicodedata
 
 from geproxy import address, compat, grammar, ini, kinds
 
@@ -38,6 +39,9 @@ _METHODS = frozenset('''
     PURGE
 '''.split())
 _set_value = re.compile(r'(\sset\s+[^\s=]+=)\S+')
+# What IDNA of 2003 and of 2008 read differently (UTS 46, 7): sharp s (the capital one, too), final sigma, joiners.
+_DEVIATIONS = frozenset(b'\xc3\x9f\xe1\xba\x9e\xcf\x82\xe2\x80\x8c\xe2\x80\x8d'.decode('utf-8'))
+_DOTS = b'[.\xe3\x80\x82\xef\xbc\x8e\xef\xbd\xa1]'.decode('utf-8')         # all that are one (RFC 3490, 3.1)
 _HOST = re.compile(r'(?:\.|\*\.)?[0-9a-z_~-][0-9a-z._~-]{0,253}\Z')
 _PORTS = re.compile(r'[0-9]{1,5}(?:-[0-9]{1,5})?\Z')
 _HOURS = re.compile(r'([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-4]):([0-5][0-9])\Z')
@@ -139,15 +143,38 @@ def parse_name(text):
     internationalized name is looked for as it travels (xn--). Raises ValueError."""
     lead, name = ('*.', text[2:]) if text[:2] == '*.' else ('.', text[1:]) if text[:1] == '.' else ('', text)
     if '\\x' in name:
-        try:
-            name = compat.to_native(ini.octets_of(name).decode('utf-8').encode('idna'))
-        except UnicodeError:
-            raise ValueError("'%s' is no host name" % text)
+        name = _travelling(name)
     name = lead + name.lower().rstrip('.')
     if not _HOST.match(name) or '..' in name:
         raise ValueError("'%s' is no host: it takes a name, .name with all below it, *.name for only that, an address, "
                          'a network, @FILE, or any' % text)
     return compat.to_octets(name)
+
+
+def _travelling(name):
+    """Return an internationalized name, with octets as \\xNN, as it travels (xn--). Raises ValueError.
+
+    Python knows IDNA of 2003 (RFC 3490), which has no sharp s, no final sigma and no joiners: it makes ss and a usual
+    sigma of these, and nothing of the joiners. Browsers ask for another name (RFC 5891; UTS 46, section 7)."""
+    try:
+        letters = ini.octets_of(name).decode('utf-8')
+        old = compat.to_native(letters.encode('idna'))
+    except UnicodeError:
+        raise ValueError("'%s' is no host name" % name)
+    if not _DEVIATIONS.intersection(letters):
+        return old
+    new = '.'.join(_travelling_label(label) for label in re.split(_DOTS, letters))
+    raise ValueError("'%s' is '%s' for browsers, and '%s' for older programs: write the one that is meant, or both" % (
+        name, new, old))
+
+
+def _travelling_label(label):
+    # One by one: as a word, Greek would get a final sigma that nobody wrote.
+    label = ''.join(letter.lower() for letter in unicodedata.normalize('NFKC', label))
+    try:
+        return compat.to_native(label.encode('ascii'))
+    except UnicodeError:
+        return compat.to_native(b'xn--' + label.encode('punycode'))
 
 
 def host_keys(host):

@@ -32,6 +32,14 @@ def test_every_file_says_what_it_is_and_is_in_the_readme(path):
     assert max(map(len, text_of(path).splitlines())) <= 132
 
 
+@pytest.mark.parametrize('path', sorted(glob.glob(os.path.join(CONF, '*'))) + [os.path.join(CHECKOUT, 'README.md')],
+                         ids=os.path.basename)
+def test_nothing_tells_to_install_what_no_index_has(path):
+    commands = re.findall(r'pip install ([^`\n)]*)', text_of(path))
+    from_an_index = [command for command in commands if '--no-index' not in command]
+    assert [command for command in from_an_index if re.search(r'(?<![\w/.-])geproxy\b', command)] == []
+
+
 # --- logrotate -------------------------------------------------------------------------------------------------------
 
 def rotation(here, command):

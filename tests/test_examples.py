@@ -3,13 +3,15 @@ from __future__ import absolute_import, division, print_function
 
 import datetime
 import os
+import re
+import shutil
 import time
 
 import pytest
 
 from geproxy import access, config, errors, rules
 from geproxy.address import parse_ip
-from processes import CHECKOUT
+from processes import CHECKOUT, GEPROXY, folder, run
 
 CONF = os.path.join(CHECKOUT, 'conf')
 TUESDAY_NOON = time.mktime(datetime.datetime(2026, 11, 24, 12).timetuple())
@@ -73,6 +75,10 @@ CORPORATE = [
     ('10.2.0.5', b'emil', b'CONNECT', b'www.example.org', 22, TUESDAY_NOON, 'port 22'),
     ('10.2.0.5', b'dora', b'CONNECT', b'www.example.com', 443, TUESDAY_NOON, ''),
     ('10.2.0.5', b'dora', b'CONNECT', b'www.example.org', 443, TUESDAY_NOON, 'our own sites only'),
+    ('10.2.0.5', b'dora', b'CONNECT', b'www.video.example', 443, TUESDAY_NOON, 'our own sites only'),
+    ('10.2.0.5', b'emil', b'CONNECT', b'www.video.example', 443, TUESDAY_NOON, ''),
+    ('10.9.0.5', b'emil', b'CONNECT', b'www.video.example', 443, TUESDAY_NOON, 'machines reach their updates only'),
+    ('10.2.0.5', None, b'CONNECT', b'www.video.example', 443, TUESDAY_NOON, 'deny any any'),
     ('10.2.0.5', b'anna', b'GET', b'x.malware.example', 80, TUESDAY_NOON, 'security@corp'),
     ('10.2.0.5', b'anna', b'GET', b'tracker.example', 80, TUESDAY_NOON, 'security@corp'),
     ('9.9.9.9', b'anna', b'GET', b'a.example', 80, TUESDAY_NOON, 'client 9.9.9.9'),
@@ -92,6 +98,20 @@ def test_the_corporate_gateway_has_limits_and_everybody_logs_in():
     assert settings.book.users == {}            # nobody has a password that everybody knows
     video = [rule for rule in settings.access.rules if b'.video.example' in (rule.wheres[0].names or ())]
     assert [rule.options.rate for rule in video] == [4 << 20]
+
+
+def test_the_corporate_gateway_is_tried_as_its_first_lines_say():
+    text = open(os.path.join(CONF, 'corporate.ini')).read()
+    commands = re.findall(r'(?m)^#   (.*)$', text)
+    assert [command.split()[0] for command in commands] == ['htpasswd', 'python', 'python']
+    with folder() as here:
+        for name in ('corporate.ini', 'corporate.users', 'corporate.groups', 'corporate.blocked'):
+            shutil.copy(os.path.join(CONF, name), here)
+        with open(os.path.join(here, 'corporate.users'), 'a') as users:         # as `htpasswd` would
+            users.write('%s:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n' % commands[0].split()[-1])
+        for command, shown in zip(commands[1:], (b'', b'allow group:it any:any')):
+            tried = run(GEPROXY + command.split()[3:] + ['--no-net'] * ('why' in command), cwd=here, more_env={'PYTHONPATH': CHECKOUT})
+            assert (tried.popen.returncode, shown in tried.out) == (0, True), (tried.out, tried.err)
 
 
 @pytest.mark.parametrize('host, port, method, why', [

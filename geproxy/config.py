@@ -68,7 +68,8 @@ SCHEMA = [Option(*row) for row in (
      'not seen.'),
     ('proxy', 'forwarded', choice('off', 'add', 'strip'), 'off', True,
      'What origins learn of the client. off: Forwarded and X-Forwarded-For pass as they came; add: its address is '
-     'added to both; strip: they are taken away, and so are X-Forwarded-Host, -Proto, -By and X-Real-IP.'),
+     'added to both; strip: they are taken away, and so are X-Forwarded-Host, -Proto, -By and X-Real-IP, with _ for - '
+     'too, as programs behind CGI and WSGI read them.'),
     ('proxy', 'proxy_protocol', networks, '', True,
      'Addresses and networks of load balancers that say who the client is, by a PROXY header (version 1 or 2) at the '
      'beginning of each connection, and must do so. From all others such a header is refused.'),

@@ -27,4 +27,15 @@ def edits(request, client, mode, options):
             if name.lower() not in dropped:
                 lines.append(b'%s: %s\r\n' % (name, b', '.join(request.values(name.lower()) + (value,))))
                 dropped.add(name.lower())
-    return frozenset(dropped), b''.join(lines)
+    return _with_twins(dropped, request, not options), b''.join(lines)
+
+
+def _with_twins(names, request, ours):
+    """Return the frozenset of `names`, and of those fields of a Request that CGI and WSGI programs take for one of
+    these: there - and _ are the same (RFC 3875, 4.1.18), so that X_Forwarded_For says who the client is, too. `ours`:
+    true if no rule has a part in `names`."""
+    # The usual way takes 0.2 us more than none (3.11).
+    if b'_' not in b''.join(request.index) and (ours or b'_' not in b''.join(names)):
+        return frozenset(names)
+    folded = set(name.replace(b'_', b'-') for name in names)
+    return frozenset(names).union(lower for lower in request.index if lower.replace(b'_', b'-') in folded)

@@ -35,6 +35,30 @@ def test_a_rule_strips_and_sets_fields():
     assert passed_on(b'', 'add', strip=[b'forwarded', b'x-forwarded-for']) == [b'Via: 1.1 gate']
 
 
+UNDERSCORED = (b'X_Forwarded_For: 1.2.3.4\r\nx-forwarded_for: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nX_REAL_IP: 1.2.3.4\r\n'
+               b'X_Other: y\r\n')
+
+
+@pytest.mark.parametrize('mode, strip, fields, expected', [
+    ('off', [], (), UNDERSCORED[:-2].split(b'\r\n')),
+    ('strip', [], (), [b'X_Other: y']),
+    ('add', [], (), [b'X_REAL_IP: 1.2.3.4', b'X_Other: y', b'Forwarded: for=1.2.3.4, for=10.0.0.5',
+                     b'X-Forwarded-For: 10.0.0.5']),
+    ('off', [b'x-forwarded-for'], (), [b'Forwarded: for=1.2.3.4', b'X_REAL_IP: 1.2.3.4', b'X_Other: y']),
+    ('strip', [b'x-other'], (), []),
+    ('strip', [], ((b'X-Other', b'z'),), [b'X-Other: z']),
+])
+def test_a_field_goes_by_its_name_with_underscores_too(mode, strip, fields, expected):
+    """As programs behind CGI and WSGI know its name."""
+    assert passed_on(UNDERSCORED, mode, strip=strip, fields=fields) == expected + [b'Via: 1.1 gate']
+
+
+def test_a_rule_that_writes_underscores_means_hyphens_too():
+    lines = b'X-Secret-Key: 1\r\nX_Secret_Key: 2\r\nX_Secret-Key: 3\r\nX: y\r\n'
+    assert passed_on(lines, 'off', strip=[b'x_secret_key']) == [b'X: y', b'Via: 1.1 gate']
+    assert passed_on(lines, 'off', fields=((b'X_Secret_Key', b'4'),)) == [b'X: y', b'X_Secret_Key: 4', b'Via: 1.1 gate']
+
+
 def test_nothing_is_done_where_nothing_is_asked_for():
     request = message.parse_request(b'GET http://a/ HTTP/1.1\r\nHost: a\r\n' + BEFORE + b'\r\n')
     assert forwarded.edits(request, '10.0.0.5', 'off', None) is message.NO_EDITS

@@ -17,7 +17,7 @@ import socket
 from geproxy import compat, ini, rules, users
 from geproxy.kinds import (
     admin_listeners, choice, count, count_or_auto, did_you_mean, file_path, listeners, log_path, many_octets, networks,
-    octets, or_off, path, per_second, ports, pseudonym, realm, seconds, switch, text_line)
+    octets, or_off, path, per_second, ports, protocols, pseudonym, realm, seconds, switch, text_line)
 from geproxy.rulefiles import LineErrors, beside, rule_list
 
 Option = collections.namedtuple('Option', 'section name kind default live sentence')
@@ -83,6 +83,9 @@ SCHEMA = [Option(*row) for row in (
      "Ports that CONNECT may reach, or any. 80 is among them since Node's fetch and ws:// tunnel there."),
     ('access', 'http_ports', ports, '80 443 1024-65535', True,
      'Ports that http:// may reach, or any.'),
+    ('access', 'upgrades', protocols, 'websocket', True,
+     'Protocols that a client may change to by Upgrade, or any. What is not among them is not offered to the origin: '
+     'behind an upgrade octets pass unseen, as in a tunnel. h2c is never offered.'),
     ('access', 'rules', rule_list, '', True,
      'Who may go where, one rule in a line: allow or deny, WHO, WHERE; the first that fits decides, and with rules '
      'what fits none is denied. See "Rules" in the README.'),

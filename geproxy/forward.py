@@ -112,7 +112,7 @@ class Forward(object):
         request, body, waits = self.request, self.body, self.proxy.waits
         settled = NOTHING if request.expects else EXPECT
         head = request.write(b'' if body is None else body.framing, self.proxy.vias[request.version], settled,
-                             edits)
+                             edits, self.proxy.upgrades)
         if body is not None and body.left is not None and body.left <= len(self.client.buffer):
             head += body.take(self.client)
             body = None                 # small bodies come along with their head
@@ -208,7 +208,7 @@ class Forward(object):
 
     def switch_protocols(self, response, origin, upload):
         """A 101: pass it on, and get out of the way (RFC 9110, 7.8)."""
-        offered = [offer.lower() for offer in grammar.split_list([self.request.wants_upgrade()])]
+        offered = [offer.lower() for offer in grammar.split_list([self.request.wants_upgrade(self.proxy.upgrades)])]
         chosen = grammar.split_list(response.values(b'upgrade'))
         if not chosen or any(choice.lower() not in offered for choice in chosen):
             raise errors.UpgradeFailed('the origin changes to a protocol that it was not asked for')

@@ -154,6 +154,17 @@ def ports(text):
     return address.Ports(tuple(ranges), text)
 
 
+def protocols(text):
+    """Protocols that Upgrade names, as in websocket, separated by blanks; or any."""
+    found = [word.lower() for word in words(text)]
+    for word in found:
+        if not re.match(r"[!#$%&'*+.^_`|~0-9a-z-]+\Z", word):
+            raise ValueError("'%s' is no protocol that Upgrade may name, as in websocket, or any" % word)
+        if word.startswith('h2c'):
+            raise ValueError('h2c is never passed on: what goes inside of it would escape every rule')
+    return None if found == ['any'] else frozenset(word.encode('ascii') for word in found)
+
+
 def listeners(text):
     """Where to listen: *:9000, HOST:PORT, [v6]:PORT, fd:N or systemd, separated by blanks."""
     found = [_listener(word) for word in words(text)]

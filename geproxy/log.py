@@ -173,7 +173,7 @@ class Log(object):
     def opened(self, record):
         """A tunnel has opened: for those who watch."""
         if self._access is not None and self.format == 'console':
-            self._access.write(self._paint(records.opened_line(record), 0))
+            self._access.write(self._paint(records.opened_line(record, self._query), 0))
 
     def say(self, text):
         """A line, or several, about the process itself, native text."""

@@ -161,27 +161,35 @@ class Request(Message):
         members = [member.lower().split() for member in grammar.split_list(self.values(b'via'))]
         return any(words[1:2] == [name] for words in members)
 
-    def wants_upgrade(self):
-        """What the client would change to, as Upgrade has it, or b''.
+    def wants_upgrade(self, allowed=None):
+        """Return what the client would change to, as Upgrade has it, or b''. `allowed`: the protocols that may be
+        offered, a frozenset of octets in lower case; None for any.
 
-        Never h2c: its settings go hop by hop, and what tunnels behind it would escape every rule.
+        Never h2c, in any spelling: its settings go hop by hop, and what tunnels behind it would escape every rule. What
+        is no protocol (RFC 9110, 7.8: token ["/" token]) is not offered.
         """
-        offers = [offer for offer in self.upgrades().split(b', ') if offer and offer.lower() != b'h2c']
+        offers = []
+        for offer in self.upgrades().split(b', '):
+            name, slash, version = offer.partition(b'/')
+            lower = name.lower()
+            if grammar.is_token(name) and (not slash or grammar.is_token(version)) and lower[:3] != b'h2c' and (
+                    allowed is None or lower in allowed):
+                offers.append(offer)
         return b', '.join(offers)
 
-    def write(self, framing, via=b'', settled=frozenset(), edits=NO_EDITS):
+    def write(self, framing, via=b'', settled=frozenset(), edits=NO_EDITS, upgrades=None):
         """The head for the origin, as octets.
 
         `framing`: the field line that frames the body, or b''; `via`: our Via field value, or b''; `settled`: names,
         in lower case, of fields that are not passed on; `edits`: what policy takes away, as such names, and puts in, as
-        field lines.
+        field lines; `upgrades`: see wants_upgrade.
         """
-        asked = framing, via, settled, edits
+        asked = framing, via, settled, edits, upgrades
         if self._written[0] != asked:           # 2.3 us, where heads are repeated (3.13, 2026)
             self._written = asked, self._write(*asked)
         return self._written[1]
 
-    def _write(self, framing, via, settled, edits):
+    def _write(self, framing, via, settled, edits, upgrades):
         host = b'Host: %s\r\n' % self.authority.text
         index, replaced, first = self.index, {}, b''
         if b'host' not in index:
@@ -192,7 +200,7 @@ class Request(Message):
             replaced[framing.partition(b':')[0].lower()] = framing
         if self.hops is not None:
             replaced[b'max-forwards'] = b'Max-Forwards: %d\r\n' % (self.hops - 1)
-        offers = self.wants_upgrade() if b'upgrade' in index else b''
+        offers = self.wants_upgrade(upgrades) if b'upgrade' in index else b''
         if offers:
             replaced[b'connection'] = b'Connection: Upgrade\r\n'
             replaced[b'upgrade'] = b'Upgrade: %s\r\n' % offers

@@ -37,6 +37,7 @@ class Proxy(object):
         self._logins = logins
         self._taken, self._quota = taken, quota if settings.limits.quota else None
         self.name = settings.proxy.name
+        self.upgrades = settings.access.upgrades
         self._forwarded = settings.proxy.forwarded
         self.book = settings.book                   # a users.Book: who may log in; None if nobody need
         self.counts = self.limits.requests is not None or self._quota is not None       # `admit` may say no

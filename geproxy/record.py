@@ -164,9 +164,9 @@ def _who(record):
     return '%s@%s' % (show(record.user), record.client) if record.user else record.client
 
 
-def opened_line(record):
-    """For the eyes: a tunnel has opened."""
-    return '%s %s %s open, to %s' % (_who(record), show(record.method), show_url(record, True), record.address)
+def opened_line(record, query=False):
+    """For the eyes: a tunnel has opened. `query`: show the query string of what was upgraded."""
+    return '%s %s %s open, to %s' % (_who(record), show(record.method), show_url(record, query), record.address)
 
 
 def failure_line(record):

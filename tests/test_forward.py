@@ -673,6 +673,29 @@ def test_an_upgrade_ends_in_a_tunnel():
         assert b'\r\nConnection: Upgrade\r\n' in heads[0] and b'\r\nUpgrade: websocket\r\n' in heads[0]
 
 
+def switching(protocol, heads):
+    """An origin that changes to a protocol if it is asked to, and says hello there."""
+    def handle(sock):
+        heads.append(read_until(sock, b'\r\n\r\n'))
+        if b'\r\nUpgrade: %s\r\n' % protocol in heads[-1]:
+            sock.sendall(b'HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: %s\r\n\r\nhello' % protocol)
+        else:
+            sock.sendall(OK)
+    return handle
+
+
+@pytest.mark.parametrize('line, protocol, taken', [
+    ('', b'websocket', True), ('', b'spdy/3', False), ('', b'TLS/1.0', False), ('upgrades = any', b'spdy/3', True),
+    ('upgrades = spdy', b'spdy/3', True), ('upgrades = spdy', b'websocket', False), ('upgrades =', b'websocket', False),
+    ('upgrades = any', b'h2c', False), ('upgrades = any', b'h2c-14', False)])
+def test_what_may_not_be_upgraded_to_goes_on_as_an_ordinary_request(line, protocol, taken):
+    heads, more = [], b'Connection: Upgrade\r\nUpgrade: %s\r\n' % protocol
+    with listening(switching(protocol, heads)) as origin, proxying('[access]\n' + line) as (address, proxy):
+        shown = ask(address, get(origin, more=more))
+        assert (shown[9:12], shown[-5:] == b'hello') == ((b'101', True) if taken else (b'200', False))
+        assert taken or b'pgrade' not in heads[0]
+
+
 def test_an_upgrade_that_is_not_taken_is_an_ordinary_exchange():
     with listening(saying(b'ok')) as origin, proxying() as (address, proxy):
         assert ask(address, get(origin, more=UPGRADE) + get(origin)).count(b'\r\n\r\nok') == 2

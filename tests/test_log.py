@@ -85,6 +85,23 @@ def test_the_console_shows_tunnels_when_they_open_and_when_they_end(console):
     assert re.match(br'\S+ \S+ 127\.0\.0\.1 CONNECT %s 200 \d+ \d+ms \(\d+ up\)\n\Z' % where, console.out[seen:])
 
 
+@pytest.mark.parametrize('query, expected', [('off', b'?'), ('on', b'?token=open-sesame'), ('auto', b'?token=open-sesame')])
+def test_the_opening_of_an_upgraded_connection_shows_as_much_as_its_end(query, expected, tmpdir):
+    path = str(tmpdir.join('log'))
+
+    def switch(sock):
+        if read_until(sock, b'\r\n\r\n'):
+            sock.sendall(b'HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n')
+    with listening(switch) as place:
+        with running('[log]\naccess = %s\nformat = console\nquery = %s\n' % (path, query)) as proxy:
+            with Client(proxy.address) as client:
+                client.send(get(place, b'/a?token=open-sesame', b'Connection: Upgrade\r\nUpgrade: websocket\r\n'))
+                assert read_until(client.socket, b'\r\n\r\n').startswith(b'HTTP/1.1 101 ')
+            lines = logged(path, 2)
+    assert [re.search(r'/a(\?\S*) (open|101)', line).groups() for line in lines] == [
+        (expected.decode('ascii'), 'open'), (expected.decode('ascii'), '101')]
+
+
 @contextlib.contextmanager
 def terminal():
     """A pseudo-terminal -> (the end for a program, what it showed: a function)."""

@@ -207,6 +207,23 @@ def test_an_upgrade_is_offered_by_two_fields_and_is_never_h2c(version, lines, of
     assert request(b'GET http://a/ HTTP/' + version, b'Host: a', *lines).wants_upgrade() == offers
 
 
+@pytest.mark.parametrize('value, allowed, offers', [
+    (b'WebSocket', {b'websocket'}, b'WebSocket'),
+    (b'websocket/13, tls/1.0', {b'websocket'}, b'websocket/13'),
+    (b'foo', {b'websocket'}, b''),
+    (b'foo, websocket', {b'websocket', b'foo'}, b'foo, websocket'),
+    (b'foo, websocket', frozenset(), b''),
+    (b'foo', None, b'foo'),
+    (b'"websocket", web socket, websocket/, /1, websocket/1/2', None, b''),
+    (b'h2c/1, "h2c", h2c-14, H2C, h2c/"1", "a, h2c", h2c;x, websocket', None, b'websocket'),
+])
+def test_protocols_are_offered_that_may_be_and_are_some(value, allowed, offers):
+    asked = request(b'GET http://a/ HTTP/1.1', b'Host: a', b'Connection: upgrade', b'Upgrade: ' + value)
+    assert asked.wants_upgrade(allowed) == offers
+    head = asked.write(b'', upgrades=allowed)
+    assert (b'\r\nUpgrade: %s\r\n' % offers in head) if offers else b'pgrade' not in head
+
+
 # --- what goes on
 
 def written(lines, framing=b'', via=b'', settled=frozenset()):

@@ -18,9 +18,9 @@ Ports = collections.namedtuple('Ports', 'ranges text')              # [(first, l
 class IP(collections.namedtuple('IP', 'version value salt')):
     """`version`: 4 or 6; `value`: the address as an integer; `salt`: the same as text.
 
-    What is kept by address is kept in dicts, and hash() of an integer is known to everybody: a client that has a network
-    of IPv6 addresses could come from many with one hash, and each look-up would pass them all. hash() of a text is
-    another in each process, and it is part of that of the tuple.
+    What is kept by address is kept in dicts, and hash() of an integer is known to everybody: a client that has a
+    network of IPv6 addresses could come from many with one hash, and each look-up would pass them all. hash() of a text
+    is another in each process, and it is part of that of the tuple.
     """
     __slots__ = ()
 

@@ -17,6 +17,7 @@ DEPENDS = Decision(None, None, None, '')
 
 REMEMBERED = 10000      # decisions; a kept-alive client asks the same again and again
 METHOD_SIZE = 32        # octets of a method that decisions are remembered for: what is bounded by number is so by size
+FEW = 8                 # entries that are asked one by one whether they are for this client
 WARNING = 14            # days before a rule ends
 
 # Both of a rule and one of its Wheres. `order`: its place, which no other has.
@@ -30,7 +31,6 @@ class RuleBook(object):
         """`ruled`: Rules, as rules.parse makes them. Without any, all is allowed."""
         self.rules = tuple(ruled)
         self._anywhere = []             # entries for any host
-        self._by_user = {}              # of these, {user: [entry]} where nothing but a user is asked for
         self._lists = []                # those with many names, each looked up in a set of its own
         self._by_name = {}              # {one of host_keys: [entry]}
         self._waiting = {}              # of those with networks, the first of each kind: for while no address is known
@@ -43,7 +43,10 @@ class RuleBook(object):
             for number, where in enumerate(rule.wheres):
                 # Of one rule, what names ports counts before what leaves them to the lists.
                 self._add(_Entry((order, where.ports is None, number), rule, where))
-        self._first_waiting = sorted(self._waiting.values())
+        self._first_waiting = _bucket(sorted(self._waiting.values()))
+        self._anywhere, self._lists = _bucket(self._anywhere), _bucket(self._lists)
+        for by_key in [self._by_name] + list(self._by_network.values()):
+            by_key.update((key, _bucket(entries)) for key, entries in by_key.items() if len(entries) > FEW)
 
     def _add(self, entry):
         names, networks = entry.where.names, entry.where.networks
@@ -59,9 +62,6 @@ class RuleBook(object):
             for network in networks:
                 by_value = self._by_network.setdefault((network.version, network.shift), {})
                 by_value.setdefault(network.value, []).append(entry)
-        elif entry.rule.who.users and not (entry.rule.who.networks or entry.rule.who.groups):
-            for user in entry.rule.who.users:
-                self._by_user.setdefault(user, []).append(entry)
         else:
             self._anywhere.append(entry)
 
@@ -102,18 +102,17 @@ class RuleBook(object):
     def _candidates(self, question, carried):
         """The entries that may fit, as lists in order: an entry compares by its place, which comes first."""
         keys = rules.host_keys(question.host)
-        found = [self._anywhere]
-        found.extend(self._by_name[key] for key in keys if key in self._by_name)
-        found.extend([entry] for entry in self._lists if not entry.where.names.isdisjoint(keys))
-        if question.user is not None:
-            found.extend(self._by_user.get(user, ()) for user in (question.user, rules.ANYBODY))
+        buckets = [self._anywhere]
+        buckets.extend(self._by_name[key] for key in keys if key in self._by_name)
         if carried is None:
-            found.append(self._first_waiting)
-            return found
-        for (version, shift), by_value in self._by_network.items():
-            for ip in carried:
-                if ip.version == version:
-                    found.append(by_value.get(ip.value >> shift, ()))
+            buckets.append(self._first_waiting)
+        else:
+            for (version, shift), by_value in self._by_network.items():
+                buckets.extend(by_value[ip.value >> shift] for ip in carried
+                               if ip.version == version and ip.value >> shift in by_value)
+        found = _lists_of(buckets, question)
+        found.extend([entry] for entries in _lists_of([self._lists], question) for entry in entries
+                     if not entry.where.names.isdisjoint(keys))
         return found
 
     def explain(self, question, text, now):
@@ -143,6 +142,51 @@ class RuleBook(object):
                 said.append('%s names %s, whom [auth] does not know' % (
                     rules.show(rule), ', '.join(sorted(grammar.printable(name) for name in strangers))))
         return said
+
+
+class _ByClient(object):
+    """Entries that are alike in where they lead, by whom they are for. Those that cannot fit are not looked at."""
+
+    def __init__(self, entries):
+        self._everybody, self._users, self._groups, self._networks = [], {}, {}, {}
+        for entry in entries:
+            who = entry.rule.who
+            if who is rules.EVERYBODY:
+                self._everybody.append(entry)
+                continue
+            for network in set((network.version, network.shift, network.value) for network in who.networks):
+                by_value = self._networks.setdefault(network[:2], {})
+                by_value.setdefault(network[2], []).append(entry)
+            for by_name, names in ((self._users, who.users), (self._groups, who.groups)):
+                for name in names:
+                    by_name.setdefault(name, []).append(entry)
+
+    def lists(self, question):
+        """Return the entries that are for the client of a rules.Question, as lists, each in order. An entry may be in
+        several."""
+        found, client = [self._everybody], question.client
+        for (version, shift), by_value in self._networks.items():
+            if version == client.version and client.value >> shift in by_value:
+                found.append(by_value[client.value >> shift])
+        if question.user is not None:
+            found.extend(self._users[user] for user in (question.user, rules.ANYBODY) if user in self._users)
+            found.extend(self._groups[group] for group in question.groups if group in self._groups)
+        return found
+
+
+def _bucket(entries):
+    """Return what `_lists_of` takes: a list of entries, or a _ByClient where that is quicker than to ask each."""
+    return entries if len(entries) <= FEW else _ByClient(entries)
+
+
+def _lists_of(buckets, question):
+    found = []
+    for bucket in buckets:
+        if isinstance(bucket, _ByClient):
+            found.extend(bucket.lists(question))
+        else:
+            found.append(bucket)
+    return found
 
 
 def _decision(rule, where, moment):

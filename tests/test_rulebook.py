@@ -176,6 +176,41 @@ def test_the_index_finds_what_asking_each_rule_finds():
                 assert rule.decide(asked, address, NOW).rule is expected, (lines, host, address)
 
 
+def test_the_index_by_client_finds_what_asking_each_rule_finds():
+    dice = random.Random(20261127)
+    whos = ['any', '10.0.0.0/8', '10.1.0.0/16', '10.1.1.1', '2001:db8::/32', 'user:bob', 'user:*', 'group:ops', 'group:dev',
+            '10.1.1.2,user:eve', 'private', 'group:ops,user:bob']
+    wheres = ['any', '.a', 'b.a', '10.0.0.0/8', '10.1.1.1', 'any:81', '@list', 'one.example', '.a,any:81']
+    clients = [('10.1.1.1', None, ()), ('10.1.1.2', b'bob', ()), ('10.9.0.1', b'eve', (b'ops', b'dev')),
+               ('2001:db8::1', b'zoe', (b'dev',)), ('8.8.8.8', None, ()), ('::ffff:10.1.1.1', b'bob', (b'ops',))]
+    for _ in range(30):
+        lines = ['%s %s %s' % (dice.choice(['allow', 'deny']), dice.choice(whos), dice.choice(wheres)) for _ in range(60)]
+        rule = book(*lines[:dice.choice([5, 60])])
+        for client, user, groups in clients:
+            for host, address in ((b'b.a', '8.8.8.8'), (b'one.example', '10.1.1.1'), (b'x', '10.2.0.1'), (b'x', None)):
+                asked = question(host, client, user)._replace(groups=frozenset(groups))
+                decision = rule.decide(asked, address, NOW)
+                if decision.allowed is None:
+                    continue
+                passed = rule.explain(asked, address, NOW)
+                expected = passed[-1][0] if not passed[-1][1] else None
+                assert decision.rule is expected, (lines, asked, address)
+
+
+@pytest.mark.parametrize('rule', [
+    'allow 10.%d.%d.9 any', 'allow user:u%d-%d any', 'allow group:g%d-%d any', 'deny 10.%d.%d.9,user:eve any',
+    'allow 10.%d.%d.9 .example', 'allow group:g%d-%d www.example:443', 'allow 10.%d.%d.9 192.168.0.0/16',
+    'allow 10.%d.%d.0/24 @list'])
+def test_of_many_rules_only_those_are_asked_that_can_be_for_this_client(rule, monkeypatch):
+    asked, mismatch = [], rules.mismatch
+    many = book(*[rule % (number // 250, number % 250) for number in range(2000)])
+    monkeypatch.setattr(rules, 'mismatch', lambda *those: asked.append(1) or mismatch(*those))
+    who = question(b'www.example', '10.3.7.9', b'u3-7')._replace(groups=frozenset([b'g3-7']))
+    for address in (None, '192.168.1.1'):
+        many.decide(who, address, NOW)
+    assert len(asked) <= 4
+
+
 def test_a_method_of_any_length_costs_no_memory():
     rule = book('allow any any')
     assert rule.decide(question(method=b'M' * 60000), None, NOW).allowed and not rule._remembered

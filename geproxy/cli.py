@@ -11,7 +11,8 @@ import sys
 import gevent
 
 from geproxy import (
-    __version__, config, doctor, early, explain, keep, kinds, learn, listeners, privileges, server, watch, why)
+    __version__, config, doctor, early, explain, keep, kinds, learn, listeners, privileges, server, shadows, watch,
+    why)
 from geproxy.log import Log, complain
 
 # From where modules are imported, some only when they are needed: this program's, gevent's, Python's own.
@@ -91,6 +92,8 @@ def _check(path, against):
         except (config.ConfigError, IOError, OSError) as error:
             return _complain(each, error)
     print('%s: fine' % path)
+    for text in shadows.find(loaded[0].access.rules):
+        print(text)
     if against:
         print('\n'.join(config.changes(loaded[1], loaded[0]) or ['no changes against %s' % against]))
     return 0

@@ -35,6 +35,8 @@ class RuleBook(object):
         self._by_name = {}              # {one of host_keys: [entry]}
         self._waiting = {}              # of those with networks, the first of each kind: for while no address is known
         self._by_network = {}           # {(version, shift): {value: [entry]}}
+        self._denied = Decision(False, None, None, 'no rule allows it (of the %d in %s)' % (
+            len(self.rules), ', '.join(_files(self.rules))))
         self._remembered = {}
         self._timed = any(rule.options.until or rule.options.hours or rule.options.days != rules.ALL_DAYS
                           for rule in self.rules)
@@ -83,7 +85,7 @@ class RuleBook(object):
 
     def _find(self, question, carried, moment):
         open_yet = False                # a rule has been passed over that may deny it, once the address is known
-        for entry in heapq.merge(*self._candidates(question, carried)):
+        for entry in heapq.merge(*self.candidates(question, carried)):
             rule, where = entry.rule, entry.where
             if rules.mismatch(rule, where, question, moment):
                 continue
@@ -97,10 +99,11 @@ class RuleBook(object):
             decision = _decision(rule, where, moment)
             return DEPENDS if open_yet and decision.allowed else decision
         # Not even a look-up for what cannot be allowed: names can carry secrets out.
-        return Decision(False, None, None, 'no rule allows it')
+        return self._denied
 
-    def _candidates(self, question, carried):
-        """The entries that may fit, as lists in order: an entry compares by its place, which comes first."""
+    def candidates(self, question, carried):
+        """Return the entries that may fit, as lists in order: an entry compares by its place, which comes first. Some
+        may be there twice. `carried`: the IPs of an address (address.unwrap), or None if it is not known."""
         keys = rules.host_keys(question.host)
         buckets = [self._anywhere]
         buckets.extend(self._by_name[key] for key in keys if key in self._by_name)
@@ -187,6 +190,12 @@ def _lists_of(buckets, question):
         else:
             found.append(bucket)
     return found
+
+
+def _files(ruled):
+    """Return the names of the files that Rules come from, in their order."""
+    names = collections.OrderedDict((rule.place.rpartition(':')[0], None) for rule in ruled)
+    return list(names)
 
 
 def _decision(rule, where, moment):

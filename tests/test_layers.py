@@ -17,7 +17,7 @@ FLOORS = [
     ['grammar', 'kinds', 'thishost'],
     ['message', 'rules', 'filters'],
     ['framing', 'forwarded', 'rulebook', 'proxyproto'],
-    ['access', 'auth', 'deadlines', 'limits', 'splice'],
+    ['access', 'auth', 'deadlines', 'limits', 'shadows', 'splice'],
     ['stream', 'users', 'rulefiles', 'watchdog', 'unixsocket', 'workers', 'shortcut'],
     ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'notify', 'outlets',
      'metrics', 'waits'],

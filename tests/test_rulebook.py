@@ -42,7 +42,7 @@ def test_without_rules_all_is_allowed():
 def test_with_rules_what_fits_none_is_denied():
     decision = book('allow any .b.example', 'allow any .c.example').decide(question(), None, NOW)
     assert not decision.allowed and decision.rule is None
-    assert decision.why == 'no rule allows it'
+    assert decision.why == 'no rule allows it (of the 2 in p.ini)'
 
 
 SOME = ['deny any bad.a.example', 'allow any .a.example', 'deny any *.b.example', 'allow any b.example,c.example:81',

@@ -4,7 +4,26 @@ from __future__ import absolute_import, division, print_function
 import os
 import sys
 
-from geproxy import early
+
+def leave_current_folder():
+    """Import nothing more from the current folder, unless geproxy itself comes from there.
+
+    `python -m` puts it first: if root starts an installed geproxy in a folder of somebody else's, a gevent.py there would
+    run as root."""
+    if getattr(sys.flags, 'safe_path', False) or not sys.path:
+        return                          # Python was told so (-P, -I), and the first is none that it put there
+    home = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    try:
+        here = os.path.realpath(os.getcwd())
+    except OSError:                     # the folder is gone
+        here = ''
+    if here != home and (sys.path[0] == '' or os.path.realpath(sys.path[0]) == here):
+        del sys.path[0]
+
+
+leave_current_folder()
+
+from geproxy import early       # noqa: E402
 
 # (from this Python on, the oldest gevent that runs there). Older ones import, and then crash or hang. setup.py asks for
 # the same; here it is for hosts where pip had no say.

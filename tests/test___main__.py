@@ -60,6 +60,25 @@ def test_a_gevent_that_does_not_import_is_one_line_too():
     assert ended.popen.returncode == 1 and 'greenlet size changed' in said and 'Traceback' not in said
 
 
+@pytest.mark.parametrize('planted', ['gevent.py', 'signal.py', 'argparse.py'])
+def test_nothing_is_imported_from_the_folder_where_an_installed_geproxy_is_started(planted):
+    with folder() as there:
+        with open(os.path.join(there, planted), 'w') as bait:
+            bait.write('import os\nos.write(1, b"planted\\n")\nos._exit(7)\n')
+        ended = run(GEPROXY + ['--version'], cwd=there, more_env={'PYTHONPATH': CHECKOUT})
+    assert (ended.popen.returncode, ended.out[:8]) == (0, b'geproxy '), ended
+
+
+def test_what_python_is_told_to_import_from_is_left_as_it_is():
+    with folder() as there:
+        os.symlink(os.path.join(CHECKOUT, 'geproxy'), os.path.join(there, 'geproxy'))
+        shown = PYTHON + ['-c', 'import sys; before = sys.path[1:]; import geproxy.__main__; print(sys.path == before)']
+        kept = PYTHON + ['-c', 'import sys; before = sys.path[:]; import geproxy.__main__; print(sys.path == before)']
+        path = os.pathsep.join([there, CHECKOUT])
+        assert run(shown, cwd=there, more_env={'PYTHONPATH': path}).out == b'True\n'    # once, and not as PYTHONPATH has it
+        assert run(kept, cwd=CHECKOUT).out == b'True\n'
+
+
 def test_all_is_patched_before_anything_of_ours_is_imported():
     ended = run(PYTHON + ['-c', PATCHED])
     assert (ended.popen.returncode, ended.out) == (0, b'[] []\n'), ended

@@ -227,7 +227,7 @@ def _parse_field(name):
     octets = compat.to_octets(name)
     if not grammar.is_token(octets):
         raise ValueError("'%s' is no field name" % name)
-    if name.lower() in _FIXED:
+    if name.lower().replace('_', '-') in _FIXED:         # they are one for CGI, and so for `strip`: see forwarded
         raise ValueError('the field %s is settled by the proxy itself' % name)
     return octets
 

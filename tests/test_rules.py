@@ -148,6 +148,8 @@ def test_what_a_rule_sets_is_shown_to_nobody():
     ('allow any any set X', 'set takes FIELD=VALUE'),
     ('allow any any set Host=x', 'settled by the proxy itself'),
     ('allow any any strip Content-Length', 'settled by the proxy itself'),
+    ('allow any any strip Content_Length', 'settled by the proxy itself'),
+    ('allow any any set transfer_Encoding=chunked', 'settled by the proxy itself'),
     ('allow any any strip a:b', "'a:b' is no field name"),
     ('deny any any rate 1m', 'what is denied has neither'),
     ('deny any any set X=y', 'what is denied has neither'),

@@ -52,6 +52,8 @@ match_chunk_size = re.compile(
 # sub-delims are allowed there and used nowhere, but by those who want two programs to read two hosts.
 match_authority = re.compile(br'([0-9A-Za-z._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?\Z').match
 
+LONGEST = 1000          # characters of a text for people: it stands in the log, in a response and in its Proxy-Status
+
 Authority = collections.namedtuple('Authority', 'host port text')
 Target = collections.namedtuple('Target', 'form authority path')
 
@@ -76,6 +78,11 @@ def find_doubtful(octets, start=0):
 def escape(octets):
     """Octets from elsewhere -> native text of one line."""
     return ''.join(c if ' ' <= c <= '~' else '\\x%02x' % ord(c) for c in compat.to_native(octets))
+
+
+def shorten(text):
+    """Return native `text`, without what is behind LONGEST characters; `...(+N)` says then that N more are missing."""
+    return text if len(text) <= LONGEST else '%s...(+%d)' % (text[:LONGEST], len(text) - LONGEST)
 
 
 def without_high_octets(octets):

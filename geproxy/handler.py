@@ -182,11 +182,9 @@ class Handler(object):
         if not head:
             raise errors.ClientLost('the client ended the connection in the middle of a request head')
         self.head = head
-        request = message.parse_request(head)
+        request = message.parse_request(head, most.fields)
         record = self.record
         record.method, record.version, record.url = request.method, request.protocol, request.url
-        if len(request.fields) > most.fields:
-            raise errors.HeadTooLarge('%d fields are more than %d' % (len(request.fields), most.fields))
         self.body = framing.request_body(request, most)
         self.request = request
         if request.passed_by(self.proxy.name_octets):

@@ -104,7 +104,7 @@ class Handler(object):
         self.begin()
         try:
             self.proxy.access.check_client(self.ip)
-            self.read_request()
+            self.take_request()
             self.identify()
             self.check()
             if self.request.method == b'CONNECT':
@@ -167,6 +167,16 @@ class Handler(object):
         self.record = self.reply = self.request = self.head = self.body = self.question = None
 
     # --- reading the request
+
+    def take_request(self):
+        """Read the request. One that is refused before anybody asks who sent it counts for its client."""
+        try:
+            self.read_request()
+        except (errors.ClientLost, errors.HeadTimeout):
+            raise                       # there was no whole request
+        except errors.ProxyError:
+            self.proxy.admit(self.client_key, self.record.wall)
+            raise
 
     def read_request(self):
         """Wait for the whole head, and understand it."""

@@ -523,6 +523,18 @@ def test_requests_beyond_the_rate_get_429_and_when_to_come_back():
         assert proxy.wait(5)[4].reason == 'request_rate_exceeded'
 
 
+@pytest.mark.parametrize('octets, status', [
+    (b'GET / HTTP/1.1\r\n\r\n', b'400'), (b'nonsense\r\n\r\n', b'400'), (b'GET http://a/' + b'a' * 70000, b'414'),
+    (b'GET http://a/ HTTP/1.1\r\nHost: a\r\n' + b'A: b\r\n' * 1001 + b'\r\n', b'431'),
+    (b'GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n', b'501'), (b'GET http://a/ HTTP/2.0\r\nHost: a\r\n\r\n', b'505'),
+])
+def test_requests_that_cannot_be_understood_count_too(octets, status):
+    with proxying('[limits]\nrequests = 0.001\nburst = 2') as (address, proxy):
+        assert [ask(address, octets)[9:12] for _ in range(4)] == [status] * 2 + [b'429'] * 2
+        assert ask(address, get(('127.0.0.1', 1)))[9:12] == b'429'
+        assert proxy.wait(5)[4].reason == 'request_rate_exceeded'
+
+
 def test_connections_beyond_those_of_one_client_get_429():
     with proxying('[limits]\nper_client = 2') as (address, proxy):
         clients = [connect(address) for _ in range(2)]

@@ -52,6 +52,10 @@ match_chunk_size = re.compile(
 # sub-delims are allowed there and used nowhere, but by those who want two programs to read two hosts.
 match_authority = re.compile(br'([0-9A-Za-z._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?\Z').match
 
+# Names of fields that carry secrets, and of those that carry URLs, which may
+_find_secret = re.compile(br'auth|cookie|token|secret|passw|api-?key|session|signature').search
+_WITH_URL = frozenset([b'referer', b'location', b'content-location', b'refresh'])
+
 LONGEST = 1000          # characters of a text for people: it stands in the log, in a response and in its Proxy-Status
 
 Authority = collections.namedtuple('Authority', 'host port text')
@@ -191,15 +195,28 @@ def parse_fields(lines, error, mend=False):
 def _parse_field(line):
     """A field line -> what `parse_fields` has of it; None if it is none."""
     name, colon, value = line.partition(b':')
-    lower = _lower_names[name]
-    if not colon or not lower:
+    lower = _lower_names[name] if colon else b''
+    if not lower:
         return None
     value = value.strip(b' \t')
     return lower, (value,), b'%s: %s\r\n' % (name, value)
 
 
 _lower_names = Memo(lambda name: name.lower() if is_token(name) else b'')
-_field_lines = Memo(_parse_field)
+
+
+def is_secret(lower, value):
+    """Return True if the value of a field may be a secret, as far as its name, in lower case, tells. The query string
+    of a URL may be one, too."""
+    return _find_secret(lower) is not None or value.find(b'?') >= 0 and lower in _WITH_URL
+
+
+def _may_be_kept(_line, field):
+    # A line that is none may be anything, and where section.cut was, there is a mark.
+    return field is not None and (field[1][0][:1] == b'\0' or not is_secret(field[0], field[1][0]))
+
+
+_field_lines = Memo(_parse_field, keeps=_may_be_kept)
 
 
 def _parse_mended(line):

@@ -142,7 +142,7 @@ SCHEMA = [Option(*row) for row in (
     ('limits', 'quota_file', path, 'off', False,
      'Where these are counted, for all processes that share the file: a path, or off. quota needs it.'),
     ('limits', 'head_size', octets, '64k', True, 'Octets of a head, and of a trailer section.'),
-    ('limits', 'fields', count, '200', True, 'Field lines in a head, and in a trailer section.'),
+    ('limits', 'fields', count, '1000', True, 'Field lines in a head, and in a trailer section.'),
     ('upstream', 'keep', count, '256', True, 'Idle connections to origins kept for the next request, in all.'),
     ('upstream', 'keep_time', seconds, '30', True, 'How long each of them is kept.'),
     ('upstream', 'dns_keep', seconds, '60', True, 'How long the addresses of a name are good for.'),

@@ -149,10 +149,7 @@ class Forward(object):
             if origin.buffer:
                 raise errors.ResponseIncomplete('the origin closed the connection in the middle of a response head')
             raise errors.UpstreamLost('the origin closed the connection without a response')
-        response = message.parse_response(head)
-        if len(response.fields) > limits.fields:
-            raise errors.ResponseHeadTooLarge('%d fields are more than %d' % (len(response.fields), limits.fields))
-        return response
+        return message.parse_response(head, limits.fields)
 
     def await_origin(self, origin, upload):
         """Wait until the origin says something; the deadline for its whole head. Raises ResponseTimeout."""

@@ -104,7 +104,7 @@ class Handler(object):
         self.begin()
         try:
             self.proxy.access.check_client(self.ip)
-            self.read_request()
+            self.take_request()
             self.identify()
             self.check()
             if self.request.method == b'CONNECT':
@@ -168,6 +168,16 @@ class Handler(object):
 
     # --- reading the request
 
+    def take_request(self):
+        """Read the request. One that is refused before anybody asks who sent it counts for its client."""
+        try:
+            self.read_request()
+        except (errors.ClientLost, errors.HeadTimeout):
+            raise                       # there was no whole request
+        except errors.ProxyError:
+            self.proxy.admit(self.client_key, self.record.wall)
+            raise
+
     def read_request(self):
         """Wait for the whole head, and understand it."""
         client, most = self.client, self.proxy.limits
@@ -182,11 +192,9 @@ class Handler(object):
         if not head:
             raise errors.ClientLost('the client ended the connection in the middle of a request head')
         self.head = head
-        request = message.parse_request(head)
+        request = message.parse_request(head, most.fields)
         record = self.record
         record.method, record.version, record.url = request.method, request.protocol, request.url
-        if len(request.fields) > most.fields:
-            raise errors.HeadTooLarge('%d fields are more than %d' % (len(request.fields), most.fields))
         self.body = framing.request_body(request, most)
         self.request = request
         if request.passed_by(self.proxy.name_octets):

@@ -10,14 +10,15 @@ class Memo(dict):
 
     What was asked for only once is not remembered: it would push out what comes again.
     """
-    __slots__ = ('_make', '_most', '_longest', '_seen')
+    __slots__ = ('_make', '_most', '_longest', '_keeps', '_seen')
 
-    def __init__(self, make, most=MOST, longest=LONGEST):
+    def __init__(self, make, most=MOST, longest=LONGEST, keeps=None):
         """`make`: a function of the key, mostly octets, and of nothing else; what it raises is not remembered, and
-        raised. Nobody may change what it returned."""
+        raised. Nobody may change what it returned. `keeps`: None, or a function of key and value that returns False if
+        they are not to be remembered."""
         dict.__init__(self)
-        self._make, self._most, self._longest = make, most, longest
-        self._seen = set()      # asked for once
+        self._make, self._most, self._longest, self._keeps = make, most, longest, keeps
+        self._seen = set()      # hashes of what was asked for once
 
     def __missing__(self, key):
         return self.learn(key)
@@ -27,11 +28,12 @@ class Memo(dict):
         value = self._make(key)
         if len(key) <= self._longest:
             # To know what is used least would cost all the others more than to begin anew costs the few.
-            if key not in self._seen:
+            seen = hash(key)        # not the key: it may be a secret
+            if seen not in self._seen:
                 if len(self._seen) >= self._most:
                     self._seen.clear()
-                self._seen.add(key)
-            else:
+                self._seen.add(seen)
+            elif self._keeps is None or self._keeps(key, value):
                 if len(self) >= self._most:
                     self.clear()
                 self[key] = value

@@ -13,12 +13,16 @@ import re
 import time
 
 from geproxy.compat import monotonic, to_native
+from geproxy.grammar import shorten
 from geproxy.memo import Memo
 
 _prefix = to_native(binascii.hexlify(os.urandom(3)))
 _numbers = itertools.count(1)
-_unsafe = re.compile(br'[^\x21\x23-\x5b\x5d-\x7e]')
-
+_find_unsafe = re.compile(br'[^\x21\x23-\x5b\x5d-\x7e]').search
+_ENCODED = [b'%%%02X' % number if _find_unsafe(octet) else octet
+            for number, octet in enumerate(bytes(bytearray([number])) for number in range(256))]
+LONGEST_URL = 8192      # octets of a URL in a line; what is not plain takes three
+LONGEST = 512           # octets of a method, a user name, a media type
 
 HEADS = 4096        # octets; what a client sends beyond them is a body, worth a word on the console
 
@@ -68,19 +72,29 @@ def result(record):
     return word + '_ABORTED' if record.aborted else word
 
 
-def _show(octets):
-    """Octets -> native text without blanks, quotes or controls: what is not plain is percent-encoded; '-' if empty."""
-    return to_native(_unsafe.sub(lambda match: b'%%%02X' % ord(match.group()), octets)) or '-'
+def _encode(octets, most=LONGEST):
+    """Octets -> native text without blanks, quotes or controls: what is not plain is percent-encoded; '-' if empty.
+    Of more than `most` octets the rest is left out, and `...(+N)` says how many that are."""
+    left = len(octets) - most
+    if left > 0:
+        octets = octets[:most]
+    if _find_unsafe(octets):
+        octets = b''.join([_ENCODED[number] for number in bytearray(octets)])
+    shown = to_native(octets) or '-'
+    return '%s...(+%d)' % (shown, left) if left > 0 else shown
 
 
-show = Memo(_show).__getitem__
+show = Memo(_encode).__getitem__
 
 
 def show_url(record, query):
     """The URL; without its query string, as squid has it, unless `query`."""
     url = record.url or b'error:invalid-request'
-    end = -1 if query else url.find(b'?')       # `in` takes 0.7 us instead of 0.1 (3.13)
-    return show(url if end < 0 else url[:end + 1])
+    end = url.find(b'?')        # `in` takes 0.7 us instead of 0.1 (3.13)
+    if end >= 0 and query:
+        return _encode(url, LONGEST_URL)        # not remembered: secrets like to travel there
+    url = url if end < 0 else url[:end + 1]
+    return show(url) if len(url) <= LONGEST else _encode(url, LONGEST_URL)
 
 
 def _milliseconds(seconds):
@@ -106,9 +120,10 @@ FIELDS = [Field(*row) for row in (
      lambda record, query: int(record.seconds * 1e9)),
     ('result', "what became of it, in squid's words", lambda record, query: result(record)),
     ('reason', 'why it failed, one of the tokens below; absent if it did not', lambda record, query: record.reason),
-    ('message', 'the particulars of that', lambda record, query: record.message),
+    ('message', 'the particulars of that', lambda record, query: shorten(record.message)),
     ('rule', 'file:line of the rule that decided', lambda record, query: record.rule),
-    ('would_refuse', 'with policy = report: why it would have been refused', lambda record, query: record.would),
+    ('would_refuse', 'with policy = report: why it would have been refused',
+     lambda record, query: shorten(record.would)),
     ('kept', 'true if a kept connection served it', lambda record, query: record.kept),
     ('dns_ms', 'milliseconds for the name', lambda record, query: _milliseconds(record.took[0])),
     ('connect_ms', 'milliseconds to connect', lambda record, query: _milliseconds(record.took[1])),
@@ -154,9 +169,9 @@ def console_line(record, query):
     if record.tunnel and record.status == 200 or record.received > HEADS:
         line += ' (%s up)' % show_size(record.received)
     if record.reason:
-        line += ' %s: %s [%s]' % (record.reason, record.message, record.id)
+        line += ' %s: %s [%s]' % (record.reason, shorten(record.message), record.id)
     if record.would:
-        line += ' would be refused: ' + record.would
+        line += ' would be refused: ' + shorten(record.would)
     return line
 
 
@@ -173,13 +188,13 @@ def failure_line(record):
     """For the error log: what failed, and why."""
     return '[%s] %s %s %s %03d %s: %s' % (
         record.id, record.client, show(record.method), show_url(record, False), record.status, record.reason,
-        record.message)
+        shorten(record.message))
 
 
 def report_line(record):
     """For the error log: what policy = report let through."""
     return '[%s] %s %s %s would be refused: %s' % (
-        record.id, record.client, show(record.method), show_url(record, False), record.would)
+        record.id, record.client, show(record.method), show_url(record, False), shorten(record.would))
 
 
 FORMATS = {'console': console_line, 'squid': squid_line, 'common': common_line, 'json': json_line}

@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import re
 import time
 
-from geproxy import __version__
+from geproxy import __version__, grammar
 from geproxy.compat import to_octets
 
 ESTABLISHED = b'HTTP/1.1 200 Connection established\r\n\r\n'
@@ -45,7 +45,7 @@ def failure(error, name, record_id, method, close, realm=''):
     request, b'' if unknown; `close`: say that the connection ends behind it; `realm`: what a log-in is for.
     The reason phrase says what the body does: for a refused CONNECT it is all that many clients print.
     """
-    what = _plain(str(error))
+    what = grammar.shorten(_plain(str(error)))
     body = to_octets('geproxy: %s\n%s\nreason: %s\nrequest id: %s\n' % (
         what, (error.hint + '\n') if error.hint else '', error.token, record_id))
     quoted = what.replace('\\', '\\\\').replace('"', '\\"')

@@ -1,4 +1,5 @@
-"""The benchmark in tests/bench: its command line, and the numbers that it makes of numbers. Measures nothing."""
+"""The benchmark in tests/bench: its command line, and the numbers that it makes of numbers. Measures nothing
+but what the worst inputs cost."""
 from __future__ import absolute_import, division, print_function
 
 import glob
@@ -15,6 +16,7 @@ if BENCH not in sys.path:
 import measure      # noqa: E402
 import profiler     # noqa: E402
 import report       # noqa: E402
+import worst        # noqa: E402
 
 
 def test_it_says_how_it_is_used():
@@ -78,3 +80,12 @@ def test_its_files_are_as_short_as_those_of_the_house():
     for path in glob.glob(os.path.join(BENCH, '*.py')):
         with open(path) as opened:
             assert len(opened.read().splitlines()) <= 400, path
+
+
+@pytest.mark.parametrize('stage', [stage[0] for stage in worst.STAGES])
+def test_no_input_costs_more_than_ten_times_a_usual_message_for_each_octet(stage):
+    normal = worst.usual()[stage]
+    for case in worst.CASES:
+        if case.stage == stage:     # processor time, the best of several rounds: a busy machine changes neither much
+            octets, seconds, times = worst.measure(case, normal, worst.BOUND)
+            assert times <= worst.BOUND, '%s: %d octets take %.1f ms' % (case.name, octets, seconds * 1e3)

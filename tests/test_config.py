@@ -26,7 +26,7 @@ def test_without_a_file_all_defaults_hold():
     assert settings.proxy.listen == (('', 9000, None),)
     assert settings.access.private is True and settings.access.loopback == 'auto'
     assert settings.timeouts.head == 20 and settings.timeouts.tunnel == 3600 and settings.timeouts.drain == 8
-    assert (settings.limits.connections, settings.limits.head_size, settings.limits.fields) == (None, 65536, 200)
+    assert (settings.limits.connections, settings.limits.head_size, settings.limits.fields) == (None, 65536, 1000)
     assert settings.log == ('-', 'auto', 'auto', '-')
 
 

@@ -339,3 +339,18 @@ def test_sixty_four_kib_of_anything_are_judged_in_no_time(judge, octets):
     began = monotonic()
     judge(octets)
     assert monotonic() - began < 0.5        # seconds; a pattern that is not linear takes many
+
+
+def test_all_values_of_a_name_are_kept_in_their_order():
+    lines = [b'a: %d' % number for number in range(5)] + [b'b: 1', b'A: 5']
+    _fields, index = grammar.parse_fields(lines, errors.BadRequest)
+    assert index == {b'a': tuple(b'%d' % number for number in range(6)), b'b': (b'1',)}
+
+
+@pytest.mark.parametrize('octets, shown', [
+    (b'a ' * 200, 'a ' * 40 + '...'), (b' ' * 100 + b'user:secret@host', ' ' * 80 + '...'),
+    (b'x ' + b'user:se cret@' * 100, None),
+])
+def test_what_people_see_of_many_words_is_cut_and_has_no_secret(octets, shown):
+    found = grammar.printable(octets)
+    assert shown in (None, found) and 'secret' not in found and len(found) <= 83

@@ -189,7 +189,7 @@ def test_one_deadline_spans_the_whole_head():
 @pytest.mark.parametrize('octets, status', [
     (b'GET http://a.test/' + b'a' * 70000, b'414'),
     (b'GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\nA: ' + b'a' * 70000, b'431'),
-    (b'GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n' + b'A: b\r\n' * 201 + b'\r\n', b'431'),
+    (b'GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n' + b'A: b\r\n' * 1001 + b'\r\n', b'431'),
 ])
 def test_a_head_that_is_too_large_is_refused(octets, status):
     with proxying() as (address, _proxy):
@@ -487,7 +487,7 @@ def test_a_rule_strips_and_sets_what_its_origin_gets():
     (b'HEAD http://127.0.0.1:1/ HTTP/1.1\r\nHost: x\nA: b\r\n\r\n', 400),
     (b'HEAD http://127.0.0.1:1/ HTTP/2.0\r\nHost: x\r\n\r\n', 505),
     (b'HEAD https://127.0.0.1:1/ HTTP/1.1\r\nHost: x\r\n\r\n', 501),
-    (b'HEAD http://127.0.0.1:1/ HTTP/1.1\r\nHost: x\r\n' + b'A: b\r\n' * 300 + b'\r\n', 431),
+    (b'HEAD http://127.0.0.1:1/ HTTP/1.1\r\nHost: x\r\n' + b'A: b\r\n' * 1300 + b'\r\n', 431),
     (b'HEAD http://127.0.0.1:1/ HTTP/1.1\r\nHost: x\r\nA: ' + b'b' * 70000 + b'\r\n\r\n', 431),
     (b'HEAD http://127.0.0.1:1/' + b'b' * 70000 + b' HTTP/1.1\r\nHost: x\r\n\r\n', 414),
     (b'HEAD http://127.0.0.1:1/ HTTP/1.1\r\nHost: x\r\n', 408),
@@ -520,6 +520,18 @@ def test_requests_beyond_the_rate_get_429_and_when_to_come_back():
         assert answers[4].startswith(
             b'HTTP/1.1 429 client 127.0.0.1 sends more than 0.5 requests per second ([limits] requests)\r\n')
         assert b'\r\nRetry-After: 2\r\n' in answers[4]
+        assert proxy.wait(5)[4].reason == 'request_rate_exceeded'
+
+
+@pytest.mark.parametrize('octets, status', [
+    (b'GET / HTTP/1.1\r\n\r\n', b'400'), (b'nonsense\r\n\r\n', b'400'), (b'GET http://a/' + b'a' * 70000, b'414'),
+    (b'GET http://a/ HTTP/1.1\r\nHost: a\r\n' + b'A: b\r\n' * 1001 + b'\r\n', b'431'),
+    (b'GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n', b'501'), (b'GET http://a/ HTTP/2.0\r\nHost: a\r\n\r\n', b'505'),
+])
+def test_requests_that_cannot_be_understood_count_too(octets, status):
+    with proxying('[limits]\nrequests = 0.001\nburst = 2') as (address, proxy):
+        assert [ask(address, octets)[9:12] for _ in range(4)] == [status] * 2 + [b'429'] * 2
+        assert ask(address, get(('127.0.0.1', 1)))[9:12] == b'429'
         assert proxy.wait(5)[4].reason == 'request_rate_exceeded'
 
 

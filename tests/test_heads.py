@@ -188,7 +188,7 @@ def test_a_head_that_trickles_in_costs_about_as_much_as_one_that_comes_at_once()
 START_LINES = [case.octets.partition(b'\r\n')[0] for case in GOOD + BAD] + [
     b'GET http://a.example/ HTTP/1.1', b'HTTP/1.1 200 OK', b'GET / HTTP/2.0', b'HTTP/1.1 999', b'', b'\r', b'a\nb']
 SECTIONS = set(case.octets.partition(b'\r\n')[2].partition(b'\r\n\r\n')[0] for case in GOOD + BAD)
-MEMOS = [memo for reader in (message.requests, message.responses) for memo in (reader.lines, reader.sections, reader.heads)] + [
+MEMOS = [memo for reader in (message.requests, message.responses) for memo in (reader.lines, reader.sections, reader.heads, reader.patterns)] + [
          grammar._field_lines, grammar._lower_names, grammar.parse_authority.__self__]
 
 

@@ -44,3 +44,10 @@ def test_it_does_not_grow_for_ever():
             assert memo[b'%d' % number] == len('%d' % number)
         assert len(memo) <= MOST and len(memo._seen) <= MOST
     assert len(memo) > 1
+
+
+def test_what_is_not_to_be_kept_leaves_no_trace():
+    memo = Memo(len, keeps=lambda key, value: value != 6)
+    for _ in range(3):
+        assert (memo[b'secret'], memo[b'plain']) == (6, 5)
+    assert list(memo) == [b'plain'] and b'secret' not in memo._seen

@@ -408,3 +408,22 @@ def test_a_bad_head_is_refused_as_soon_by_who_has_seen_its_beginning(check, head
         checked = size
     with pytest.raises(error):
         check(head[:checked + step], checked)
+
+
+@pytest.mark.parametrize('start, parse, error', [
+    (GET, message.parse_request, errors.HeadTooLarge), (OK, message.parse_response, errors.ResponseHeadTooLarge),
+])
+def test_field_lines_are_counted_before_one_of_them_is_parsed(start, parse, error):
+    fields = start.count(b'\n') - 1
+    assert len(parse(start + b'a:\r\n' * (10 - fields) + b'\r\n', 10).fields) == 10
+    with pytest.raises(error) as raised:
+        parse(start + b'a:\r\n' * (10 - fields) + b'no field\r\n\r\n', 10)
+    assert str(raised.value) == '11 fields are more than 10 ([limits] fields)'
+
+
+def test_a_head_that_is_remembered_may_not_have_more_fields_than_today_are_allowed():
+    head = GET + b'a: 1\r\nb: 2\r\n\r\n'
+    assert [len(message.parse_request(head).fields) for _ in range(5)] == [3] * 5
+    assert head in message.requests.heads
+    with pytest.raises(errors.HeadTooLarge):
+        message.parse_request(head, 2)

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from geproxy import grammar
 from geproxy import record as records
 from geproxy.record import Record
 
@@ -176,3 +177,22 @@ def test_each_field_is_declared_once_with_its_sentence():
     names = [field.name for field in records.FIELDS]
     assert len(names) == len(set(names))
     assert all(field.sentence for field in records.FIELDS)
+
+
+@pytest.mark.parametrize('query', [True, False])
+@pytest.mark.parametrize('line', sorted(records.FORMATS))
+def test_a_line_does_not_grow_with_what_it_is_about(line, query):
+    made = record(url=b'http://a/' + b'"' * 65000, method=b'M' * 65000, user=b'\xff' * 65000, reason='x',
+                  content_type=b'"' * 65000, message='"' * 65000, would='"' * 65000)
+    assert len(records.FORMATS[line](made, query)) < 3 * (records.LONGEST_URL + 3 * records.LONGEST) + 8 * grammar.LONGEST
+    assert len(records.failure_line(made)) + len(records.report_line(made)) < 2 * 3 * 9000 + 3 * grammar.LONGEST
+
+
+@pytest.mark.parametrize('more', [0, 1, 70000])
+def test_what_was_cut_off_is_counted(more):
+    url = b'http://a/?' + b'"' * (records.LONGEST_URL - 10)
+    shown = records.show_url(record(url=url + b'x' * more), True)
+    assert shown == 'http://a/?' + '%22' * (records.LONGEST_URL - 10) + ('...(+%d)' % more if more else '')
+    assert records.show(b'M' * (records.LONGEST + more)) == 'M' * records.LONGEST + ('...(+%d)' % more if more else '')
+    made = record(reason='x', message='m' * (grammar.LONGEST + more))
+    assert records.failure_line(made).endswith('x: ' + 'm' * grammar.LONGEST + ('...(+%d)' % more if more else ''))

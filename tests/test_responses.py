@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from geproxy import errors, message, responses
+from geproxy import errors, grammar, message, responses
 
 CLASSES = [value for value in vars(errors).values() if isinstance(value, type) and value is not errors.WrongProtocol]
 
@@ -149,3 +149,8 @@ def test_a_browser_that_wants_another_page_is_told_where_the_only_one_is():
     response, body = parse(responses.no_page(b'GET', b'gateway:9000', False))
     assert response.status == 404
     assert b'http://gateway:9000/\n' in body
+
+
+def test_an_answer_does_not_grow_with_its_message():
+    answer = responses.failure(errors.DnsError('a\\"' * 22000), 'p', 'id-1', b'GET', True)
+    assert len(answer) < 4 * grammar.LONGEST + 1000

@@ -74,6 +74,7 @@ class Handler(object):
                 self.waiting, self.fresh = True, False
                 self.client.linger(BRIEFLY if self.server.draining else self.proxy.timeouts.linger)
         finally:
+            self.server.proxy.upstream.leave(self)
             self.client.close()
 
     def turn_away(self, error):
@@ -239,26 +240,25 @@ class Handler(object):
         """A Connection to the origin, which whoever called releases, and what policy edits in the request."""
         waits = self.proxy.waits
         key = (self.request.authority.host, self.request.port)
-        self.reaching = 'dns'
-        connection = self.proxy.upstream.connect(key, self.judge, (waits.dns, waits.connect), reuse)
+        connection = self.proxy.upstream.connect(key, self.judge, (waits.dns, waits.connect), reuse, self)
         record = self.record
-        record.address, record.kept, record.took = connection.address, connection.kept, connection.took
+        record.address, record.kept = connection.address, connection.kept
+        if not connection.kept:
+            record.took = connection.took
         if self.depends:
             self.follow(self.judge(connection.address, key[1]))     # each time: a retry may dial another
-        self.reaching = ''
         connection.stream.pace = self.up_pace           # None too: it may have been another's
         return connection, self.edits
 
     def judge(self, address, port):
         """May this client reach that address? Asked for each one that is about to be dialled. The Decision."""
-        self.reaching = 'connect'
         access = self.proxy.vouched_access if self.vouched else self.proxy.access
         return access.check_address(self.question, address, self.record.wall)
 
     def forward(self):
         """To the origin and back."""
         way = forward.Forward(self.request, self.body, self.client, self.reply, self.record, self.proxy)
-        persists = way.run(self.connect)
+        persists = way.run(self.connect, self)
         return self.end(persists)
 
     def tunnel(self):
@@ -270,7 +270,7 @@ class Handler(object):
             self.proxy.opened(self.record)
             forward.relay_tunnel(self.client, connection.stream, self.reply, self.proxy.waits)
         finally:
-            self.proxy.upstream.release(connection)
+            self.proxy.upstream.release(connection, self)
         return False
 
     def last_hop(self):

@@ -27,6 +27,17 @@ class Names(object):
         return self.addresses
 
 
+class Owner(object):
+    """Stands where a handler.Handler does, for a client connection."""
+
+    def __init__(self, key='10.0.0.1'):
+        self.key = key
+        self.reaching = ''
+
+
+ANYBODY = Owner()
+
+
 def allow(address, port):
     """May be dialled."""
 
@@ -73,7 +84,7 @@ def silent_port(silent):
 
 
 def connect_to(names, port, judge=allow, reuse=False):
-    return upstream.Upstream(names, 10, 30).connect((b'a.test', port), judge, LIMITS, reuse)
+    return upstream.Upstream(names, 10, 30).connect((b'a.test', port), judge, LIMITS, reuse, ANYBODY)
 
 
 def test_an_address_that_does_not_answer_costs_a_quarter_of_a_second(silent):
@@ -138,38 +149,104 @@ def test_only_addresses_that_may_be_are_dialled(denied):
 def keeping(names, keep=10, keep_time=30, count=1, port=80):
     """An Upstream with `count` idle connections to the same origin."""
     kept = upstream.Upstream(names, keep, keep_time)
-    connections = [kept.connect((b'a.test', port), allow, LIMITS, False) for _ in range(count)]
+    connections = [kept.connect((b'a.test', port), allow, LIMITS, False, ANYBODY) for _ in range(count)]
     for connection in connections:
         connection.clean = True
-        kept.release(connection)
+        kept.release(connection, ANYBODY)
     return kept, connections
 
 
 @pytest.mark.parametrize('denied', [errors.AddressDenied, errors.Denied])
-def test_a_kept_connection_is_used_again_by_who_may_and_closed_for_who_may_not(denied):
-    left = gevent.event.Event()
-
-    def handle(sock):
-        read_all(sock)
-        left.set()
-
+def test_a_kept_connection_is_used_by_a_client_that_may_and_left_to_others_by_one_that_may_not(denied):
     def deny(address, port):
         raise denied('not you')
-    with listening(handle) as (_host, port):
+    with listening(read_all) as (_host, port):
         kept, connections = keeping(Names('127.0.0.1'), count=2, port=port)
-        assert kept.connect((b'a.test', port), allow, LIMITS, True) is connections[1]
         with pytest.raises(denied):
-            kept.connect((b'a.test', port), deny, LIMITS, True)
-        assert left.wait(PATIENCE)
-        connections[1].stream.close()
+            kept.connect((b'a.test', port), deny, LIMITS, True, ANYBODY)
+        assert [kept.connect((b'a.test', port), allow, LIMITS, True, ANYBODY) for _ in range(2)] == connections[::-1]
+        for connection in connections:
+            connection.stream.close()
+
+
+def logged_in(kept, port, owner, count=1):
+    """`count` idle connections, to as many hosts, that are logged in for `owner`."""
+    made = [kept.connect((b'%d.test' % number, port), allow, LIMITS, False, owner) for number in range(count)]
+    for connection in made:
+        connection.clean = connection.logged_in = True
+        kept.release(connection, owner)
+    return made
+
+
+def test_a_connection_that_is_logged_in_is_its_owners_alone_for_all_methods():
+    with listening(read_all) as (_host, port):
+        kept, owner, other = upstream.Upstream(Names('127.0.0.1'), 10, 30), Owner(), Owner()
+        mine, = logged_in(kept, port, owner)
+        assert kept.kept == kept.connections == 1
+        key = (b'0.test', port)
+        assert kept.connect(key, allow, LIMITS, True, other) is not mine
+        owner.key = 'user:joe'                      # another user, by the same client connection
+        assert kept.connect(key, allow, LIMITS, True, owner) is not mine
+        owner.key = other.key
+        assert kept.connect(key, allow, LIMITS, False, owner) is mine and kept.kept == 0
+        kept.release(mine, owner)                   # as it is not clean
+        assert kept.connect(key, allow, LIMITS, True, owner) is not mine
+
+
+def test_a_connection_that_is_logged_in_ends_with_its_owner_and_not_by_time():
+    with listening(read_all) as (_host, port):
+        kept, owner, other = upstream.Upstream(Names('127.0.0.1'), 0, 0), Owner(), Owner()
+        mine, theirs = logged_in(kept, port, owner) + logged_in(kept, port, other)
+        kept.prune()
+        kept.leave(owner)
+        assert mine.stream.socket.fileno() == -1 and theirs.stream.socket.fileno() != -1
+        kept.close_idle()
+        assert theirs.stream.socket.fileno() == -1 and kept.kept == kept.connections == 0 and not kept._owned
+
+
+def test_connections_that_are_logged_in_are_bounded_for_each_owner_and_in_all():
+    with listening(read_all) as (_host, port):
+        kept, owners = upstream.Upstream(Names('127.0.0.1'), 1, 30), [Owner(), Owner(), Owner()]
+        made = logged_in(kept, port, owners[0], upstream.OWNED_EACH + 1)
+        # One for the owner, and one that `keep` allows.
+        assert [each.stream.socket.fileno() != -1 for each in made] == [False] * (len(made) - 2) + [True] * 2
+        for owner in owners[1:]:
+            logged_in(kept, port, owner, 3)
+        # Nobody takes another one's.
+        assert [len(kept._owned[owner]) for owner in owners] == [2, 1, 1]
+        kept.keep = 20
+        logged_in(kept, port, owners[0], upstream.OWNED_EACH + 1)
+        assert len(kept._owned[owners[0]]) == upstream.OWNED_EACH
+        kept.close_idle()
+
+
+def test_a_connection_that_is_logged_in_and_ended_by_its_origin_is_forgotten():
+    with listening(lambda sock: gone.wait(PATIENCE)) as (_host, port):
+        gone, owner = gevent.event.Event(), Owner()
+        kept = upstream.Upstream(Names('127.0.0.1'), 10, 30)
+        logged_in(kept, port, owner)
+        gone.set()
+        with gevent.Timeout(PATIENCE):
+            while kept.kept:
+                gevent.sleep(0.01)
+        assert not kept._owned
+
+
+def test_a_connection_that_has_carried_a_body_is_nobodys():
+    with listening(read_all) as (_host, port):
+        kept = upstream.Upstream(Names('127.0.0.1'), 10, 30)
+        connection = kept.connect((b'a.test', port), allow, LIMITS, False, ANYBODY)
+        connection.clean = connection.bodies = True
+        kept.release(connection, ANYBODY)
+        assert kept.kept == kept.connections == 0
 
 
 def test_what_did_not_end_cleanly_is_closed():
     with listening(read_all) as (_host, port):
         kept = upstream.Upstream(Names('127.0.0.1'), 10, 30)
-        connection = kept.connect((b'a.test', port), allow, LIMITS, False)
-        kept.release(connection)
-        again = kept.connect((b'a.test', port), allow, LIMITS, True)
+        connection = kept.connect((b'a.test', port), allow, LIMITS, False, ANYBODY)
+        kept.release(connection, ANYBODY)
+        again = kept.connect((b'a.test', port), allow, LIMITS, True, ANYBODY)
         assert again is not connection
         again.stream.close()
 
@@ -212,16 +289,16 @@ def test_what_nobody_asked_for_is_no_answer_even_before_the_hub_has_seen_it(octe
     listener.listen(5)
     port = listener.getsockname()[1]
     kept = upstream.Upstream(Names('127.0.0.1'), 10, 30)
-    first = kept.connect((b'a.test', port), allow, LIMITS, True)
+    first = kept.connect((b'a.test', port), allow, LIMITS, True, ANYBODY)
     origin = listener.accept()[0]
     first.clean = True
-    kept.release(first)
+    kept.release(first, ANYBODY)
     gevent.sleep(0)                     # it is watched now
     if octets:
         origin.sendall(octets)          # which is there at once, as it goes by loopback; the hub has no turn in between
     else:
         origin.shutdown(socket.SHUT_WR)
-    second = kept.connect((b'a.test', port), allow, LIMITS, True)
+    second = kept.connect((b'a.test', port), allow, LIMITS, True, ANYBODY)
     try:
         assert second is not first and not second.kept
     finally:

@@ -70,8 +70,7 @@ class Forward(object):
         `connect`: a function of (reuse) that returns a Connection, and the edits for Request.write; `owner`: the client
         connection, see Upstream.connect.
         """
-        # A kept connection may turn out dead: what cannot be repeated goes by a new one, unless one is logged in for it.
-        # client.
+        # A kept connection may turn out dead: what cannot be repeated goes by a new one, or by one that is logged in.
         reuse = self.repeatable
         while True:
             connection, edits = connect(reuse)

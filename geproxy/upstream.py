@@ -18,6 +18,9 @@ from geproxy.deadlines import wait_connected
 from geproxy.stream import Stream, tune
 
 STAGGER = 0.25      # seconds before the next address is tried beside the last (RFC 8305, 5)
+SHED = 16           # idle connections that are closed when there are no file descriptors left
+AT_ONCE = 4         # attempts of one request at the same time; each holds a file descriptor
+SHOWN = 4           # addresses that a message lists
 OWNED_EACH = 4      # logged-in connections of one client connection; the one that was idle for longest goes
 _PENDING = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
 _FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -77,22 +80,46 @@ class Upstream(object):
 
     def _reach(self, key, judge, limits, owner):
         """A new Connection."""
-        host, port = key
-        dns, connect = limits
         try:
-            owner.reaching = 'dns'
-            started = monotonic()
-            addresses = self.resolver.resolve(host, dns)
-            resolved = monotonic()
-            owner.reaching = 'connect'
-            allowed = _judged(addresses, port, judge)
-            sock, address = Dial(to_native(host), allowed, port, connect).run()
-            took = (resolved - started, monotonic() - resolved)
+            sock, address, took = self._find(key, judge, limits, owner)
         finally:
             owner.reaching = ''
         connection = Connection(Stream(sock, address, errors.UpstreamLost), key, address, took)
         self._open.add(connection)
         return connection
+
+    def _find(self, key, judge, limits, owner):
+        """-> (socket, address, times) of what was reached."""
+        host, port = key
+        dns, connect = limits
+        owner.reaching = 'dns'
+        started = monotonic()
+        addresses = self.resolver.resolve(host, dns, owner.key)
+        resolved = monotonic()
+        owner.reaching = 'connect'
+        try:
+            sock, address = self._dial(host, _judged(addresses, port, judge), port, connect)
+        except (errors.ConnectRefused, errors.ConnectTimeout, errors.Unroutable) as error:
+            # The name may have moved since it was looked up.
+            owner.reaching = 'dns'
+            moved = self.resolver.renew(host, addresses, dns, owner.key)
+            if not moved:
+                raise error
+            resolved = monotonic()
+            owner.reaching = 'connect'
+            sock, address = self._dial(host, _judged(moved, port, judge), port, connect)
+        return sock, address, (resolved - started, monotonic() - resolved)
+
+    def _dial(self, host, addresses, port, limit):
+        """-> (socket, address). Idle connections make room if file descriptors run short."""
+        try:
+            return Dial(to_native(host), addresses, port, limit).run()
+        except errors.Full:
+            if not self._idle:
+                raise
+            for connection in list(self._idle)[:SHED]:
+                self._drop(connection)
+            return Dial(to_native(host), addresses, port, limit).run()
 
     def release(self, connection, owner):
         """Keep a connection for the next exchange of those that may use it, if its last one has ended cleanly; close it
@@ -256,12 +283,17 @@ def _judged(addresses, port, judge):
 
 
 class Dial(object):
-    """One attempt to reach any of several addresses, staggered, within one budget (RFC 8305, 5)."""
+    """One attempt to reach any of several addresses, staggered, within one budget (RFC 8305, 5).
+
+    Of more than AT_ONCE addresses, each has its part of the time before it makes room for another.
+    """
 
     def __init__(self, host, addresses, port, limit):
+        """`host`: native text, for messages; `addresses`: native texts; `limit`: the Limit for all of them."""
         self._host, self._port, self._limit = host, port, limit
-        self._waiting = list(addresses)
-        self._dialling = {}             # {socket: address}
+        self._waiting = collections.deque(addresses)
+        self._part = limit.seconds * AT_ONCE / max(AT_ONCE, len(addresses))     # seconds for each address, at least
+        self._dialling = collections.OrderedDict()      # {socket: (address, since when)}, the oldest first
         self._failed = []               # [(address, errno)]
 
     def run(self):
@@ -270,15 +302,14 @@ class Dial(object):
         try:
             while self._waiting or self._dialling:
                 if self._waiting:
-                    connected = self._start(self._waiting.pop(0))
+                    connected = self._start(self._waiting.popleft())
                     if connected is not None:
                         return connected
                 while self._dialling:
-                    turn = min(deadline, monotonic() + STAGGER) if self._waiting else deadline
-                    settled = wait_connected(list(self._dialling), turn)
+                    settled = wait_connected(list(self._dialling), self._turn(deadline))
                     if settled is None:
                         break
-                    address = self._dialling.pop(settled)
+                    address, _since = self._dialling.pop(settled)
                     code = settled.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                     if not code:
                         return settled, address
@@ -287,10 +318,22 @@ class Dial(object):
                         break           # its turn comes at once
                 if monotonic() >= deadline:
                     break
+                if self._waiting and len(self._dialling) >= AT_ONCE:
+                    sock, (address, _since) = self._dialling.popitem(last=False)
+                    self._fail(sock, address, errno.ETIMEDOUT)
             raise self._error()
         finally:
             for sock in self._dialling:
                 sock.close()
+
+    def _turn(self, deadline):
+        """When to stop waiting for those under way: it is the next one's turn."""
+        if not self._waiting:
+            return deadline
+        if len(self._dialling) < AT_ONCE:
+            return min(deadline, monotonic() + STAGGER)
+        _address, since = next(iter(self._dialling.values()))
+        return min(deadline, since + self._part)
 
     def _start(self, address):
         """Begin to connect -> (socket, address) if that is settled at once, else None."""
@@ -308,7 +351,7 @@ class Dial(object):
         if not code or code == errno.EISCONN:
             return sock, address
         if code in _PENDING:
-            self._dialling[sock] = address
+            self._dialling[sock] = address, monotonic()
         else:
             self._fail(sock, address, code)
         return None
@@ -319,11 +362,18 @@ class Dial(object):
 
     def _error(self):
         """What all the failures amount to, as one error that lists what was tried."""
-        tried = [(address, errno.ETIMEDOUT) for address in self._dialling.values()] + self._failed
-        what = "'%s' port %d: " % (self._host, self._port)
-        what += ', '.join('%s %s' % (address, self._describe(code)) for address, code in tried)
-        if self._waiting:
-            what += ', and no time for %d more' % len(self._waiting)
+        tried = [(address, errno.ETIMEDOUT) for address, _since in self._dialling.values()] + self._failed
+        what = '%s port %d: ' % (self._host, self._port)
+        if len(tried) == 1 and not self._waiting:
+            address, code = tried[0]
+            what = '' if address == self._host else self._host + ', '
+            what += '%s port %d: %s' % (address, self._port, self._describe(code))
+        else:
+            what += '; '.join('%s: %s' % (address, self._describe(code)) for address, code in tried[:SHOWN])
+            if len(tried) > SHOWN:
+                what += '; and %d more failed' % (len(tried) - SHOWN)
+            if self._waiting:
+                what += '; no time for %d more' % len(self._waiting)
         codes = set(code for _address, code in tried)
         for cause, numbers in _CAUSES:
             if codes & set(numbers):
@@ -332,5 +382,5 @@ class Dial(object):
 
     def _describe(self, code):
         if code == errno.ETIMEDOUT:
-            return 'did not answer within %.3g s' % self._limit.seconds
+            return 'no answer within %.3g s' % self._part
         return os.strerror(code).lower()

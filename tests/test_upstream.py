@@ -2,13 +2,14 @@
 from __future__ import absolute_import, division, print_function
 
 import os
+import resource
 import socket
 
 import gevent
 import gevent.event
 import pytest
 
-from geproxy import errors, upstream
+from geproxy import errors, resolver, upstream
 from geproxy.compat import monotonic
 from geproxy.deadlines import Limit
 from helpers import PATIENCE, listening, read_all
@@ -22,9 +23,13 @@ class Names(object):
     def __init__(self, *addresses):
         self.addresses = list(addresses)
 
-    def resolve(self, host, limit):
+    def resolve(self, host, limit, client):
         """The addresses."""
         return self.addresses
+
+    def renew(self, host, addresses, limit, client):
+        """The same."""
+        return []
 
 
 class Owner(object):
@@ -118,7 +123,7 @@ def test_all_addresses_share_one_budget_and_the_error_tells_what_was_tried(silen
     with pytest.raises(errors.ConnectTimeout) as caught:
         connect_to(Names('127.0.0.3', '127.0.0.2'), silent_port)
     assert 1.5 < monotonic() - began < 5
-    assert str(caught.value) == ("'a.test' port %d: 127.0.0.2 did not answer within 2 s, 127.0.0.3 connection refused"
+    assert str(caught.value) == ('a.test port %d: 127.0.0.2: no answer within 2 s; 127.0.0.3: connection refused'
                                  % silent_port)
 
 
@@ -130,6 +135,119 @@ def test_refused_everywhere_is_refused():
 def test_an_address_without_a_way_is_unroutable():
     with pytest.raises(errors.Unroutable):
         connect_to(Names('255.255.255.255'), 80)
+
+
+@pytest.mark.parametrize('host, expected', [
+    ('127.0.0.1', '127.0.0.1 port 1: connection refused'), ('a.test', 'a.test, 127.0.0.1 port 1: connection refused')])
+def test_one_address_that_fails_is_said_in_a_plain_sentence(host, expected):
+    with pytest.raises(errors.ConnectRefused) as caught:
+        upstream.Dial(host, ['127.0.0.1'], 1, LIMITS[1]).run()
+    assert str(caught.value) == expected
+
+
+def test_of_many_addresses_that_fail_a_few_are_said():
+    with pytest.raises(errors.ConnectRefused) as caught:
+        connect_to(Names(*['127.0.1.%d' % number for number in range(1, 17)]), 1)
+    assert str(caught.value) == 'a.test port 1: %s; and 12 more failed' % '; '.join(
+        '127.0.1.%d: connection refused' % number for number in range(1, 5))
+
+
+def descriptors():
+    """How many files are open."""
+    return len(os.listdir('/proc/self/fd'))
+
+
+@pytest.fixture
+def full():
+    """A port of all addresses of this host where nobody answers: the queue of its listener is full."""
+    listener = socket.socket()
+    listener.bind(('0.0.0.0', 0))
+    listener.listen(0)
+    port = listener.getsockname()[1]
+    fillers = [socket.socket() for _ in range(8)]
+    for filler in fillers:
+        filler.setblocking(False)
+        filler.connect_ex(('127.0.0.1', port))
+    gevent.sleep(0.05)
+    yield port
+    for sock in fillers + [listener]:
+        sock.close()
+
+
+def test_no_more_than_four_addresses_are_dialled_at_once_and_each_has_its_part_of_the_time(full, monkeypatch):
+    monkeypatch.setattr(upstream, 'STAGGER', 0.01)
+    limit, before, most = Limit('connect', 1, errors.ConnectTimeout), descriptors(), 0
+    addresses = ['127.0.0.%d' % number for number in range(1, 14)]
+    dialling = gevent.spawn(upstream.Dial('a.test', addresses, full, limit).run)
+    while not dialling.ready():
+        most = max(most, descriptors() - before)
+        gevent.sleep(0.01)
+    with pytest.raises(errors.ConnectTimeout) as caught:
+        dialling.get()
+    assert most == upstream.AT_ONCE
+    assert 'a.test port %d: 127.0.0.' % full in str(caught.value)
+    assert ': no answer within 0.308 s; ' in str(caught.value)
+    assert str(caught.value).endswith('; and 9 more failed')        # all of them had a turn
+
+
+def test_an_address_behind_many_silent_ones_is_reached(silent, monkeypatch):
+    port, good = silent
+    good.listen(5)
+    monkeypatch.setattr(upstream, 'STAGGER', 0.01)
+    addresses = ['127.0.0.2'] * 6 + ['127.0.0.1']
+    sock, address = upstream.Dial('a.test', addresses, port, LIMITS[1]).run()
+    sock.close()
+    assert address == '127.0.0.1'
+
+
+def test_idle_connections_make_room_when_file_descriptors_run_out():
+    with listening(read_all) as (_host, port):
+        kept, _connections = keeping(Names('127.0.0.1'), count=3, port=port)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir('/proc/self/fd'))) + 1, hard))
+        try:
+            taken = []
+            while True:                     # those between
+                try:
+                    taken.append(os.open(os.devnull, os.O_RDONLY))
+                except OSError:
+                    break
+            connection = kept.connect((b'a.test', port), allow, LIMITS, False, ANYBODY)
+            assert kept.kept == 0
+            kept.release(connection, ANYBODY)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for fd in taken:
+                os.close(fd)
+
+
+def moving(monkeypatch, *answers):
+    """A Resolver that is told these lists of addresses, one after the other, and whose answers are old at once."""
+    monkeypatch.setattr(resolver, 'RENEWED', -1)
+    left = list(answers)
+    return resolver.Resolver(ask=lambda host: left.pop(0))
+
+
+def test_a_name_that_has_moved_is_found_where_it_is_now_and_judged_there(monkeypatch):
+    judged = []
+    with listening(read_all) as (host, port):
+        names = moving(monkeypatch, ['127.0.0.3'], ['127.0.0.3', host])
+        connection = connect_to(names, port, lambda address, port: judged.append(address))
+        assert connection.address == host and judged == ['127.0.0.3', host]
+        connection.stream.close()
+
+        def deny(address, port):
+            if address == host:
+                raise errors.AddressDenied('not there')
+        with pytest.raises(errors.AddressDenied):
+            connect_to(moving(monkeypatch, ['127.0.0.3'], [host]), port, deny)
+
+
+def test_a_name_is_asked_for_once_more_only(monkeypatch):
+    names = moving(monkeypatch, ['127.0.0.3'], ['127.0.0.4'], ['127.0.0.5'])
+    with pytest.raises(errors.ConnectRefused) as caught:
+        connect_to(names, 1)
+    assert str(caught.value) == 'a.test, 127.0.0.4 port 1: connection refused' and names.asked == 2
 
 
 @pytest.mark.parametrize('denied', [errors.AddressDenied, errors.Denied])      # by what it is; by a rule

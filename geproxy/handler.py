@@ -5,7 +5,7 @@ and what is remembered.
 """
 from __future__ import absolute_import, division, print_function
 
-from geproxy import errors, forward, framing, grammar, limits, message, protocols, proxyproto, relay, responses
+from geproxy import errors, forward, framing, grammar, leaving, limits, message, protocols, proxyproto, relay, responses
 from geproxy.address import parse_ip, show_ip, within
 from geproxy.compat import monotonic
 from geproxy.logins import ANONYMOUS
@@ -205,11 +205,14 @@ class Handler(object):
     def log_in(self):
         """The User, or ANONYMOUS; whoever asks in vain has asked."""
         proxy = self.proxy
+        leaving.watch(self)
         try:
             user = proxy.identify(self.request, self.client.peer, self.ip)
         except (errors.LoginRequired, errors.LoginFailed):
             proxy.admit(self.key, self.record.wall)
             raise
+        finally:
+            leaving.forget(self)
         if user.name is not None:
             self.record.user, self.key = user.name, limits.key_of(user.name, self.client.peer)
         return user
@@ -235,6 +238,14 @@ class Handler(object):
         self.edits, self.up_pace, self.client.pace = self.proxy.treat(self.request, self.client.peer, self.key, rule)
 
     # --- ways through
+
+    def reach(self, what):
+        """Called while the origin is reached: 'dns' or 'connect' is waited for, or '', nothing any more."""
+        if not self.reaching:
+            leaving.watch(self)
+        self.reaching = what
+        if not what:
+            leaving.forget(self)
 
     def connect(self, reuse):
         """A Connection to the origin, which whoever called releases, and what policy edits in the request."""

@@ -154,8 +154,8 @@ class Threads(object):
         self._busy[client] += 1
         self._free -= 1
         if self._pool is None:
-            # Twice as many as are ever used: a thread that has just ended may still count there, and nobody can wait for
-            # it in a callback of the hub.
+            # Twice as many as are ever used: a thread that has just ended may still count there, and a callback of the
+            # hub cannot wait for it.
             self._pool = ThreadPool(2 * self._most)
         try:
             self._pool.spawn(self._job, asked.name).rawlink(lambda job: self._end(asked, job.value))

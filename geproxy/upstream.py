@@ -67,7 +67,7 @@ class Upstream(object):
 
         `judge`: a function of (address, port) that raises Denied; `limits`: Limits (dns, connect); `reuse`: a kept
         connection will do; `owner`: a client connection: anything that can be a key of a dict. It has a `key`, as of
-        limits.key_of, of who asks now, and is told as `reaching` what is going on: 'dns', 'connect', or '' for neither.
+        limits.key_of, of who asks now, and its `reach` is called with what is going on: 'dns', 'connect', or ''.
         A connection that is logged in for this owner is used in any case.
         Raises Denied, DnsError, DnsTimeout, ConnectRefused, ConnectTimeout, Unroutable, Full.
         """
@@ -83,7 +83,7 @@ class Upstream(object):
         try:
             sock, address, took = self._find(key, judge, limits, owner)
         finally:
-            owner.reaching = ''
+            owner.reach('')
         connection = Connection(Stream(sock, address, errors.UpstreamLost), key, address, took)
         self._open.add(connection)
         return connection
@@ -92,21 +92,21 @@ class Upstream(object):
         """-> (socket, address, times) of what was reached."""
         host, port = key
         dns, connect = limits
-        owner.reaching = 'dns'
+        owner.reach('dns')
         started = monotonic()
         addresses = self.resolver.resolve(host, dns, owner.key)
         resolved = monotonic()
-        owner.reaching = 'connect'
+        owner.reach('connect')
         try:
             sock, address = self._dial(host, _judged(addresses, port, judge), port, connect)
         except (errors.ConnectRefused, errors.ConnectTimeout, errors.Unroutable) as error:
             # The name may have moved since it was looked up.
-            owner.reaching = 'dns'
+            owner.reach('dns')
             moved = self.resolver.renew(host, addresses, dns, owner.key)
             if not moved:
                 raise error
             resolved = monotonic()
-            owner.reaching = 'connect'
+            owner.reach('connect')
             sock, address = self._dial(host, _judged(moved, port, judge), port, connect)
         return sock, address, (resolved - started, monotonic() - resolved)
 

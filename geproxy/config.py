@@ -143,9 +143,11 @@ SCHEMA = [Option(*row) for row in (
      'Where these are counted, for all processes that share the file: a path, or off. quota needs it.'),
     ('limits', 'head_size', octets, '64k', True, 'Octets of a head, and of a trailer section.'),
     ('limits', 'fields', count, '1000', True, 'Field lines in a head, and in a trailer section.'),
-    ('upstream', 'keep', count, '256', True, 'Idle connections to origins kept for the next request, in all.'),
+    ('upstream', 'keep', count, '256', True,
+     'Idle connections to origins kept for the next request, in all; fewer while clients need the file descriptors.'),
     ('upstream', 'keep_time', seconds, '30', True, 'How long each of them is kept.'),
-    ('upstream', 'dns_keep', seconds, '60', True, 'How long the addresses of a name are good for.'),
+    ('upstream', 'dns_keep', seconds, '60', True,
+     'How long the addresses of a name are good for. If all of them fail, the name is looked up again.'),
     ('upstream', 'dns_keep_failed', seconds, '5', True, 'How long a name that failed is not asked for again.'),
     ('log', 'access', log_path, '-', True,
      'One line for each exchange: a path, - for standard output, syslog, or off. Also syslog:local3 for a facility, '

@@ -198,6 +198,13 @@ class DnsTimeout(ProxyError):
     hint = 'Look at the name servers of the proxy\'s host.'
 
 
+class DnsFull(ProxyError):
+    """Too many names wait to be looked up."""
+    status, token = 503, 'dns_queue_full'
+    retry_after = 1
+    hint = 'Look at the name servers of the proxy\'s host: they answer slowly, or not at all.'
+
+
 class ConnectRefused(ProxyError):
     """The origin's host refuses connections on that port."""
     status, token = 502, 'connection_refused'

@@ -12,6 +12,10 @@ from geproxy.compat import monotonic
 from geproxy.deadlines import wait_readable
 
 NOTHING, EXPECT = frozenset(), frozenset([b'expect'])       # fields that are dealt with here
+# Schemes that log in a connection instead of a request (RFC 4559 and Microsoft's relatives of it), in lower case.
+CONNECTION_SCHEMES = frozenset([b'ntlm', b'negotiate', b'nego2', b'kerberos', b'credssp', b'livessp', b'pku2u'])
+# Says that the next log-in will come by the same connection; some clients ask for that first (RFC 4559, 6).
+SESSION_BASED = b'Connection: Proxy-Support\r\nProxy-Support: Session-Based-Authentication\r\n'
 INTERIM_MOST = 100      # 1xx responses to one request; more are an attack
 
 
@@ -44,7 +48,8 @@ class Reply(object):
 
 class Forward(object):
     """The way of one request."""
-    __slots__ = ('request', 'body', 'client', 'reply', 'record', 'proxy', 'watch', 'continued', 'heard')
+    __slots__ = ('request', 'body', 'client', 'reply', 'record', 'proxy', 'watch', 'continued', 'heard',
+                 'repeatable')
 
     def __init__(self, request, body, client, reply, record, proxy):
         """`body`: see framing.request_body; `client`: its Stream; `proxy`: the Proxy, for settings and upstream."""
@@ -57,14 +62,16 @@ class Forward(object):
         self.watch = relay.Watch(client, proxy.waits.half_closed, proxy.limits.head_size)
         self.continued = False          # a 100 was passed on
         self.heard = False              # something that was meant as a response to this request has come
+        self.repeatable = body is None and request.repeatable
 
-    def run(self, connect):
+    def run(self, connect, owner):
         """Do it; true if the client's connection may carry another request.
 
-        `connect`: a function of (reuse) that returns a Connection, and the edits for Request.write.
+        `connect`: a function of (reuse) that returns a Connection, and the edits for Request.write; `owner`: the client
+        connection, see Upstream.connect.
         """
-        # A kept connection may turn out dead: what cannot be repeated goes by a new one.
-        reuse = self.body is None and self.request.repeatable
+        # A kept connection may turn out dead: what cannot be repeated goes by a new one, or by one that is logged in.
+        reuse = self.repeatable
         while True:
             connection, edits = connect(reuse)
             try:
@@ -73,19 +80,23 @@ class Forward(object):
                 # What is on its way must neither look whole nor wait for an origin that does not read.
                 connection.stream.abort()
                 # It was dead before we came, or what it said was not meant for us: once more, by a new one.
-                retry = connection.kept and not self.heard and not self.reply.begun
+                retry = reuse and connection.kept and not self.heard and not self.reply.begun
                 if not (retry and isinstance(error, (errors.UpstreamLost, errors.BadResponse))):
                     raise
                 reuse = False
             finally:
-                self.proxy.upstream.release(connection)
+                self.proxy.upstream.release(connection, owner)
 
     def attempt(self, connection, edits):
         """The same, by one connection."""
+        if b'authorization' in self.request.index and logs_in(self.request, b'authorization'):
+            connection.logged_in = True
+        if self.body is not None and not self.body.done:
+            connection.bodies = True
         upload = self.send_request(connection.stream, edits)
         try:
             response = self.read_response(connection.stream, upload)
-            if response.status == 408 and connection.kept:
+            if response.status == 408 and connection.kept and self.repeatable:
                 raise errors.UpstreamLost('the origin gave up a kept connection')
             self.heard = True
             if response.status == 101:
@@ -183,6 +194,9 @@ class Forward(object):
             self.reply.delimited = bool(line)
         upgrade = b', '.join(grammar.split_list(response.values(b'upgrade'))) if response.status == 426 else b''
         date = b'' if response.dated else responses.date()
+        if response.status in (401, 407) and logs_in(response, b'www-authenticate', b'proxy-authenticate'):
+            connection.logged_in = True
+            line += SESSION_BASED if persists else b''
         head = response.write(line, proxy.vias[response.version], date, not persists, upgrade)
         self.record.content_type = response.content_type
         if body is None or sized and body.left <= len(origin.buffer) and self.client.pace is None:
@@ -217,6 +231,16 @@ class Forward(object):
         self.proxy.opened(self.record)
         relay_tunnel(self.client, origin, self.reply, self.proxy.waits)
         return False
+
+
+def logs_in(head, *names):
+    """Tell if a field of these names (in lower case) is about a log-in of the whole connection.
+
+    A scheme counts where it stands first or behind a comma, within quotes too: at worst a connection is not shared that
+    could be.
+    """
+    members = b','.join(value for name in names for value in head.values(name)).lower().split(b',')
+    return any(CONNECTION_SCHEMES.intersection(member.split(None, 1)[:1]) for member in members)
 
 
 def relay_tunnel(client, origin, reply, waits):

@@ -5,7 +5,7 @@ and what is remembered.
 """
 from __future__ import absolute_import, division, print_function
 
-from geproxy import errors, forward, framing, grammar, limits, message, protocols, proxyproto, relay, responses
+from geproxy import errors, forward, framing, grammar, leaving, limits, message, protocols, proxyproto, relay, responses
 from geproxy.address import parse_ip, show_ip, within
 from geproxy.compat import monotonic
 from geproxy.logins import ANONYMOUS
@@ -74,6 +74,7 @@ class Handler(object):
                 self.waiting, self.fresh = True, False
                 self.client.linger(BRIEFLY if self.server.draining else self.proxy.timeouts.linger)
         finally:
+            self.server.proxy.upstream.leave(self)
             self.client.close()
 
     def turn_away(self, error):
@@ -212,11 +213,14 @@ class Handler(object):
     def log_in(self):
         """The User, or ANONYMOUS; whoever asks in vain has asked."""
         proxy = self.proxy
+        leaving.watch(self)
         try:
             user = proxy.identify(self.request, self.client.peer, self.ip)
         except (errors.LoginRequired, errors.LoginFailed):
             proxy.admit(self.key, self.record.wall)
             raise
+        finally:
+            leaving.forget(self)
         if user.name is not None:
             self.record.user, self.key = user.name, limits.key_of(user.name, self.client.peer)
         return user
@@ -243,30 +247,37 @@ class Handler(object):
 
     # --- ways through
 
+    def reach(self, what):
+        """Called while the origin is reached: 'dns' or 'connect' is waited for, or '', nothing any more."""
+        if not self.reaching:
+            leaving.watch(self)
+        self.reaching = what
+        if not what:
+            leaving.forget(self)
+
     def connect(self, reuse):
         """A Connection to the origin, which whoever called releases, and what policy edits in the request."""
         waits = self.proxy.waits
         key = (self.request.authority.host, self.request.port)
-        self.reaching = 'dns'
-        connection = self.proxy.upstream.connect(key, self.judge, (waits.dns, waits.connect), reuse)
+        connection = self.proxy.upstream.connect(key, self.judge, (waits.dns, waits.connect), reuse, self)
         record = self.record
-        record.address, record.kept, record.took = connection.address, connection.kept, connection.took
+        record.address, record.kept = connection.address, connection.kept
+        if not connection.kept:
+            record.took = connection.took
         if self.depends:
             self.follow(self.judge(connection.address, key[1]))     # each time: a retry may dial another
-        self.reaching = ''
         connection.stream.pace = self.up_pace           # None too: it may have been another's
         return connection, self.edits
 
     def judge(self, address, port):
         """May this client reach that address? Asked for each one that is about to be dialled. The Decision."""
-        self.reaching = 'connect'
         access = self.proxy.vouched_access if self.vouched else self.proxy.access
         return access.check_address(self.question, address, self.record.wall)
 
     def forward(self):
         """To the origin and back."""
         way = forward.Forward(self.request, self.body, self.client, self.reply, self.record, self.proxy)
-        persists = way.run(self.connect)
+        persists = way.run(self.connect, self)
         return self.end(persists)
 
     def tunnel(self):
@@ -278,7 +289,7 @@ class Handler(object):
             self.proxy.opened(self.record)
             forward.relay_tunnel(self.client, connection.stream, self.reply, self.proxy.waits)
         finally:
-            self.proxy.upstream.release(connection)
+            self.proxy.upstream.release(connection, self)
         return False
 
     def last_hop(self):

@@ -44,7 +44,7 @@ class Watch(object):
         while not origin.buffer:
             if client.ended:
                 now = monotonic()
-                self._check(now, probe)
+                self.check(now, probe)
                 if wait_readable((origin,), min(deadline, now + GLANCE)) is not None:
                     return True
                 if monotonic() >= deadline:
@@ -72,8 +72,11 @@ class Watch(object):
         if self._client.is_gone():
             raise self._linger.error('the client left while its origin was thinking')
 
-    def _check(self, now, probe):
-        """A client has ended its direction: is it still there?"""
+    def check(self, now, probe):
+        """Raise ClientLost if a client that has ended its direction has gone, or has waited for too long.
+
+        `now`: monotonic seconds; `probe`: see `wait`.
+        """
         if self._until is None:
             self._until = now + self._linger.seconds
             if probe is not None:

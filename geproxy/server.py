@@ -90,6 +90,7 @@ class Server(object):
             self.log.say('[limits] connections = %d need up to %d file descriptors, and there are %d: raise ulimit -n'
                          % (wanted, 2 * wanted + SPARE_FDS, self._descriptors))
         self._upstream.keep, self._upstream.keep_time = settings.upstream.keep, settings.upstream.keep_time
+        self._crowd = (self._descriptors - SPARE_FDS - settings.upstream.keep) // 2
         self._resolver.keep, self._resolver.keep_failed = (
             settings.upstream.dns_keep, settings.upstream.dns_keep_failed)
         observer = self.admin.observer if self.admin else self.log
@@ -158,6 +159,15 @@ class Server(object):
             raise errors.Full('out of file descriptors')
         if len(self.live) >= most:
             raise errors.Full('all %d connections are taken' % most)
+        if len(self.live) >= self._crowd:
+            self._settle_keep(1)
+
+    def _settle_keep(self, more=0):
+        """Let kept connections to origins have the file descriptors that clients need not have. `more`: clients that
+        come just now."""
+        left = self._descriptors - SPARE_FDS - 2 * (len(self.live) + more)
+        self._upstream.keep = max(0, min(self.proxy.settings.upstream.keep, left))
+        self._upstream.prune()
 
     def _turn_away(self, handler, error):
         self.rejected += 1
@@ -193,7 +203,7 @@ class Server(object):
     def _keep_house(self):
         """A greenlet: what is to be done every second or so."""
         while True:
-            self._upstream.prune()
+            self._settle_keep()
             workers.prune()
             self._open_reserve()
             self._own_up()

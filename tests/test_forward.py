@@ -1,7 +1,10 @@
 """One request to its origin, and the response back: who says what in which order, and what becomes of the octets."""
 from __future__ import absolute_import, division, print_function
 
+import base64
+import contextlib
 import hashlib
+import re
 import socket
 import struct
 
@@ -11,6 +14,7 @@ from gevent.event import Event
 
 from geproxy.compat import monotonic
 from helpers import PATIENCE, ask, connect, listening, proxying, read_all, read_until
+from processes import run
 from test_handler import get, nothing, saying, split, text_of
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
@@ -216,6 +220,214 @@ def test_a_broken_end_is_a_reset_where_the_end_is_all_there_is():
             assert client.recv(100) != b''
 
 
+# --- connections that are logged in --------------------------------------------------------------------------------
+
+class Accounts(object):
+    """An origin that logs in connections, as NTLM has it: the first message gets a challenge, the second is a name. It
+    says who a connection's requests are from, and does not ask again."""
+
+    def __init__(self, offers=(b'NTLM',)):
+        self.offers = offers            # lines of WWW-Authenticate
+        self.requests = []              # (number of the connection, method, path, as whom)
+        self.connections = 0
+        self.dying = 0                  # so many connections end when their next request is there
+
+    def __call__(self, sock):
+        self.connections += 1
+        number, who, challenged, rest = self.connections, None, False, b''
+        while True:
+            head = rest + read_until(sock, b'\r\n\r\n')
+            if not head:
+                return
+            if self.dying:
+                self.dying -= 1
+                return
+            head, _end, rest = head.partition(b'\r\n\r\n')
+            method, path = head.split(b' ')[:2]
+            length = re.search(br'(?i)\r\ncontent-length: (\d+)', head)
+            left = int(length.group(1)) if length else 0
+            while left > len(rest):
+                rest += sock.recv(left - len(rest))
+            rest = rest[left:]
+            said = re.search(br'(?i)\r\nauthorization: *(\S+) (\S+)', head)
+            if said and said.group(2) != b'hello' and challenged:
+                who = said.group(2)
+            self.requests.append((number, method, path, who))
+            if who:
+                sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s' % (len(who), who))
+                continue
+            challenged = said is not None and said.group(2) == b'hello'
+            offers = [said.group(1) + b' challenge'] if challenged else self.offers
+            sock.sendall(b'HTTP/1.1 401 Who?\r\nContent-Length: 4\r\n%s\r\nwho?' % b''.join(
+                b'WWW-Authenticate: %s\r\n' % offer for offer in offers))
+
+
+def log_in(client, origin, name, scheme=b'NTLM', method=b'GET', body=b''):
+    """Do it on that connection -> the last response."""
+    for message in (b'hello', name):
+        more = b'Authorization: %s %s\r\n' % (scheme, message)
+        octets = body if message == name else b''
+        if method == b'POST':
+            more += b'Content-Length: %d\r\n' % len(octets)
+        client.sendall(get(origin, method=method, more=more) + octets)
+        shown = read_until(client, b'who?' if message == b'hello' else name)
+    return shown
+
+
+@pytest.mark.parametrize('scheme', [b'NTLM', b'ntlm', b'Negotiate', b'Kerberos', b'CredSSP'])
+def test_a_connection_that_is_logged_in_is_its_clients_alone(scheme):
+    accounts = Accounts()
+    with listening(accounts) as origin, proxying() as (address, proxy):
+        with contextlib.closing(connect(address)) as first, contextlib.closing(connect(address)) as second:
+            assert log_in(first, origin, b'joe', scheme).endswith(b'joe')
+            assert ask(address, get(origin)).endswith(b'who?')          # a stranger is one
+            assert log_in(second, origin, b'ann', scheme).endswith(b'ann')
+            for client, name in ((first, b'joe'), (second, b'ann')) * 2:
+                for method, more in ((b'GET', b''), (b'POST', b'Content-Length: 2\r\n')):
+                    client.sendall(get(origin, method=method, more=more) + b'hi' * (method == b'POST'))
+                    assert read_until(client, name).endswith(name)
+        proxy.wait_until(lambda: not proxy.server._upstream.kept)
+        assert ask(address, get(origin)).endswith(b'who?')
+
+
+def test_log_ins_at_once_do_not_get_mixed():
+    accounts = Accounts()
+    with listening(accounts) as origin, proxying() as (address, _proxy):
+        clients = dict((b'user%d' % number, connect(address)) for number in range(8))
+        asking = [gevent.spawn(log_in, client, origin, name) for name, client in clients.items()]
+        assert [each.get(timeout=PATIENCE).rpartition(b'\n')[2] for each in asking] == list(clients)
+        for client in clients.values():
+            client.close()
+
+
+def test_a_post_logs_in_by_the_connection_that_was_challenged():
+    accounts = Accounts()
+    with listening(accounts) as origin, proxying() as (address, _proxy):
+        with contextlib.closing(connect(address)) as client:
+            assert log_in(client, origin, b'joe', method=b'POST', body=b'much').endswith(b'joe')
+        assert [request[0] for request in accounts.requests] == [1, 1]
+
+
+@pytest.mark.parametrize('offers', [
+    [b'NTLM'], [b'Negotiate', b'Basic realm="x"'], [b'Basic realm="a, b", NTLM'], [b'Digest realm="x",nEgotiate abc=='],
+    [b'Basic realm="x" ,\tNTLM'],
+])
+def test_an_offer_to_log_in_a_connection_makes_it_the_clients(offers):
+    accounts = Accounts(offers)
+    with listening(accounts) as origin, proxying() as (address, proxy):
+        with contextlib.closing(connect(address)) as client:
+            client.sendall(get(origin))
+            shown = read_until(client, b'who?')
+            assert b'\r\nProxy-Support: Session-Based-Authentication\r\n' in shown
+            assert b'\r\nConnection: Proxy-Support\r\n' in shown
+            assert ask(address, get(origin)).endswith(b'who?')
+            assert [request[0] for request in accounts.requests] == [1, 2]
+            client.sendall(get(origin, method=b'POST'))
+            read_until(client, b'who?')
+            assert accounts.requests[-1][0] == 1
+
+
+@pytest.mark.parametrize('more, offers', [
+    (b'Authorization: Basic bnRsbTpudGxt\r\n', [b'Basic realm="NTLM"', b'Bearer error=ntlm']),
+    (b'X-Authorization: NTLM x\r\n', [b'Digest negotiate="yes"']),
+])
+def test_a_log_in_of_requests_leaves_the_connection_to_all(more, offers):
+    accounts = Accounts(offers)
+    with listening(accounts) as origin, proxying() as (address, proxy):
+        for _ in range(3):
+            assert ask(address, get(origin, more=more)).endswith(b'who?')
+        assert accounts.connections == 1
+        assert [record.kept for record in proxy.wait(3)] == [False, True, True]
+
+
+def test_a_post_on_a_connection_that_is_logged_in_and_dies_is_never_sent_twice():
+    accounts = Accounts()
+    with listening(accounts) as origin, proxying() as (address, proxy):
+        with contextlib.closing(connect(address)) as client:
+            log_in(client, origin, b'joe')
+            accounts.dying = 1
+            client.sendall(get(origin, method=b'POST', more=b'Content-Length: 2\r\n') + b'hi')
+            assert read_until(client, b'\r\n\r\n')[9:12] == b'502'
+            assert accounts.connections == 1
+            assert proxy.wait(3)[2].kept
+
+
+def test_a_get_on_a_connection_that_is_logged_in_and_dies_begins_anew():
+    accounts = Accounts()
+    with listening(accounts) as origin, proxying() as (address, proxy):
+        with contextlib.closing(connect(address)) as client:
+            log_in(client, origin, b'joe')
+            accounts.dying = 1
+            client.sendall(get(origin))
+            assert read_until(client, b'who?').endswith(b'who?')
+            assert accounts.connections == 2
+
+
+@pytest.mark.parametrize('end', ['kill', 'drain'])
+def test_connections_that_are_logged_in_end_with_their_client_however_it_ends(end):
+    accounts = Accounts()
+    with listening(accounts) as origin, proxying() as (address, proxy):
+        with contextlib.closing(connect(address)) as client:
+            log_in(client, origin, b'joe')
+            upstream = proxy.server._upstream
+            assert upstream.kept == 1
+            if end == 'kill':
+                for greenlet in list(proxy.server.live.values()):
+                    greenlet.kill()
+            else:
+                proxy.server.proxy.timeouts = proxy.server.proxy.timeouts._replace(drain=0.01)
+                proxy.server.drain()
+            assert upstream.kept == upstream.connections == 0
+
+
+def ntlm(sock):
+    """An origin that logs in connections by real NTLM messages, and believes every name; POST must log in, too."""
+    who, rest = b'', b''
+    while True:
+        head = rest + read_until(sock, b'\r\n\r\n')
+        if not head:
+            return
+        head, _end, rest = head.partition(b'\r\n\r\n')
+        length = re.search(br'(?i)\r\ncontent-length: (\d+)', head)
+        while length and len(rest) < int(length.group(1)):
+            rest += sock.recv(65536)
+        rest = rest[int(length.group(1)):] if length else rest
+        said = re.search(br'(?i)\r\nauthorization: ntlm (\S+)', head)
+        message = base64.b64decode(said.group(1)) if said else b''
+        offer = b'NTLM'
+        if message[8:9] == b'\1':
+            challenge = struct.pack('<8sIHHIIQQHHI', b'NTLMSSP', 2, 0, 0, 48, 0x201, 1, 0, 0, 0, 48)
+            offer += b' ' + base64.b64encode(challenge)
+        elif message[8:9] == b'\3':
+            size, _room, at = struct.unpack('<HHI', message[36:44])
+            who = message[at:at + size].replace(b'\0', b'')
+        page = b'page of ' + who if who else b'who?'
+        sock.sendall(b'HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s' % (
+            b'200 OK' if who else b'401 Who?\r\nWWW-Authenticate: ' + offer, len(page), page))
+
+
+def curl(address, origin, *options):
+    """What curl prints, asking for a page through the proxy."""
+    done = run(['curl', '-q', '-sS', '-x', 'http://%s:%d' % address, 'http://%s:%d/' % origin] + list(options))
+    assert done.popen.returncode == 0, done.err
+    return done.out
+
+
+def test_curl_logs_in_by_ntlm_for_itself_only():
+    try:
+        features = run(['curl', '-V']).out
+    except OSError:
+        features = b''
+    if b' NTLM ' not in features:
+        pytest.skip('no curl with NTLM')
+    with listening(ntlm) as origin, proxying() as (address, _proxy):
+        for options in ([], ['-d', 'a body that is sent twice']):
+            assert curl(address, origin, '--ntlm', '-u', 'user1:secret', *options) == b'page of user1'
+            assert curl(address, origin) == b'who?'
+        asking = [gevent.spawn(curl, address, origin, '--ntlm', '-u', 'user%d:secret' % number) for number in range(4)]
+        assert [each.get(timeout=PATIENCE) for each in asking] == [b'page of user%d' % number for number in range(4)]
+
+
 # --- kept connections ----------------------------------------------------------------------------------------------
 
 def test_kept_connections_are_shared_by_all_clients():
@@ -224,6 +436,8 @@ def test_kept_connections_are_shared_by_all_clients():
         for _ in range(3):
             assert ask(address, get(origin)).endswith(b'ok')
         assert [record.kept for record in proxy.wait(3)] == [False, True, True]
+        # Nothing was looked up or connected for those that it served later.
+        assert [None in record.took for record in proxy.records] == [False, True, True]
 
 
 def test_a_kept_connection_that_turns_out_dead_is_not_seen_by_the_client():
@@ -238,6 +452,44 @@ def test_a_kept_connection_that_turns_out_dead_is_not_seen_by_the_client():
             assert ask(address, get(origin, method=method))[9:12] == b'200'
         assert [record.kept for record in proxy.wait(4)] == [False] * 4
         assert len(requests) == 4
+
+
+def unread(sock):
+    """An origin that does not read request bodies, as Python's http.server in HTTP/1.1 does not: it answers each request
+    with its path."""
+    buffer = b''
+    while True:
+        while b'\r\n\r\n' not in buffer:
+            piece = sock.recv(65536)
+            if not piece:
+                return
+            buffer += piece
+        head, _end, buffer = buffer.partition(b'\r\n\r\n')
+        path = head.split(b' ')[1]
+        sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s' % (len(path), path))
+
+
+@pytest.mark.parametrize('method', [b'GET', b'POST', b'PUT'])
+def test_a_request_body_that_its_origin_does_not_read_is_nobodys_request(method):
+    body = b'GET /evil HTTP/1.1\r\nX-Rest: '        # which the request line of somebody else would complete
+    more = b'Content-Length: %d\r\n' % len(body)
+    with listening(unread) as origin, proxying() as (address, proxy):
+        for _ in range(3):
+            assert ask(address, get(origin, path=b'/good', method=method, more=more) + body).endswith(b'/good')
+            assert ask(address, get(origin, path=b'/bank')).endswith(b'/bank')
+        # The client's own next request is not answered by it either.
+        with contextlib.closing(connect(address)) as client:
+            client.sendall(get(origin, path=b'/good', method=method, more=more) + body)
+            assert read_until(client, b'/good').endswith(b'/good')
+            client.sendall(get(origin, path=b'/bank'))
+            assert read_until(client, b'/bank').endswith(b'/bank')
+
+
+def test_an_empty_body_leaves_the_connection_to_all():
+    with listening(saying(b'ok', [])) as origin, proxying() as (address, proxy):
+        assert ask(address, get(origin, method=b'POST', more=b'Content-Length: 0\r\n')).endswith(b'ok')
+        assert ask(address, get(origin)).endswith(b'ok')
+        assert [record.kept for record in proxy.wait(2)] == [False, True]
 
 
 @pytest.mark.parametrize('method, more, body', [

@@ -220,7 +220,7 @@ def test_a_failure_says_what_why_and_where_to_look():
         sock.bind(('127.0.0.1', 0))             # bound, not listening: refused
         status, fields, body = split(ask(address, get(sock.getsockname())))
         record = proxy.wait()[0]
-        what = "'127.0.0.1' port %d: 127.0.0.1 connection refused" % sock.getsockname()[1]
+        what = "127.0.0.1 port %d: connection refused" % sock.getsockname()[1]
         sock.close()
         assert status == b'HTTP/1.1 502 ' + what.encode('ascii')
         assert fields[b'content-type'] == b'text/plain; charset=us-ascii'

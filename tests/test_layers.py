@@ -22,7 +22,7 @@ FLOORS = [
     ['stream', 'users', 'rulefiles', 'watchdog', 'unixsocket', 'workers', 'shortcut'],
     ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'notify', 'outlets',
      'metrics', 'waits'],
-    ['log', 'forward', 'quota', 'live', 'tail'],
+    ['log', 'forward', 'quota', 'live', 'tail', 'leaving'],
     ['handler', 'admin', 'acceptor'],
     ['config'],
     ['proxy', 'explain', 'learn', 'why', 'doctor', 'adminclient', 'reloads'],
@@ -34,7 +34,7 @@ FLOORS = [
 FLOOR = dict((name, number) for number, names in enumerate(FLOORS) for name in names)
 
 # Who may import gevent: those that wait, and those that must come before everything else.
-WITH_GEVENT = {'__main__', 'acceptor', 'admin', 'cli', 'compat', 'deadlines', 'doctor', 'live', 'logins', 'relay', 'reloads', 'resolver', 'server', 'stream',
+WITH_GEVENT = {'__main__', 'acceptor', 'admin', 'cli', 'compat', 'deadlines', 'doctor', 'leaving', 'live', 'logins', 'relay', 'reloads', 'resolver', 'server', 'stream',
                'tail', 'watchdog', 'workers'}
 # Who may spawn greenlets: someone waits for each there, or kills it.
 SPAWNING = {'acceptor', 'relay', 'workers', 'server'}

@@ -37,6 +37,15 @@ def stuck(server_part):
         go.set()
 
 
+def test_a_connection_that_could_not_reach_an_origin_is_not_on_its_way_any_more():
+    sock = socket.socket()
+    sock.bind(('127.0.0.1', 0))         # and does not listen
+    with proxying() as (address, proxy), Client(address) as client:
+        assert client.ask(get(sock.getsockname())).startswith(b'HTTP/1.1 502 ')
+        assert until_phase(proxy, 'idle').reaching == ''
+    sock.close()
+
+
 def test_a_connection_goes_through_its_phases():
     go = Event()
 

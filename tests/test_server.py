@@ -21,6 +21,7 @@ from processes import Client, answering, get, own, read, running, wait_until, wr
 
 from geproxy import acceptor, kinds, listeners, workers
 from geproxy.compat import monotonic, native_sleep
+from geproxy.server import SPARE_FDS
 
 SOON = 3        # seconds: far less than any limit that is set here, far more than a busy host needs
 
@@ -478,6 +479,37 @@ def test_the_limit_of_connections_follows_from_the_descriptors_unless_it_is_set(
         proxy.wait_for(br'; up to 7 connections; ')
     with running('[limits]\nconnections = 300\n', preexec_fn=limit) as proxy:
         proxy.wait_for(br'\[limits\] connections = 300 need up to 664 file descriptors, and there are 264: ')
+
+
+def test_kept_connections_leave_their_descriptors_to_clients_that_come():
+    with proxying('[upstream]\nkeep = 10\n') as (address, proxy), several(3, address) as first:
+        together = Event()
+        waiting = []
+
+        def handle(sock):
+            while read_until(sock, b'\r\n\r\n'):
+                waiting.append(sock)
+                if len(waiting) == 3:
+                    together.set()
+                together.wait(PATIENCE)         # so that there are three connections
+                sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine')
+        with listening(handle) as place:
+            for client in first:
+                client.send(get(place))
+            for client in first:
+                assert client.response().endswith(b'fine')
+            server = proxy.server
+            assert server._upstream.kept == 3
+            server._descriptors = SPARE_FDS + 2 * 4 + 2         # room for four clients, and two more
+            server._use(server.proxy.settings)
+            with Client(address) as fourth:
+                assert fourth.ask(get(place)).endswith(b'fine')
+                assert (server._upstream.keep, server._upstream.kept) == (2, 2)
+                with Client(address) as fifth:
+                    assert fifth.ask(get(place)).endswith(b'fine')
+                    assert (server._upstream.keep, server._upstream.kept) == (0, 0)
+        server._descriptors = SPARE_FDS + 100
+        proxy.wait_until(lambda: server._upstream.keep == 10)
 
 
 def few_descriptors():

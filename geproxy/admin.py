@@ -7,6 +7,7 @@ from __future__ import absolute_import, division, print_function
 
 import collections
 import contextlib
+import functools
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import traceback
 
 import gevent
 
-from geproxy import __version__, errors, framing, live, message, metrics, tail, unixsocket
+from geproxy import __version__, errors, framing, live, message, metrics, tail, unixsocket, workers
 from geproxy.address import is_ip, parse_ip, show_ip, unmap, within
 from geproxy.compat import monotonic, to_native, to_octets
 from geproxy.deadlines import Limit
@@ -70,7 +71,12 @@ class Admin(object):
         deadline = monotonic() + BRIEFLY
         while self._greenlets and monotonic() < deadline:
             gevent.sleep(MOMENT)        # not joined: they go on to other work when this is done
-        gevent.killall(list(self._greenlets), timeout=BRIEFLY)
+        for greenlet in list(self._greenlets):
+            workers.interrupt(functools.partial(self._ending, greenlet))
+        gevent.sleep(0)
+
+    def _ending(self, greenlet):
+        return (greenlet, gevent.GreenletExit()) if greenlet in self._greenlets else None
 
     def counted(self):
         """The values of the counters."""
@@ -177,10 +183,7 @@ class Admin(object):
         handler = live.find(self._server.live, name)
         if handler is None:
             return _plain(404, 'no connection has the id %s' % name)
-        handler.cut(errors.Killed('ended by whoever runs the proxy'))
-        if not handler.waiting and not handler.reply.delimited:
-            handler.client.doom()
-        self._server.live[handler].kill(block=False)
+        self._server.end([handler], errors.Killed('ended by whoever runs the proxy'))
         self._server.log.say('connection %s of %s: killed' % (name, handler.client.peer))
         return _plain(200, 'killed')
 

@@ -21,6 +21,15 @@ SWALLOWED = 64 * 1024   # octets of a body that are read only so that the connec
 BRIEFLY = 1.0           # seconds to linger for a client that has no place here, or when the process is to stop
 
 
+class Interrupted(BaseException):
+    """Thrown into an exchange from outside. No ProxyError, so that no part of the way takes it for its own failure."""
+
+    def __init__(self, error):
+        """`error`: the ProxyError that the client is told."""
+        BaseException.__init__(self, str(error))
+        self.error = error
+
+
 class Handler(object):
     """One client connection. Each exchange keeps the Proxy that it began with, whatever the server has meanwhile."""
 
@@ -92,10 +101,20 @@ class Handler(object):
             self.client.hurry(monotonic() + BRIEFLY)    # not at once; see await_request
 
     def cut(self, error):
-        """Called by the server before it ends the greenlet: remember why what is going on ends here."""
-        if self.record is not None and not self.waiting:
-            self.record.reason, self.record.message = error.token, str(error)
-            self.record.aborted = True
+        """Called by the server just before it ends the greenlet: remember why what is going on ends here.
+
+        Returns what to throw into the greenlet: an Interrupted if the client waits for a response and has nothing of
+        it yet, so that it gets `error` as that; None if the greenlet has to be killed.
+        """
+        record = self.record
+        if record is None or self.waiting:
+            return None
+        if not record.reason and not self.reply.begun:      # `exchange` has not come to `refuse` yet
+            return Interrupted(error)
+        record.reason, record.message, record.aborted = error.token, str(error), True
+        if not self.reply.delimited:
+            self.client.doom()                              # what the client has must not look whole
+        return None
 
     def exchange(self):
         """Carry one request up and its response down; true if another may follow."""
@@ -114,6 +133,8 @@ class Handler(object):
             return self.forward()
         except errors.ProxyError as error:
             return self.refuse(error)
+        except Interrupted as interrupted:
+            return self.refuse(interrupted.error)
         except Exception:
             self.proxy.report_bug(self.record)
             return self.refuse(errors.InternalError('a bug; the log has its traceback'))
@@ -349,7 +370,7 @@ class Handler(object):
         git and dnf come once without a name, and then once more on the same connection, CONNECT or a body or not.
         """
         if error.status != 407:
-            return self.persists() and self.request.method != b'CONNECT'
+            return not isinstance(error, errors.Killed) and self.persists() and self.request.method != b'CONNECT'
         body = self.body
         if body is not None and 0 < (body.left or 0) <= SWALLOWED and not self.request.expects:
             relay.swallow(body, self.client, self.proxy.waits.swallow)

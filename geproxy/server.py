@@ -29,6 +29,8 @@ SPARE_FDS = 64              # for logs, listeners, the hub, look-ups and pipes; 
 MOST_CONNECTIONS = 50000    # of `auto`, on hosts without a limit
 TURNED_AWAY = 100           # refused connections at once that are given a second to read why
 HOUSEKEEPING = 1.0          # seconds
+BRIEFLY = 1.0               # seconds that a connection has to end, once it is told to
+MOMENT = 0.01               # seconds between two looks whether it has
 HANDSHAKE = 0.05            # seconds for those that have begun to connect
 FEW_CONNECTIONS = 100       # of `auto`: fewer are hardly meant
 A_DAY = 86400
@@ -314,9 +316,32 @@ class Server(object):
     def _cut(self):
         if self.live:
             self.log.say('%s cut' % count_of(len(self.live), 'connection'))
-        for handler in list(self.live):
-            handler.cut(errors.Drained('the proxy stopped'))
-        gevent.killall(list(self.live.values()), timeout=1)
+        self.end(list(self.live), errors.Drained('the proxy stopped'))
+
+    def end(self, handlers, error):
+        """End connections, and wait until they have ended, which takes `BRIEFLY` seconds at most.
+
+        A client that waits for its response gets `error` as that, and has this time to take it.
+        """
+        self._interrupt(handlers, error)
+        deadline = monotonic() + BRIEFLY
+        while handlers and monotonic() < deadline:
+            gevent.sleep(MOMENT)
+            handlers = [handler for handler in handlers if handler in self.live]
+        self._interrupt(handlers, None)
+        gevent.sleep(0)
+
+    def _interrupt(self, handlers, error):
+        for handler in handlers:
+            workers.interrupt(functools.partial(self._ending, handler, error))
+
+    def _ending(self, handler, error):
+        """(greenlet, what to throw into it to end that connection), None if it has ended. `error`: None for a plain
+        end."""
+        greenlet = self.live.get(handler)
+        if greenlet is None:
+            return None
+        return greenlet, error is not None and handler.cut(error) or gevent.GreenletExit()
 
 
 def count_of(number, what):

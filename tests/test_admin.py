@@ -9,6 +9,7 @@ import signal
 import socket
 import stat
 
+import gevent
 import pytest
 from gevent.event import Event
 from helpers import PATIENCE, ask, connect, listening, proxying, read_all, read_until
@@ -298,6 +299,46 @@ def test_an_idle_connection_is_killed_in_silence():
         assert row['phase'] == 'idle'
         assert asked(place, b'/-/kill?id=' + row['id'].encode('ascii'), b'POST')[0] == 200
         assert client.rest() == b'' and len(proxy.records) == 1
+
+
+def test_a_kill_that_comes_too_late_hits_no_other_client():
+    # Its connection ends between the kill's question and its act, and the same greenlet serves the next one.
+    with watched() as (address, proxy, _place):
+        with Client(address) as client:
+            client.ask(own())
+            handler, greenlet = list(proxy.server.live.items())[0]
+        gevent.get_hub().loop.run_callback(greenlet.switch, handler.client)     # as its end would wake it
+        proxy.server.admin._kill(b'id=' + live.connection_id(handler).encode('ascii'), None)
+        assert handler not in proxy.server.live and not greenlet.dead
+        with Client(address) as client:
+            assert client.ask(own()).startswith(b'HTTP/1.1 200 ')
+            assert greenlet in proxy.server.live.values()
+
+
+def test_a_client_that_waits_for_its_response_is_told_that_it_is_killed():
+    with listening(read_all) as origin, watched() as (address, proxy, place), Client(address) as client:
+        client.send(get(origin))
+        proxy.wait_until(lambda: live.phases(proxy.server.live) == {'waiting': 1})
+        name = rows(place)[0]['request'].encode('ascii')
+        with gevent.Timeout(PATIENCE):
+            killing = gevent.spawn(asked, place, b'/-/kill?id=' + name, b'POST')
+            shown = client.response()
+            assert client.rest() == b''
+            client.socket.close()
+            assert killing.get() == (200, b'killed\n')
+        assert shown.startswith(b'HTTP/1.1 503 ended by whoever runs the proxy\r\n')
+        assert b'\r\nConnection: close\r\n' in shown and b'\nreason: killed\n' in shown
+        record, = proxy.wait(1)
+        assert (record.status, record.reason, record.aborted) == (503, 'killed', False)
+
+
+def test_a_client_that_is_told_and_never_hangs_up_is_gone_when_the_kill_is_answered():
+    with listening(read_all) as origin, watched() as (address, proxy, place), Client(address) as client:
+        client.send(get(origin))
+        proxy.wait_until(lambda: live.phases(proxy.server.live) == {'waiting': 1})
+        assert asked(place, b'/-/kill?id=' + rows(place)[0]['id'].encode('ascii'), b'POST')[0] == 200
+        assert not proxy.server.live
+        assert client.response().startswith(b'HTTP/1.1 503 ')
 
 
 # --- tail ------------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from gevent.event import Event
 from helpers import PATIENCE, ask, connect, listening, proxying, read_all, read_until
 from processes import Client, answering, get, own, read, running, wait_until, write
 
-from geproxy import acceptor, kinds, listeners, workers
+from geproxy import acceptor, kinds, listeners, live, workers
 from geproxy.compat import monotonic, native_sleep
 
 SOON = 3        # seconds: far less than any limit that is set here, far more than a busy host needs
@@ -247,6 +247,20 @@ def test_told_a_second_time_it_stops_at_once(first, second):
         assert b'told again to stop: at once' in proxy.err and b' 1 connection cut\n' in proxy.err
         assert client.rest()[:5] in (b'', b'HTTP/')
         origin.go.set()
+
+
+def test_a_client_that_still_waits_when_the_drain_is_over_is_told_why():
+    with listening(read_all) as place:
+        with proxying() as (address, proxy), Client(address) as client:
+            client.send(get(place))
+            proxy.wait_until(lambda: live.phases(proxy.server.live) == {'waiting': 1})
+            proxy.server.proxy.timeouts = proxy.server.proxy.timeouts._replace(drain=0.01)
+            draining = gevent.spawn(proxy.server.drain)
+            shown = client.response()
+            assert shown.startswith(b'HTTP/1.1 503 the proxy stopped\r\n') and b'\nreason: drained\n' in shown
+            client.socket.close()
+            draining.join()
+        assert [(record.status, record.reason) for record in proxy.records] == [(503, 'drained')]
 
 
 def test_while_it_drains_nobody_else_comes_in():

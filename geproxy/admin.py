@@ -16,15 +16,18 @@ import traceback
 
 import gevent
 
-from geproxy import __version__, errors, framing, live, message, metrics, tail, unixsocket, workers
+from geproxy import (
+    __version__, errors, framing, limits, live, message, metrics, strangers, tail, unixsocket, workers)
 from geproxy.address import is_ip, parse_ip, show_ip, unmap, within
 from geproxy.compat import monotonic, to_native, to_octets
 from geproxy.deadlines import Limit
 from geproxy.stream import Stream
 
-MOST = 50               # connections at once
+QUICK = 20              # connections at once that ask for something; for one more, the oldest is closed
+WATCHERS = 30           # ... and that watch
+MOST = 60               # ... and all together, with those that are told to end and have not yet
 HEAD_SIZE = 8192        # octets
-HEAD = Limit('head', 10.0, errors.HeadTimeout)
+HEAD = Limit('head', 5.0, errors.HeadTimeout)
 TAKE = Limit('body', 30.0, errors.DownloadTimeout)      # for a watcher that takes nothing
 BRIEFLY = 1.0           # seconds, to linger and to close
 MOMENT = 0.02           # seconds between two looks whether all is said
@@ -54,6 +57,11 @@ class Admin(object):
         self.places = ['unix:' + path for path in self._paths] + [
             live.show_place(sock.getsockname()[:2]) for sock in sockets if sock.family != socket.AF_UNIX]
         self._greenlets = set()
+        # {greenlet: Stream}, the oldest first: of those that have not sent their request yet, and of those that are
+        # answered. A greenlet of a watcher is in neither.
+        self._silent, self._answered = collections.OrderedDict(), collections.OrderedDict()
+        self._watchers = 0
+        self.strangers = strangers.Strangers('admin')
         self._closing = False
 
     def start(self):
@@ -88,13 +96,22 @@ class Admin(object):
 
     def _serve(self, sock, peer):
         """The greenlet of one connection."""
-        if len(self._greenlets) >= MOST:
-            sock.close()
+        stream, by_path = Stream(sock, '', errors.ClientLost), sock.family == socket.AF_UNIX
+        ip = None if by_path else unmap(parse_ip(peer[0]))
+        if not by_path and not within(ip, self._server.proxy.settings.admin.clients):
+            answer = _plain(403, 'client %s is not among [admin] clients' % show_ip(ip))
+            self.strangers.turn_away(stream, limits.key_of(None, show_ip(ip)), lambda octets, _id: _whole(
+                answer, octets[:5] == b'HEAD '))
             return
-        self._greenlets.add(gevent.getcurrent())
-        stream = Stream(sock, '', errors.ClientLost)
+        self._make_room()
+        if len(self._greenlets) >= MOST:
+            stream.close()
+            return
+        greenlet = gevent.getcurrent()
+        self._greenlets.add(greenlet)
+        self._silent[greenlet] = stream
         try:
-            self._respond(stream, '' if sock.family == socket.AF_UNIX else peer[0])
+            self._respond(stream, by_path)
             stream.linger(BRIEFLY)
         except (errors.ClientLost, errors.DownloadTimeout):
             pass                        # nobody is there to be told
@@ -102,27 +119,37 @@ class Admin(object):
             self._server.log.say('admin: a bug, please report it:\n' + traceback.format_exc())
         finally:
             stream.close()
-            self._greenlets.discard(gevent.getcurrent())
+            for places in (self._silent, self._answered):
+                places.pop(greenlet, None)
+            self._greenlets.discard(greenlet)
 
-    def _respond(self, stream, peer):
+    def _make_room(self):
+        """End the oldest connection, a silent one first, if too many ask for something. A health check asks, and has its
+        answer, at once."""
+        if len(self._silent) + len(self._answered) >= QUICK:
+            _greenlet, stream = (self._silent or self._answered).popitem(last=False)
+            stream.wake()
+
+    def _respond(self, stream, by_path):
         version, bodiless = (1, 1), False
         try:
             request = _read_request(stream)
+            if self._silent.pop(gevent.getcurrent(), None) is None:
+                raise errors.ClientLost('others needed its place')
+            self._answered[gevent.getcurrent()] = stream
             version, bodiless = request.version, request.method == b'HEAD'
-            answer = self._refusal(request, peer) or self._answer(request, stream)
+            answer = self._refusal(request, by_path) or self._answer(request, stream)
         except errors.ClientLost:
             raise
         except errors.ProxyError as error:
             answer = _plain(400, str(error))
         _send(stream, answer, version, bodiless)
 
-    def _refusal(self, request, peer):
-        """The Answer for who may not ask; None if it may. `peer`: its address, '' at a socket in the file system."""
-        if not peer:
+    def _refusal(self, request, by_path):
+        """The Answer for a browser that was sent here; None for others. `by_path`: it came by a socket in the file
+        system, which no browser can."""
+        if by_path:
             return None
-        ip = unmap(parse_ip(peer))
-        if not within(ip, self._server.proxy.settings.admin.clients):
-            return _plain(403, 'client %s is not among [admin] clients' % show_ip(ip))
         # A name may be anybody's, who makes it lead here and then asks from within a browser (DNS rebinding); and a
         # browser says by Origin on whose behalf it sends.
         host = to_native(request.authority.host)
@@ -197,11 +224,15 @@ class Admin(object):
         return Answer(200 if outcome.good else 409, LINES, json.dumps(found) + '\n', b'')
 
     def _tail(self, _query, stream):
+        if self._watchers >= WATCHERS:
+            return _plain(503, '%d watch already' % self._watchers)
         return Answer(200, LINES, self._events(stream), b'')
 
     def _events(self, stream):
         """The lines for one watcher, as they come, to the end of either. From when the head was sent on."""
         watcher = self.observer.watch(self._shows_queries())
+        self._answered.pop(gevent.getcurrent(), None)       # a watcher stays, and takes the place of no other
+        self._watchers += 1
         try:
             while not self._closing and stream.is_quiet():
                 if watcher.arrived.wait(GLANCE):
@@ -209,6 +240,7 @@ class Admin(object):
                     yield ''.join(line + '\n' for line in watcher.take())
             yield ''.join(line + '\n' for line in watcher.take())
         finally:
+            self._watchers -= 1
             self.observer.unwatch(watcher)
 
 
@@ -244,18 +276,26 @@ def _read_request(stream):
     return message.parse_request(head)
 
 
+def _head(answer, framed):
+    """The head of an Answer; `framed`: the field lines that say where its body ends."""
+    return b'HTTP/1.1 %d %s\r\nContent-Type: %s\r\n%s%sCache-Control: no-store\r\nConnection: close\r\n\r\n' % (
+        answer.status, REASONS[answer.status], to_octets(answer.type), framed, answer.more)
+
+
+def _whole(answer, bodiless):
+    """The octets of an Answer with a body of text; `bodiless`: only its head."""
+    body = to_octets(answer.body)
+    return _head(answer, b'Content-Length: %d\r\n' % len(body)) + (b'' if bodiless else body)
+
+
 def _send(stream, answer, version, bodiless):
     """Send an Answer to a request of that version; `bodiless`: only its head."""
-    whole = isinstance(answer.body, str)
-    chunked = not whole and version >= (1, 1)
-    framed = b'Transfer-Encoding: chunked\r\n' if chunked else b''
-    body = to_octets(answer.body) if whole else b''
-    if whole:
-        framed = b'Content-Length: %d\r\n' % len(body)
-    head = b'HTTP/1.1 %d %s\r\nContent-Type: %s\r\n%s%sCache-Control: no-store\r\nConnection: close\r\n\r\n' % (
-        answer.status, REASONS[answer.status], to_octets(answer.type), framed, answer.more)
-    stream.send(head + (b'' if bodiless else body), TAKE)
-    if whole or bodiless:
+    if isinstance(answer.body, str):
+        stream.send(_whole(answer, bodiless), TAKE)
+        return
+    chunked = version >= (1, 1)
+    stream.send(_head(answer, b'Transfer-Encoding: chunked\r\n' if chunked else b''), TAKE)
+    if bodiless:
         return
     with contextlib.closing(answer.body) as texts:
         for text in texts:

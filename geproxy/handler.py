@@ -192,10 +192,14 @@ class Handler(object):
     def read_request(self):
         """Wait for the whole head, and understand it."""
         client, most = self.client, self.proxy.limits
-        if self.fresh:
-            protocols.check(client.buffer)
         limit = self.proxy.waits.head
-        head = client.read_head(most.head_size, limit, self.record.began + limit.seconds, message.check_request_start)
+        deadline = self.record.began + limit.seconds
+        if self.fresh:
+            while protocols.undecided(client.buffer) and not client.ended:
+                client.wait(limit, deadline)
+                client.fill()
+            protocols.check(client.buffer)
+        head = client.read_head(most.head_size, limit, deadline, message.check_request_start)
         if head is None:
             if b'\n' not in client.buffer:
                 raise errors.TargetTooLong('the request line is longer than %d octets' % most.head_size)

@@ -14,8 +14,8 @@ import time
 import gevent
 from gevent.queue import Empty, Queue
 
-from geproxy import early, errors, limits, listeners, live, logins, notify, quota, reloads, workers
-from geproxy.address import parse_ip, unmap
+from geproxy import early, errors, limits, listeners, live, logins, notify, quota, reloads, strangers, workers
+from geproxy.address import parse_ip, unmap, within
 from geproxy.acceptor import Acceptor
 from geproxy.admin import Admin
 from geproxy.compat import gc_freeze, monotonic, signal_handler
@@ -72,6 +72,7 @@ class Server(object):
         self._warn_at = 0.0                     # on the monotonic clock
         self.rejected = 0                       # connections that were turned away, in all
         self._turned_away = 0                   # ... just now
+        self.strangers = strangers.Strangers('access')
         self._descriptors = raise_descriptor_limit()
         self._use(settings)
         self._acceptors = [Acceptor(sock, functools.partial(self._serve, sock.getsockname()[:2]), self._starved,
@@ -132,6 +133,11 @@ class Server(object):
             return                              # gone before we looked
         try:
             self._admit(handler)
+        except errors.Denied as error:
+            self.rejected += 1
+            self.strangers.turn_away(handler.client, handler.client_key, functools.partial(
+                strangers.refusal, error, self.proxy.name))
+            return
         except errors.ProxyError as error:
             self._turn_away(handler, error)
             return
@@ -142,12 +148,18 @@ class Server(object):
             self._taken.leave(handler.client_key)
 
     def _admit(self, handler):
-        """Count it, for as long as it runs. Raises why it may not."""
+        """Count it, for as long as it runs. Raises why it may not: Denied if it is a stranger."""
+        access = self.proxy.access
+        balanced = within(handler.ip, self.proxy.settings.proxy.proxy_protocol)
+        if not balanced:
+            access.check_client(handler.ip)     # a stranger gets no place
         self.check_room()
         handler.number = self.accepted
         self.live[handler] = gevent.getcurrent()
         try:
             handler.introduce()                 # only now it is known whose limits count
+            if balanced and not handler.client.ended:
+                access.check_client(handler.ip)
             self._taken.enter(handler.client_key, self.proxy.limits.per_client)
         except BaseException:                   # a stop in the middle of it, too
             del self.live[handler]
@@ -214,7 +226,8 @@ class Server(object):
 
     def _own_up(self):
         """Say what has befallen the log."""
-        for text in self.log.troubles():
+        found = [self.strangers] + ([self.admin.strangers] if self.admin else [])
+        for text in self.log.troubles() + [line for each in found for line in each.report(monotonic())]:
             self.log.say(text)
         dropped = self.log.dropped()
         if dropped > self._dropped_said:

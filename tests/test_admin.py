@@ -13,7 +13,7 @@ import gevent
 import pytest
 from gevent.event import Event
 from helpers import PATIENCE, ask, connect, listening, proxying, read_all, read_until
-from processes import Client, answering, folder, get, own, run, running, wait_until, write
+from processes import Client, answering, folder, get, own, run, running, write
 from test_metrics import read as parsed
 
 from geproxy import admin, live, tail
@@ -408,15 +408,40 @@ def test_a_slow_watcher_slows_nobody_and_learns_what_it_missed():
         assert missed > 0 and shown + missed == many
 
 
-def test_more_than_a_crowd_is_turned_away():
-    with watched() as (_address, _proxy, place):
-        crowd = [connect(place) for _ in range(admin.MOST)]
-        try:
-            wait_until(lambda: ask(place, question(b'/-/healthy')) == b'', 'no room')
-        finally:
-            for sock in crowd:
-                sock.close()
-        wait_until(lambda: ask(place, question(b'/-/healthy')).endswith(b'healthy\n'), 'room again')
+@contextlib.contextmanager
+def crowd(count, place, client=None):
+    """That many connections that say nothing."""
+    socks = [connect(place, client) for _ in range(count)]
+    try:
+        yield socks
+    finally:
+        for sock in socks:
+            sock.close()
+
+
+def test_silent_connections_of_those_who_may_ask_keep_nobody_from_asking():
+    with watched() as (_address, proxy, place), crowd(3 * admin.MOST, place) as socks:
+        assert asked(place, b'/-/healthy') == (200, b'healthy\n')
+        assert read_all(socks[0]) == b''        # the oldest had to go
+        proxy.wait_until(lambda: len(proxy.server.admin._greenlets) <= admin.QUICK)
+
+
+def test_silent_connections_of_strangers_keep_nobody_from_asking():
+    with watched('clients = 127.0.0.1\n') as (_address, proxy, place), crowd(3 * admin.MOST, place, '127.0.0.2'):
+        assert asked(place, b'/-/healthy') == (200, b'healthy\n')
+        assert len(proxy.server.admin._greenlets) <= 1      # the one that has just asked
+        proxy.wait_until(lambda: sum(proxy.server.admin.strangers.counts.values()) == 3 * admin.MOST)
+
+
+def test_watchers_have_places_of_their_own(monkeypatch):
+    monkeypatch.setattr(admin, 'WATCHERS', 2)
+    with watched() as (_address, proxy, place), tailing(place) as one, tailing(place), crowd(2 * admin.QUICK, place):
+        assert asked(place, b'/-/tail') == (503, b'2 watch already\n')
+        assert asked(place, b'/-/healthy') == (200, b'healthy\n')
+        one.close()
+        proxy.wait_until(lambda: proxy.server.admin._watchers == 1)
+        with tailing(place):
+            pass                                # it has its response
 
 
 # --- a process -------------------------------------------------------------------------------------------------------

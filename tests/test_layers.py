@@ -21,7 +21,7 @@ FLOORS = [
     ['stream', 'users', 'rulefiles', 'watchdog', 'unixsocket', 'workers', 'shortcut'],
     ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'notify', 'outlets',
      'metrics', 'waits'],
-    ['log', 'forward', 'quota', 'live', 'tail'],
+    ['log', 'forward', 'quota', 'live', 'tail', 'strangers'],
     ['handler', 'admin', 'acceptor'],
     ['config'],
     ['proxy', 'explain', 'learn', 'why', 'doctor', 'adminclient', 'reloads'],

@@ -100,7 +100,8 @@ class Admin(object):
         ip = None if by_path else unmap(parse_ip(peer[0]))
         if not by_path and not within(ip, self._server.proxy.settings.admin.clients):
             answer = _plain(403, 'client %s is not among [admin] clients' % show_ip(ip))
-            self.strangers.turn_away(stream, limits.key_of(None, show_ip(ip)), lambda octets, _id: _whole(
+            self.strangers.turn_away(stream, limits.key_of(
+                None, show_ip(ip), self._server.proxy.limits.ipv6_prefix), lambda octets, _id: _whole(
                 answer, octets[:5] == b'HEAD '))
             return
         self._make_room()

@@ -39,11 +39,11 @@ class Handler(object):
         stop."""
         self.client = Stream(sock, show_ip(ip), errors.ClientLost)
         self.ip = ip
-        self.client_key = limits.key_of(None, self.client.peer)
+        self.proxy = server.proxy
+        self.client_key = limits.key_of(None, self.client.peer, self.proxy.limits.ipv6_prefix)
         self.vouched = False            # who the client is, only a PROXY header says
         self.local = place
         self.server = server
-        self.proxy = server.proxy
         self.waiting = False            # for a request, or for the client to hang up: nothing is going on
         self.fresh = True               # no request has come yet
         self.since = monotonic()
@@ -72,7 +72,8 @@ class Handler(object):
         self.vouched = not header.is_local
         if header.client:
             self.client.peer = header.client[0]
-            self.ip, self.client_key = parse_ip(self.client.peer), limits.key_of(None, self.client.peer)
+            self.ip = parse_ip(self.client.peer)
+            self.client_key = limits.key_of(None, self.client.peer, self.proxy.limits.ipv6_prefix)
 
     def run(self):
         """Serve the connection to its end, and close it."""

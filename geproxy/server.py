@@ -14,7 +14,7 @@ import time
 import gevent
 from gevent.queue import Empty, Queue
 
-from geproxy import early, errors, limits, listeners, live, logins, notify, quota, reloads, strangers, workers
+from geproxy import early, errors, limits, listeners, live, logins, notify, quota, reloads, strangers, users, workers
 from geproxy.address import parse_ip, unmap, within
 from geproxy.acceptor import Acceptor
 from geproxy.admin import Admin
@@ -95,6 +95,9 @@ class Server(object):
         self._upstream.keep, self._upstream.keep_time = settings.upstream.keep, settings.upstream.keep_time
         self._resolver.keep, self._resolver.keep_failed = (
             settings.upstream.dns_keep, settings.upstream.dns_keep_failed)
+        if settings.book is not None and (self.proxy is None or settings.book is not self.proxy.settings.book):
+            for text in users.advice(settings.book):
+                self.log.say(text)
         observer = self.admin.observer if self.admin else self.log
         self.proxy = Proxy(settings, self._upstream, observer, self._taken, self._quota, self._logins,
                            self._is_own, self)

@@ -181,3 +181,11 @@ def test_the_special_kinds_are_presets_and_the_public_is_none():
     ('2001:db8:0:1:ffff:ffff:ffff:ffff', '2001:db8:0:1::/64'), ('2001:db8:0:2::1', '2001:db8:0:2::/64')])
 def test_whom_to_count_is_an_address_or_what_one_host_has_of_ipv6(text, counted):
     assert household(text) == counted
+
+
+@pytest.mark.parametrize('prefix, counted', [
+    (128, '2001:db8:1:2:3::5'), (127, '2001:db8:1:2:3::4/127'), (64, '2001:db8:1:2::/64'), (56, '2001:db8:1::/56'),
+    (1, '::/1')])
+def test_how_much_of_ipv6_counts_as_one_can_be_chosen(prefix, counted):
+    assert household('2001:db8:1:2:3::5', prefix) == counted
+    assert household('10.0.0.1', prefix) == '10.0.0.1' and household('::1', prefix) == '::1'

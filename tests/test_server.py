@@ -708,3 +708,12 @@ def test_a_reload_under_traffic_judges_no_request_by_half_of_each_policy():
         stopped.append(True)
         gevent.joinall(busy, raise_error=True, timeout=PATIENCE)
     assert set(judged) == {b'A', b'B'}
+
+
+def test_hashes_that_cost_too_much_are_said_when_they_are_read_and_once(tmpdir):
+    path = tmpdir.join('users')
+    path.write(b'bob:$6$rounds=60000$a$' + b'x' * 86, 'wb')
+    with proxying('[auth]\nusers = %s\n' % path) as (_address, proxy):
+        proxy.server._use(proxy.server.proxy.settings)
+        said = [text for text in proxy.said if 'take more than 100 ms each' in text]
+        assert len(said) == 1 and said[0].startswith('%s: 1 of 1 hashes ' % path)

@@ -129,7 +129,7 @@ def unwrap(ip):
 
 
 def household(text, ipv6_prefix=64):
-    """Return whom to count, as native text: an IPv4 address, or the IPv6 network in which a client may choose addresses.
+    """Return whom to count, as native text: an IPv4 address, or the IPv6 network from which a client chooses addresses.
 
     `text`: native text of an address; `ipv6_prefix`: length of the prefix of such a network, in bits.
     """

@@ -38,6 +38,11 @@ ROWS = 100              # connections that are shown in one go; in between, othe
 PLAIN, LINES = 'text/plain; charset=utf-8', 'application/x-ndjson'
 REASONS = {200: b'OK', 400: b'Bad Request', 403: b'Forbidden', 404: b'Not Found', 405: b'Method Not Allowed',
            409: b'Conflict', 503: b'Service Unavailable'}
+# In each answer: nobody keeps it, and no page of others gets at it, by a frame or as what it is not.
+ALWAYS = (b'Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n'
+          b"Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n"
+          b'Cross-Origin-Resource-Policy: same-origin\r\nConnection: close\r\n')
+FROM_HERE = frozenset((b'none', b'same-origin'))        # values of Sec-Fetch-Site: typed by a person, or from here
 _find_id = re.compile(br'id=([A-Za-z0-9-]{1,40})\Z').match
 
 Answer = collections.namedtuple('Answer', 'status type body more')      # body: native text, or a generator of it
@@ -125,8 +130,8 @@ class Admin(object):
             self._greenlets.discard(greenlet)
 
     def _make_room(self):
-        """End the oldest connection, a silent one first, if too many ask for something. A health check asks, and has its
-        answer, at once."""
+        """End the oldest connection, a silent one first, if too many ask for something. A health check is over at
+        once."""
         if len(self._silent) + len(self._answered) >= QUICK:
             _greenlet, stream = (self._silent or self._answered).popitem(last=False)
             stream.wake()
@@ -152,15 +157,15 @@ class Admin(object):
         if by_path:
             return None
         # A name may be anybody's, who makes it lead here and then asks from within a browser (DNS rebinding); and a
-        # browser says by Origin on whose behalf it sends.
-        host = to_native(request.authority.host)
-        if host != 'localhost' and not is_ip(host) or request.values(b'origin'):
+        # browser says by Origin or, where it has none, by Sec-Fetch-Site on whose behalf it sends.
+        host, sites = to_native(request.authority.host), request.values(b'sec-fetch-site')
+        if host != 'localhost' and not is_ip(host) or request.values(b'origin') or not set(sites) <= FROM_HERE:
             return _plain(403, 'ask by an address or as localhost, and not from a page of others')
         return None
 
     def _answer(self, request, stream):
-        path, _, query = request.path.partition(b'?')
-        if request.form != 'origin' or path not in PAGES:
+        path, _, query = request.path.partition(b'?') if request.form == 'origin' else (b'', b'', b'')
+        if path not in PAGES:
             return _plain(404, 'there are: %s' % ' '.join(to_native(each) for each in sorted(PAGES)))
         methods, page = PAGES[path]
         if request.method not in methods:
@@ -274,13 +279,16 @@ def _read_request(stream):
     line, _, fields = head.partition(b'\r\n')
     if line.endswith(b' HTTP/1.0') and b'\nhost:' not in b'\n' + fields.lower():
         head = head[:-2] + b'Host: localhost\r\n\r\n'      # HAProxy and others check health without Host
-    return message.parse_request(head)
+    request = message.parse_request(head)
+    if request.values(b'transfer-encoding') or list(request.values(b'content-length')) not in ([], [b'0']):
+        raise errors.BadRequest('no request that is understood here has a body')
+    return request
 
 
 def _head(answer, framed):
     """The head of an Answer; `framed`: the field lines that say where its body ends."""
-    return b'HTTP/1.1 %d %s\r\nContent-Type: %s\r\n%s%sCache-Control: no-store\r\nConnection: close\r\n\r\n' % (
-        answer.status, REASONS[answer.status], to_octets(answer.type), framed, answer.more)
+    return b'HTTP/1.1 %d %s\r\nContent-Type: %s\r\n%s%s%s\r\n' % (
+        answer.status, REASONS[answer.status], to_octets(answer.type), framed, answer.more, ALWAYS)
 
 
 def _whole(answer, bodiless):

@@ -81,8 +81,8 @@ def advice(book):
     slow = sum(map(hashes.is_slow, book.users.values()))
     if not slow:
         return []
-    return ['%s: %d of %d hashes take more than 100 ms each to verify: many log-ins at once have to wait; bcrypt with a '
-            'cost of %d, or $5$ and $6$ with %d rounds, take less' % (
+    return ['%s: %d of %d hashes take more than 100 ms each to verify: many log-ins at once have to wait; bcrypt with '
+            'a cost of %d, or $5$ and $6$ with %d rounds, take less' % (
                 book.paths[0], slow, len(book.users), hashes.MOST_USUAL['bcrypt'], hashes.MOST_USUAL['6'])]
 
 

@@ -244,6 +244,56 @@ def test_a_browser_cannot_be_sent_here(more, status):
         assert asked(place, b'/-/healthy', more=more)[0] == status
 
 
+@pytest.mark.parametrize('more, status', [
+    (b'Sec-Fetch-Site: none\r\n', 200), (b'Sec-Fetch-Site: same-origin\r\n', 200),      # typed, or from here
+    (b'Sec-Fetch-Site: cross-site\r\n', 403), (b'Sec-Fetch-Site: same-site\r\n', 403),
+    (b'Sec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site\r\n', 403)])
+def test_a_page_of_others_reads_nothing_here_even_if_it_says_no_origin(more, status):
+    with watched() as (_address, _proxy, place):
+        assert asked(place, b'/-/healthy', more=b'Host: 127.0.0.1\r\n' + more)[0] == status
+
+
+@pytest.mark.parametrize('octets', [question(b'/-/healthy'), question(b'/-/connections'), question(b'/nothing'), b'x\r\n\r\n'])
+def test_no_answer_can_be_framed_or_taken_for_a_page(octets):
+    with watched() as (_address, _proxy, place):
+        head = ask(place, octets).partition(b'\r\n\r\n')[0] + b'\r\n'
+        for line in (b'X-Content-Type-Options: nosniff', b'X-Frame-Options: DENY',
+                     b"Content-Security-Policy: default-src 'none'; frame-ancestors 'none'",
+                     b'Cross-Origin-Resource-Policy: same-origin'):
+            assert b'\r\n' + line + b'\r\n' in head
+
+
+HOST = b'Host: 127.0.0.1\r\n'
+
+
+@pytest.mark.parametrize('octets', [
+    b'CONNECT 127.0.0.1:9001 HTTP/1.1\r\n' + HOST + b'\r\n', b'CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n',
+    b'OPTIONS * HTTP/1.1\r\n' + HOST + b'\r\n', b'GET * HTTP/1.1\r\n' + HOST + b'\r\n',
+    b'GET http://127.0.0.1/-/healthy HTTP/1.1\r\n' + HOST + b'\r\n', b'GET ftp://127.0.0.1/ HTTP/1.1\r\n' + HOST + b'\r\n',
+    b'GET /-/healthy\r\n\r\n', b'GET /-/healthy HTTP/0.9\r\n\r\n', b'GET /-/healthy HTTP/2.0\r\n' + HOST + b'\r\n',
+    b'GET /-/healthy HTTP/1.1\r\n\r\n', b'CONNECT 127.0.0.1:1 HTTP/1.0\r\n\r\n', b'OPTIONS * HTTP/1.0\r\n\r\n',
+    b'TRACE /-/healthy HTTP/1.1\r\n' + HOST + b'\r\n', b'\r\n\r\n\r\nx\r\n\r\n', b'\x00\x01\r\n\r\n',
+    question(b'/-/healthy', more=HOST + b'Content-Length: 1\r\n') + b'x',
+    question(b'/-/healthy', more=HOST + b'Transfer-Encoding: chunked\r\n') + b'0\r\n\r\n',
+    question(b'/-/healthy', more=HOST + b'Transfer-Encoding: what\r\n'),
+    question(b'/-/healthy', more=HOST + b'Content-Length: x\r\n'),
+    question(b'/-/kill?id=1-1', b'POST', HOST + b'Content-Length: 1000000000\r\n'),
+    question(b'/-/healthy', more=HOST + b'Upgrade: websocket\r\nConnection: upgrade\r\nExpect: x\r\n'),
+    question(b'/-/healthy', more=b'Host: [::1\r\n'), question(b'/' + b'x' * admin.HEAD_SIZE),
+    question(b'/-/healthy', more=HOST + b'X: ' + b'x' * admin.HEAD_SIZE + b'\r\n'),
+])
+def test_what_is_no_plain_request_for_a_page_is_refused_in_words(octets):
+    with watched() as (_address, proxy, place):
+        shown = ask(place, octets)
+        assert shown[:10] == b'HTTP/1.1 4' and split(shown)[1].endswith(b'\n') or b'Expect: x' in octets
+        assert [text for text in proxy.said if 'bug' in text] == []
+
+
+def test_a_body_of_no_octets_is_none():
+    with watched() as (_address, _proxy, place):
+        assert asked(place, b'/-/reload?dry-run', b'POST', HOST + b'Content-Length: 0\r\n')[0] == 409     # it has no file
+
+
 def test_others_than_the_clients_of_the_section_are_refused():
     with watched('clients = 192.0.2.0/24\n') as (_address, _proxy, place):
         assert asked(place, b'/metrics') == (403, b'client 127.0.0.1 is not among [admin] clients\n')

@@ -18,12 +18,12 @@ from geproxy import early, errors, limits, listeners, live, logins, notify, quot
 from geproxy.address import parse_ip, unmap, within
 from geproxy.acceptor import Acceptor
 from geproxy.admin import Admin
-from geproxy.compat import gc_freeze, monotonic, signal_handler
+from geproxy.compat import monotonic, signal_handler
 from geproxy.handler import Handler
 from geproxy.proxy import Proxy
 from geproxy.resolver import Resolver
 from geproxy.upstream import Upstream
-from geproxy.watchdog import Watchdog
+from geproxy.watchdog import Watchdog, freeze
 
 SPARE_FDS = 64              # for logs, listeners, the hub, look-ups and pipes; others are for connections, two for each
 MOST_CONNECTIONS = 50000    # of `auto`, on hosts without a limit
@@ -271,7 +271,7 @@ class Server(object):
     def start(self):
         """Begin to accept connections."""
         self.watchdog.start()
-        gc_freeze()                             # not at a reload: connections of then would never be looked at again
+        freeze()                                # not at a reload: connections of then would never be looked at again
         self._open_reserve()
         self._housekeeper = gevent.spawn(self._keep_house)
         self._beating = gevent.spawn(self._beat)
@@ -315,6 +315,8 @@ class Server(object):
                     break
                 if event == 'dump':
                     self._dump()
+                elif event == 'reopen':
+                    self.log.reopen()
             except Empty:
                 pass
         self._cut()

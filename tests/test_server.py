@@ -263,6 +263,25 @@ def test_a_client_that_still_waits_when_the_drain_is_over_is_told_why():
         assert [(record.status, record.reason) for record in proxy.records] == [(503, 'drained')]
 
 
+def test_logs_are_opened_anew_while_it_drains():
+    origin = Slow()
+    with listening(origin) as place, running('[log]\naccess = FOLDER/access.log\n') as proxy, (
+            Client(proxy.address)) as client:
+        client.send(get(place))
+        assert origin.asked.wait(PATIENCE)
+        proxy.tell(signal.SIGTERM)
+        proxy.wait_for(br'stopping: ')
+        path = os.path.join(proxy.folder, 'access.log')
+        os.rename(path, path + '.1')
+        proxy.tell(signal.SIGUSR1)
+        wait_until(lambda: os.path.exists(path), 'the new file')
+        origin.go.set()
+        client.rest()
+        client.socket.close()
+        assert ended(proxy) == 0
+        assert b' GET ' in read(path) and read(path + '.1') == b''
+
+
 def test_while_it_drains_nobody_else_comes_in():
     origin = Slow()
     with listening(origin) as place, running() as proxy, Client(proxy.address) as client:

@@ -50,8 +50,8 @@ class Failures(object):
     """How often log-ins have failed lately, and how many attempts are under way.
 
     A place is an address, or a network of IPv6; many people may be behind it. So failures count for the place and the
-    name together first: one who guesses slows down nobody but the user whose name it is, from there. For the place
-    alone they count as well, but far later: there the guesser goes through many names.
+    name together first: a guesser slows down only the user whose name it tries, and only from there. They count for
+    the place alone far later, when a guesser has gone through many names.
     """
 
     def __init__(self):
@@ -262,8 +262,8 @@ class Logins(object):
         with gevent.Timeout(limit.seconds):
             again = claim.key in self._pending and not self._failures.delay(place, claim.name)
             if again or self._known.get(claim.key, 0) > monotonic():
-                # The same again, as browsers do, is no further attempt; and whoever logged in with this password
-                # lately is not slowed down by others that guess.
+                # The same again, as browsers do, is no further attempt. And guessers do not slow down a user who has
+                # logged in with this password lately.
                 return self._verify(claim, place)
             with self._failures.attempt(place, claim.name) as delay:
                 if delay:

@@ -1,6 +1,6 @@
 """Connections of strangers: told why they are refused, under a cap of their own, closed within seconds, and counted.
 
-A stranger is a peer that may not ask anything here. Its connection takes no place among those of the clients. The
+A stranger is a peer that is not among the clients of its section of the ini file. Its connection takes no place among those of the clients. The
 error log gets a line about all of them together, now and then: a line for each would be the next way to do harm.
 """
 from __future__ import absolute_import, division, print_function
@@ -20,7 +20,8 @@ PAUSE = 60.0            # seconds between two lines about strangers in the error
 NAMED = 10              # clients that such a line names
 COUNTED = 1000          # clients that are counted each for itself between two lines
 METHOD_SIZE = 32        # octets
-ANSWERS = ('told', 'left', 'dropped')               # what a stranger got: the reason; nothing, as it left; nothing
+# What a stranger got: the reason; nothing, as it left or broke the connection; nothing, as there were too many.
+ANSWERS = ('told', 'left', 'dropped')
 
 
 class Strangers(object):
@@ -89,13 +90,15 @@ class Strangers(object):
         monotonic seconds."""
         if not self._clients or self._said is not None and now - self._said < PAUSE:
             return []
-        shown = ['%s (%d)' % item for item in self._clients.most_common(NAMED)]
-        others = sum(self._clients.values()) + self._more - sum(dict(self._clients.most_common(NAMED)).values())
+        first = self._clients.most_common(NAMED)
+        shown = ['%s (%d)' % item for item in first]
+        count = sum(self._clients.values()) + self._more
+        others = count - sum(number for _client, number in first)
         if others:
             shown.append('others (%d)' % others)
         dropped = self.counts['dropped'] - self._dropped
-        line = 'refused, as not among [%s] clients, connections of %s%s [%s]' % (
-            self._section, ', '.join(shown), '; %d of them without an answer' % dropped if dropped else '', self._id)
+        line = '%d connections refused, as these are not among [%s] clients: %s%s [%s]' % (
+            count, self._section, ', '.join(shown), '; %d of them got no answer' % dropped if dropped else '', self._id)
         self._said, self._id = now, Record('').id
         self._forget()
         return [line]

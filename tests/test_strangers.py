@@ -65,8 +65,8 @@ def test_the_error_log_has_one_line_for_all_with_the_request_id_that_they_were_t
         shown = [ask(address, own(), STRANGER) for _ in range(3)]
         proxy.wait_until(lambda: proxy.server.strangers.counts['told'] == 3)
         proxy.server._own_up()
-        lines = [line for line in proxy.said if line.startswith(
-            'refused, as not among [access] clients, connections of 127.0.0.2 (')]
+        lines = [line for line in proxy.said if line[1:].startswith(
+            ' connections refused, as these are not among [access] clients: 127.0.0.2 (')]
         assert len(lines) == 1 and proxy.records == []
         assert re.search(br'\nrequest id: (\S+)\n', shown[0]).group(1).decode('ascii') in lines[0]
 
@@ -91,14 +91,14 @@ def test_lines_come_seldom_are_short_and_count_all(monkeypatch):
     those = Strangers('access')
     assert those.report(0) == []
     assert turned_away(those, '10.0.0.1') == b''
-    assert re.match(r'refused, .* of 10\.0\.0\.1 \(1\); 1 of them without an answer \[\S+\]\Z', those.report(0)[0])
+    assert re.match(r'1 connections refused, .*: 10\.0\.0\.1 \(1\); 1 of them got no answer \[\S+\]\Z', those.report(0)[0])
     for number in range(20):
         turned_away(those, '10.0.0.%d' % number)
     turned_away(those, '10.0.0.3')
     assert those.report(PAUSE - 1) == []
     line, = those.report(PAUSE)
-    assert line.startswith('refused, as not among [access] clients, connections of 10.0.0.3 (2), ')
-    assert re.search(r', others \(10\); 21 of them without an answer \[', line) and line.count('10.0.0.') == 10
+    assert line.startswith('21 connections refused, as these are not among [access] clients: 10.0.0.3 (2), ')
+    assert re.search(r', others \(10\); 21 of them got no answer \[', line) and line.count('10.0.0.') == 10
     assert len(those._clients) == 0
 
 

@@ -365,10 +365,11 @@ def test_a_kill_that_comes_too_late_hits_no_other_client():
             assert greenlet in proxy.server.live.values()
 
 
-def test_a_client_that_waits_for_its_response_is_told_that_it_is_killed():
+@pytest.mark.parametrize('cut, phase', [(4, 'head'), (-3, 'body'), (None, 'waiting')])
+def test_a_client_that_waits_for_its_response_is_told_that_it_is_killed(cut, phase):
     with listening(read_all) as origin, watched() as (address, proxy, place), Client(address) as client:
-        client.send(get(origin))
-        proxy.wait_until(lambda: live.phases(proxy.server.live) == {'waiting': 1})
+        client.send((get(origin, more=b'Content-Length: 5\r\n') + b'12345')[:cut])
+        proxy.wait_until(lambda: live.phases(proxy.server.live) == {phase: 1})
         name = rows(place)[0]['request'].encode('ascii')
         with gevent.Timeout(PATIENCE):
             killing = gevent.spawn(asked, place, b'/-/kill?id=' + name, b'POST')

@@ -177,12 +177,16 @@ def opens(networks, ip):
     return within(ip, networks) is not None
 
 
-def household(text):
-    """Native text of an address -> whom to count: an IPv4 address, or the /64 that a host of IPv6 has at least."""
+def household(text, ipv6_prefix=64):
+    """Return whom to count, as native text: an IPv4 address, or the IPv6 network from which a client chooses addresses.
+
+    `text`: native text of an address; `ipv6_prefix`: length of the prefix of such a network, in bits.
+    """
     ip = parse_ip(text)
     if ip.version == 4 or kind(ip) == 'loopback':
         return text
-    return show_ip(IP(6, ip.value >> 64 << 64)) + '/64'
+    shift = 128 - ipv6_prefix
+    return '%s/%d' % (show_ip(IP(6, ip.value >> shift << shift)), ipv6_prefix) if shift else show_ip(ip)
 
 
 def kind(ip):

@@ -7,6 +7,7 @@ from __future__ import absolute_import, division, print_function
 
 import collections
 import contextlib
+import functools
 import json
 import os
 import re
@@ -15,15 +16,18 @@ import traceback
 
 import gevent
 
-from geproxy import __version__, errors, framing, live, message, metrics, tail, unixsocket
+from geproxy import (
+    __version__, errors, framing, limits, live, message, metrics, strangers, tail, unixsocket, workers)
 from geproxy.address import is_ip, parse_ip, show_ip, unmap, within
 from geproxy.compat import monotonic, to_native, to_octets
 from geproxy.deadlines import Limit
 from geproxy.stream import Stream
 
-MOST = 50               # connections at once
+QUICK = 20              # connections at once that ask for something; for one more, the oldest is closed
+WATCHERS = 30           # ... and that watch
+MOST = 60               # ... and all together, with those that are told to end and have not yet
 HEAD_SIZE = 8192        # octets
-HEAD = Limit('head', 10.0, errors.HeadTimeout)
+HEAD = Limit('head', 5.0, errors.HeadTimeout)
 TAKE = Limit('body', 30.0, errors.DownloadTimeout)      # for a watcher that takes nothing
 BRIEFLY = 1.0           # seconds, to linger and to close
 MOMENT = 0.02           # seconds between two looks whether all is said
@@ -34,6 +38,11 @@ ROWS = 100              # connections that are shown in one go; in between, othe
 PLAIN, LINES = 'text/plain; charset=utf-8', 'application/x-ndjson'
 REASONS = {200: b'OK', 400: b'Bad Request', 403: b'Forbidden', 404: b'Not Found', 405: b'Method Not Allowed',
            409: b'Conflict', 503: b'Service Unavailable'}
+# In each answer: nobody keeps it, and no page of others gets at it, by a frame or as what it is not.
+ALWAYS = (b'Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n'
+          b"Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n"
+          b'Cross-Origin-Resource-Policy: same-origin\r\nConnection: close\r\n')
+FROM_HERE = frozenset((b'none', b'same-origin'))        # values of Sec-Fetch-Site: typed by a person, or from here
 _find_id = re.compile(br'id=([A-Za-z0-9-]{1,40})\Z').match
 
 Answer = collections.namedtuple('Answer', 'status type body more')      # body: native text, or a generator of it
@@ -53,6 +62,11 @@ class Admin(object):
         self.places = ['unix:' + path for path in self._paths] + [
             live.show_place(sock.getsockname()[:2]) for sock in sockets if sock.family != socket.AF_UNIX]
         self._greenlets = set()
+        # {greenlet: Stream}, the oldest first: of those that have not sent their request yet, and of those that are
+        # answered. A greenlet of a watcher is in neither.
+        self._silent, self._answered = collections.OrderedDict(), collections.OrderedDict()
+        self._watchers = 0
+        self.strangers = strangers.Strangers('admin')
         self._closing = False
 
     def start(self):
@@ -70,7 +84,12 @@ class Admin(object):
         deadline = monotonic() + BRIEFLY
         while self._greenlets and monotonic() < deadline:
             gevent.sleep(MOMENT)        # not joined: they go on to other work when this is done
-        gevent.killall(list(self._greenlets), timeout=BRIEFLY)
+        for greenlet in list(self._greenlets):
+            workers.interrupt(functools.partial(self._ending, greenlet))
+        gevent.sleep(0)
+
+    def _ending(self, greenlet):
+        return (greenlet, gevent.GreenletExit()) if greenlet in self._greenlets else None
 
     def counted(self):
         """The values of the counters."""
@@ -82,13 +101,23 @@ class Admin(object):
 
     def _serve(self, sock, peer):
         """The greenlet of one connection."""
-        if len(self._greenlets) >= MOST:
-            sock.close()
+        stream, by_path = Stream(sock, '', errors.ClientLost), sock.family == socket.AF_UNIX
+        ip = None if by_path else unmap(parse_ip(peer[0]))
+        if not by_path and not within(ip, self._server.proxy.settings.admin.clients):
+            answer = _plain(403, 'client %s is not among [admin] clients' % show_ip(ip))
+            self.strangers.turn_away(stream, limits.key_of(
+                None, show_ip(ip), self._server.proxy.limits.ipv6_prefix), lambda octets, _id: _whole(
+                answer, octets[:5] == b'HEAD '))
             return
-        self._greenlets.add(gevent.getcurrent())
-        stream = Stream(sock, '', errors.ClientLost)
+        self._make_room()
+        if len(self._greenlets) >= MOST:
+            stream.close()
+            return
+        greenlet = gevent.getcurrent()
+        self._greenlets.add(greenlet)
+        self._silent[greenlet] = stream
         try:
-            self._respond(stream, '' if sock.family == socket.AF_UNIX else peer[0])
+            self._respond(stream, by_path)
             stream.linger(BRIEFLY)
         except (errors.ClientLost, errors.DownloadTimeout):
             pass                        # nobody is there to be told
@@ -96,37 +125,47 @@ class Admin(object):
             self._server.log.say('admin: a bug, please report it:\n' + traceback.format_exc())
         finally:
             stream.close()
-            self._greenlets.discard(gevent.getcurrent())
+            for places in (self._silent, self._answered):
+                places.pop(greenlet, None)
+            self._greenlets.discard(greenlet)
 
-    def _respond(self, stream, peer):
+    def _make_room(self):
+        """End the oldest connection, a silent one first, if too many ask for something. A health check is over at
+        once."""
+        if len(self._silent) + len(self._answered) >= QUICK:
+            _greenlet, stream = (self._silent or self._answered).popitem(last=False)
+            stream.wake()
+
+    def _respond(self, stream, by_path):
         version, bodiless = (1, 1), False
         try:
             request = _read_request(stream)
+            if self._silent.pop(gevent.getcurrent(), None) is None:
+                raise errors.ClientLost('others needed its place')
+            self._answered[gevent.getcurrent()] = stream
             version, bodiless = request.version, request.method == b'HEAD'
-            answer = self._refusal(request, peer) or self._answer(request, stream)
+            answer = self._refusal(request, by_path) or self._answer(request, stream)
         except errors.ClientLost:
             raise
         except errors.ProxyError as error:
             answer = _plain(400, str(error))
         _send(stream, answer, version, bodiless)
 
-    def _refusal(self, request, peer):
-        """The Answer for who may not ask; None if it may. `peer`: its address, '' at a socket in the file system."""
-        if not peer:
+    def _refusal(self, request, by_path):
+        """The Answer for a browser that was sent here; None for others. `by_path`: it came by a socket in the file
+        system, which no browser can."""
+        if by_path:
             return None
-        ip = unmap(parse_ip(peer))
-        if not within(ip, self._server.proxy.settings.admin.clients):
-            return _plain(403, 'client %s is not among [admin] clients' % show_ip(ip))
         # A name may be anybody's, who makes it lead here and then asks from within a browser (DNS rebinding); and a
-        # browser says by Origin on whose behalf it sends.
-        host = to_native(request.authority.host)
-        if host != 'localhost' and not is_ip(host) or request.values(b'origin'):
+        # browser says by Origin or, where it has none, by Sec-Fetch-Site on whose behalf it sends.
+        host, sites = to_native(request.authority.host), request.values(b'sec-fetch-site')
+        if host != 'localhost' and not is_ip(host) or request.values(b'origin') or not set(sites) <= FROM_HERE:
             return _plain(403, 'ask by an address or as localhost, and not from a page of others')
         return None
 
     def _answer(self, request, stream):
-        path, _, query = request.path.partition(b'?')
-        if request.form != 'origin' or path not in PAGES:
+        path, _, query = request.path.partition(b'?') if request.form == 'origin' else (b'', b'', b'')
+        if path not in PAGES:
             return _plain(404, 'there are: %s' % ' '.join(to_native(each) for each in sorted(PAGES)))
         methods, page = PAGES[path]
         if request.method not in methods:
@@ -177,10 +216,7 @@ class Admin(object):
         handler = live.find(self._server.live, name)
         if handler is None:
             return _plain(404, 'no connection has the id %s' % name)
-        handler.cut(errors.Killed('ended by whoever runs the proxy'))
-        if not handler.waiting and not handler.reply.delimited:
-            handler.client.doom()
-        self._server.live[handler].kill(block=False)
+        self._server.end([handler], errors.Killed('ended by whoever runs the proxy'))
         self._server.log.say('connection %s of %s: killed' % (name, handler.client.peer))
         return _plain(200, 'killed')
 
@@ -194,11 +230,15 @@ class Admin(object):
         return Answer(200 if outcome.good else 409, LINES, json.dumps(found) + '\n', b'')
 
     def _tail(self, _query, stream):
+        if self._watchers >= WATCHERS:
+            return _plain(503, '%d watch already' % self._watchers)
         return Answer(200, LINES, self._events(stream), b'')
 
     def _events(self, stream):
         """The lines for one watcher, as they come, to the end of either. From when the head was sent on."""
         watcher = self.observer.watch(self._shows_queries())
+        self._answered.pop(gevent.getcurrent(), None)       # a watcher stays, and takes the place of no other
+        self._watchers += 1
         try:
             while not self._closing and stream.is_quiet():
                 if watcher.arrived.wait(GLANCE):
@@ -206,6 +246,7 @@ class Admin(object):
                     yield ''.join(line + '\n' for line in watcher.take())
             yield ''.join(line + '\n' for line in watcher.take())
         finally:
+            self._watchers -= 1
             self.observer.unwatch(watcher)
 
 
@@ -238,21 +279,32 @@ def _read_request(stream):
     line, _, fields = head.partition(b'\r\n')
     if line.endswith(b' HTTP/1.0') and b'\nhost:' not in b'\n' + fields.lower():
         head = head[:-2] + b'Host: localhost\r\n\r\n'      # HAProxy and others check health without Host
-    return message.parse_request(head)
+    request = message.parse_request(head)
+    if request.values(b'transfer-encoding') or list(request.values(b'content-length')) not in ([], [b'0']):
+        raise errors.BadRequest('no request that is understood here has a body')
+    return request
+
+
+def _head(answer, framed):
+    """The head of an Answer; `framed`: the field lines that say where its body ends."""
+    return b'HTTP/1.1 %d %s\r\nContent-Type: %s\r\n%s%s%s\r\n' % (
+        answer.status, REASONS[answer.status], to_octets(answer.type), framed, answer.more, ALWAYS)
+
+
+def _whole(answer, bodiless):
+    """The octets of an Answer with a body of text; `bodiless`: only its head."""
+    body = to_octets(answer.body)
+    return _head(answer, b'Content-Length: %d\r\n' % len(body)) + (b'' if bodiless else body)
 
 
 def _send(stream, answer, version, bodiless):
     """Send an Answer to a request of that version; `bodiless`: only its head."""
-    whole = isinstance(answer.body, str)
-    chunked = not whole and version >= (1, 1)
-    framed = b'Transfer-Encoding: chunked\r\n' if chunked else b''
-    body = to_octets(answer.body) if whole else b''
-    if whole:
-        framed = b'Content-Length: %d\r\n' % len(body)
-    head = b'HTTP/1.1 %d %s\r\nContent-Type: %s\r\n%s%sCache-Control: no-store\r\nConnection: close\r\n\r\n' % (
-        answer.status, REASONS[answer.status], to_octets(answer.type), framed, answer.more)
-    stream.send(head + (b'' if bodiless else body), TAKE)
-    if whole or bodiless:
+    if isinstance(answer.body, str):
+        stream.send(_whole(answer, bodiless), TAKE)
+        return
+    chunked = version >= (1, 1)
+    stream.send(_head(answer, b'Transfer-Encoding: chunked\r\n' if chunked else b''), TAKE)
+    if bodiless:
         return
     with contextlib.closing(answer.body) as texts:
         for text in texts:

@@ -16,8 +16,9 @@ import socket
 
 from geproxy import compat, ini, rules, users
 from geproxy.kinds import (
-    admin_listeners, choice, count, count_or_auto, did_you_mean, file_path, listeners, log_path, many_octets, networks,
-    octets, or_off, path, per_second, ports, protocols, pseudonym, realm, seconds, switch, text_line)
+    admin_listeners, choice, count, count_or_auto, did_you_mean, file_path, ipv6_prefix, listeners, log_path,
+    many_octets, networks, octets, or_off, path, per_second, ports, protocols, pseudonym, realm, seconds, switch,
+    text_line)
 from geproxy.rulefiles import LineErrors, beside, rule_list
 
 Option = collections.namedtuple('Option', 'section name kind default live sentence')
@@ -132,6 +133,10 @@ SCHEMA = [Option(*row) for row in (
      'two for each.'),
     ('limits', 'per_client', or_off(count), 'off', True,
      'Connections of one client at once; more get 429. off: no limit.'),
+    ('limits', 'ipv6_prefix', ipv6_prefix, '64', True,
+     'All IPv6 clients whose addresses agree in so many bits count as one client in limits and in failed log-ins, as '
+     'one host can choose among all addresses of its network. 48 to 63: a client may have many networks; 128: each address '
+     'counts for itself, which lets a client with a network evade limits.'),
     ('limits', 'requests', or_off(per_second), 'off', True,
      'Requests per second of each user, or of each client that has not logged in; more get 429.'),
     ('limits', 'burst', count, '20', True, 'How many requests may come at once on top of that, after a pause.'),

@@ -21,6 +21,15 @@ SWALLOWED = 64 * 1024   # octets of a body that are read only so that the connec
 BRIEFLY = 1.0           # seconds to linger for a client that has no place here, or when the process is to stop
 
 
+class Interrupted(BaseException):
+    """Thrown into an exchange from outside. No ProxyError, so that no part of the way takes it for its own failure."""
+
+    def __init__(self, error):
+        """`error`: the ProxyError that the client is told."""
+        BaseException.__init__(self, str(error))
+        self.error = error
+
+
 class Handler(object):
     """One client connection. Each exchange keeps the Proxy that it began with, whatever the server has meanwhile."""
 
@@ -30,11 +39,11 @@ class Handler(object):
         stop."""
         self.client = Stream(sock, show_ip(ip), errors.ClientLost)
         self.ip = ip
-        self.client_key = limits.key_of(None, self.client.peer)
+        self.proxy = server.proxy
+        self.client_key = limits.key_of(None, self.client.peer, self.proxy.limits.ipv6_prefix)
         self.vouched = False            # who the client is, only a PROXY header says
         self.local = place
         self.server = server
-        self.proxy = server.proxy
         self.waiting = False            # for a request, or for the client to hang up: nothing is going on
         self.fresh = True               # no request has come yet
         self.since = monotonic()
@@ -63,7 +72,8 @@ class Handler(object):
         self.vouched = not header.is_local
         if header.client:
             self.client.peer = header.client[0]
-            self.ip, self.client_key = parse_ip(self.client.peer), limits.key_of(None, self.client.peer)
+            self.ip = parse_ip(self.client.peer)
+            self.client_key = limits.key_of(None, self.client.peer, self.proxy.limits.ipv6_prefix)
 
     def run(self):
         """Serve the connection to its end, and close it."""
@@ -93,10 +103,20 @@ class Handler(object):
             self.client.hurry(monotonic() + BRIEFLY)    # not at once; see await_request
 
     def cut(self, error):
-        """Called by the server before it ends the greenlet: remember why what is going on ends here."""
-        if self.record is not None and not self.waiting:
-            self.record.reason, self.record.message = error.token, str(error)
-            self.record.aborted = True
+        """Called by the server just before it ends the greenlet: remember why what is going on ends here.
+
+        Returns what to throw into the greenlet: an Interrupted if the client waits for a response and has nothing of
+        it yet, so that it gets `error` as that; None if the greenlet has to be killed.
+        """
+        record = self.record
+        if record is None or self.waiting:
+            return None
+        if not record.reason and not self.reply.begun:      # `exchange` has not come to `refuse` yet
+            return Interrupted(error)
+        record.reason, record.message, record.aborted = error.token, str(error), True
+        if not self.reply.delimited:
+            self.client.doom()                              # what the client has must not look whole
+        return None
 
     def exchange(self):
         """Carry one request up and its response down; true if another may follow."""
@@ -115,6 +135,8 @@ class Handler(object):
             return self.forward()
         except errors.ProxyError as error:
             return self.refuse(error)
+        except Interrupted as interrupted:
+            return self.refuse(interrupted.error)
         except Exception:
             self.proxy.report_bug(self.record)
             return self.refuse(errors.InternalError('a bug; the log has its traceback'))
@@ -182,10 +204,14 @@ class Handler(object):
     def read_request(self):
         """Wait for the whole head, and understand it."""
         client, most = self.client, self.proxy.limits
-        if self.fresh:
-            protocols.check(client.buffer)
         limit = self.proxy.waits.head
-        head = client.read_head(most.head_size, limit, self.record.began + limit.seconds, message.check_request_start)
+        deadline = self.record.began + limit.seconds
+        if self.fresh:
+            while protocols.undecided(client.buffer) and not client.ended:
+                client.wait(limit, deadline)
+                client.fill()
+            protocols.check(client.buffer)
+        head = client.read_head(most.head_size, limit, deadline, message.check_request_start)
         if head is None:
             if b'\n' not in client.buffer:
                 raise errors.TargetTooLong('the request line is longer than %d octets' % most.head_size)
@@ -368,7 +394,7 @@ class Handler(object):
         git and dnf come once without a name, and then once more on the same connection, CONNECT or a body or not.
         """
         if error.status != 407:
-            return self.persists() and self.request.method != b'CONNECT'
+            return not isinstance(error, errors.Killed) and self.persists() and self.request.method != b'CONNECT'
         body = self.body
         if body is not None and 0 < (body.left or 0) <= SWALLOWED and not self.request.expects:
             relay.swallow(body, self.client, self.proxy.waits.swallow)

@@ -29,6 +29,9 @@ MOST_ROUNDS = 1000000           # which allows 999,999,999; these take a second,
 USUAL_ROUNDS = 5000
 COSTS = range(4, 16)            # of bcrypt, which allows 31; 15 takes 2 s
 BCRYPT_SIZE = 72                # octets of a password that bcrypt looks at
+# The most that a hash may cost, by its kind, to take about 100 ms (bcrypt 10: 65 to 80 ms; 50,000 rounds of sha-crypt:
+# 60 to 110 ms; Python 2.7 to 3.13, 2026). By this table and not by a clock: a busy host would be called slow.
+MOST_USUAL = {'bcrypt': 10, '5': 50000, '6': 50000}
 CYCLE = 42                      # rounds, after which their pattern repeats: 2 * 3 * 7
 PAUSE = 8                       # cycles between two pauses: 0.2 ms of work, or 1 ms with a very long password
 
@@ -76,6 +79,11 @@ def _parse_crypt(label, rounds, salt, digest):
     return Secret(kind, salt, rounds, digest)
 
 
+def is_slow(secret):
+    """Return True if to compare a password with that Secret takes more than about 100 ms."""
+    return secret.rounds > MOST_USUAL.get(secret.kind, secret.rounds)
+
+
 def _describe(text):
     """What is wrong with a hash that is none of ours, by its kind."""
     match = _match_label(text)
@@ -93,7 +101,10 @@ def verify(secret, password, pause=lambda: None):
     `pause`: called after each bit of work that holds the interpreter. (The library for bcrypt lets go of it.)
     """
     if secret.kind == 'bcrypt':
-        return bcrypt.checkpw(password[:BCRYPT_SIZE], secret.digest)        # from 5.0 on it refuses what it ignored
+        # A longer password would be as good as all that begin like it. It is compared nevertheless, so that the time
+        # tells nothing about the kind of the hash.
+        good = bcrypt.checkpw(password[:BCRYPT_SIZE], secret.digest)
+        return good and len(password) <= BCRYPT_SIZE
     if secret.kind == 'sha':
         made = base64.b64encode(hashlib.sha1(password).digest())
     elif secret.kind in ('5', '6'):

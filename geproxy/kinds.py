@@ -94,6 +94,14 @@ def count(text):
     return int(text)
 
 
+def ipv6_prefix(text):
+    """The length of an IPv6 prefix, in bits: 64"""
+    bits = count(text)
+    if not 1 <= bits <= 128:
+        raise ValueError('%r is no length of an IPv6 prefix: 1 to 128' % text)
+    return bits
+
+
 def count_or_auto(text):
     """A whole number, 1 or more; None for `auto`."""
     if text == 'auto':

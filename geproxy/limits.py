@@ -26,11 +26,11 @@ SLACK = 0.2                 # seconds: who was late by less makes up for it; who
 _find_unsafe = re.compile(br'[^!-$&-~]')
 
 
-def key_of(user, client):
-    """The key of who asks. `user`: octets, None if nobody knows; `client`: its address, native text. Printable ASCII
-    without blanks, and no user is called like an address."""
+def key_of(user, client, ipv6_prefix=64):
+    """The key of who asks. `user`: octets, None if nobody knows; `client`: its address, native text; `ipv6_prefix`: see
+    address.household. Printable ASCII without blanks, and no user is called like an address."""
     if user is None:
-        return household(client)
+        return household(client, ipv6_prefix)
     return 'user:' + to_native(_find_unsafe.sub(lambda match: b'%%%02X' % ord(match.group()), user))
 
 

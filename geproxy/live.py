@@ -150,9 +150,13 @@ def _connections(server):
         label = (show_place(handler.local),)
         counts[label] = counts.get(label, 0) + 1
     found = dict(dict.fromkeys(PHASES, 0), **phases(server.live))
+    strangers = dict((('access', answer), count) for answer, count in server.strangers.counts.items())
+    if server.admin is not None:
+        strangers.update((('admin', answer), count) for answer, count in server.admin.strangers.counts.items())
     return dict(geproxy_connections=counts, geproxy_connections_total=server.accepted,
                 geproxy_connections_limit=server.proxy.limits.connections,
                 geproxy_connections_rejected_total=server.rejected,
+                geproxy_strangers_total=strangers,
                 geproxy_phase_connections=dict(((name,), count) for name, count in found.items()),
                 geproxy_tunnels=found['tunnel'])
 

@@ -40,7 +40,11 @@ COUNTERS = [Counter(*row) for row in (
      'Connections accepted. Far fewer requests than that: clients do not keep theirs.'),
     ('geproxy_connections_rejected_total', 'counter', (),
      'Connections turned away at once: no room, too many of one client, a PROXY header that was wrong. '
-     'geproxy_errors_total says which; of a flood only the first hundred at a time are told and logged.'),
+     'geproxy_errors_total says which; of a flood only the first hundred at a time are told and logged. Strangers are '
+     'among them.'),
+    ('geproxy_strangers_total', 'counter', ('section', 'answer'),
+     'Connections of peers that are not among the clients of that section, by what they got. told: the reason; left: '
+     'nothing, as they left within a second; dropped: nothing, as there were too many. The error log names them.'),
     ('geproxy_phase_connections', 'gauge', ('phase',),
      'The same connections, by what each is doing now. Many in dns: name servers; in connect: the way out; waiting: '
      'slow origins; head: clients that trickle. geproxy ps shows them.'),

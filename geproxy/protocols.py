@@ -17,6 +17,13 @@ SIGNS = (
 
 # How a PROXY header begins, behind what is skipped as empty lines (see proxyproto). HTTP knows no method PROXY.
 PROXY_SIGNS = (b'\x00\r\nQUIT\n', b'PROXY TCP4 ', b'PROXY TCP6 ', b'PROXY UNKNOWN')
+_ALL = PROXY_SIGNS + tuple(sign for sign, _kind, _name, _remedy in SIGNS)
+_LONGEST = max(len(sign) for sign in _ALL)
+
+
+def undecided(octets):
+    """Return True if `octets`, the first of a connection, may still become the beginning of another protocol."""
+    return len(octets) < _LONGEST and any(len(sign) > len(octets) and sign.startswith(octets) for sign in _ALL)
 
 
 def check(octets):

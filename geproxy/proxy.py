@@ -7,6 +7,7 @@ from geproxy import errors, forwarded
 from geproxy.access import Access
 from geproxy.address import within
 from geproxy.compat import monotonic, to_octets
+from geproxy.limits import key_of
 from geproxy.logins import ANONYMOUS
 from geproxy.message import NO_EDITS
 from geproxy.thishost import is_local
@@ -57,7 +58,8 @@ class Proxy(object):
             return ANONYMOUS
         if len(values) > 1:
             raise errors.BadRequest('there are %d Proxy-Authorization fields' % len(values))
-        return self._logins.check(self.book, values[0] if values else None, client, self.waits.login)
+        return self._logins.check(self.book, values[0] if values else None, key_of(
+            None, client, self.limits.ipv6_prefix), self.waits.login)
 
     def warnings(self, now):
         """What an operator should know of the rules, as texts. `now`: seconds since the epoch."""

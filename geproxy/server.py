@@ -14,21 +14,23 @@ import time
 import gevent
 from gevent.queue import Empty, Queue
 
-from geproxy import early, errors, limits, listeners, live, logins, notify, quota, reloads, workers
-from geproxy.address import parse_ip, unmap
+from geproxy import early, errors, limits, listeners, live, logins, notify, quota, reloads, strangers, users, workers
+from geproxy.address import parse_ip, unmap, within
 from geproxy.acceptor import Acceptor
 from geproxy.admin import Admin
-from geproxy.compat import gc_freeze, monotonic, signal_handler
+from geproxy.compat import monotonic, signal_handler
 from geproxy.handler import Handler
 from geproxy.proxy import Proxy
 from geproxy.resolver import Resolver
 from geproxy.upstream import Upstream
-from geproxy.watchdog import Watchdog
+from geproxy.watchdog import Watchdog, freeze
 
 SPARE_FDS = 64              # for logs, listeners, the hub, look-ups and pipes; others are for connections, two for each
 MOST_CONNECTIONS = 50000    # of `auto`, on hosts without a limit
 TURNED_AWAY = 100           # refused connections at once that are given a second to read why
 HOUSEKEEPING = 1.0          # seconds
+BRIEFLY = 1.0               # seconds that a connection has to end, once it is told to
+MOMENT = 0.01               # seconds between two looks whether it has
 HANDSHAKE = 0.05            # seconds for those that have begun to connect
 FEW_CONNECTIONS = 100       # of `auto`: fewer are hardly meant
 A_DAY = 86400
@@ -70,6 +72,7 @@ class Server(object):
         self._warn_at = 0.0                     # on the monotonic clock
         self.rejected = 0                       # connections that were turned away, in all
         self._turned_away = 0                   # ... just now
+        self.strangers = strangers.Strangers('access')
         self._descriptors = raise_descriptor_limit()
         self._use(settings)
         self._acceptors = [Acceptor(sock, functools.partial(self._serve, sock.getsockname()[:2]), self._starved,
@@ -93,6 +96,9 @@ class Server(object):
         self._crowd = (self._descriptors - SPARE_FDS - settings.upstream.keep) // 2
         self._resolver.keep, self._resolver.keep_failed = (
             settings.upstream.dns_keep, settings.upstream.dns_keep_failed)
+        if settings.book is not None and (self.proxy is None or settings.book is not self.proxy.settings.book):
+            for text in users.advice(settings.book):
+                self.log.say(text)
         observer = self.admin.observer if self.admin else self.log
         self.proxy = Proxy(settings, self._upstream, observer, self._taken, self._quota, self._logins,
                            self._is_own, self)
@@ -131,6 +137,11 @@ class Server(object):
             return                              # gone before we looked
         try:
             self._admit(handler)
+        except errors.Denied as error:
+            self.rejected += 1
+            self.strangers.turn_away(handler.client, handler.client_key, functools.partial(
+                strangers.refusal, error, self.proxy.name))
+            return
         except errors.ProxyError as error:
             self._turn_away(handler, error)
             return
@@ -141,12 +152,18 @@ class Server(object):
             self._taken.leave(handler.client_key)
 
     def _admit(self, handler):
-        """Count it, for as long as it runs. Raises why it may not."""
+        """Count it, for as long as it runs. Raises why it may not: Denied if it is a stranger."""
+        access = self.proxy.access
+        balanced = within(handler.ip, self.proxy.settings.proxy.proxy_protocol)
+        if not balanced:
+            access.check_client(handler.ip)     # a stranger gets no place
         self.check_room()
         handler.number = self.accepted
         self.live[handler] = gevent.getcurrent()
         try:
             handler.introduce()                 # only now it is known whose limits count
+            if balanced and not handler.client.ended:
+                access.check_client(handler.ip)
             self._taken.enter(handler.client_key, self.proxy.limits.per_client)
         except BaseException:                   # a stop in the middle of it, too
             del self.live[handler]
@@ -222,7 +239,8 @@ class Server(object):
 
     def _own_up(self):
         """Say what has befallen the log."""
-        for text in self.log.troubles():
+        found = [self.strangers] + ([self.admin.strangers] if self.admin else [])
+        for text in self.log.troubles() + [line for each in found for line in each.report(monotonic())]:
             self.log.say(text)
         dropped = self.log.dropped()
         if dropped > self._dropped_said:
@@ -263,7 +281,7 @@ class Server(object):
     def start(self):
         """Begin to accept connections."""
         self.watchdog.start()
-        gc_freeze()                             # not at a reload: connections of then would never be looked at again
+        freeze()                                # not at a reload: connections of then would never be looked at again
         self._open_reserve()
         self._housekeeper = gevent.spawn(self._keep_house)
         self._beating = gevent.spawn(self._beat)
@@ -307,6 +325,8 @@ class Server(object):
                     break
                 if event == 'dump':
                     self._dump()
+                elif event == 'reopen':
+                    self.log.reopen()
             except Empty:
                 pass
         self._cut()
@@ -324,9 +344,32 @@ class Server(object):
     def _cut(self):
         if self.live:
             self.log.say('%s cut' % count_of(len(self.live), 'connection'))
-        for handler in list(self.live):
-            handler.cut(errors.Drained('the proxy stopped'))
-        gevent.killall(list(self.live.values()), timeout=1)
+        self.end(list(self.live), errors.Drained('the proxy stopped'))
+
+    def end(self, handlers, error):
+        """End connections, and wait until they have ended, which takes `BRIEFLY` seconds at most.
+
+        A client that waits for its response gets `error` as that, and has this time to take it.
+        """
+        self._interrupt(handlers, error)
+        deadline = monotonic() + BRIEFLY
+        while handlers and monotonic() < deadline:
+            gevent.sleep(MOMENT)
+            handlers = [handler for handler in handlers if handler in self.live]
+        self._interrupt(handlers, None)
+        gevent.sleep(0)
+
+    def _interrupt(self, handlers, error):
+        for handler in handlers:
+            workers.interrupt(functools.partial(self._ending, handler, error))
+
+    def _ending(self, handler, error):
+        """(greenlet, what to throw into it to end that connection), None if it has ended. `error`: None for a plain
+        end."""
+        greenlet = self.live.get(handler)
+        if greenlet is None:
+            return None
+        return greenlet, error is not None and handler.cut(error) or gevent.GreenletExit()
 
 
 def count_of(number, what):

@@ -1,17 +1,21 @@
 """The files of users and groups: read, and read again when they have changed. Blocks, as short as a disk does."""
 from __future__ import absolute_import, division, print_function
 
+import bisect
 import codecs
 import collections
+import hashlib
+import hmac
 import os
 
 from geproxy import auth, hashes
 
 # What was read. `paths`: of users, and of groups if there are any; `stamps`: see `_stamp`; `users`: {name: Secret};
-# `groups`: {user: frozenset of groups}; `secrets`: all of them, in order, and at least one.
-Book = collections.namedtuple('Book', 'paths stamps users groups secrets')
+# `groups`: {user: frozenset of groups}; `secrets`: all of them, in order, and at least one; `ring`: see `stand_in`.
+Book = collections.namedtuple('Book', 'paths stamps users groups secrets ring')
 
-NOBODY = Book((), (), {}, {}, (hashes.Secret('sha', b'', 1, b'fits nothing'),))
+RING = 256              # points that a ring has at least
+Ring = collections.namedtuple('Ring', 'points secrets')        # points in order, and the Secret of each
 
 
 class FilesError(Exception):
@@ -42,7 +46,44 @@ def read(users_path, groups_path=''):
     if problems:
         raise FilesError(problems)
     users, groups = found
-    return Book(paths, tuple(stamps), users, _by_user(groups), tuple(sorted(users.values())) or NOBODY.secrets)
+    return _book(paths, tuple(stamps), users, _by_user(groups))
+
+
+def _book(paths, stamps, users, groups):
+    secrets = tuple(sorted(users.values())) or (hashes.Secret('sha', b'', 1, b'fits nothing'),)
+    copies = range(max(1, RING // len(secrets)))
+    points = sorted((_point(secret, b'%d' % copy), at) for at, secret in enumerate(secrets) for copy in copies)
+    return Book(paths, stamps, users, groups, secrets, Ring(
+        [point for point, _at in points], [secrets[at] for _, at in points]))
+
+
+def _point(secret, octets):
+    return hmac.new(secret.salt + secret.digest, octets, hashlib.sha256).digest()
+
+
+NOBODY = _book((), (), {}, {})
+
+
+def stand_in(book, name):
+    """Return the Secret that the password of an unknown user is compared with, so that it takes as long as for one of
+    the users in a Book. `name`: octets.
+
+    Where the hashes cost differently, the same name must get the same one always, after a restart too: a name whose
+    cost changes is nobody's. So it depends on nothing but the name and the hashes, which nobody else knows; and by a
+    ring with points of all hashes, so that another user changes it for few names.
+    """
+    at = bisect.bisect(book.ring.points, _point(book.secrets[0], b'name ' + name))
+    return book.ring.secrets[at % len(book.ring.secrets)]
+
+
+def advice(book):
+    """Return what an operator should know about the hashes in a Book, as texts."""
+    slow = sum(map(hashes.is_slow, book.users.values()))
+    if not slow:
+        return []
+    return ['%s: %d of %d hashes take more than 100 ms each to verify: many log-ins at once have to wait; bcrypt with '
+            'a cost of %d, or $5$ and $6$ with %d rounds, take less' % (
+                book.paths[0], slow, len(book.users), hashes.MOST_USUAL['bcrypt'], hashes.MOST_USUAL['6'])]
 
 
 def read_again(book):

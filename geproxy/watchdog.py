@@ -9,17 +9,20 @@ import collections
 import gc
 import os
 import sys
+import weakref
 
 import gevent
 from greenlet import greenlet
 
-from geproxy.compat import monotonic, native_ident, native_sleep, start_native_thread
+from geproxy.compat import gc_freeze, monotonic, native_ident, native_sleep, start_native_thread
 
 BEAT = 0.25             # seconds between two marks, and between two looks at them
 BLOCKED = 1.0           # seconds without a mark that are told
 WINDOW = 60.0           # seconds; the lag is the worst of this window and the one before
 DEPTH = 25              # innermost frames of a stack that are shown
 MOST_STACKS = 100       # different ones that are shown
+
+_frozen = weakref.WeakSet()     # greenlets
 
 
 class Watchdog(object):
@@ -103,14 +106,25 @@ def _short(path):
     return os.sep.join(path.split(os.sep)[-2:])
 
 
+def freeze():
+    """Have the garbage collector leave alone all that there is now, and remember the greenlets among it: `stacks` does
+    not find them by the collector any more."""
+    _frozen.update(_greenlets())
+    gc_freeze()
+
+
+def _greenlets():
+    # By type(), as isinstance() asks proxies, which may run anything.
+    return [each for each in gc.get_objects() if issubclass(type(each), greenlet)]
+
+
 def stacks():
     """What all greenlets wait for, as lines: each stack once, with how many wait there, the most common first."""
     # Not gevent.util.format_run_info: with thousands of connections it has as many stacks, nearly all the same.
     counts = collections.Counter()
     here = gevent.getcurrent()
-    for each in gc.get_objects():
-        # By type(), as isinstance() asks proxies, which may run anything.
-        if issubclass(type(each), greenlet) and each is not here and not each.dead and each.gr_frame is not None:
+    for each in set(_greenlets()).union(_frozen):
+        if each is not here and not each.dead and each.gr_frame is not None:
             counts[tuple(stack(each.gr_frame))] += 1
     lines = []
     for frames, count in counts.most_common(MOST_STACKS):

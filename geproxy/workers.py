@@ -34,6 +34,22 @@ def spawn(job, *arguments):
     return made
 
 
+def interrupt(find):
+    """Throw an exception into the greenlet of a job, from elsewhere. `Greenlet.kill` must not be used for that: it acts
+    later, when the greenlet may have nothing to do, or do the next job.
+
+    `find`: called by the hub when it is to happen: gives (greenlet, exception), or None if the job is over by then.
+    """
+    gevent.get_hub().loop.run_callback(_interrupt, find)
+
+
+def _interrupt(find):
+    found = find()
+    if found is not None:
+        greenlet, exception = found
+        greenlet.throw(exception)
+
+
 class Job(object):
     """What another greenlet does. It has the two methods of a gevent.Greenlet that there is a use for."""
     __slots__ = ('_job', '_arguments', '_greenlet', '_over', '_killed')
@@ -101,4 +117,9 @@ def _work(todo):
         if len(_idle) < KEPT:
             waiter = Waiter()
             _idle.append(waiter)
-            job, arguments = waiter.get()
+            try:
+                job, arguments = waiter.get()
+            except BaseException:       # somebody killed it nevertheless: it must not be given another job
+                if waiter in _idle:
+                    _idle.remove(waiter)
+                raise

@@ -211,3 +211,11 @@ def test_an_address_is_the_same_however_it_was_made():
     assert parse_ip('::ffff:10.0.0.1') != parse_ip('10.0.0.1') == unmap(parse_ip('::ffff:10.0.0.1')) == IP(4, 0x0a000001)
     assert len(set([parse_ip('2001:DB8::1'), parse_ip('2001:db8:0::1'), IP(6, 0x20010db8 << 96 | 1)])) == 1
     assert repr(IP(4, 1)) == 'IP(version=4, value=1)'
+
+
+@pytest.mark.parametrize('prefix, counted', [
+    (128, '2001:db8:1:2:3::5'), (127, '2001:db8:1:2:3::4/127'), (64, '2001:db8:1:2::/64'), (56, '2001:db8:1::/56'),
+    (1, '::/1')])
+def test_how_much_of_ipv6_counts_as_one_can_be_chosen(prefix, counted):
+    assert household('2001:db8:1:2:3::5', prefix) == counted
+    assert household('10.0.0.1', prefix) == '10.0.0.1' and household('::1', prefix) == '::1'

@@ -9,10 +9,11 @@ import signal
 import socket
 import stat
 
+import gevent
 import pytest
 from gevent.event import Event
 from helpers import PATIENCE, ask, connect, listening, proxying, read_all, read_until
-from processes import Client, answering, folder, get, own, run, running, wait_until, write
+from processes import Client, answering, folder, get, own, run, running, write
 from test_metrics import read as parsed
 
 from geproxy import admin, live, tail
@@ -243,6 +244,56 @@ def test_a_browser_cannot_be_sent_here(more, status):
         assert asked(place, b'/-/healthy', more=more)[0] == status
 
 
+@pytest.mark.parametrize('more, status', [
+    (b'Sec-Fetch-Site: none\r\n', 200), (b'Sec-Fetch-Site: same-origin\r\n', 200),      # typed, or from here
+    (b'Sec-Fetch-Site: cross-site\r\n', 403), (b'Sec-Fetch-Site: same-site\r\n', 403),
+    (b'Sec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site\r\n', 403)])
+def test_a_page_of_others_reads_nothing_here_even_if_it_says_no_origin(more, status):
+    with watched() as (_address, _proxy, place):
+        assert asked(place, b'/-/healthy', more=b'Host: 127.0.0.1\r\n' + more)[0] == status
+
+
+@pytest.mark.parametrize('octets', [question(b'/-/healthy'), question(b'/-/connections'), question(b'/nothing'), b'x\r\n\r\n'])
+def test_no_answer_can_be_framed_or_taken_for_a_page(octets):
+    with watched() as (_address, _proxy, place):
+        head = ask(place, octets).partition(b'\r\n\r\n')[0] + b'\r\n'
+        for line in (b'X-Content-Type-Options: nosniff', b'X-Frame-Options: DENY',
+                     b"Content-Security-Policy: default-src 'none'; frame-ancestors 'none'",
+                     b'Cross-Origin-Resource-Policy: same-origin'):
+            assert b'\r\n' + line + b'\r\n' in head
+
+
+HOST = b'Host: 127.0.0.1\r\n'
+
+
+@pytest.mark.parametrize('octets', [
+    b'CONNECT 127.0.0.1:9001 HTTP/1.1\r\n' + HOST + b'\r\n', b'CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n',
+    b'OPTIONS * HTTP/1.1\r\n' + HOST + b'\r\n', b'GET * HTTP/1.1\r\n' + HOST + b'\r\n',
+    b'GET http://127.0.0.1/-/healthy HTTP/1.1\r\n' + HOST + b'\r\n', b'GET ftp://127.0.0.1/ HTTP/1.1\r\n' + HOST + b'\r\n',
+    b'GET /-/healthy\r\n\r\n', b'GET /-/healthy HTTP/0.9\r\n\r\n', b'GET /-/healthy HTTP/2.0\r\n' + HOST + b'\r\n',
+    b'GET /-/healthy HTTP/1.1\r\n\r\n', b'CONNECT 127.0.0.1:1 HTTP/1.0\r\n\r\n', b'OPTIONS * HTTP/1.0\r\n\r\n',
+    b'TRACE /-/healthy HTTP/1.1\r\n' + HOST + b'\r\n', b'\r\n\r\n\r\nx\r\n\r\n', b'\x00\x01\r\n\r\n',
+    question(b'/-/healthy', more=HOST + b'Content-Length: 1\r\n') + b'x',
+    question(b'/-/healthy', more=HOST + b'Transfer-Encoding: chunked\r\n') + b'0\r\n\r\n',
+    question(b'/-/healthy', more=HOST + b'Transfer-Encoding: what\r\n'),
+    question(b'/-/healthy', more=HOST + b'Content-Length: x\r\n'),
+    question(b'/-/kill?id=1-1', b'POST', HOST + b'Content-Length: 1000000000\r\n'),
+    question(b'/-/healthy', more=HOST + b'Upgrade: websocket\r\nConnection: upgrade\r\nExpect: x\r\n'),
+    question(b'/-/healthy', more=b'Host: [::1\r\n'), question(b'/' + b'x' * admin.HEAD_SIZE),
+    question(b'/-/healthy', more=HOST + b'X: ' + b'x' * admin.HEAD_SIZE + b'\r\n'),
+])
+def test_what_is_no_plain_request_for_a_page_is_refused_in_words(octets):
+    with watched() as (_address, proxy, place):
+        shown = ask(place, octets)
+        assert shown[:10] == b'HTTP/1.1 4' and split(shown)[1].endswith(b'\n') or b'Expect: x' in octets
+        assert [text for text in proxy.said if 'bug' in text] == []
+
+
+def test_a_body_of_no_octets_is_none():
+    with watched() as (_address, _proxy, place):
+        assert asked(place, b'/-/reload?dry-run', b'POST', HOST + b'Content-Length: 0\r\n')[0] == 409     # it has no file
+
+
 def test_others_than_the_clients_of_the_section_are_refused():
     with watched('clients = 192.0.2.0/24\n') as (_address, _proxy, place):
         assert asked(place, b'/metrics') == (403, b'client 127.0.0.1 is not among [admin] clients\n')
@@ -298,6 +349,47 @@ def test_an_idle_connection_is_killed_in_silence():
         assert row['phase'] == 'idle'
         assert asked(place, b'/-/kill?id=' + row['id'].encode('ascii'), b'POST')[0] == 200
         assert client.rest() == b'' and len(proxy.records) == 1
+
+
+def test_a_kill_that_comes_too_late_hits_no_other_client():
+    # Its connection ends between the kill's question and its act, and the same greenlet serves the next one.
+    with watched() as (address, proxy, _place):
+        with Client(address) as client:
+            client.ask(own())
+            handler, greenlet = list(proxy.server.live.items())[0]
+        gevent.get_hub().loop.run_callback(greenlet.switch, handler.client)     # as its end would wake it
+        proxy.server.admin._kill(b'id=' + live.connection_id(handler).encode('ascii'), None)
+        assert handler not in proxy.server.live and not greenlet.dead
+        with Client(address) as client:
+            assert client.ask(own()).startswith(b'HTTP/1.1 200 ')
+            assert greenlet in proxy.server.live.values()
+
+
+@pytest.mark.parametrize('cut, phase', [(4, 'head'), (-3, 'body'), (None, 'waiting')])
+def test_a_client_that_waits_for_its_response_is_told_that_it_is_killed(cut, phase):
+    with listening(read_all) as origin, watched() as (address, proxy, place), Client(address) as client:
+        client.send((get(origin, more=b'Content-Length: 5\r\n') + b'12345')[:cut])
+        proxy.wait_until(lambda: live.phases(proxy.server.live) == {phase: 1})
+        name = rows(place)[0]['request'].encode('ascii')
+        with gevent.Timeout(PATIENCE):
+            killing = gevent.spawn(asked, place, b'/-/kill?id=' + name, b'POST')
+            shown = client.response()
+            assert client.rest() == b''
+            client.socket.close()
+            assert killing.get() == (200, b'killed\n')
+        assert shown.startswith(b'HTTP/1.1 503 ended by whoever runs the proxy\r\n')
+        assert b'\r\nConnection: close\r\n' in shown and b'\nreason: killed\n' in shown
+        record, = proxy.wait(1)
+        assert (record.status, record.reason, record.aborted) == (503, 'killed', False)
+
+
+def test_a_client_that_is_told_and_never_hangs_up_is_gone_when_the_kill_is_answered():
+    with listening(read_all) as origin, watched() as (address, proxy, place), Client(address) as client:
+        client.send(get(origin))
+        proxy.wait_until(lambda: live.phases(proxy.server.live) == {'waiting': 1})
+        assert asked(place, b'/-/kill?id=' + rows(place)[0]['id'].encode('ascii'), b'POST')[0] == 200
+        assert not proxy.server.live
+        assert client.response().startswith(b'HTTP/1.1 503 ')
 
 
 # --- tail ------------------------------------------------------------------------------------------------------------
@@ -367,15 +459,40 @@ def test_a_slow_watcher_slows_nobody_and_learns_what_it_missed():
         assert missed > 0 and shown + missed == many
 
 
-def test_more_than_a_crowd_is_turned_away():
-    with watched() as (_address, _proxy, place):
-        crowd = [connect(place) for _ in range(admin.MOST)]
-        try:
-            wait_until(lambda: ask(place, question(b'/-/healthy')) == b'', 'no room')
-        finally:
-            for sock in crowd:
-                sock.close()
-        wait_until(lambda: ask(place, question(b'/-/healthy')).endswith(b'healthy\n'), 'room again')
+@contextlib.contextmanager
+def crowd(count, place, client=None):
+    """That many connections that say nothing."""
+    socks = [connect(place, client) for _ in range(count)]
+    try:
+        yield socks
+    finally:
+        for sock in socks:
+            sock.close()
+
+
+def test_silent_connections_of_those_who_may_ask_keep_nobody_from_asking():
+    with watched() as (_address, proxy, place), crowd(3 * admin.MOST, place) as socks:
+        assert asked(place, b'/-/healthy') == (200, b'healthy\n')
+        assert read_all(socks[0]) == b''        # the oldest had to go
+        proxy.wait_until(lambda: len(proxy.server.admin._greenlets) <= admin.QUICK)
+
+
+def test_silent_connections_of_strangers_keep_nobody_from_asking():
+    with watched('clients = 127.0.0.1\n') as (_address, proxy, place), crowd(3 * admin.MOST, place, '127.0.0.2'):
+        assert asked(place, b'/-/healthy') == (200, b'healthy\n')
+        assert len(proxy.server.admin._greenlets) <= 1      # the one that has just asked
+        proxy.wait_until(lambda: sum(proxy.server.admin.strangers.counts.values()) == 3 * admin.MOST)
+
+
+def test_watchers_have_places_of_their_own(monkeypatch):
+    monkeypatch.setattr(admin, 'WATCHERS', 2)
+    with watched() as (_address, proxy, place), tailing(place) as one, tailing(place), crowd(2 * admin.QUICK, place):
+        assert asked(place, b'/-/tail') == (503, b'2 watch already\n')
+        assert asked(place, b'/-/healthy') == (200, b'healthy\n')
+        one.close()
+        proxy.wait_until(lambda: proxy.server.admin._watchers == 1)
+        with tailing(place):
+            pass                                # it has its response
 
 
 # --- a process -------------------------------------------------------------------------------------------------------

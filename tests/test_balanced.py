@@ -1,6 +1,7 @@
 """Behind a load balancer: what a PROXY header does to a connection, and who may send one. 127.0.0.2 is trusted."""
 from __future__ import absolute_import, division, print_function
 
+import base64
 import contextlib
 import socket
 
@@ -75,9 +76,10 @@ def test_a_header_that_comes_octet_by_octet_is_the_same():
 
 
 def test_strangers_behind_a_load_balancer_are_strangers():
-    shown, records = sent_by(BALANCER, INI)(LINE + own())
-    assert shown.startswith(b'HTTP/1.1 403 client 192.0.2.7 is not among [access] clients\r\n')
-    assert records[0].client == '192.0.2.7'
+    with proxying(INI) as (address, proxy):
+        assert ask(address, LINE + own(), BALANCER).startswith(
+            b'HTTP/1.1 403 client 192.0.2.7 is not among [access] clients\r\n')
+        proxy.wait_until(lambda: ' 192.0.2.7 (1) [' in ''.join(proxy.said))
 
 
 def test_rules_go_by_the_client_and_not_by_the_load_balancer():
@@ -217,3 +219,22 @@ def test_a_reload_changes_who_is_trusted(tmpdir):
         proxy.server.reloads.path, proxy.change = str(path), lambda _settings: None
         proxy.server.reload('SIGHUP')
         assert ask(address, LINE + own(), BALANCER).startswith(b'HTTP/1.1 200 ')
+
+
+@pytest.mark.parametrize('prefix, status', [(64, b'200'), (48, b'429')])
+def test_how_much_of_ipv6_is_one_client_is_an_option(prefix, status):
+    first, second = [b'PROXY TCP6 2001:db8:1:%d::1 2001:db8::1 1 2\r\n' % number for number in (1, 2)]
+    more = '[limits]\nper_client = 1\nipv6_prefix = %d\n' % prefix
+    with proxying(INI + OPEN + more) as (address, _proxy), balanced(first + own(), address) as sock:
+        assert read_until(sock, b'\r\n\r\n').startswith(b'HTTP/1.1 200 ')
+        assert ask(address, second + own(), BALANCER)[9:12] == status
+
+
+def test_failed_log_ins_of_an_ipv6_client_count_for_its_network(tmpdir):
+    tmpdir.join('users').write(b'bob:{SHA}' + b'A' * 27 + b'=', 'wb')
+    more = '[auth]\nusers = %s\n[limits]\nipv6_prefix = 48\n' % tmpdir.join('users')
+    with proxying(INI + OPEN + more) as (address, proxy):
+        request = own()[:-2] + b'Proxy-Authorization: Basic ' + base64.b64encode(b'bob:x') + b'\r\n\r\n'
+        shown = ask(address, b'PROXY TCP6 2001:db8:1:2::1 2001:db8::1 1 2\r\n' + request, BALANCER)
+        assert shown.startswith(b'HTTP/1.1 407 ')
+        assert list(proxy.server._logins._failures._pairs) == [('2001:db8:1::/48', b'bob')]

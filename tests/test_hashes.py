@@ -60,10 +60,19 @@ def test_bcrypt_comes_from_its_library(password, text):
     assert hashes.verify(secret, password + b'x') is False
 
 
-def test_bcrypt_looks_at_72_octets_whatever_its_release_thinks_of_more():
+@pytest.mark.parametrize('text, slow', [
+    (b'$2y$10$' + b'x' * 53, False), (b'$2y$11$' + b'x' * 53, True), (b'$6$a$' + b'x' * 86, False),
+    (b'$6$rounds=50001$a$' + b'x' * 86, True), (b'$5$rounds=50000$a$' + b'x' * 43, False),
+    (b'$apr1$a$PtM1vJaZieHDFk40mKMu6/', False), (b'{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=', False)])
+def test_what_a_hash_costs_is_known_by_its_rounds(monkeypatch, text, slow):
+    monkeypatch.setattr(hashes, 'bcrypt', hashes.bcrypt or hashes)      # to read one, it need not be there
+    assert hashes.is_slow(hashes.parse(text)) is slow
+
+
+def test_bcrypt_looks_at_72_octets_and_more_never_fit():
     pytest.importorskip('bcrypt')
     secret = hashes.parse(b'$2y$04$xdJfFGhbY7gPKurR1zDXtO7PxXI4Pmp0znTV6dSsNiqyE3bZWOR7y')
-    assert hashes.verify(secret, LONG) and hashes.verify(secret, LONG[:72])
+    assert len(LONG) > 72 and hashes.verify(secret, LONG[:72]) and not hashes.verify(secret, LONG)
     assert not hashes.verify(secret, LONG[:71])
 
 

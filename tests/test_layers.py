@@ -22,7 +22,7 @@ FLOORS = [
     ['stream', 'users', 'rulefiles', 'watchdog', 'unixsocket', 'workers', 'shortcut'],
     ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'notify', 'outlets',
      'metrics', 'waits'],
-    ['log', 'forward', 'quota', 'live', 'tail', 'leaving'],
+    ['log', 'forward', 'quota', 'live', 'tail', 'leaving', 'strangers'],
     ['handler', 'admin', 'acceptor'],
     ['config'],
     ['proxy', 'explain', 'learn', 'why', 'doctor', 'adminclient', 'reloads'],

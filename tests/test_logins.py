@@ -8,7 +8,6 @@ import gevent
 import pytest
 
 from geproxy import errors, hashes, logins, users
-from geproxy.address import household
 from geproxy.compat import native_lock
 from geproxy.deadlines import Limit
 
@@ -130,7 +129,7 @@ def test_who_says_nothing_is_asked_and_that_is_no_failure(house, verifying, valu
         with pytest.raises(errors.LoginRequired) as caught:
             house.logins.check(house.book, value, CLIENT, SOON)
         assert 'a name and a password' in str(caught.value) and 'hunter2' not in str(caught.value)
-    assert house.logins._failures.delay(household(CLIENT)) == 0
+    assert house.logins._failures.delay(CLIENT, b'bob') == 0
 
 
 @pytest.mark.parametrize('name, password, said', [
@@ -220,7 +219,7 @@ def test_the_same_mistake_many_times_at_once_is_one_failure(house, verifying):
     verifying.open()
     gevent.joinall(asking, timeout=10)
     assert [type(each.exception) for each in asking] == [errors.LoginFailed] * 10
-    assert house.logins._failures.delay(household(CLIENT)) == 0
+    assert house.logins._failures.delay(CLIENT, b'bob') == 0
 
 
 def test_each_caller_has_its_own_limit(house, verifying):
@@ -276,33 +275,45 @@ def test_fifty_log_ins_do_not_stall_the_hub(house, kind, text):
 def test_the_delay_doubles_after_some_failures_up_to_a_bound():
     failures, delays = logins.Failures(), []
     for _ in range(100):
-        delays.append(failures.delay('here'))
-        failures.add('here')
+        delays.append(failures.delay('here', b'bob'))
+        failures.add('here', b'bob')
     assert delays[:9] == [0, 0, 0, 0.5, 1, 2, 4, 8, 8] and delays[-1] == 8
-    assert failures.delay('there') == 0
-    failures.forget('here')
-    assert failures.delay('here') == 0
+    assert failures.delay('there', b'bob') == failures.delay('here', b'eve') == 0
+    failures.forget('here', b'bob')
+    assert failures.delay('here', b'bob') == 0
+
+
+def test_who_goes_through_many_names_slows_down_its_place_but_far_later():
+    failures, delays = logins.Failures(), []
+    for number in range(logins.FREE_OF_PLACE + 50):
+        delays.append(failures.delay('here', b'bob'))
+        failures.add('here', b'%d' % number)
+    assert delays[:logins.FREE_OF_PLACE] == [0] * logins.FREE_OF_PLACE
+    assert delays[logins.FREE_OF_PLACE::logins.STEP] == [0.5, 1, 2, 4, 8]
+    failures.forget('here', b'1')               # an account of one's own makes up for nothing
+    assert failures.delay('here', b'bob') == 8 and failures.delay('there', b'bob') == 0
 
 
 def test_failures_are_forgotten_in_time(monkeypatch):
     monkeypatch.setattr(logins, 'MEMORY', 0.2)
     failures = logins.Failures()
     for _ in range(4):
-        failures.add('here')
-    assert failures.delay('here') == 1
+        failures.add('here', b'bob')
+    assert failures.delay('here', b'bob') == 1
     gevent.sleep(0.25)                  # what is waited for is the end of MEMORY
-    assert failures.delay('here') == 0
-    failures.add('here')
-    assert failures.delay('here') == 0
+    assert failures.delay('here', b'bob') == 0
+    failures.add('here', b'bob')
+    assert failures.delay('here', b'bob') == 0
 
 
 def test_the_table_of_failures_is_bounded(monkeypatch):
     monkeypatch.setattr(logins, 'PLACES', 2)
     failures = logins.Failures()
     for place in ('a', 'a', 'a', 'b', 'a', 'c'):
-        failures.add(place)
-    assert [place for place in 'abc' if place in failures._failed] == ['a', 'c']
-    assert failures.delay('a') == 1
+        failures.add(place, b'bob')
+    assert [place for place in 'abc' if (place, b'bob') in failures._pairs] == ['a', 'c']
+    assert [place for place in 'abc' if place in failures._places] == ['b', 'c']
+    assert failures.delay('a', b'bob') == 1
 
 
 def test_who_has_failed_too_often_waits_and_nobody_else(house, hasty):
@@ -318,40 +329,125 @@ def test_a_mistake_repeated_is_slowed_down_too(house, hasty, verifying):
     for _ in range(5):
         house.fails(b'bob', b'hunter2')
     assert verifying.passwords == [b'hunter2']
-    assert house.logins._failures.delay(household(CLIENT)) == 0.2
+    assert house.logins._failures.delay(CLIENT, b'bob') == 0.2
 
 
 def test_success_makes_up_for_failures(house, hasty):
     for number in range(4):
         house.fails(b'bob', b'%d' % number)
     house.check(b'bob', b'secret')
-    assert house.logins._failures.delay(household(CLIENT)) == 0
+    assert house.logins._failures.delay(CLIENT, b'bob') == 0
 
 
 def test_who_is_known_to_be_good_is_not_held_up_and_makes_up_for_nothing(house):
     house.check(b'bob', b'secret')
-    place = household(CLIENT)
     for _ in range(20):
-        house.logins._failures.add(place)
+        house.logins._failures.add(CLIENT, b'bob')
     assert house.check(b'bob', b'secret', CLIENT, SOON).name == b'bob'
-    assert house.logins._failures.delay(place) == logins.MOST_DELAY
+    assert house.logins._failures.delay(CLIENT, b'bob') == logins.MOST_DELAY
+
+
+def test_who_guesses_locks_out_no_other_user_of_its_address(house, verifying):
+    # Nor the one whose name it is, if that has logged in from somewhere lately.
+    house.logins.keep = -1.0            # nothing is remembered
+    house.check(b'bob', b'secret', NEIGHBOUR)
+    for _ in range(20):
+        house.logins._failures.add(CLIENT, b'bob')
+    guessing = [house.spawn(b'bob', b'%d' % number) for number in range(logins.WAITING)]
+    with pytest.raises(errors.LoginsThrottled):
+        house.check(b'bob', b'hunter2')
+    assert house.check(b'eve', b'secret').name == b'eve'
+    assert house.check(b'bob', b'secret').name == b'bob'
+    assert verifying.passwords == [b'secret'] * 3       # none of the guesses had its turn yet
+    gevent.killall(guessing)
+
+
+def test_a_changed_password_is_none_that_was_good_lately(house):
+    house.check(b'bob', b'secret')
+    house.write(b'bob:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=')
+    house.book = users.read(house.path)
+    for _ in range(20):
+        house.logins._failures.add(CLIENT, b'bob')
+    slow = house.spawn(b'bob', b'secret')
+    assert not slow.ready() and house.logins._failures._under_way
+    slow.kill()
+
+
+def test_a_user_who_is_right_gets_in_after_a_delay_where_somebody_goes_through_names(house, hasty):
+    for number in range(logins.FREE_OF_PLACE + 20):
+        house.logins._failures.add(CLIENT, b'%d' % number)
+    guessing = [house.spawn(b'nobody%d' % number, b'x') for number in range(logins.WAITING_OF_PLACE - 1)]
+    assert house.logins._failures.delay(CLIENT, b'eve') == 0.2
+    assert house.check(b'eve', b'secret').name == b'eve'
+    gevent.killall(guessing)
+    guessing = [house.spawn(b'nobody%d' % number, b'y') for number in range(logins.WAITING_OF_PLACE)]
+    with pytest.raises(errors.LoginsThrottled) as caught:
+        house.check(b'nobody', b'x')
+    assert str(caught.value) == '16 log-ins from your address are under way already, after others failed'
+    gevent.killall(guessing)
+
+
+def test_places_take_turns(house, verifying):
+    verifying.close()
+    crowd = [house.spawn(b'user%d' % number, b'guess') for number in range(logins.THREADS + 20)]
+    alone = house.spawn(b'eve', b'secret', NEIGHBOUR)
+    verifying.open()
+    assert alone.get(timeout=10).name == b'eve'
+    gevent.joinall(crowd, timeout=60)
+    assert verifying.passwords.index(b'secret') <= logins.THREADS + 1
+    assert len(verifying.passwords) == len(crowd) + 1 and not house.logins._running
+
+
+def test_what_nobody_waits_for_any_more_is_not_verified(house, verifying):
+    verifying.close()
+    busy = [house.spawn(b'user%d' % number, b'guess') for number in range(logins.THREADS)]
+    waiting = [house.spawn(b'eve', b'%d' % number, NEIGHBOUR) for number in range(5)]
+    gevent.killall(waiting)
+    verifying.open()
+    gevent.joinall(busy, timeout=10)
+    assert verifying.passwords == [b'guess'] * logins.THREADS
+    assert not house.logins._pending and not house.logins._turns._queues
+
+
+def test_a_verification_that_breaks_holds_up_no_other(house, monkeypatch):
+    def broken(_secret, _password, _pause):
+        raise RuntimeError('broken')
+    with monkeypatch.context() as patched:
+        patched.setattr(hashes, 'verify', broken)
+        for _ in range(logins.THREADS + 1):
+            with pytest.raises(RuntimeError):
+                house.check(b'bob', b'secret')
+    assert house.check(b'bob', b'secret').name == b'bob'
+
+
+def test_a_password_that_bcrypt_would_cut_gets_a_hint_whatever_the_name(house):
+    pytest.importorskip('bcrypt')
+    house.write(b'bob:$2y$04$xdJfFGhbY7gPKurR1zDXtO7PxXI4Pmp0znTV6dSsNiqyE3bZWOR7y', b'eve:' + SECRET)
+    house.book = users.read(house.path)
+    for name in (b'bob', b'eve', b'nobody'):
+        with pytest.raises(errors.LoginFailed) as caught:
+            house.check(name, b'x' * 73)
+        assert '72 octets' in caught.value.hint
+        with pytest.raises(errors.LoginFailed) as caught:
+            house.check(name, b'x' * 72)
+        assert '72 octets' not in caught.value.hint
 
 
 def test_a_limit_shorter_than_the_delay_locks_nobody_out(house):
     for _ in range(20):
-        house.logins._failures.add(household(CLIENT))
+        house.logins._failures.add(CLIENT, b'bob')
     limit = Limit('login', 2, errors.LoginTimeout)
-    assert limit.seconds < house.logins._failures.delay(household(CLIENT))
+    assert limit.seconds < house.logins._failures.delay(CLIENT, b'bob')
     assert house.check(b'bob', b'secret', CLIENT, limit).name == b'bob'
 
 
 def test_more_than_a_few_that_wait_are_turned_away_at_once(house, verifying):
     for _ in range(5):
-        house.logins._failures.add(household(CLIENT))
+        house.logins._failures.add(CLIENT, b'bob')
     waiting = [house.spawn(b'bob', b'%d' % number) for number in range(logins.WAITING)]
     with pytest.raises(errors.LoginsThrottled) as caught:
         house.check(b'bob', b'hunter2')
-    assert str(caught.value) == '4 log-ins from your address are under way already, after others failed'
+    assert str(caught.value) == '4 log-ins with this name from your address are under way already, after others failed'
     assert caught.value.retry_after == 2
     assert verifying.passwords == []
     assert house.check(b'eve', b'secret', NEIGHBOUR).name == b'eve'

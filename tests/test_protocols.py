@@ -40,3 +40,11 @@ def test_each_protocol_has_an_answer_in_its_own_language():
 def test_a_proxy_header_here_is_a_spoof(octets):
     with pytest.raises(errors.SpoofedClient):
         protocols.check(octets)
+
+
+@pytest.mark.parametrize('octets, undecided', [
+    (b'\x16', True), (b'P', True), (b'PRI * HTTP/2.0\r', True), (b'PROXY TCP', True), (b'\x00\r', True),
+    (b'\x16\x03', False), (b'\x05', False), (b'G', False), (b'PO', False), (b'PRINT', False), (b'\x16\x02', False),
+])
+def test_it_is_known_when_more_octets_are_needed_to_tell(octets, undecided):
+    assert protocols.undecided(octets) is undecided

@@ -19,7 +19,7 @@ from gevent.event import Event
 from helpers import PATIENCE, ask, connect, listening, proxying, read_all, read_until
 from processes import Client, answering, get, own, read, running, wait_until, write
 
-from geproxy import acceptor, kinds, listeners, workers
+from geproxy import acceptor, kinds, listeners, live, workers
 from geproxy.compat import monotonic, native_sleep
 from geproxy.server import SPARE_FDS
 
@@ -248,6 +248,39 @@ def test_told_a_second_time_it_stops_at_once(first, second):
         assert b'told again to stop: at once' in proxy.err and b' 1 connection cut\n' in proxy.err
         assert client.rest()[:5] in (b'', b'HTTP/')
         origin.go.set()
+
+
+def test_a_client_that_still_waits_when_the_drain_is_over_is_told_why():
+    with listening(read_all) as place:
+        with proxying() as (address, proxy), Client(address) as client:
+            client.send(get(place))
+            proxy.wait_until(lambda: live.phases(proxy.server.live) == {'waiting': 1})
+            proxy.server.proxy.timeouts = proxy.server.proxy.timeouts._replace(drain=0.01)
+            draining = gevent.spawn(proxy.server.drain)
+            shown = client.response()
+            assert shown.startswith(b'HTTP/1.1 503 the proxy stopped\r\n') and b'\nreason: drained\n' in shown
+            client.socket.close()
+            draining.join()
+        assert [(record.status, record.reason) for record in proxy.records] == [(503, 'drained')]
+
+
+def test_logs_are_opened_anew_while_it_drains():
+    origin = Slow()
+    with listening(origin) as place, running('[log]\naccess = FOLDER/access.log\n') as proxy, (
+            Client(proxy.address)) as client:
+        client.send(get(place))
+        assert origin.asked.wait(PATIENCE)
+        proxy.tell(signal.SIGTERM)
+        proxy.wait_for(br'stopping: ')
+        path = os.path.join(proxy.folder, 'access.log')
+        os.rename(path, path + '.1')
+        proxy.tell(signal.SIGUSR1)
+        wait_until(lambda: os.path.exists(path), 'the new file')
+        origin.go.set()
+        client.rest()
+        client.socket.close()
+        assert ended(proxy) == 0
+        assert b' GET ' in read(path) and read(path + '.1') == b''
 
 
 def test_while_it_drains_nobody_else_comes_in():
@@ -726,3 +759,12 @@ def test_a_reload_under_traffic_judges_no_request_by_half_of_each_policy():
         stopped.append(True)
         gevent.joinall(busy, raise_error=True, timeout=PATIENCE)
     assert set(judged) == {b'A', b'B'}
+
+
+def test_hashes_that_cost_too_much_are_said_when_they_are_read_and_once(tmpdir):
+    path = tmpdir.join('users')
+    path.write(b'bob:$6$rounds=60000$a$' + b'x' * 86, 'wb')
+    with proxying('[auth]\nusers = %s\n' % path) as (_address, proxy):
+        proxy.server._use(proxy.server.proxy.settings)
+        said = [text for text in proxy.said if 'take more than 100 ms each' in text]
+        assert len(said) == 1 and said[0].startswith('%s: 1 of 1 hashes ' % path)

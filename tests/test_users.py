@@ -80,3 +80,34 @@ def test_a_file_that_has_gone_is_told(tmpdir):
     with pytest.raises(users.FilesError) as caught:
         users.read_again(book)
     assert str(caught.value) == path + ': cannot be read: No such file or directory'
+
+
+MIXED = [b'user%d:' % number + (b'$6$rounds=9000$a$' if number % 4 else b'$6$rounds=1000$a$') + b'%086d' % number
+         for number in range(40)]
+
+
+def book_of(tmpdir, lines):
+    """A Book of these lines."""
+    path = tmpdir.join('users')
+    path.write(b'\n'.join(lines), 'wb')
+    return users.read(str(path))
+
+
+def test_an_unknown_name_always_costs_the_same_and_another_user_changes_few(tmpdir):
+    book, again, more = (book_of(tmpdir, lines) for lines in (MIXED, MIXED[::-1], MIXED + [b'new:{SHA}' + b'A' * 27 + b'=']))
+    names = [b'nobody%d' % number for number in range(400)]
+    first = [users.stand_in(book, name) for name in names]
+    assert first == [users.stand_in(again, name) for name in names]     # as after a restart
+    assert sum(users.stand_in(more, name) != secret for name, secret in zip(names, first)) < 40
+    # As often as users have it: three of four.
+    assert 200 < sum(secret.rounds == 9000 for secret in first) < 380
+
+
+def test_nobody_stands_in_where_there_is_nobody():
+    assert users.stand_in(users.NOBODY, b'bob').digest == b'fits nothing'
+
+
+def test_hashes_that_cost_too_much_are_said(tmpdir):
+    assert users.advice(book_of(tmpdir, MIXED)) == []
+    text, = users.advice(book_of(tmpdir, MIXED + [b'slow:$6$rounds=60000$a$' + b'x' * 86]))
+    assert ': 1 of 41 hashes take more than 100 ms each to verify: ' in text

@@ -1,6 +1,9 @@
 """A hub that is blocked is noticed while it is, with the line; and what greenlets wait for can be read."""
 from __future__ import absolute_import, division, print_function
 
+import gc
+import re
+
 import gevent
 from gevent.event import Event
 from helpers import PATIENCE
@@ -82,3 +85,21 @@ def test_who_waits_for_the_same_is_shown_once():
         assert len(lines) < 300
     finally:
         gevent.killall(waiting)
+
+
+def test_greenlets_from_before_the_freeze_are_shown_once():
+    def waiting_since_long_ago():
+        done.wait()
+    done = Event()
+    early = gevent.spawn(waiting_since_long_ago)
+    gevent.sleep(0)
+    try:
+        watchdog.freeze()
+        text = '\n'.join(watchdog.stacks())
+        assert text.count(' in waiting_since_long_ago') == 1
+        assert re.search(r'(?m)^1 greenlet:\n(  .*\n)*  \S+ in waiting_since_long_ago$', text)
+    finally:
+        getattr(gc, 'unfreeze', lambda: None)()
+        done.set()
+        early.join()
+    assert ' in waiting_since_long_ago' not in '\n'.join(watchdog.stacks())

@@ -134,3 +134,35 @@ def test_a_kill_never_hits_the_next_job():
     in_hub(workers.serve, lambda: (by.append(gevent.getcurrent()), gevent.sleep(0.02), by.append('done')))
     gevent.sleep(0.05)
     assert killer.dead and by[0].dead and by[1] is not by[0] and by[2] == 'done'
+
+
+def test_an_interrupt_hits_the_job_that_was_meant_or_nobody():
+    by, at_work, last = [], set(), gevent.event.Event()
+
+    def job():
+        by.append(gevent.getcurrent())
+        at_work.add(by[-1])
+        last.wait()
+        at_work.discard(by[-1])
+
+    def find():
+        return (by[0], gevent.GreenletExit()) if by[0] in at_work else None
+    in_hub(workers.serve, job)
+    last.set()                          # its end comes before the interrupt
+    workers.interrupt(find)
+    gevent.sleep(0.001)
+    in_hub(workers.serve, lambda: by.append(gevent.getcurrent()))
+    assert not by[0].dead and by[1] is by[0]
+    last.clear()
+    in_hub(workers.serve, job)
+    workers.interrupt(find)
+    gevent.sleep(0.001)
+    assert by[0].dead
+
+
+def test_one_that_is_killed_while_it_has_nothing_to_do_is_given_no_job():
+    by = []
+    in_hub(workers.serve, lambda: by.append(gevent.getcurrent()))
+    by[0].kill()
+    in_hub(workers.serve, lambda: by.append(gevent.getcurrent()))
+    assert len(by) == 2 and by[1] is not by[0]

@@ -125,11 +125,13 @@ class Forward(object):
 
     def read_response(self, origin, upload):
         """The final response's head, or that of a 101. Interim ones are passed on."""
-        for _ in range(INTERIM_MOST):
+        for number in range(INTERIM_MOST + 1):      # and the final one
             response = self.read_head(origin, upload)
             if response.status >= 200 or response.status == 101:
                 self.record.first = monotonic() - self.record.began
                 return response
+            if number == INTERIM_MOST:
+                break
             self.heard = True
             if response.status == 100:
                 self.continued = True
@@ -150,6 +152,8 @@ class Forward(object):
                 raise errors.ResponseIncomplete('the origin closed the connection in the middle of a response head')
             raise errors.UpstreamLost('the origin closed the connection without a response')
         response = message.parse_response(head)
+        if response.behind:
+            origin.unread(response.behind)
         if len(response.fields) > limits.fields:
             raise errors.ResponseHeadTooLarge('%d fields are more than %d' % (len(response.fields), limits.fields))
         return response

@@ -5,7 +5,7 @@ understand something else. Order, case and duplicates of the fields that pass ar
 """
 from __future__ import absolute_import, division, print_function
 
-from geproxy import errors, grammar
+from geproxy import errors, grammar, leniency
 from geproxy.memo import Memo
 
 # Between us and one neighbour only (RFC 9110, 7.6.1), and what frames the body, which is written anew.
@@ -14,10 +14,6 @@ HOP_BY_HOP = frozenset([
 FOR_PROXIES = frozenset([
     b'proxy-authorization', b'proxy-authenticate', b'proxy-authentication-info'])
 _DROPPED = HOP_BY_HOP | FOR_PROXIES
-# Never in a trailer section: framing, routing, and what would have changed the meaning earlier (RFC 9110, 6.5.1).
-NOT_IN_TRAILERS = HOP_BY_HOP | FOR_PROXIES | frozenset([
-    b'host', b'trailer', b'expect', b'max-forwards', b'authorization', b'cookie', b'set-cookie', b'content-encoding',
-    b'content-type', b'content-range', b'range', b'cache-control', b'via'])
 # Sending these twice does what sending them once does (RFC 9110, 9.2.2).
 IDEMPOTENT = frozenset([b'GET', b'HEAD', b'OPTIONS', b'TRACE', b'PUT', b'DELETE'])
 
@@ -69,7 +65,7 @@ def _parse_request_section(octets):
 
 def _parse_response_section(octets):
     return Section(*grammar.parse_fields(
-        octets[:-4].split(b'\r\n') if octets[2:] else (), errors.BadResponse, mend=True))
+        octets[:-4].split(b'\r\n') if octets[2:] else (), errors.BadResponse))
 
 
 class Message(object):
@@ -95,8 +91,8 @@ class Message(object):
 class Request(Message):
     """A request head, never changed: all exchanges that have it, octet for octet, share it.
 
-    `target`: as it came; `form`, `authority`, `path`: see grammar.split_target, where for origin-form and asterisk-form
-    the authority is that of Host; `protocol`: the version as octets; `url`: what it is for, for people: absolute, or
+    `target`: as it came, but without userinfo and fragment; `form`, `authority`, `path`: see grammar.split_target, where
+    for origin-form and asterisk-form the authority is that of Host; `protocol`: the version as octets; `url`: what it is for, for people: absolute, or
     host:port for CONNECT; `host`, `port`: of the origin, in lower case, without brackets or a last dot.
 
     `persists`: the client's connection may carry another request (RFC 9112, 9.3); `repeatable`: sending it twice is as
@@ -127,12 +123,14 @@ class Request(Message):
 
     def _settle_authority(self, values):
         """By Host, where the target has none (RFC 9112, 3.2). `values`: of Host."""
+        if self.form == 'authority':
+            return      # the target decides, and nothing of the head goes on: some clients write nonsense into Host
         if len(values) > 1:
             raise errors.BadRequest('there are %d Host fields' % len(values))
         if not values and self.version >= (1, 1):
             raise errors.BadRequest('HTTP/1.1 needs a Host field')
         named = grammar.parse_authority(values[0]) if values and values[0] else None
-        if self.form in ('origin', 'asterisk'):
+        if self.form != 'absolute':
             if named is None:
                 raise errors.BadRequest('there is no host to go by, neither in the target nor in Host')
             self.authority = named
@@ -206,6 +204,7 @@ class Response(Message):
     octets; `persists`: true if the origin's connection may carry another request (RFC 9112, 9.3); `dated`: true if it
     has a Date that goes on; `content_type`: without its parameters, octets."""
     __slots__ = ('status', 'reason', 'persists', 'dated', 'content_type')
+    behind = b''            # see Mended
 
     def __init__(self, start, section):
         """`start`: what is known of its status line; `section`: its Section."""
@@ -244,14 +243,20 @@ class Response(Message):
             b'Via: %s\r\n' % via if via else b'')
 
 
+class Mended(Response):
+    """One whose head had to be mended. `behind`: octets that were taken for its head, and stand behind it."""
+    __slots__ = ('behind',)
+
+
 class Reader(object):
     """Understands heads of one kind, and remembers what it has understood: start lines and header sections, and the
     whole of heads that come again."""
 
-    def __init__(self, make, parse_line, parse_section, error):
+    def __init__(self, make, parse_line, parse_section, error, mend):
         """`make`: Request or Response; `parse_line`, `parse_section`: functions of octets, for what that takes;
-        `error`: the class for octets that may stand nowhere in a head."""
-        self._make, self._error = make, error
+        `error`: the class for octets that may stand nowhere in a head; `mend`: a function of a refused head and the
+        error, which returns what `make` does, of nothing that is remembered, or raises."""
+        self._make, self._error, self._mend = make, error, mend
         self.lines = Memo(parse_line)
         self.sections = Memo(parse_section, REMEMBERED, MEMORABLE)      # with the empty line
         self.heads = Memo(self._join, REMEMBERED, MEMORABLE)
@@ -259,7 +264,13 @@ class Reader(object):
     def read(self, head):
         """A head, its empty line included -> Request or Response. Raises what its parts do."""
         # To get() what a Memo has is quicker than to ask it with [], by 0.3 us (3.13).
-        return self.heads.get(head) or self._understand(head)
+        known = self.heads.get(head)
+        if known:
+            return known
+        try:
+            return self._understand(head)
+        except self._error as error:
+            return self._mend(head, error)
 
     def _understand(self, head):
         line, _end, octets = head.partition(b'\r\n')
@@ -295,16 +306,29 @@ def _parse_any_request_line(line):
     return ((1, int(minor)), method, target) + tuple(grammar.split_target(method, target))
 
 
+def _mend_request(head, error):
+    """A Request of a refused head, if only userinfo or fragment in its target were wrong; else raise `error`."""
+    line, _end, octets = head.partition(b'\r\n')
+    mended = None if grammar.find_doubtful(head) else leniency.mend_request_line(line)
+    if mended is None:
+        raise error
+    # By no memo: all that this has of a password ends with the exchange.
+    line, credentials = mended
+    section = _parse_request_section(octets)
+    if credentials and b'authorization' not in section.index:
+        field = grammar.parse_field(b'Authorization: ' + credentials)
+        section.index[field[0]] = field[1]
+        section = Section(section.fields + [field], section.index)
+    return Request(_parse_request_line(line), section)
+
+
 # The octets of a request head, its empty line included -> Request. Raises BadRequest, VersionNotSupported or
 # NotImplementedHere (RFC 9112, 2.2, 3, 5).
-requests = Reader(Request, _parse_request_line, _parse_request_section, errors.BadRequest)
+requests = Reader(Request, _parse_request_line, _parse_request_section, errors.BadRequest, _mend_request)
 parse_request = requests.read
 
 
 def _no_request_line(line):
-    # Mended silently it could get around a filter before us, and be read differently behind us: RFC 9112, 3.2
-    if grammar.match_request_line(grammar.without_high_octets(line)):
-        return errors.BadRequest('the request target has octets that must be percent-encoded')
     return errors.BadRequest("what begins with '%s' is not a request line" % grammar.first_word(line))
 
 
@@ -318,21 +342,21 @@ def _parse_status_line(line):
     return (1, int(minor)), int(status), reason or b''
 
 
+def _mend_response(head, _error):
+    """A Response of a refused head, if it has one meaning. The next octets of its connection are not to be trusted."""
+    head, behind = leniency.mend_response(head)
+    line, _end, octets = head.partition(b'\r\n')
+    doubtful = grammar.find_doubtful(head)
+    if doubtful is not None:
+        raise _doubt(doubtful, errors.BadResponse)
+    response = Mended(_parse_status_line(line), _parse_response_section(octets))
+    response.persists, response.behind = False, behind
+    return response
+
+
 # The octets of a response head, its empty line included -> Response. Raises BadResponse (RFC 9112, 4, 5).
-responses = Reader(Response, _parse_status_line, _parse_response_section, errors.BadResponse)
+responses = Reader(Response, _parse_status_line, _parse_response_section, errors.BadResponse, _mend_response)
 parse_response = responses.read
-
-
-def parse_trailers(lines, options, error):
-    """Trailer field lines -> octets for the next hop; raises `error` (RFC 9110, 6.5; RFC 9112, 7.1.2).
-
-    `options`: the connection options of the message: what they name does not go on.
-    """
-    if grammar.find_doubtful(b'\r\n'.join(lines)):
-        raise error('a trailer field has a control octet in it')
-    fields, _index = grammar.parse_fields(lines, error)
-    dropped = NOT_IN_TRAILERS | options
-    return b''.join(line for lower, _values, line in fields if lower not in dropped)
 
 
 def check_request_start(octets, checked=0):
@@ -354,15 +378,17 @@ def check_response_start(octets, checked=0):
     """The same for a response head; raises BadResponse."""
     if octets[:5] != b'HTTP/'[:len(octets)]:
         raise errors.BadResponse("what begins with '%s' is not a response" % grammar.first_word(octets))
-    line, end, _rest = octets.partition(b'\r\n')
-    if end and len(line) >= checked - 2 and grammar.match_status_line(line) is None:
-        raise errors.BadResponse("'%s' is not a status line" % grammar.printable(line))
-    _check_octets(octets, checked, errors.BadResponse)
+    line, end, _rest = octets.partition(b'\n')
+    if end and len(line) >= checked - 2:
+        line = line[:-1] if line[-1:] == b'\r' else line
+        if grammar.match_status_line(line.replace(b'\t', b' ')) is None:
+            raise errors.BadResponse("'%s' is not a status line" % grammar.printable(line))
+    _check_octets(octets, checked, errors.BadResponse, leniency.find_fatal)
 
 
-def _check_octets(octets, checked, error):
+def _check_octets(octets, checked, error, find=grammar.find_doubtful):
     # The last octet is not judged yet: it may be a CR that gets its LF.
-    doubtful = grammar.find_doubtful(octets, max(0, checked - 2))
+    doubtful = find(octets, max(0, checked - 2))
     if doubtful is not None and (doubtful.end() < len(octets) or doubtful.group() != b'\r'):
         raise _doubt(doubtful, error)
 

@@ -14,6 +14,9 @@ from geproxy.memo import Memo
 TCHAR = br"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 is_token = re.compile(TCHAR + br'+\Z').match
 
+# protocol = token [ "/" token ]                                                        (RFC 9110, 7.8)
+is_protocol = re.compile(TCHAR + br'+(?:/' + TCHAR + br'+)?\Z').match
+
 # request-line = method SP request-target SP HTTP-version                               (RFC 9112, 3)
 # The target is any visible ASCII: what is in it is judged by `split_target`. Octets from 0x80 on pass, too: curl, git,
 # Go, PHP and busybox send them in paths, and whoever reads them finds no end of anything in them. No host has any.

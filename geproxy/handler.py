@@ -277,7 +277,9 @@ class Handler(object):
         """OPTIONS or TRACE that may go no further (RFC 9110, 7.6.2)."""
         persists = self.persists()
         if self.request.method == b'TRACE':
-            self.respond(200, responses.trace(self.head, not persists))
+            # Not the line as it came: its target may have had a password.
+            line = b'%s %s %s\r\n' % (self.request.method, self.request.target, self.request.protocol)
+            self.respond(200, responses.trace(line + self.head.partition(b'\r\n')[2], not persists))
         else:
             self.respond(200, responses.options(not persists))
         return self.end(persists)
@@ -346,10 +348,14 @@ class Handler(object):
     def persists_behind(self, error):
         """True if the connection may carry another request behind a refusal.
 
-        git and dnf come once without a name, and then once more on the same connection, CONNECT or a body or not.
+        git and dnf come once without a name, and then once more on the same connection, CONNECT or a body or not. A
+        client that has sent more behind its CONNECT does not wait for the answer: that is not for us (RFC 9931, 8).
         """
+        if self.request is not None and self.request.method == b'CONNECT' and (
+                error.status != 407 or not self.client.is_quiet()):
+            return False
         if error.status != 407:
-            return self.persists() and self.request.method != b'CONNECT'
+            return self.persists()
         body = self.body
         if body is not None and 0 < (body.left or 0) <= SWALLOWED and not self.request.expects:
             relay.swallow(body, self.client, self.proxy.waits.swallow)

@@ -35,6 +35,18 @@ def find_fatal(octets, start=0):
     return _find_fatal(octets, start)
 
 
+def is_status_line(line):
+    """Return True if a line of octets, up to its LF, is a status line, or can be mended to be one."""
+    line = line[:-1] if line[-1:] == b'\r' else line
+    return grammar.match_status_line(_mend_status_line(line)) is not None
+
+
+def _mend_status_line(line):
+    # All of them read a tab in front of the reason phrase. Nobody reads one in front of the status code.
+    match = _match_tab_for_blank(line)
+    return match.group(1) + b' ' + line[match.end():] if match else line
+
+
 def mend_response(head):
     """Rewrite a response head that the strict parser has refused -> (head, octets behind the head).
 
@@ -49,11 +61,7 @@ def mend_response(head):
         raise errors.BadResponse('%s at octet %d of the head' % (
             'NUL' if fatal.group() == b'\0' else 'a bare CR', fatal.start()))
     lines = head.replace(b'\r\n', b'\n').split(b'\n')[:-2]
-    # All of them read a tab here. Nobody reads one in front of the status code.
-    start = _match_tab_for_blank(lines[0])
-    if start:
-        lines[0] = start.group(1) + b' ' + lines[0][start.end():]
-    return b'\r\n'.join(lines[:1] + mend_fields(lines[1:], errors.BadResponse) + [b'', b'']), behind
+    return b'\r\n'.join([_mend_status_line(lines[0])] + mend_fields(lines[1:], errors.BadResponse) + [b'', b'']), behind
 
 
 def mend_fields(lines, error):

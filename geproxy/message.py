@@ -82,18 +82,19 @@ class Message(object):
         return self._section.options
 
     def upgrades(self):
-        """The Upgrade field's value, if Connection names it too, else b'' (RFC 9110, 7.8)."""
+        """The protocols in Upgrade, if Connection names it too, else b''; what is none is left out (RFC 9110, 7.8)."""
         if self.version < (1, 1) or b'upgrade' not in self.options():
             return b''
-        return b', '.join(grammar.split_list(self.values(b'upgrade')))
+        return b', '.join(filter(grammar.is_protocol, grammar.split_list(self.values(b'upgrade'))))
 
 
 class Request(Message):
     """A request head, never changed: all exchanges that have it, octet for octet, share it.
 
-    `target`: as it came, but without userinfo and fragment; `form`, `authority`, `path`: see grammar.split_target, where
-    for origin-form and asterisk-form the authority is that of Host; `protocol`: the version as octets; `url`: what it is for, for people: absolute, or
-    host:port for CONNECT; `host`, `port`: of the origin, in lower case, without brackets or a last dot.
+    `target`: as it came, but without userinfo and fragment; `form`, `authority`, `path`: see grammar.split_target, but
+    for origin-form and asterisk-form the authority is that of Host; `protocol`: the version as octets; `url`: what it is
+    for, for people: absolute, or host:port for CONNECT; `host`, `port`: of the origin, in lower case, without brackets
+    or a last dot.
 
     `persists`: the client's connection may carry another request (RFC 9112, 9.3); `repeatable`: sending it twice is as
     good as once, as far as its method tells; `expects`: the client waits for 100, `unmet`: it expects something else,
@@ -164,7 +165,7 @@ class Request(Message):
 
         Never h2c: its settings go hop by hop, and what tunnels behind it would escape every rule.
         """
-        offers = [offer for offer in self.upgrades().split(b', ') if offer and offer.lower() != b'h2c']
+        offers = [offer for offer in self.upgrades().split(b', ') if offer and not offer.lower().startswith(b'h2c')]
         return b', '.join(offers)
 
     def write(self, framing, via=b'', settled=frozenset(), edits=NO_EDITS):
@@ -378,11 +379,9 @@ def check_response_start(octets, checked=0):
     """The same for a response head; raises BadResponse."""
     if octets[:5] != b'HTTP/'[:len(octets)]:
         raise errors.BadResponse("what begins with '%s' is not a response" % grammar.first_word(octets))
-    line, end, _rest = octets.partition(b'\n')
-    if end and len(line) >= checked - 2:
-        line = line[:-1] if line[-1:] == b'\r' else line
-        if grammar.match_status_line(line.replace(b'\t', b' ')) is None:
-            raise errors.BadResponse("'%s' is not a status line" % grammar.printable(line))
+    end = octets.find(b'\n')
+    if end >= max(0, checked - 2) and not leniency.is_status_line(octets[:end]):
+        raise errors.BadResponse("'%s' is not a status line" % grammar.printable(octets[:end]))
     _check_octets(octets, checked, errors.BadResponse, leniency.find_fatal)
 
 

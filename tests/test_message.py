@@ -196,6 +196,9 @@ def test_via_names_who_passed_it_on(lines, names):
     (b'1.1', (b'Upgrade: h2c', b'Connection: upgrade, http2-settings'), b''),
     (b'1.1', (b'Upgrade: a/1, H2C,b', b'Upgrade: c', b'Connection: upgrade'), b'a/1, b, c'),
     (b'1.1', (b'Connection: upgrade',), b''),
+    (b'1.1', (b'Upgrade: h2c/1, "h2c", h2c-14, H2C-17, h2c/a/b', b'Connection: upgrade'), b''),
+    (b'1.1', (b'Upgrade: "websocket"', b'Connection: upgrade'), b''),
+    (b'1.1', (b'Upgrade: websocket, "a, b", c d, e/, /f, g/1', b'Connection: upgrade'), b'websocket, g/1'),
 ])
 def test_an_upgrade_is_offered_by_two_fields_and_is_never_h2c(version, lines, offers):
     assert request(b'GET http://a/ HTTP/' + version, b'Host: a', *lines).wants_upgrade() == offers

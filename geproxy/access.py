@@ -10,6 +10,10 @@ from geproxy.address import allows_port, kind, opens, parse_ip, show_ip, unmap, 
 
 REMEMBERED = 10000      # addresses that may be dialled, with who asked
 _NOUNS = {'unspecified': 'an unspecified address'}
+# Ports of http_ports do not count for CONNECT: no rule for methods, and no log, sees what goes through a tunnel.
+CONNECT_HINT = (
+    'Whoever runs this proxy can add the port to [access] connect_ports, or allow it by a rule that names the port. '
+    "http_ports does not count for CONNECT, which some clients use for plain http, too (Node's fetch, WebSocket).")
 LATELY = 10             # seconds: addresses of this very host come and go
 
 
@@ -81,6 +85,7 @@ class Access(object):
     def _settle(self, decision, question):
         if decision.allowed is None:
             return decision
+        hint = None
         # A rule that names ports means them.
         if decision.allowed and not (decision.where and decision.where.ports):
             name = 'connect_ports' if question.method == b'CONNECT' else 'http_ports'
@@ -88,9 +93,12 @@ class Access(object):
             if not allows_port(ports, question.port):
                 decision = rulebook.Decision(False, None, None, 'port %d is not among [access] %s (%s)' % (
                     question.port, name, ports.text))
+                hint = CONNECT_HINT if question.method == b'CONNECT' else None
         if decision.allowed or self._settings.policy == 'report':
             return decision
-        raise errors.Denied(decision.why, decision.rule.place if decision.rule else '')
+        error = errors.Denied(decision.why, decision.rule.place if decision.rule else '')
+        error.hint = hint or error.hint
+        raise error
 
     def _check_special(self, question, ip):
         if self._is_own(ip, question.port):

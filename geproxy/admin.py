@@ -17,7 +17,7 @@ import traceback
 import gevent
 
 from geproxy import (
-    __version__, errors, framing, limits, live, message, metrics, strangers, tail, unixsocket, workers)
+    __version__, errors, framing, limits, live, metrics, reading, strangers, tail, unixsocket, workers)
 from geproxy.address import is_ip, parse_ip, show_ip, unmap, within
 from geproxy.compat import monotonic, to_native, to_octets
 from geproxy.deadlines import Limit
@@ -271,7 +271,7 @@ def _plain(status, text, more=b''):
 
 def _read_request(stream):
     """Read a request head -> message.Request."""
-    head = stream.read_head(HEAD_SIZE, HEAD, monotonic() + HEAD.seconds, message.check_request_start)
+    head = stream.read_head(HEAD_SIZE, HEAD, monotonic() + HEAD.seconds, reading.check_request_start)
     if head is None:
         raise errors.HeadTooLarge('the request head is larger than %d octets' % HEAD_SIZE)
     if not head:
@@ -279,7 +279,7 @@ def _read_request(stream):
     line, _, fields = head.partition(b'\r\n')
     if line.endswith(b' HTTP/1.0') and b'\nhost:' not in b'\n' + fields.lower():
         head = head[:-2] + b'Host: localhost\r\n\r\n'      # HAProxy and others check health without Host
-    request = message.parse_request(head)
+    request = reading.parse_request(head)
     if request.values(b'transfer-encoding') or list(request.values(b'content-length')) not in ([], [b'0']):
         raise errors.BadRequest('no request that is understood here has a body')
     return request

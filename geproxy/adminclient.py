@@ -10,7 +10,7 @@ import glob
 import os
 import socket
 
-from geproxy import config, errors, framing, kinds, message, unixsocket
+from geproxy import config, errors, framing, kinds, reading, unixsocket
 from geproxy.compat import monotonic, to_native
 from geproxy.deadlines import Limit, wait_readable
 from geproxy.stream import Stream
@@ -107,10 +107,10 @@ class Reader(object):
         try:
             self.stream.send(b'%s %s HTTP/1.1\r\nHost: localhost\r\n\r\n' % (method, path), WAIT)
             head = self.stream.read_head(LIMITS.head_size, WAIT, monotonic() + WAIT.seconds,
-                                         message.check_response_start)
+                                         reading.check_response_start)
             if not head:
                 raise errors.UpstreamLost('it has no answer')
-            response = message.parse_response(head)
+            response = reading.parse_response(head)
             self.status, self._body = response.status, framing.response_body(response, method, LIMITS)
         except errors.ProxyError:
             self.stream.close()

@@ -57,7 +57,7 @@ def parse_groups(lines):
 def _entries(lines, problems):
     """(line number, name, the rest) of each line that is ``name:rest``; adds to `problems`."""
     for number, line in enumerate(lines, 1):
-        line = line.strip(b' \t\r\n')
+        line = _as_utf8(line.strip(b' \t\r\n'))
         if not line or line[:1] == b'#':
             continue
         name, colon, value = line.partition(b':')
@@ -70,9 +70,21 @@ def _entries(lines, problems):
             yield number, name, value
 
 
+def _as_utf8(octets):
+    """Octets as they are if they are UTF-8; else read as Latin-1, and written as UTF-8."""
+    try:
+        octets.decode('utf-8')
+        return octets
+    except UnicodeDecodeError:
+        return octets.decode('latin-1').encode('utf-8')
+
+
 def parse_credentials(value):
     """The value of a Proxy-Authorization field -> (name, password) as octets, or None if it is of another scheme
-    than Basic (RFC 7617, 2). Raises ValueError with what is wrong; nothing of the value."""
+    than Basic (RFC 7617, 2). Raises ValueError with what is wrong; nothing of the value.
+
+    What is not UTF-8 is read as Latin-1, which requests, urllib3 and aiohttp send, and returned as UTF-8.
+    """
     scheme, _space, encoded = value.partition(b' ')
     if scheme.lower() != b'basic':
         return None
@@ -82,6 +94,7 @@ def parse_credentials(value):
     name, colon, password = binascii.a2b_base64(encoded).partition(b':')
     if not colon:
         raise ValueError('there is no colon between name and password')
+    name, password = _as_utf8(name), _as_utf8(password)
     if _find_control(name) or _find_control(password):
         raise ValueError('name or password has a control character')
     if len(name) > LONGEST_NAME or len(password) > LONGEST_PASSWORD:

@@ -7,7 +7,7 @@ from __future__ import absolute_import, division, print_function
 
 import functools
 
-from geproxy import errors, framing, grammar, message, relay, responses
+from geproxy import errors, framing, grammar, reading, relay, responses
 from geproxy.compat import monotonic
 from geproxy.deadlines import wait_readable
 
@@ -122,6 +122,8 @@ class Forward(object):
         """Send the head, and the body or what is there of it; the BodyUpload that sends the rest, or None."""
         request, body, waits = self.request, self.body, self.proxy.waits
         settled = NOTHING if request.expects else EXPECT
+        if body is not None and edits[0] and body.left is None:
+            body.dropped = body.dropped | edits[0]      # what policy takes from the head does not come as a trailer
         head = request.write(b'' if body is None else body.framing, self.proxy.vias[request.version], settled,
                              edits, self.proxy.upgrades)
         if body is not None and body.left is not None and body.left <= len(self.client.buffer):
@@ -136,11 +138,13 @@ class Forward(object):
 
     def read_response(self, origin, upload):
         """The final response's head, or that of a 101. Interim ones are passed on."""
-        for _ in range(INTERIM_MOST):
+        for number in range(INTERIM_MOST + 1):      # and the final one
             response = self.read_head(origin, upload)
             if response.status >= 200 or response.status == 101:
                 self.record.first = monotonic() - self.record.began
                 return response
+            if number == INTERIM_MOST:
+                break
             self.heard = True
             if response.status == 100:
                 self.continued = True
@@ -153,14 +157,17 @@ class Forward(object):
         """Wait for a response head, while the client is watched, and understand it."""
         limit, limits = self.proxy.waits.response, self.proxy.limits
         deadline = self.await_origin(origin, upload)
-        head = origin.read_head(limits.head_size, limit, deadline, message.check_response_start)
+        head = origin.read_head(limits.head_size, limit, deadline, reading.check_response_start)
         if head is None:
             raise errors.ResponseHeadTooLarge('the response head is larger than %d octets' % limits.head_size)
         if not head:
             if origin.buffer:
                 raise errors.ResponseIncomplete('the origin closed the connection in the middle of a response head')
             raise errors.UpstreamLost('the origin closed the connection without a response')
-        return message.parse_response(head, limits.fields)
+        response = reading.parse_response(head, limits.fields)
+        if response.behind:
+            origin.unread(response.behind)
+        return response
 
     def await_origin(self, origin, upload):
         """Wait until the origin says something; the deadline for its whole head. Raises ResponseTimeout."""

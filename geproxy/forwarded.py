@@ -1,11 +1,20 @@
 """What an origin is told of the client: Forwarded (RFC 7239) and X-Forwarded-For, and what a rule strips or sets."""
 from __future__ import absolute_import, division, print_function
 
+import re
+
+from geproxy import grammar
 from geproxy.compat import to_octets
 from geproxy.message import NO_EDITS
 
 NAMES = frozenset([b'forwarded', b'x-forwarded-for', b'x-forwarded-host', b'x-forwarded-proto', b'x-forwarded-by',
                    b'x-real-ip'])
+
+# forwarded-pair = token "=" ( token / quoted-string ), each quoted-string replaced by NUL           (RFC 7239, 4)
+_blank_quoted = re.compile(br'="(?:[^"\\]|\\.)*"').sub
+_is_pair = re.compile(grammar.TCHAR + br'+=(?:' + grammar.TCHAR + br'+|\0)\Z').match
+# An address, with or without a port and brackets, `unknown`, or a name somebody made up. There is no standard.
+_is_address = re.compile(br'[0-9A-Za-z._:%\[\]-]+\Z').match
 
 
 def edits(request, client, mode, options):
@@ -23,9 +32,13 @@ def edits(request, client, mode, options):
     if mode == 'add':
         address = to_octets(client)
         node = b'"[%s]"' % address if b':' in address else address      # RFC 7239, 6
-        for name, value in ((b'Forwarded', b'for=' + node), (b'X-Forwarded-For', address)):
+        for name, value, parses in (
+                (b'Forwarded', b'for=' + node, _is_forwarded), (b'X-Forwarded-For', address, _is_addresses)):
             if name.lower() not in dropped:
-                lines.append(b'%s: %s\r\n' % (name, b', '.join(request.values(name.lower()) + (value,))))
+                # What does not parse is not added to: ours could end up inside an open quote of it.
+                before = [each for each in request.values(name.lower()) if each]
+                before = before if parses(b', '.join(before)) else []
+                lines.append(b'%s: %s\r\n' % (name, b', '.join(before + [value])))
                 dropped.add(name.lower())
     return _with_twins(dropped, request, not options), b''.join(lines)
 
@@ -39,3 +52,14 @@ def _with_twins(names, request, ours):
         return frozenset(names)
     folded = set(name.replace(b'_', b'-') for name in names)
     return frozenset(names).union(lower for lower in request.index if lower.replace(b'_', b'-') in folded)
+
+
+def _is_forwarded(value):
+    """True if that is a list of forwarded-elements, or empty (RFC 7239, 4)."""
+    plain = _blank_quoted(b'=\0', value)
+    pairs = [pair.strip(b' \t') for element in plain.split(b',') for pair in element.split(b';')]
+    return all(_is_pair(pair) for pair in pairs if pair)
+
+
+def _is_addresses(value):
+    return all(_is_address(member) for member in grammar.split_list([value]))

@@ -14,18 +14,23 @@ from geproxy.memo import Memo
 TCHAR = br"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 is_token = re.compile(TCHAR + br'+\Z').match
 
+# protocol = token [ "/" token ]                                                        (RFC 9110, 7.8)
+is_protocol = re.compile(TCHAR + br'+(?:/' + TCHAR + br'+)?\Z').match
+
 # request-line = method SP request-target SP HTTP-version                               (RFC 9112, 3)
-# The target is any visible ASCII: what is in it is judged by `split_target`.
-match_request_line = re.compile(br'(' + TCHAR + br'+) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\Z').match
+# The target is any visible ASCII: what is in it is judged by `split_target`. Octets from 0x80 on pass, too: curl, git,
+# Go, PHP and busybox send them in paths, and whoever reads them finds no end of anything in them. No host has any.
+match_request_line = re.compile(br'(' + TCHAR + br'+) ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])\Z').match
 
 # The same as most clients of a proxy send it, with its authority and path: 1.0 instead of 2.5 us (3.13). What does not
 # look like this may be good nevertheless.
 match_plain_request_line = re.compile(
-    br'(?!CONNECT )(' + TCHAR + br'+) (http://([0-9A-Za-z.:_~\[\]-]+)(/[\x21\x22\x24-\x7e]*)) HTTP/1\.([0-9])\Z').match
+    br'(?!CONNECT )(' + TCHAR + br'+) '
+    br'(http://([0-9A-Za-z.:_~\[\]-]+)(/[\x21\x22\x24-\x7e\x80-\xff]*)) HTTP/1\.([0-9])\Z').match
 
 # The same, of which the end has not come yet.
 match_request_line_start = re.compile(
-    TCHAR + br'+(?: (?:[\x21-\x7e]+(?: (?:H(?:T(?:T(?:P(?:/[0-9.]{0,3})?)?)?)?)?)?)?)?\r?\Z').match
+    TCHAR + br'+(?: (?:[\x21-\x7e\x80-\xff]+(?: (?:H(?:T(?:T(?:P(?:/[0-9.]{0,3})?)?)?)?)?)?)?)?\r?\Z').match
 
 # status-line = HTTP-version SP status-code SP [ reason-phrase ]                        (RFC 9112, 4)
 # The last SP is optional here: too many servers leave it out with the reason phrase.
@@ -88,11 +93,6 @@ def escape(octets):
 def shorten(text):
     """Return native `text`, without what is behind LONGEST characters; `...(+N)` says then that N more are missing."""
     return text if len(text) <= LONGEST else '%s...(+%d)' % (text[:LONGEST], len(text) - LONGEST)
-
-
-def without_high_octets(octets):
-    """Octets, those outside of ASCII replaced by `x`."""
-    return re.sub(br'[\x80-\xff]', b'x', octets)
 
 
 def first_word(octets):
@@ -159,7 +159,7 @@ def _split_absolute(method, target):
     if scheme != b'http' and not is_token(scheme) or not separator:
         raise errors.BadRequest("'%s' is no form of request target" % printable(target))
     if scheme != b'http' and scheme.lower() != b'http':
-        raise errors.NotImplementedHere("%s:// needs CONNECT, or is not for an HTTP proxy" % printable(scheme, 20))
+        raise _other_scheme(scheme.lower())
     authority = rest.partition(b'/')[0].partition(b'?')[0]
     path = rest[len(authority):]
     if path[:1] != b'/':
@@ -168,17 +168,23 @@ def _split_absolute(method, target):
     return Target('absolute', parse_authority(authority), path)
 
 
-def parse_fields(lines, error, mend=False):
+def _other_scheme(scheme):
+    if scheme in (b'https', b'wss'):
+        return errors.NotImplementedHere(
+            '%s:// goes through a proxy by CONNECT only, and this client cannot do that (busybox wget, for one): '
+            'use another, such as curl or GNU wget' % printable(scheme))
+    return errors.NotImplementedHere('%s:// is not for an HTTP proxy' % printable(scheme, 20))
+
+
+def parse_fields(lines, error):
     """Field lines -> (fields, index); raises `error` (RFC 9112, 5).
 
     `fields`: of each line, in the order they came, (name in lower case, a tuple of its value, the line as we write it);
-    `index`: {name in lower case: tuple of all values}. `mend`: take away blanks before a colon, as a proxy must in
-    responses (RFC 9112, 5.1). Lines must have been searched with `find_doubtful`.
+    `index`: {name in lower case: tuple of all values}. Lines must have been searched with `find_doubtful`.
     """
     known, learn = _field_lines.get, _field_lines.learn
     fields = [known(line) or learn(line) for line in lines]
     if not all(fields):
-        fields = [field or mend and _parse_mended(line) for field, line in zip(fields, lines)]
         for number, field in enumerate(fields, 1):
             if not field:       # what is in it may be a secret
                 raise error('field line %d is not name: value' % number)
@@ -192,8 +198,8 @@ def parse_fields(lines, error, mend=False):
     return fields, index
 
 
-def _parse_field(line):
-    """A field line -> what `parse_fields` has of it; None if it is none."""
+def parse_field(line):
+    """A field line -> what `parse_fields` has of it; None if it is none. Remembers nothing of a value."""
     name, colon, value = line.partition(b':')
     lower = _lower_names[name] if colon else b''
     if not lower:
@@ -216,9 +222,4 @@ def _may_be_kept(_line, field):
     return field is not None and (field[1][0][:1] == b'\0' or not is_secret(field[0], field[1][0]))
 
 
-_field_lines = Memo(_parse_field, keeps=_may_be_kept)
-
-
-def _parse_mended(line):
-    name, colon, value = line.partition(b':')
-    return None if line[:1] in (b' ', b'\t') else _parse_field(name.rstrip(b' \t') + colon + value)
+_field_lines = Memo(parse_field, keeps=_may_be_kept)

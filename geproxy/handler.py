@@ -5,7 +5,7 @@ and what is remembered.
 """
 from __future__ import absolute_import, division, print_function
 
-from geproxy import errors, forward, framing, grammar, leaving, limits, message, protocols, proxyproto, relay, responses
+from geproxy import errors, forward, framing, grammar, leaving, limits, protocols, proxyproto, reading, relay, responses
 from geproxy.address import parse_ip, show_ip, within
 from geproxy.compat import monotonic
 from geproxy.logins import ANONYMOUS
@@ -211,7 +211,7 @@ class Handler(object):
                 client.wait(limit, deadline)
                 client.fill()
             protocols.check(client.buffer)
-        head = client.read_head(most.head_size, limit, deadline, message.check_request_start)
+        head = client.read_head(most.head_size, limit, deadline, reading.check_request_start)
         if head is None:
             if b'\n' not in client.buffer:
                 raise errors.TargetTooLong('the request line is longer than %d octets' % most.head_size)
@@ -219,7 +219,7 @@ class Handler(object):
         if not head:
             raise errors.ClientLost('the client ended the connection in the middle of a request head')
         self.head = head
-        request = message.parse_request(head, most.fields)
+        request = reading.parse_request(head, most.fields)
         record = self.record
         record.method, record.version, record.url = request.method, request.protocol, request.url
         self.body = framing.request_body(request, most)
@@ -322,7 +322,9 @@ class Handler(object):
         """OPTIONS or TRACE that may go no further (RFC 9110, 7.6.2)."""
         persists = self.persists()
         if self.request.method == b'TRACE':
-            self.respond(200, responses.trace(self.head, not persists))
+            # Not the line as it came: its target may have had a password.
+            line = b'%s %s %s\r\n' % (self.request.method, self.request.target, self.request.protocol)
+            self.respond(200, responses.trace(line + self.head.partition(b'\r\n')[2], not persists))
         else:
             self.respond(200, responses.options(not persists))
         return self.end(persists)
@@ -391,10 +393,14 @@ class Handler(object):
     def persists_behind(self, error):
         """True if the connection may carry another request behind a refusal.
 
-        git and dnf come once without a name, and then once more on the same connection, CONNECT or a body or not.
+        git and dnf come once without a name, and then once more on the same connection, CONNECT or a body or not. A
+        client that has sent more behind its CONNECT does not wait for the answer: that is not for us (RFC 9931, 8).
         """
+        if self.request is not None and self.request.method == b'CONNECT' and (
+                error.status != 407 or not self.client.is_quiet()):
+            return False
         if error.status != 407:
-            return not isinstance(error, errors.Killed) and self.persists() and self.request.method != b'CONNECT'
+            return not isinstance(error, errors.Killed) and self.persists()
         body = self.body
         if body is not None and 0 < (body.left or 0) <= SWALLOWED and not self.request.expects:
             relay.swallow(body, self.client, self.proxy.waits.swallow)

@@ -1,40 +1,17 @@
-"""Request and response heads: parsed, asked, written anew (RFC 9110, RFC 9112). No I/O, no clock, no log.
+"""Request and response heads: asked, and written anew (RFC 9110, RFC 9112). No I/O, no clock, no log.
 
 A head is never copied: what goes on is written from what was understood, so that the next one to read it cannot
 understand something else. Order, case and duplicates of the fields that pass are kept, and every octet of a value.
 """
 from __future__ import absolute_import, division, print_function
 
-import re
-
 from geproxy import errors, grammar
-from geproxy.memo import Memo
-from geproxy.section import FOR_PROXIES, HOP_BY_HOP, Section, cut, restore
+from geproxy.section import restore
 
-# Never in a trailer section: framing, routing, and what would have changed the meaning earlier (RFC 9110, 6.5.1).
-NOT_IN_TRAILERS = HOP_BY_HOP | FOR_PROXIES | frozenset([
-    b'host', b'trailer', b'expect', b'max-forwards', b'authorization', b'cookie', b'set-cookie', b'content-encoding',
-    b'content-type', b'content-range', b'range', b'cache-control', b'via'])
 # Sending these twice does what sending them once does (RFC 9110, 9.2.2).
 IDEMPOTENT = frozenset([b'GET', b'HEAD', b'OPTIONS', b'TRACE', b'PUT', b'DELETE'])
-
-
-FIELDS = 1000           # field lines in a head, unless somebody says otherwise
-START_SIZE = 256        # octets of a request line that is not all there: enough to see what it is
-REMEMBERED = 200        # heads, and header sections, of each kind: a kept-alive client repeats its, octet for octet
-MEMORABLE = 2048        # octets of the longest that is remembered
 _PROTOCOLS = [b'HTTP/1.%d' % minor for minor in range(10)]
-_find_private = re.compile(br'[?#@]').search        # queries, fragments and passwords: such lines are not remembered
 NO_EDITS = (frozenset(), b'')       # see Request.write
-
-
-def _parse_request_section(octets):
-    return Section(*grammar.parse_fields(octets[:-4].split(b'\r\n') if octets[2:] else (), errors.BadRequest))
-
-
-def _parse_response_section(octets):
-    return Section(*grammar.parse_fields(
-        octets[:-4].split(b'\r\n') if octets[2:] else (), errors.BadResponse, mend=True))
 
 
 class Message(object):
@@ -60,18 +37,19 @@ class Message(object):
         return self._section.options
 
     def upgrades(self):
-        """The Upgrade field's value, if Connection names it too, else b'' (RFC 9110, 7.8)."""
+        """The protocols in Upgrade, if Connection names it too, else b''; what is none is left out (RFC 9110, 7.8)."""
         if self.version < (1, 1) or b'upgrade' not in self.options():
             return b''
-        return b', '.join(grammar.split_list(self.values(b'upgrade')))
+        return b', '.join(filter(grammar.is_protocol, grammar.split_list(self.values(b'upgrade'))))
 
 
 class Request(Message):
     """A request head, never changed: all exchanges that have it, octet for octet, share it, unless it has secrets.
 
-    `target`: as it came; `form`, `authority`, `path`: see grammar.split_target, where for origin-form and asterisk-form
-    the authority is that of Host; `protocol`: the version as octets; `url`: what it is for, for people: absolute, or
-    host:port for CONNECT; `host`, `port`: of the origin, in lower case, without brackets or a last dot.
+    `target`: as it came, but without userinfo and fragment; `form`, `authority`, `path`: see grammar.split_target, but
+    for origin-form and asterisk-form the authority is that of Host; `protocol`: the version as octets; `url`: what
+    it is for, for people: absolute, or host:port for CONNECT; `host`, `port`: of the origin, in lower case, without
+    brackets or a last dot.
 
     `persists`: the client's connection may carry another request (RFC 9112, 9.3); `repeatable`: sending it twice is as
     good as once, as far as its method tells; `expects`: the client waits for 100, `unmet`: it expects something else,
@@ -114,12 +92,14 @@ class Request(Message):
 
     def _settle_authority(self, values):
         """By Host, where the target has none (RFC 9112, 3.2). `values`: of Host."""
+        if self.form == 'authority':
+            return      # the target decides, and nothing of the head goes on: some clients write nonsense into Host
         if len(values) > 1:
             raise errors.BadRequest('there are %d Host fields' % len(values))
         if not values and self.version >= (1, 1):
             raise errors.BadRequest('HTTP/1.1 needs a Host field')
         named = grammar.parse_authority(values[0]) if values and values[0] else None
-        if self.form in ('origin', 'asterisk'):
+        if self.form != 'absolute':
             if named is None:
                 raise errors.BadRequest('there is no host to go by, neither in the target nor in Host')
             self.authority = named
@@ -202,6 +182,7 @@ class Response(Message):
     octets; `persists`: true if the origin's connection may carry another request (RFC 9112, 9.3); `dated`: true if it
     has a Date that goes on; `content_type`: without its parameters, octets."""
     __slots__ = ('status', 'reason', 'persists', 'dated', 'content_type')
+    behind = b''            # see Mended
 
     def __init__(self, start, section):
         """`start`: what is known of its status line; `section`: its Section."""
@@ -251,154 +232,6 @@ class Response(Message):
             b'Via: %s\r\n' % via if via else b'')
 
 
-class Reader(object):
-    """Understands heads of one kind, and remembers what it has understood: start lines and header sections, and the
-    whole of heads that come again."""
-
-    def __init__(self, make, parse_line, parse_section, error, too_large):
-        """`make`: Request or Response; `parse_line`, `parse_section`: functions of octets, for what that takes;
-        `error`: the class for octets that may stand nowhere in a head; `too_large`: that for too many fields."""
-        self._make, self._error, self._too_large = make, error, too_large
-        self.lines = Memo(parse_line, keeps=lambda line, _start: not _find_private(line))
-        self.sections = Memo(parse_section, REMEMBERED, MEMORABLE,      # with the empty line
-                             lambda _octets, section: section.has_no_secret())
-        self.heads = Memo(self._join, REMEMBERED, MEMORABLE)
-        self.patterns = Memo(self._join, REMEMBERED, MEMORABLE)         # heads with marks for their secrets
-
-    def read(self, head, most=FIELDS):
-        """Understand a head, its empty line included, and return the Request or Response.
-
-        `most`: how many field lines it may have. Raises what its parts do.
-        """
-        # To get() what a Memo has is quicker than to ask it with [], by 0.3 us (3.13).
-        found = self.heads.get(head) or self._understand(head, most)
-        if found.count() > most:        # it was remembered when more were allowed
-            raise self._too_many(found.count(), most)
-        return found
-
-    def _too_many(self, count, most):
-        return self._too_large('%d fields are more than %d ([limits] fields)' % (count, most))
-
-    def _understand(self, head, most):
-        bare, secrets = cut(head)
-        if secrets is None:
-            return self._learn(head, head, self.heads, most)
-        found = self.patterns.get(bare) or self._learn(head, bare, self.patterns, most)
-        return found.with_secrets(secrets)
-
-    def _learn(self, head, bare, known, most):
-        # Lines are counted before any of them is parsed: to parse 16,000 takes 10 ms, and nobody has logged in yet.
-        count = head.count(b'\n') - 2
-        if count > most:
-            raise self._too_many(count, most)
-        line, _end, octets = bare.partition(b'\r\n')
-        start, section = self.lines.get(line), self.sections.get(octets)
-        if start and section and head.find(b'\0') < 0:     # a mark of their own is doubtful
-            return known[bare]      # remembered the second time: what varies would push out what does not
-        doubtful = grammar.find_doubtful(head)
-        if doubtful is not None:
-            raise _doubt(doubtful, self._error)
-        return self._make(start or self.lines.learn(line), section or self.sections.learn(octets))
-
-    def _join(self, head):
-        line, _end, octets = head.partition(b'\r\n')
-        return self._make(self.lines[line], self.sections[octets])
-
-
-def _parse_request_line(line):
-    """-> what Request takes as `start`."""
-    match = grammar.match_plain_request_line(line)
-    if match is not None:
-        method, target, authority, path, minor = match.groups()
-        return (1, int(minor)), method, target, 'absolute', grammar.parse_authority(authority), path
-    return _parse_any_request_line(line)
-
-
-def _parse_any_request_line(line):
-    match = grammar.match_request_line(line)
-    if match is None:
-        raise _no_request_line(line)
-    method, target, major, minor = match.groups()
-    if major != b'1':
-        raise errors.VersionNotSupported('HTTP/%s.%s is not HTTP/1.x' % (int(major), int(minor)))
-    return ((1, int(minor)), method, target) + tuple(grammar.split_target(method, target))
-
-
-# The octets of a request head, its empty line included -> Request. Raises BadRequest, HeadTooLarge,
-# VersionNotSupported or NotImplementedHere (RFC 9112, 2.2, 3, 5).
-requests = Reader(Request, _parse_request_line, _parse_request_section, errors.BadRequest, errors.HeadTooLarge)
-parse_request = requests.read
-
-
-def _no_request_line(line):
-    # Mended silently it could get around a filter before us, and be read differently behind us: RFC 9112, 3.2
-    if grammar.match_request_line(grammar.without_high_octets(line)):
-        return errors.BadRequest('the request target has octets that must be percent-encoded')
-    return errors.BadRequest("what begins with '%s' is not a request line" % grammar.first_word(line))
-
-
-def _parse_status_line(line):
-    match = grammar.match_status_line(line)
-    if match is None:
-        raise errors.BadResponse("'%s' is not a status line" % grammar.printable(line))
-    major, minor, status, reason = match.groups()
-    if major != b'1' or status[:1] == b'0':
-        raise errors.BadResponse("'%s' is not of HTTP/1.x" % grammar.printable(line))
-    return (1, int(minor)), int(status), reason or b''
-
-
-# The octets of a response head, its empty line included -> Response. Raises BadResponse or ResponseHeadTooLarge
-# (RFC 9112, 4, 5).
-responses = Reader(Response, _parse_status_line, _parse_response_section, errors.BadResponse,
-                   errors.ResponseHeadTooLarge)
-parse_response = responses.read
-
-
-def parse_trailers(lines, options, error):
-    """Trailer field lines -> octets for the next hop; raises `error` (RFC 9110, 6.5; RFC 9112, 7.1.2).
-
-    `options`: the connection options of the message: what they name does not go on.
-    """
-    if grammar.find_doubtful(b'\r\n'.join(lines)):
-        raise error('a trailer field has a control octet in it')
-    fields, _index = grammar.parse_fields(lines, error)
-    dropped = NOT_IN_TRAILERS | options
-    return b''.join(line for lower, _values, line in fields if lower not in dropped)
-
-
-def check_request_start(octets, checked=0):
-    """Judge the beginning of a request head that is not all there yet; raises BadRequest.
-
-    So a client that talks something else, or ends its lines wrongly, is told now and not when its time is over.
-    `checked`: how many of these octets it was called with before; what comes in single octets is not read anew
-    for each.
-    """
-    end = octets.find(b'\r\n')      # not partition(): it would copy the head for each octet that arrives
-    if end >= max(0, checked - 2) and grammar.match_request_line(octets[:end]) is None:
-        raise _no_request_line(octets[:end])
-    if end < 0 and grammar.match_request_line_start(octets[:START_SIZE]) is None:
-        raise errors.BadRequest("what begins with '%s' is not a request" % grammar.first_word(octets))
-    _check_octets(octets, checked, errors.BadRequest)
-
-
-def check_response_start(octets, checked=0):
-    """The same for a response head; raises BadResponse."""
-    if octets[:5] != b'HTTP/'[:len(octets)]:
-        raise errors.BadResponse("what begins with '%s' is not a response" % grammar.first_word(octets))
-    end = octets.find(b'\r\n')
-    if end >= max(0, checked - 2) and grammar.match_status_line(octets[:end]) is None:
-        raise errors.BadResponse("'%s' is not a status line" % grammar.printable(octets[:end]))
-    _check_octets(octets, checked, errors.BadResponse)
-
-
-def _check_octets(octets, checked, error):
-    # The last octet is not judged yet: it may be a CR that gets its LF.
-    doubtful = grammar.find_doubtful(octets, max(0, checked - 2))
-    if doubtful is not None and (doubtful.end() < len(octets) or doubtful.group() != b'\r'):
-        raise _doubt(doubtful, error)
-
-
-def _doubt(doubtful, error):
-    octet = {b'\r': 'a bare CR', b'\n': 'a bare LF', b'\0': 'NUL'}.get(doubtful.group()) or (
-        'the control octet %d' % ord(doubtful.group()))
-    return error('%s at octet %d of the head' % (octet, doubtful.start()))
+class Mended(Response):
+    """One whose head had to be mended. `behind`: octets that were taken for its head, and stand behind it."""
+    __slots__ = ('behind',)

@@ -15,7 +15,7 @@ import sys
 import time
 
 from geproxy import (
-    access, address, compat, config, errors, grammar, kinds, listeners, message, responses, rules, thishost)
+    access, address, compat, config, errors, grammar, kinds, listeners, reading, responses, rules, thishost)
 from geproxy.resolver import Resolver
 from geproxy.deadlines import Limit
 from geproxy.upstream import Dial
@@ -39,7 +39,7 @@ def main(arguments):
     try:
         settings = config.load(options.config)
         client = address.unmap(address.parse_ip(options.client))
-        request = message.parse_request(request_head(options.url, options.method or 'GET'))
+        request = reading.parse_request(request_head(options.url, options.method or 'GET'))
     except (config.ConfigError, EnvironmentError, ValueError, errors.ProxyError) as error:
         sys.stderr.write('geproxy: %s\n' % error)
         return USAGE

@@ -78,7 +78,10 @@ def basic(octets, scheme=b'Basic '):
     (basic(b'bob:se:cr:et'), (b'bob', b'se:cr:et')),
     (basic(b'bob:'), (b'bob', b'')),
     (basic(b':'), (b'', b'')),
-    (basic(b'b\xc3\xb6b:\xff'), (b'b\xc3\xb6b', b'\xff')),
+    (basic(b'b\xc3\xb6b:\xc3\xbf'), (b'b\xc3\xb6b', b'\xc3\xbf')),
+    (basic(b'b\xf6b:\xff'), (b'b\xc3\xb6b', b'\xc3\xbf')),       # Latin-1
+    (basic(b'b\xc3\xb6b:\xff'), (b'b\xc3\xb6b', b'\xc3\xbf')),
+    (basic(b'bob:p\x80\x9f'), (b'bob', b'p\xc2\x80\xc2\x9f')),
     (basic(b'x' * 255 + b':' + b'y' * 512), (b'x' * 255, b'y' * 512)),
     (b'', None),
     (b'Bearer hunter2', None),
@@ -104,6 +107,7 @@ def test_name_and_password_are_in_the_field(value, credentials):
     (basic(b'b\x00b:hunter2'), 'name or password has a control character'),
     (basic(b'bob:hunter2\n'), 'name or password has a control character'),
     (basic(b'bob:hunter2\x7f'), 'name or password has a control character'),
+    (basic(b'\xe9' * 128 + b':'), 'the name is longer than 255 octets, or the password than 512'),
     (basic(b'x' * 256 + b':'), 'the name is longer than 255 octets, or the password than 512'),
     (basic(b'bob:' + b'x' * 513), 'the name is longer than 255 octets, or the password than 512'),
 ])
@@ -111,6 +115,13 @@ def test_what_is_wrong_with_a_field_is_told_without_a_word_of_it(value, what):
     with pytest.raises(ValueError) as caught:
         auth.parse_credentials(value)
     assert str(caught.value) == what
+
+
+def test_a_name_in_a_file_of_latin_1_is_the_name_that_clients_send_in_either_coding():
+    for octets in (b'j\xf6rg', b'j\xc3\xb6rg'):
+        users, problems = auth.parse_users([octets + b':' + SHA])
+        assert list(users) == [auth.parse_credentials(basic(octets + b':x'))[0]] == [b'j\xc3\xb6rg'] and not problems
+        assert auth.parse_groups([b'ops: ' + octets])[0] == {b'ops': frozenset([b'j\xc3\xb6rg'])}
 
 
 def test_a_huge_field_takes_no_time():

@@ -8,7 +8,7 @@ import time
 import pytest
 from processes import folder, write
 
-from geproxy import access, config, errors, message
+from geproxy import access, config, errors, reading
 from geproxy.address import parse_ip, unmap
 from geproxy.compat import to_octets
 from geproxy.rules import Question
@@ -408,7 +408,7 @@ def load(here, files):
 def question(who, method, target):
     """What a client asks, as the head of its request has it."""
     client, user, groups = (who + '//').split('/')[:3]
-    request = message.parse_request(to_octets('%s %s HTTP/1.1\r\nHost: x\r\n\r\n' % (method, target)))
+    request = reading.parse_request(to_octets('%s %s HTTP/1.1\r\nHost: x\r\n\r\n' % (method, target)))
     return Question(unmap(parse_ip(client)), to_octets(user) or None, frozenset(to_octets(groups).split(b',')) - {b''},
                     request.method, request.host, request.port)
 

@@ -5,7 +5,7 @@ import collections
 
 import pytest
 
-from geproxy import errors, framing, message
+from geproxy import errors, framing, reading
 
 SIZES = (1, 2, 3, 7, 1 << 20)           # octets of the pieces; the last is all at once
 LIMITS = collections.namedtuple('Limits', 'head_size fields')(4096, 5)
@@ -188,7 +188,7 @@ def test_a_body_without_framing_ends_with_its_connection_only(size):
 
 def head(kind, start, lines):
     """A head with these field lines, parsed."""
-    parse = {'request': message.parse_request, 'response': message.parse_response}[kind]
+    parse = {'request': reading.parse_request, 'response': reading.parse_response}[kind]
     return parse(start + b'\r\n' + b''.join(line + b'\r\n' for line in lines) + b'\r\n')
 
 
@@ -288,15 +288,56 @@ def test_a_response_has_the_body_that_status_and_method_leave_it(method, status,
     assert (body and body.framing) == line
 
 
-@pytest.mark.parametrize('version, lines', [
-    (b'1.1', (CL, TE)), (b'1.1', (CL, CL)), (b'1.1', (b'Content-Length: 5, 5',)), (b'1.1', (b'Content-Length: -1',)),
-    (b'1.0', (TE,)), (b'1.1', (TE, TE)), (b'1.1', (b'Transfer-Encoding: gzip, chunked',)),
-    (b'1.1', (b'Transfer-Encoding: gzip',)), (b'1.1', (b'Transfer-Encoding: identity',)),
-])
-def test_a_response_with_doubtful_framing_is_refused_even_without_a_body(version, lines):
-    for method, status in ((b'GET', 200), (b'GET', 204), (b'GET', 304), (b'HEAD', 200)):
+WRONG = [(CL, b'Content-Length: 6'), (b'Content-Length: 5, 6',), (b'Content-Length: -1',), (b'Content-Length: +5',),
+         (b'Content-Length:',), (b'Content-Length: ,',), (b'Content-Length: 5 6',), (b'Content-Length: ' + b'1' * 19,),
+         (TE, TE), (b'Transfer-Encoding: gzip, chunked',), (b'Transfer-Encoding: gzip',), (b'Transfer-Encoding:',),
+         (b'Transfer-Encoding: identity, chunked',), (b'Transfer-Encoding: chunked, identity',),
+         (b'Transfer-Encoding: identity, identity',), (b'Transfer-Encoding: chunked;a=b', CL)]
+
+
+@pytest.mark.parametrize('lines', WRONG)
+def test_a_response_with_doubtful_framing_is_refused_unless_it_has_no_body(lines):
+    for version in (b'1.0', b'1.1'):
         with pytest.raises(errors.BadResponse):
-            response_body(method, status, version, *lines)
+            response_body(b'GET', 200, version, *lines)
+        for method, status in ((b'GET', 204), (b'GET', 304), (b'HEAD', 200)):
+            assert response_body(method, status, version, *lines) is None
+            found = head('response', b'HTTP/%s %d x' % (version, status), lines)
+            assert framing.bodiless_framing(found, (1, 1)) == b''
+            assert not framing.is_clean(found)
+
+
+@pytest.mark.parametrize('version, lines, line', [
+    (b'1.1', (CL, TE), CHUNKS), (b'1.1', (TE, CL), CHUNKS), (b'1.1', (TE, b'Content-Length: -1'), CHUNKS),
+    (b'1.1', (TE, CL, b'Content-Length: 6'), CHUNKS), (b'1.0', (TE,), CHUNKS),
+    (b'1.0', (TE, b'Connection: keep-alive'), CHUNKS),
+    (b'1.1', (CL, CL), FIVE), (b'1.1', (b'Content-Length: 5, 5',), FIVE), (b'1.1', (b'Content-Length: 5,,05',), FIVE),
+    (b'1.1', (CL, b'Content-Length: 005'), FIVE), (b'1.1', (b'Content-Length: ' + b'0' * 30 + b'5',), FIVE),
+    (b'1.1', (b'Content-Length: 0, 00',), b'Content-Length: 0\r\n'),
+    (b'1.1', (b'Transfer-Encoding: identity',), CLOSE), (b'1.1', (b'Transfer-Encoding: Identity', CL), FIVE),
+])
+def test_odd_framing_of_a_response_with_one_meaning_is_understood_and_spoils_its_connection(version, lines, line):
+    body = response_body(b'GET', 200, version, *lines)
+    assert body.framing == line and not body.delimited
+    assert not framing.is_clean(head('response', b'HTTP/%s 200 x' % version, lines))
+
+
+def test_sound_framing_of_a_response_leaves_its_connection_alone():
+    for lines in ((CL,), (TE,), (b'Transfer-Encoding: Chunked',), (b'Content-Length: 0005',)):
+        assert response_body(b'GET', 200, b'1.1', *lines).delimited
+
+
+@pytest.mark.parametrize('octets, delimited', [
+    (b'5\r\nhello\r\n0\r\n\r\n', True), (b'5;a=' + b'x' * 3000 + b'\r\nhello\r\n0\r\n\r\n', True),
+    (b'5\r\nhello\r\n0\r\nA: b\r\n\r\n', True),
+    (b'5\r\nhello\r\n0\r\n\n', False), (b'5\r\nhello\r\n0\r\nA: b\n\r\n', False),
+    (b'5\r\nhello\r\n0\r\nA : b\r\n\r\n', False), (b'5\r\nhello\r\n0\r\nA:\r\n b\r\n\r\n', False),
+])
+def test_odd_trailers_of_a_response_spoil_its_connection(octets, delimited):
+    body = response_body(b'GET', 200, b'1.1', TE)
+    assert bytes(body.feed(octets, len(octets))) == b'hello' and body.done
+    assert body.trailers in (b'', b'A: b\r\n')
+    assert body.delimited is delimited
 
 
 @pytest.mark.parametrize('body, bad, incomplete', [

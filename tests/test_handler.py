@@ -320,6 +320,78 @@ def test_trace_and_options_end_where_max_forwards_says():
         assert b'\r\nMax-Forwards: 6\r\n' in seen[0]
 
 
+def test_trace_shows_no_password_of_its_target():
+    with proxying() as (address, _proxy):
+        body = split(ask(address, b'TRACE http://bob:secret@a.test/x#y HTTP/1.1\r\nHost: a.test\r\nMax-Forwards: 0\r\n\r\n'))[2]
+        assert body == b'TRACE http://a.test/x HTTP/1.1\r\nHost: a.test\r\nMax-Forwards: 0\r\n\r\n'
+
+
+# --- targets as real clients send them
+
+@pytest.mark.parametrize('before, behind, line, authorization', [
+    (b'bob:se%63ret@', b'/a', b'GET /a HTTP/1.1', b'Basic Ym9iOnNlY3JldA=='),
+    (b'bob@', b'?a@b', b'GET /?a@b HTTP/1.1', b'Basic Ym9iOg=='),
+    (b'@', b'', b'GET / HTTP/1.1', None),
+    (b'', b'/a#b?c@d', b'GET /a HTTP/1.1', None),
+    (b'', b'#', b'GET / HTTP/1.1', None),
+    (b'', b'/\xc3\xa9?\xff#\xfe', b'GET /\xc3\xa9?\xff HTTP/1.1', None),
+    (b'x' * 9000 + b':y@', b'/', b'GET / HTTP/1.1', b'Basic ' + base64.b64encode(b'x' * 9000 + b':y')),
+])
+def test_userinfo_and_fragment_of_a_target_never_go_on(before, behind, line, authorization):
+    seen = []
+    with listening(saying(b'ok', seen)) as origin, proxying() as (address, proxy):
+        target = b'http://' + before + text_of(origin) + behind
+        assert ask(address, b'GET %s HTTP/1.1\r\nHost: %s\r\n\r\n' % (target, text_of(origin))).endswith(b'ok')
+        got, fields, _body = split(seen[0] + b'\r\n\r\n')
+        assert (got, fields.get(b'authorization')) == (line, authorization)
+        assert proxy.wait()[0].url == b'http://' + text_of(origin) + behind.partition(b'#')[0]
+
+
+def test_userinfo_of_a_target_does_not_replace_authorization_nor_log_in_to_the_proxy(people):
+    seen = []
+    with listening(saying(b'ok', seen)) as origin, proxying(people) as (address, proxy):
+        line = b'GET http://bob:bob-secret@%s/ HTTP/1.1\r\nHost: x\r\n%s\r\n'
+        assert ask(address, line % (text_of(origin), b''))[9:12] == b'407'
+        more = basic(b'eve', b'eve-secret')
+        assert ask(address, line % (text_of(origin), more)).endswith(b'ok')
+        assert ask(address, line % (text_of(origin), more + b'Authorization: Bearer x\r\n')).endswith(b'ok')
+        told = [split(head + b'\r\n\r\n')[1][b'authorization'] for head in seen]
+        assert told == [b'Basic ' + base64.b64encode(b'bob:bob-secret'), b'Bearer x']
+        assert [record.user for record in proxy.wait(3)] == [b'', b'eve', b'eve']
+
+
+def test_a_rule_sees_the_host_behind_userinfo_and_may_strip_what_became_of_it():
+    seen, rules = [], '[access]\nrules =\n  deny any bad.test # no\n  allow any any strip Authorization\n'
+    with listening(saying(b'ok', seen)) as origin, proxying(rules) as (address, _proxy):
+        shown = ask(address, b'GET http://good.test@bad.test/ HTTP/1.1\r\nHost: good.test\r\n\r\n')
+        assert shown.startswith(b'HTTP/1.1 403 ') and b'good.test' not in shown
+        assert ask(address, b'GET http://bob:secret@%s/ HTTP/1.1\r\nHost: x\r\n\r\n' % text_of(origin)).endswith(b'ok')
+        assert b'authorization' not in seen[0].lower()
+
+
+def test_no_answer_shows_a_password_of_a_target():
+    with proxying() as (address, _proxy):
+        for target in (b'http://bob:hush@a.test:22/', b'http://bob:hush@no-such-name.invalid/', b'http://bob:hush@@a/',
+                       b'http://bob:hu%0dsh@a/', b'https://bob:hush@a/', b'http://bob:hush@a b/', b'bob:hush@a',
+                       b'http://bob:hush@a\\b/', b'http://bob:hush@169.254.169.254/', b'http://bob:hush@:80/'):
+            shown = ask(address, b'GET %s HTTP/1.1\r\nHost: a\r\n\r\n' % target)
+            assert shown[9:10] in b'45' and b'hu' not in shown.replace(b'shu', b''), target
+
+
+def test_a_client_that_cannot_do_https_through_a_proxy_is_told_so():
+    with proxying() as (address, _proxy):
+        shown = ask(address, b'GET https://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n')
+        assert shown.startswith(b'HTTP/1.1 501 https:// goes through a proxy by CONNECT only')
+        assert b'busybox wget' in shown and b'curl' in shown
+
+
+def test_a_tunnel_to_a_port_of_http_ports_is_refused_and_the_hint_says_what_to_do():
+    with proxying('[access]\nconnect_ports = 443\nhttp_ports = any\n') as (address, _proxy):
+        shown = ask(address, b'CONNECT a.test:8090 HTTP/1.1\r\nHost: a.test\r\n\r\n')
+        assert shown.startswith(b'HTTP/1.1 403 port 8090 is not among [access] connect_ports (443)')
+        assert b'http_ports does not count for CONNECT' in shown
+
+
 def test_options_of_a_whole_server_becomes_an_asterisk():
     seen = []
     with listening(saying(b'ok', seen)) as origin, proxying() as (address, _proxy):
@@ -353,6 +425,8 @@ def test_other_protocols_are_answered_in_their_own_language(octets, answer, word
     b'CONNECT %s HTTP/1.0\r\n\r\n',                                 # pip up to Python 3.11, nc, corkscrew
     b'CONNECT %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n',              # Java, aiohttp, undici: Host without port
     b'CONNECT %s HTTP/1.1\r\nHost: elsewhere.test\r\nConnection: close\r\n\r\n',
+    b'CONNECT %s HTTP/1.1\r\n\r\n',                                 # Python up to 3.11 and a proxy of HTTP/1.1
+    b'CONNECT %s HTTP/1.1\r\nHost: ::1:443\r\nHost: b c\r\n\r\n',      # busybox and others, IPv6 without brackets
     b'CONNECT %s HTTP/1.1\r\nHost: a\r\nTE: x\r\nConnection: TE, close\r\nContent-Length: 0\r\n\r\n',
 ])
 def test_connect_as_real_clients_send_it(head):
@@ -627,6 +701,32 @@ def test_who_has_not_logged_in_is_asked_on_the_same_connection(people):
         assert [record.user for record in records] == [b''] * 5 + [b'bob', b'']
         assert [record.reason for record in records][:2] == ['login_required', 'login_failed']
     assert b'authorization' not in seen[0].lower() and len(seen) == 1
+
+
+@pytest.mark.parametrize('behind', [b'GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n', b'\x16\x03\x01', b'\r\n', b'x'])
+def test_a_client_that_does_not_wait_behind_connect_loses_its_connection_when_it_must_log_in(people, behind):
+    head = b'CONNECT 127.0.0.1:443 HTTP/1.1\r\nHost: x\r\n%s\r\n'
+    with proxying(people) as (address, proxy):
+        for more in (b'', basic(b'bob', b'wrong')):
+            with Client(address) as client:
+                client.send(head % more + behind)
+                shown = client.rest()
+                assert shown.startswith(b'HTTP/1.1 407 ') and shown.count(b'HTTP/1.1 ') == 1
+                assert b'\r\nConnection: close\r\n' in shown
+        assert [record.method for record in proxy.wait(2)] == [b'CONNECT'] * 2
+
+
+def test_a_client_that_waits_behind_connect_may_log_in_on_the_same_connection(people):
+    with listening(lambda sock: sock.sendall(sock.recv(100))) as origin, proxying(people) as (address, _proxy):
+        with Client(address) as client:
+            for more in (b'', basic(b'bob', b'wrong')):
+                shown = client.ask(b'CONNECT %s HTTP/1.1\r\nHost: x\r\n%s\r\n' % (text_of(origin), more))
+                assert shown.startswith(b'HTTP/1.1 407 ') and b'\r\nConnection: close\r\n' not in shown
+            more = basic(b'bob', b'bob-secret')
+            client.send(b'CONNECT %s HTTP/1.1\r\nHost: x\r\n%s\r\n' % (text_of(origin), more))
+            assert read_until(client.socket, b'\r\n\r\n').startswith(b'HTTP/1.1 200 ')
+            client.send(b'through')
+            assert client.socket.recv(100) == b'through'
 
 
 def test_a_large_body_behind_a_refused_log_in_is_not_read(people):

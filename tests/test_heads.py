@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from geproxy import errors, framing, grammar, message, relay
+from geproxy import errors, framing, grammar, message, reading, relay
 from geproxy.compat import monotonic, to_native
 from geproxy.deadlines import Limit
 from geproxy.stream import Stream
@@ -95,20 +95,21 @@ def read_request(octets, size=SIZES[-1]):
     stream = Stream(Pieces(octets, size), '', errors.ClientLost)
     while not stream.skip_empty_lines() and not stream.ended:
         stream.fill()
-    head = stream.read_head(LIMITS.head_size, PATIENCE, monotonic() + 10, message.check_request_start)
+    head = stream.read_head(LIMITS.head_size, PATIENCE, monotonic() + 10, reading.check_request_start)
     if not head:
         raise errors.ClientLost('no end of the head')
-    request = message.parse_request(head)
+    request = reading.parse_request(head)
     return read_body(request, framing.request_body(request, LIMITS), stream)
 
 
 def read_response(octets, method, size=SIZES[-1]):
     """The same for octets that an origin sends in answer to `method`."""
     stream = Stream(Pieces(octets, size), '', errors.UpstreamLost)
-    head = stream.read_head(LIMITS.head_size, PATIENCE, monotonic() + 10, message.check_response_start)
+    head = stream.read_head(LIMITS.head_size, PATIENCE, monotonic() + 10, reading.check_response_start)
     if not head:
         raise errors.UpstreamLost('no end of the head')
-    response = message.parse_response(head)
+    response = reading.parse_response(head)
+    stream.unread(response.behind)
     bodiless = response.status < 200 or method == b'CONNECT' and response.status < 300
     return read_body(response, None if bodiless else framing.response_body(response, method, LIMITS), stream)
 
@@ -142,7 +143,7 @@ def decode(content):
 @pytest.mark.parametrize('case', GOOD, ids=lambda case: case.name)
 def test_a_good_message_is_understood_to_its_last_octet_however_it_is_cut(case):
     whole = read_message(case, b'', SIZES[-1])
-    delimited = whole.body is None or whole.body.delimited
+    delimited = not isinstance(whole.body, framing.UntilClose)
     for size in SIZES:
         read = read_message(case, NEXT if delimited else b'', size)
         assert read.rest == (NEXT if delimited else b'')
@@ -188,7 +189,7 @@ def test_a_head_that_trickles_in_costs_about_as_much_as_one_that_comes_at_once()
 START_LINES = [case.octets.partition(b'\r\n')[0] for case in GOOD + BAD] + [
     b'GET http://a.example/ HTTP/1.1', b'HTTP/1.1 200 OK', b'GET / HTTP/2.0', b'HTTP/1.1 999', b'', b'\r', b'a\nb']
 SECTIONS = set(case.octets.partition(b'\r\n')[2].partition(b'\r\n\r\n')[0] for case in GOOD + BAD)
-MEMOS = [memo for reader in (message.requests, message.responses) for memo in (reader.lines, reader.sections, reader.heads, reader.patterns)] + [
+MEMOS = [memo for reader in (reading.requests, reading.responses) for memo in (reader.lines, reader.sections, reader.heads, reader.patterns)] + [
          grammar._field_lines, grammar._lower_names, grammar.parse_authority.__self__]
 
 
@@ -198,7 +199,7 @@ MEMOS = [memo for reader in (message.requests, message.responses) for memo in (r
         b'a..b/ HTTP/1.1', b'a:0/ HTTP/1.1', b'a HTTP/1.1', b'a?b/c HTTP/1.1', b'a// HTTP/2.0', b'A/ HTTP/1.1 ',
         b'a]/ HTTP/1.1', b'a/\xc3 HTTP/1.1', b'a/ b HTTP/1.1', b'a/\x7f HTTP/1.1')])
 def test_the_short_way_to_read_a_request_line_leads_where_the_long_one_does(line):
-    assert outcome(message._parse_request_line, line) == outcome(message._parse_any_request_line, line)
+    assert outcome(reading._parse_request_line, line) == outcome(reading._parse_any_request_line, line)
 
 
 def outcome(parse, octets):
@@ -219,7 +220,7 @@ def understand(parse, head):
         return type(error), str(error)
 
 
-@pytest.mark.parametrize('parse', [message.parse_request, message.parse_response])
+@pytest.mark.parametrize('parse', [reading.parse_request, reading.parse_response])
 def test_what_is_remembered_of_one_head_never_speaks_for_another(parse):
     heads = [start + b'\r\n' + section + b'\r\n\r\n' for section in sorted(SECTIONS) for start in START_LINES[::7]]
     heads += [start + b'\r\n' + section + b'\r\n\r\n' for section in sorted(SECTIONS)[::7] for start in START_LINES]
@@ -228,7 +229,7 @@ def test_what_is_remembered_of_one_head_never_speaks_for_another(parse):
         for memo in MEMOS:
             memo.clear()
         fresh.append(understand(parse, head))
-    other = message.parse_response if parse is message.parse_request else message.parse_request
+    other = reading.parse_response if parse is reading.parse_request else reading.parse_request
     for _ in range(4):              # what is remembered is so from the second time on, and a whole head later
         for head, expected in zip(heads, fresh):
             understand(other, head)

@@ -256,6 +256,13 @@ WITH_CREDENTIALS = [
     b'GET / HTTP/1.1\r\n' + HOST + b'Host: %c\r\n\r\n',
 ]
 WITH_PASSWORDS = [      # in a target, where they must not be, but are
+    b'GET http://ali-baba:%s@a.test/ HTTP/1.1\r\n' + HOST + b'\r\n',
+    b'GET http://ali-baba:%s@169.254.169.254/x#y HTTP/1.1\r\n' + HOST + b'\r\n',
+    b'GET http://ali-baba:%s@a@b/ HTTP/1.1\r\n' + HOST + b'\r\n',
+    b'GET http://ali-baba:%s\\@a/ HTTP/1.1\r\n' + HOST + b'\r\n',
+    b'GET http://ali-baba:%0d%s@a/ HTTP/1.1\r\n' + HOST + b'\r\n',
+    b'GET http://a.test/#%s HTTP/1.1\r\n' + HOST + b'\r\n',
+    b'TRACE http://ali-baba:%s@a.test/ HTTP/1.1\r\nMax-Forwards: 0\r\n' + HOST + b'\r\n',
     b'GET http://ali-baba:%s@127.0.0.1:9/ HTTP/1.1\r\n' + HOST + b'\r\n',
     b'GET http://ali-baba:%s@127.0.0.1:9/ HTTP/1.1 \r\n' + HOST + b'\r\n',
     b'GET http://ali-baba:40 %s@127.0.0.1:9/ HTTP/1.1\r\n' + HOST + b'\r\n',

@@ -19,6 +19,7 @@ many = settings(max_examples=100, **EVERY_TIME_THE_SAME)
 # What a parser says of a message: start line, (name in lower case, value) of each field, body, trailer fields.
 Read = collections.namedtuple('Read', 'start fields body trailers')
 VIA = b'1.1 geproxy-1'
+find_high = re.compile(br'[\x80-\xff]').search
 
 
 # --- what goes on, written as handler and forward do
@@ -96,6 +97,9 @@ def check_request(octets):
         return False                        # nothing of it goes on
     written = write_request(message)
     ours = read_request(written)
+    if find_high(message.head.path):        # h11 refuses them
+        assert ours.head.path == message.head.path and ours.head.fields[0] == message.head.fields[0]
+        return True
     theirs = read_by_h11(h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20), written)
     assert theirs == read_by_ours(ours)
     check_meaning(message, theirs)

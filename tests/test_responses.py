@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from geproxy import errors, grammar, message, responses
+from geproxy import errors, grammar, reading, responses
 
 CLASSES = [value for value in vars(errors).values() if isinstance(value, type) and value is not errors.WrongProtocol]
 
@@ -27,7 +27,7 @@ REGISTERED = set('''
 def parse(octets):
     """Octets of a response -> (Response, body)."""
     head, end, body = octets.partition(b'\r\n\r\n')
-    return message.parse_response(head + end), body
+    return reading.parse_response(head + end), body
 
 
 def failure(error, method=b'GET', close=False):

@@ -9,7 +9,7 @@ import types
 import gevent
 import pytest
 
-from geproxy import errors, message, section
+from geproxy import errors, reading, section
 from helpers import ask, connect, listening, proxying, read_until
 
 GET = b'GET http://a.example/x HTTP/1.1\r\nHost: a.example\r\n'
@@ -36,7 +36,7 @@ def test_secrets_are_cut_out_whole_or_not_at_all(fields, secrets):
             b' ', b'').replace(b'\t', b'')
 
 
-@pytest.mark.parametrize('parse, start', [(message.parse_request, GET), (message.parse_response, OK)])
+@pytest.mark.parametrize('parse, start', [(reading.parse_request, GET), (reading.parse_response, OK)])
 @pytest.mark.parametrize('fields', [
     [b'cookie'], [b'set-cookie', b'x', b'set-cookie'], [b'authorization', b'cookie', b'proxy-authorization', b'cookie'],
     [b'proxy-authorization', b'x', b'cookie']])
@@ -54,7 +54,7 @@ def test_each_message_has_its_own_secrets_and_shares_the_rest(parse, start, fiel
             assert found.write(b'', b'1.1 p').endswith(passed + b'Via: 1.1 p\r\n\r\n')
 
 
-@pytest.mark.parametrize('parse, start', [(message.parse_request, GET), (message.parse_response, OK)])
+@pytest.mark.parametrize('parse, start', [(reading.parse_request, GET), (reading.parse_response, OK)])
 def test_nobody_can_write_a_mark(parse, start):
     for _ in range(6):
         parse(start + b'Cookie: a\r\n\r\n')

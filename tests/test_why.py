@@ -84,8 +84,8 @@ def test_what_is_out_of_reach_has_an_exit_code_of_its_own(asked):
 
 
 @pytest.mark.parametrize('words, what', [
-    (['http://u:secret@a.test/'], 'user and password in an authority'),
-    (['ftp://a/'], 'ftp:// needs CONNECT'),
+    (['http://u@secret@a.test/'], 'user and password in an authority'),
+    (['ftp://a/'], 'ftp:// is not for an HTTP proxy'),
     (['a.test:x'], "'a.test:x' is not host[:port]"),
     (['https://u:secret@a.test/'], 'user and password in an authority'),
     (['https:///path'], "'' is not host[:port]"),
@@ -247,7 +247,7 @@ def compare(ini, url, user=None):
         head = why.request_head(url.replace('{origin}', '%d' % origin[1]), 'GET')
         login = b'Proxy-Authorization: Basic %s\r\n\r\n' % base64.b64encode(user + b':') if user else b'\r\n'
         answer = ask(address, head[:-2] + login)
-        settings, request = proxy.server.proxy.settings, why.message.parse_request(head)
+        settings, request = proxy.server.proxy.settings, why.reading.parse_request(head)
         groups = settings.book.groups.get(user, frozenset()) if settings.book else frozenset()
         question = why.rules.Question(why.address.parse_ip('127.0.0.1'), user, groups, request.method, request.host,
                                       request.port)

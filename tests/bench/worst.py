@@ -16,7 +16,7 @@ import sys
 if __name__ == '__main__':
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from geproxy import auth, errors, forwarded, framing, grammar, message, record, responses     # noqa: E402
+from geproxy import auth, errors, forwarded, framing, grammar, reading, record, responses     # noqa: E402
 
 BOUND = 10                  # times a usual message, for each octet: tests/test_bench.py holds it
 USUAL = 50                  # of them are measured at once, as one is quick
@@ -64,13 +64,13 @@ def pass_request(octets):
 
 def read_without_limit(octets):
     """Where [limits] fields is as large as can be."""
-    message.parse_request(octets, SIZE).write(b'', b'1.1 geproxy')
+    reading.parse_request(octets, SIZE).write(b'', b'1.1 geproxy')
 
 
 def understand(octets, told):
     """Octets -> Request."""
-    message.check_request_start(octets[:-2])
-    request = message.parse_request(octets, LIMITS.fields)
+    reading.check_request_start(octets[:-2])
+    request = reading.parse_request(octets, LIMITS.fields)
     told.method, told.version, told.url = request.method, request.protocol, request.url
     framing.request_body(request, LIMITS)
     request.passed_by(b'geproxy')
@@ -87,8 +87,8 @@ def tell(told):
 def pass_response(octets):
     """All that is done for a response head."""
     try:
-        message.check_response_start(octets[:-2])
-        response = message.parse_response(octets, LIMITS.fields)
+        reading.check_response_start(octets[:-2])
+        response = reading.parse_response(octets, LIMITS.fields)
         framing.response_body(response, b'GET', LIMITS)
         grammar.split_list(response.values(b'upgrade'))
         response.write(b'', b'1.1 geproxy', b'Fri, 27 Nov 2026 11:00:00 GMT', True)

@@ -8,7 +8,7 @@ import sys
 def leave_current_folder():
     """Import nothing more from the current folder, unless geproxy itself comes from there.
 
-    `python -m` puts it first: if root starts an installed geproxy in a folder of somebody else's, a gevent.py there would
+    `python -m` puts it first: if root starts an installed geproxy in a folder of somebody else, a gevent.py there would
     run as root."""
     if getattr(sys.flags, 'safe_path', False) or not sys.path:
         return                          # Python was told so (-P, -I), and the first is none that it put there

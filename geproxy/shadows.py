@@ -77,7 +77,8 @@ def _covers(earlier, its_where, rule, where):
     """Return True if `earlier`, by one of its Wheres, fits all that `rule` fits by `where`, now and later."""
     return (_covers_options(earlier, rule) and _covers_methods(earlier, rule) and _covers_who(earlier.who, rule.who) and
             (its_where.tunnel is None or its_where.tunnel == where.tunnel) and
-            _covers_ports(its_where.ports, where.ports) and _covers_hosts(earlier.allows, its_where, rule.allows, where))
+            _covers_ports(its_where.ports, where.ports) and
+            _covers_hosts(earlier.allows, its_where, rule.allows, where))
 
 
 def _covers_options(earlier, rule):

@@ -56,14 +56,15 @@ def is_ip(text):
     return True
 
 
-def _show_ip(ip):
+def show_ip(ip):
     """IP -> native text in its usual form."""
-    digits = 8 if ip.version == 4 else 32
-    packed = binascii.unhexlify(('%%0%dx' % digits % ip.value).encode('ascii'))
-    return socket.inet_ntop(socket.AF_INET if ip.version == 4 else socket.AF_INET6, packed)
+    return _shown[('%08x' if ip.version == 4 else '%032x') % ip.value]
 
 
-show_ip = Memo(_show_ip).__getitem__
+# By text: hashes of numbers are known to all, so the owner of an IPv6 network could choose addresses that all have the
+# same. Those of text are not, from Python 3.3 on; with 2.7 that takes `python -R`.
+_shown = Memo(lambda digits: socket.inet_ntop(
+    socket.AF_INET if len(digits) == 8 else socket.AF_INET6, binascii.unhexlify(digits.encode('ascii'))))
 
 
 def parse_network(text):

@@ -60,7 +60,7 @@ class Reader(object):
         except self._error:
             mended = self._mend(head)
             if mended is None:
-                raise           # not by name: an error that a frame of its own traceback holds would outlive its exchange
+                raise           # without a name for it: the error and its frames would keep each other, and the head
             return mended
 
     def _too_many(self, count, most):

@@ -42,6 +42,7 @@ _set_value = re.compile(r'(\sset\s+[^\s=]+=)\S+')
 # What IDNA of 2003 and of 2008 read differently (UTS 46, 7): sharp s (the capital one, too), final sigma, joiners.
 _DEVIATIONS = frozenset(b'\xc3\x9f\xe1\xba\x9e\xcf\x82\xe2\x80\x8c\xe2\x80\x8d'.decode('utf-8'))
 _DOTS = b'[.\xe3\x80\x82\xef\xbc\x8e\xef\xbd\xa1]'.decode('utf-8')         # all that are one (RFC 3490, 3.1)
+_secret_part = re.compile(r'(?<==).+|[^/]+(?=@.)')
 _HOST = re.compile(r'(?:\.|\*\.)?[0-9a-z_~-][0-9a-z._~-]{0,253}\Z')
 _PORTS = re.compile(r'[0-9]{1,5}(?:-[0-9]{1,5})?\Z')
 _HOURS = re.compile(r'([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-4]):([0-5][0-9])\Z')
@@ -56,10 +57,17 @@ def parse(line, read_names):
 
     `read_names`: a function of (path, as the line has it) that returns the frozenset of host_keys in that file.
     """
+    try:
+        return _parse(line, read_names)
+    except ValueError as error:
+        raise ValueError(_without_secrets(str(error), line.text))
+
+
+def _parse(line, read_names):
     words = line.text.split()
     if words[0] not in ('allow', 'deny'):
         raise ValueError("a rule begins with allow or deny, not '%s'%s" % (
-            words[0], kinds.did_you_mean(words[0], ('allow', 'deny'))))
+            words[0] if words[0].isalpha() else '***', kinds.did_you_mean(words[0], ('allow', 'deny'))))
     methods = None
     if len(words) > 2 and _METHODS.issuperset(words[2].split(',')):
         methods = frozenset(compat.to_octets(word) for word in words.pop(2).split(','))
@@ -77,6 +85,20 @@ def parse(line, read_names):
 def mask(text):
     """The text of a rule, for people: on one line, and without what it sets, which may be a secret."""
     return _set_value.sub(r'\1***', ' '.join(text.split()))
+
+
+def _without_secrets(message, text):
+    """Return the message about the rule `text`, without words in quotes that may be the value of a field, a piece of
+    one that has blanks, or a password."""
+    behind = ' '.join(text.split()).partition(' set ')[2]
+
+    def masked(match):
+        quoted = match.group(1)
+        if quoted and quoted in behind and '=' not in quoted:
+            return "'***'"
+        return "'%s'" % _secret_part.sub('***', quoted)
+    # With a quotation mark in the rule nobody can tell where a word ends.
+    return re.sub("'(.*)'" if "'" in text else "'([^']*)'", masked, message)
 
 
 # --- who and where

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from geproxy import address, memo
 from geproxy.address import (IP, PRESETS, SPECIAL, household, is_ip, kind, parse_ip, parse_network, show_ip, unmap,
                              unwrap, within)
 
@@ -219,3 +220,15 @@ def test_an_address_is_the_same_however_it_was_made():
 def test_how_much_of_ipv6_counts_as_one_can_be_chosen(prefix, counted):
     assert household('2001:db8:1:2:3::5', prefix) == counted
     assert household('10.0.0.1', prefix) == '10.0.0.1' and household('::1', prefix) == '::1'
+
+
+def test_what_is_remembered_of_addresses_is_kept_by_text():
+    # Whoever owns a network can choose addresses whose numbers all have one hash: these have.
+    numbers = [(0x2001 << 112) + number * (2 ** 61 - 1) for number in range(1, 50)]
+    for _ in range(3):
+        texts = [address.show_ip(address.IP(6, number)) for number in numbers]
+        assert [parse_ip(text).value for text in texts] == numbers
+    memos = [each for each in vars(address).values() if isinstance(each, memo.Memo)] + [parse_ip.__self__]
+    assert len(memos) == 2
+    for each in memos:
+        assert len(each) >= len(numbers) and all(isinstance(key, str) for key in each)

@@ -287,7 +287,7 @@ def test_a_check_says_what_a_reload_would_change(here, capsys):
     write(new, '[access]\nrules = deny any any\n')
     assert cli.main(['--check', new, '--against', old]) == 0
     assert capsys.readouterr()[0] == (
-        '%s: fine\n[access] rules: +deny any any\n[limits] fields: 7 -> 200\n' % new)
+        '%s: fine\n[access] rules: +deny any any\n[limits] fields: 7 -> 1000\n' % new)
     assert cli.main(['--check', new, '--against', new]) == 0
     assert capsys.readouterr()[0] == '%s: fine\nno changes against %s\n' % (new, new)
     assert cli.main(['--check', new, '--against', here]) == 1

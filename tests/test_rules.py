@@ -212,3 +212,18 @@ def test_hours_over_midnight_belong_to_the_day_they_begin(day, hour, missed):
 ])
 def test_the_keys_of_a_host_are_all_ways_to_mean_it(host, keys):
     assert rules.host_keys(host) == keys
+
+
+@pytest.mark.parametrize('text', [
+    'allow any b set Authorization=Bearer hunter2', 'allow any b\tset\tAuthorization=Bearer  hunter2',
+    'allow any b set X=Bearer rate hunter2', 'allow any b set X=a until hunter2', 'allow any b set X=a http://hunter2/',
+    "allow any b set X=it's hunter2", "allow any b set X=it hunter2's", 'allow any set X-Key=hunter2', 'X-Key=hunter2',
+    'hunter2', 'allow any b X-Key=hunter2', 'allow any b setX-Key=hunter2', 'allow any X-Key=hunter2',
+    'allow X-Key=hunter2 any', 'allow X-Key=hunter2', 'allow any b set X-Key hunter2', 'allow any b set Host=hunter2',
+    'deny any b set X-Key=hunter2', 'allow any b strip X-Key=hunter2', 'allow any b rate X=hunter2',
+    'allow any http://joe:hunter2@b/', 'allow joe:hunter2@b any',
+])
+def test_what_is_wrong_with_a_rule_is_told_without_what_may_be_secret(text):
+    with pytest.raises(ValueError) as raised:
+        rules.parse(ini.Line('', 1, 'x:1', text, ''), None)
+    assert str(raised.value) and 'hunter2' not in str(raised.value)

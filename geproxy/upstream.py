@@ -291,9 +291,9 @@ class Dial(object):
     def __init__(self, host, addresses, port, limit):
         """`host`: native text, for messages; `addresses`: native texts; `limit`: the Limit for all of them."""
         self._host, self._port, self._limit = host, port, limit
-        self._waiting = collections.deque(addresses)
-        self._part = limit.seconds * AT_ONCE / max(AT_ONCE, len(addresses))     # seconds for each address, at least
-        self._dialling = collections.OrderedDict()      # {socket: (address, since when)}, the oldest first
+        self._waiting = list(addresses)
+        self._count = len(addresses)
+        self._dialling = {}             # {socket: (since when, address)}
         self._failed = []               # [(address, errno)]
 
     def run(self):
@@ -302,14 +302,14 @@ class Dial(object):
         try:
             while self._waiting or self._dialling:
                 if self._waiting:
-                    connected = self._start(self._waiting.popleft())
+                    connected = self._start(self._waiting.pop(0))
                     if connected is not None:
                         return connected
                 while self._dialling:
                     settled = wait_connected(list(self._dialling), self._turn(deadline))
                     if settled is None:
                         break
-                    address, _since = self._dialling.pop(settled)
+                    _since, address = self._dialling.pop(settled)
                     code = settled.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                     if not code:
                         return settled, address
@@ -319,8 +319,8 @@ class Dial(object):
                 if monotonic() >= deadline:
                     break
                 if self._waiting and len(self._dialling) >= AT_ONCE:
-                    sock, (address, _since) = self._dialling.popitem(last=False)
-                    self._fail(sock, address, errno.ETIMEDOUT)
+                    sock = self._oldest()
+                    self._fail(sock, self._dialling.pop(sock)[1], errno.ETIMEDOUT)
             raise self._error()
         finally:
             for sock in self._dialling:
@@ -332,8 +332,15 @@ class Dial(object):
             return deadline
         if len(self._dialling) < AT_ONCE:
             return min(deadline, monotonic() + STAGGER)
-        _address, since = next(iter(self._dialling.values()))
-        return min(deadline, since + self._part)
+        return min(deadline, self._dialling[self._oldest()][0] + self._part())
+
+    def _oldest(self):
+        """The socket that has been dialling for longest."""
+        return min(self._dialling, key=self._dialling.get)
+
+    def _part(self):
+        """Seconds that each address has at least."""
+        return self._limit.seconds * AT_ONCE / max(AT_ONCE, self._count)
 
     def _start(self, address):
         """Begin to connect -> (socket, address) if that is settled at once, else None."""
@@ -351,7 +358,7 @@ class Dial(object):
         if not code or code == errno.EISCONN:
             return sock, address
         if code in _PENDING:
-            self._dialling[sock] = address, monotonic()
+            self._dialling[sock] = monotonic(), address
         else:
             self._fail(sock, address, code)
         return None
@@ -362,7 +369,7 @@ class Dial(object):
 
     def _error(self):
         """What all the failures amount to, as one error that lists what was tried."""
-        tried = [(address, errno.ETIMEDOUT) for address, _since in self._dialling.values()] + self._failed
+        tried = [(address, errno.ETIMEDOUT) for _since, address in sorted(self._dialling.values())] + self._failed
         what = '%s port %d: ' % (self._host, self._port)
         if len(tried) == 1 and not self._waiting:
             address, code = tried[0]
@@ -382,5 +389,5 @@ class Dial(object):
 
     def _describe(self, code):
         if code == errno.ETIMEDOUT:
-            return 'no answer within %.3g s' % self._part
+            return 'no answer within %.3g s' % self._part()
         return os.strerror(code).lower()

@@ -125,28 +125,25 @@ class Upstream(object):
         """Keep a connection for the next exchange of those that may use it, if its last one has ended cleanly; close it
         otherwise. `owner`: as of `connect`."""
         stream = connection.stream
-        if not connection.clean or stream.buffer or stream.ended:
+        if not connection.clean or stream.buffer or stream.ended or not connection.logged_in and (
+                connection.bodies or not self.keep):
             self._close(connection)
-        elif connection.logged_in:
+            return
+        connection.clean, connection.kept, connection.parked = False, True, monotonic()
+        # Whatever comes now, nobody asked for it: mostly the origin's FIN.
+        stream.reader.start(self._drop, connection)
+        if connection.logged_in:
             self._own(connection, owner)
-        elif connection.bodies or not self.keep:
-            self._close(connection)
-        else:
-            self._idle[connection] = None
-            self._by_key.setdefault(connection.key, []).append(connection)
-            self._park(connection)
-            if len(self._idle) > self.keep or self._owned:
-                self.prune()
+            return
+        self._idle[connection] = None
+        self._by_key.setdefault(connection.key, []).append(connection)
+        if len(self._idle) > self.keep or self._owned:
+            self.prune()
 
     def leave(self, owner):
         """An owner is no more: close what belongs to it."""
         for connection in list(self._owned.get(owner, {}).values()):
             self._drop(connection)
-
-    def _park(self, connection):
-        connection.clean, connection.kept, connection.parked = False, True, monotonic()
-        # Whatever comes now, nobody asked for it: mostly the origin's FIN.
-        connection.stream.reader.start(self._drop, connection)
 
     def _own(self, connection, owner):
         """Keep it for that client connection, and for the user as whom it asks now."""
@@ -157,7 +154,6 @@ class Upstream(object):
             self._owned[owner] = mine
         connection.owner = owner, name
         mine[name] = self._owned_idle[connection] = connection
-        self._park(connection)
         while len(mine) > OWNED_EACH or not self._idle and not self._has_room():
             self._drop(next(iter(mine.values())))       # never another owner's
         self.prune()
@@ -218,11 +214,7 @@ class Upstream(object):
             self.leave(owner)
 
     def _take(self, key, judge):
-        siblings = self._by_key.get(key, ())
-        at = len(siblings)
-        while at:
-            at -= 1
-            connection = siblings[at]
+        for connection in reversed(self._by_key.get(key, ())):      # which only loses those that were looked at
             # By the rules of today, for this client: it may have been another's. A client that may not use it leaves it
             # to the others.
             try:

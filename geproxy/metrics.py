@@ -84,13 +84,14 @@ COUNTERS = [Counter(*row) for row in (
      'explains one.'),
     ('geproxy_pool_connections', 'gauge', (),
      'Connections to origins now, tunnels and kept ones included. Each takes a file descriptor.'),
-    ('geproxy_pool_idle_connections', 'gauge', (), 'Kept connections to origins that wait for a request.'),
+    ('geproxy_pool_idle_connections', 'gauge', (),
+     'Kept connections to origins that wait for a request, those that are logged in for one client included.'),
     ('geproxy_dns_lookups_total', 'counter', (),
      'Names that the system was asked for. Nearly as many as geproxy_dns_duration_seconds_count: raise [upstream] '
      'dns_keep.'),
     ('geproxy_dns_cached_names', 'gauge', (), 'Names whose addresses are known.'),
     ('geproxy_dns_pending', 'gauge', (),
-     'Look-ups under way. Dozens that stay: the name servers do not answer.'),
+     'Names that are looked up, or wait for their turn. Dozens that stay: the name servers do not answer.'),
     ('geproxy_hub_lag_seconds', 'gauge', (),
      'The longest that everybody had to wait for something else in this process, within the last minute or so. Above '
      '0.1: too much for one core, or something blocks.'),

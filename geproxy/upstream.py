@@ -125,28 +125,25 @@ class Upstream(object):
         """Keep a connection for the next exchange of those that may use it, if its last one has ended cleanly; close it
         otherwise. `owner`: as of `connect`."""
         stream = connection.stream
-        if not connection.clean or stream.buffer or stream.ended:
+        if not connection.clean or stream.buffer or stream.ended or not connection.logged_in and (
+                connection.bodies or not self.keep):
             self._close(connection)
-        elif connection.logged_in:
+            return
+        connection.clean, connection.kept, connection.parked = False, True, monotonic()
+        # Whatever comes now, nobody asked for it: mostly the origin's FIN.
+        stream.reader.start(self._drop, connection)
+        if connection.logged_in:
             self._own(connection, owner)
-        elif connection.bodies or not self.keep:
-            self._close(connection)
-        else:
-            self._idle[connection] = None
-            self._by_key.setdefault(connection.key, []).append(connection)
-            self._park(connection)
-            if len(self._idle) > self.keep or self._owned:
-                self.prune()
+            return
+        self._idle[connection] = None
+        self._by_key.setdefault(connection.key, []).append(connection)
+        if len(self._idle) > self.keep or self._owned:
+            self.prune()
 
     def leave(self, owner):
         """An owner is no more: close what belongs to it."""
         for connection in list(self._owned.get(owner, {}).values()):
             self._drop(connection)
-
-    def _park(self, connection):
-        connection.clean, connection.kept, connection.parked = False, True, monotonic()
-        # Whatever comes now, nobody asked for it: mostly the origin's FIN.
-        connection.stream.reader.start(self._drop, connection)
 
     def _own(self, connection, owner):
         """Keep it for that client connection, and for the user as whom it asks now."""
@@ -157,7 +154,6 @@ class Upstream(object):
             self._owned[owner] = mine
         connection.owner = owner, name
         mine[name] = self._owned_idle[connection] = connection
-        self._park(connection)
         while len(mine) > OWNED_EACH or not self._idle and not self._has_room():
             self._drop(next(iter(mine.values())))       # never another owner's
         self.prune()
@@ -218,11 +214,7 @@ class Upstream(object):
             self.leave(owner)
 
     def _take(self, key, judge):
-        siblings = self._by_key.get(key, ())
-        at = len(siblings)
-        while at:
-            at -= 1
-            connection = siblings[at]
+        for connection in reversed(self._by_key.get(key, ())):      # which only loses those that were looked at
             # By the rules of today, for this client: it may have been another's. A client that may not use it leaves it
             # to the others.
             try:
@@ -291,9 +283,9 @@ class Dial(object):
     def __init__(self, host, addresses, port, limit):
         """`host`: native text, for messages; `addresses`: native texts; `limit`: the Limit for all of them."""
         self._host, self._port, self._limit = host, port, limit
-        self._waiting = collections.deque(addresses)
-        self._part = limit.seconds * AT_ONCE / max(AT_ONCE, len(addresses))     # seconds for each address, at least
-        self._dialling = collections.OrderedDict()      # {socket: (address, since when)}, the oldest first
+        self._waiting = list(addresses)
+        self._count = len(addresses)
+        self._dialling = {}             # {socket: (since when, address)}
         self._failed = []               # [(address, errno)]
 
     def run(self):
@@ -302,14 +294,14 @@ class Dial(object):
         try:
             while self._waiting or self._dialling:
                 if self._waiting:
-                    connected = self._start(self._waiting.popleft())
+                    connected = self._start(self._waiting.pop(0))
                     if connected is not None:
                         return connected
                 while self._dialling:
                     settled = wait_connected(list(self._dialling), self._turn(deadline))
                     if settled is None:
                         break
-                    address, _since = self._dialling.pop(settled)
+                    _since, address = self._dialling.pop(settled)
                     code = settled.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                     if not code:
                         return settled, address
@@ -319,8 +311,8 @@ class Dial(object):
                 if monotonic() >= deadline:
                     break
                 if self._waiting and len(self._dialling) >= AT_ONCE:
-                    sock, (address, _since) = self._dialling.popitem(last=False)
-                    self._fail(sock, address, errno.ETIMEDOUT)
+                    sock = self._oldest()
+                    self._fail(sock, self._dialling.pop(sock)[1], errno.ETIMEDOUT)
             raise self._error()
         finally:
             for sock in self._dialling:
@@ -332,8 +324,15 @@ class Dial(object):
             return deadline
         if len(self._dialling) < AT_ONCE:
             return min(deadline, monotonic() + STAGGER)
-        _address, since = next(iter(self._dialling.values()))
-        return min(deadline, since + self._part)
+        return min(deadline, self._dialling[self._oldest()][0] + self._part())
+
+    def _oldest(self):
+        """The socket that has been dialling for longest."""
+        return min(self._dialling, key=self._dialling.get)
+
+    def _part(self):
+        """Seconds that each address has at least."""
+        return self._limit.seconds * AT_ONCE / max(AT_ONCE, self._count)
 
     def _start(self, address):
         """Begin to connect -> (socket, address) if that is settled at once, else None."""
@@ -351,7 +350,7 @@ class Dial(object):
         if not code or code == errno.EISCONN:
             return sock, address
         if code in _PENDING:
-            self._dialling[sock] = address, monotonic()
+            self._dialling[sock] = monotonic(), address
         else:
             self._fail(sock, address, code)
         return None
@@ -362,7 +361,7 @@ class Dial(object):
 
     def _error(self):
         """What all the failures amount to, as one error that lists what was tried."""
-        tried = [(address, errno.ETIMEDOUT) for address, _since in self._dialling.values()] + self._failed
+        tried = [(address, errno.ETIMEDOUT) for _since, address in sorted(self._dialling.values())] + self._failed
         what = '%s port %d: ' % (self._host, self._port)
         if len(tried) == 1 and not self._waiting:
             address, code = tried[0]
@@ -382,5 +381,5 @@ class Dial(object):
 
     def _describe(self, code):
         if code == errno.ETIMEDOUT:
-            return 'no answer within %.3g s' % self._part
+            return 'no answer within %.3g s' % self._part()
         return os.strerror(code).lower()

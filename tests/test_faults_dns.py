@@ -122,6 +122,9 @@ def test_more_names_that_hang_than_there_are_threads_delay_nobody_else(by, names
         wait_until(lambda: metric(proxy, 'geproxy_dns_pending') >= THREADS, 'all threads to ask')
         for name in ('good-known.test', '127.0.0.1') * 5:
             assert ask(proxy.address, question(name, place)).endswith(b'fine')
+        # A name that is not known yet, for another client; one of the hosts file, for the same.
+        assert ask(proxy.address, question('good-new.test', place), client='127.0.0.2').endswith(b'fine')
+        assert ask(proxy.address, question('localhost', place)).endswith(b'fine')
         assert not any(each.ready() for each in hanging)
         assert metric(proxy, 'geproxy_dns_pending') >= THREADS
         # They are told, in their time, and each by the limit that it met.
@@ -130,7 +133,7 @@ def test_more_names_that_hang_than_there_are_threads_delay_nobody_else(by, names
             assert each.value.startswith(b"HTTP/1.1 504 ") and b'; error=dns_timeout; ' in each.value
         proxy.wait_for(br"GET http://hangs-0\.test:\d+/ 504 .* dns_timeout", 'out')
         # New names are known again as soon as threads are.
-        wait_until(lambda: ask(proxy.address, question('good-new.test', place)).endswith(b'fine'), 'a thread')
+        wait_until(lambda: ask(proxy.address, question('good-newer.test', place)).endswith(b'fine'), 'a thread')
         wait_until(lambda: not metric(proxy, 'geproxy_dns_pending'), 'the threads')
         wait_until(lambda: metric(proxy, 'process_open_fds') <= descriptors, 'the descriptors')
         assert b'Traceback' not in proxy.err

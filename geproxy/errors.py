@@ -166,7 +166,7 @@ class TooManyRequests(ProxyError):
 
 
 class LoginsThrottled(TooManyRequests):
-    """Too many log-ins with that name from that address, or with many names, have failed, and more of them wait already."""
+    """Too many log-ins with that name, or with many names, have failed from that address, and more wait already."""
     token = 'login_throttled'
     hint = 'Check name and password, and wait before the next try.'
 

@@ -21,4 +21,4 @@ def pytest_deselected(items):
 def pytest_terminal_summary(terminalreporter):
     if _left_out:
         terminalreporter.write_line(
-            'left out: %d tests that drive other programs, or measure. Without -m they run, too.' % len(_left_out))
+            'left out: %d tests that drive other programs, measure, or try very many cases; without -m they run.' % len(_left_out))

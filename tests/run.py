@@ -2,7 +2,7 @@
 
     python tests/run.py                         all of them
     python tests/run.py -k relay -x             with the options of pytest
-    python tests/run.py -m "not programs"       without those that drive other programs or measure
+    python tests/run.py -m "not programs"       without those that take long: see tests/pytest.ini
     python tests/run.py --processes 1           one after the other
 
 This process collects the tests and forks the others. Each takes a file that none has taken; when no file is left, it

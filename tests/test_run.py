@@ -5,7 +5,7 @@ import os
 import re
 
 import pytest
-from processes import PYTHON, folder, run, write
+from processes import CHECKOUT, PYTHON, folder, read, run, write
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PACKAGE = 'import pytest\n@pytest.fixture(scope="package")\ndef shared():\n    yield\n'
@@ -111,3 +111,9 @@ def test_options_of_pytest_choose(here):
     assert ran(here, '-k', 'part3')[::2] == (0, ['test_part3-0', 'test_part3-1'])
     code, out, _names = ran(here, '-k', 'nothing_of_that_name')
     assert code == 5 and last(out).startswith('12 deselected in ')
+
+
+def test_each_python_that_setup_py_claims_is_tested():
+    claimed = re.findall(br"(?m)^    \('([0-9.]+)', '>=", read(os.path.join(CHECKOUT, 'setup.py')))
+    wanted = re.search(br"(?m)^WANTED='(.*)'", read(os.path.join(CHECKOUT, '.ci', 'run'))).group(1)
+    assert len(claimed) > 5 and wanted.split() == claimed

@@ -9,3 +9,16 @@ TESTS = os.path.dirname(os.path.abspath(__file__))
 for folder in (TESTS, os.path.dirname(TESTS)):
     if folder not in sys.path:
         sys.path.insert(0, folder)
+
+
+_left_out = []
+
+
+def pytest_deselected(items):
+    _left_out.extend(item for item in items if item.get_closest_marker('programs') is not None)
+
+
+def pytest_terminal_summary(terminalreporter):
+    if _left_out:
+        terminalreporter.write_line(
+            'left out: %d tests that drive other programs, measure, or try very many cases; without -m they run.' % len(_left_out))

@@ -107,7 +107,11 @@ def proxying(more='', host='127.0.0.1'):
         yield address, recorder
     finally:
         recorder.server.proxy.timeouts = settings.timeouts._replace(drain=0.01)
-        recorder.server.drain()
+        handshake, server.HANDSHAKE = server.HANDSHAKE, 0      # nobody is connecting any more
+        try:
+            recorder.server.drain()
+        finally:
+            server.HANDSHAKE = handshake
 
 
 def connect(address, client=None):

@@ -1,133 +1,308 @@
-"""All tests, by several processes at once: they wait for real programs most of the time.
+"""Run the tests in several processes at once: most of the time they wait.
 
     python tests/run.py                         all of them
-    python tests/run.py -k relay -x             with what pytest takes
+    python tests/run.py -k relay -x             with the options of pytest
+    python tests/run.py -m "not programs"       without those that take long: see tests/pytest.ini
     python tests/run.py --processes 1           one after the other
 
-Each process collects all tests and runs the files that it was the first to claim. What the first one says is shown as it
-comes, what the others have said behind it, and how it went in all in the last line. The exit code is pytest's.
+This process collects the tests and forks the others. Each takes a file that none has taken; when no file is left, it
+takes single tests from the files of the others, so that all end at about the same time. They send their reports to
+this process, whose pytest shows them as if it had run the tests itself. The exit code is pytest's.
 """
 from __future__ import absolute_import, division, print_function
 
 import collections
 import errno
-import json
 import os
+import pickle
+import select
 import shutil
 import signal
-import subprocess
+import struct
 import sys
 import tempfile
-import time
+import traceback
+import warnings
+
+import pytest
 
 TESTS = os.path.dirname(os.path.abspath(__file__))
 PROCESSES = 3           # two processors are busy with it; more, and tests that watch the clock fail for want of one
-NO_TESTS = 5            # pytest's exit code, if none fits what was asked for
+
+# As pytest-xdist marks a report from another process: then pytest shows no file name in front of each letter.
+Gateway = collections.namedtuple('Gateway', 'id')
+Node = collections.namedtuple('Node', 'gateway')
 
 
-class Share(object):
-    """A plugin for pytest: leave those files out that another process has claimed, and count what came of the others."""
+class Division(object):
+    """A plugin for pytest: run the collected tests in several processes."""
 
-    def __init__(self, folder, number):
-        """`folder`: for the claims and counts of all processes."""
-        self._folder, self._number = folder, number
-        self._claims = {}
+    def __init__(self, processes):
+        """`processes`: how many run tests, beside this one."""
+        self._processes = processes
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session):
-        """As pytest's own, of the items in the files that are ours."""
+        """Replace pytest's own loop. Raise what that raises."""
         if session.testsfailed and not session.config.option.continue_on_collection_errors:
             raise session.Interrupted('%d errors during collection' % session.testsfailed)
-        ours = iter(() if session.config.option.collectonly else (each for each in session.items if self._is_ours(each)))
-        item = next(ours, None)
-        while item is not None:
-            following = next(ours, None)    # it says which fixtures are still needed
-            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-            if session.shouldfail:
-                raise session.Failed(session.shouldfail)
-            if session.shouldstop:
-                raise session.Interrupted(session.shouldstop)
-            item = following
+        if session.config.option.collectonly:
+            return True
+        folder = tempfile.mkdtemp(prefix='geproxy-tests-')
+        workers = []
+        try:
+            for number in range(self._processes):
+                workers.append(start(session, folder, number + 1))
+            Reports(session, workers).read()
+        finally:
+            for worker in workers:
+                worker.end()
+            shutil.rmtree(folder)
         return True
 
-    def _is_ours(self, item):
-        name = item.nodeid.partition('::')[0]
-        if name not in self._claims:
-            self._claims[name] = self._claim(name.replace('/', '-'))
-        return self._claims[name]
 
-    def _claim(self, name):
+# --- the processes that run tests
+
+class Claims(object):
+    """Which tests are for this process. A file in a folder stands for what a process has taken."""
+
+    def __init__(self, folder, items):
+        """`folder`: the same one for all processes; `items`: all tests, in the order of pytest."""
+        self._folder = folder
+        self._files = collections.OrderedDict()
+        for number, item in enumerate(items):
+            self._files.setdefault(item.nodeid.partition('::')[0], []).append((number, item))
+
+    def __iter__(self):
+        for name, tests in self._longest_first():
+            if self._take('file-' + name.replace('/', '-')):
+                for number, item in tests:
+                    if self._take('test-%d' % number):
+                        yield item
+        # From the end: the process that has the file goes from its beginning.
+        for name, tests in self._longest_first():
+            for number, item in reversed(tests):
+                if self._take('test-%d' % number):
+                    yield item
+
+    def _longest_first(self):
+        """Files with slow tests come first, then those with many tests."""
+        return sorted(self._files.items(), key=lambda each: (
+            -sum(item.get_closest_marker('programs') is not None for _number, item in each[1]), -len(each[1]), each[0]))
+
+    def _take(self, name):
         try:
-            os.close(os.open(os.path.join(self._folder, 'claimed-' + name), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            os.close(os.open(os.path.join(self._folder, name), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         except OSError as error:
             if error.errno != errno.EEXIST:
                 raise
             return False
         return True
 
-    def pytest_terminal_summary(self, terminalreporter):
-        """The counts, for whoever has started this process."""
-        with open(counts(self._folder, self._number), 'w') as opened:
-            json.dump(dict((word, len(terminalreporter.stats.get(word, ()))) for word in
-                           ('failed', 'error', 'passed', 'skipped', 'xfailed', 'xpassed')), opened)
+
+class Sender(object):
+    """A plugin for the pytest of a process that runs tests: send what it is told to the first process."""
+
+    def __init__(self, config, fd):
+        """`fd`: the pipe to write to."""
+        self._config, self._fd = config, fd
+
+    def send(self, *message):
+        """Send a tuple of a word and its values."""
+        data = pickle.dumps(message, 2)
+        data = struct.pack('>I', len(data)) + data
+        while data:
+            data = data[os.write(self._fd, data):]
+
+    def pytest_runtest_logstart(self, nodeid, location):
+        """A test begins."""
+        self.send('start', nodeid, location)
+
+    def pytest_runtest_logreport(self, report):
+        """A test was set up, called or torn down."""
+        self.send('report', self._config.hook.pytest_report_to_serializable(config=self._config, report=report))
+
+    def pytest_runtest_logfinish(self, nodeid, location):
+        """A test has ended."""
+        self.send('finish', nodeid, location)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_warning_recorded(self, warning_message, when, nodeid, location):
+        """A test gave a warning. (pytest 4.6 on Python 2.7 has no such hook.)"""
+        self.send('warning', str(warning_message.message), warning_message.category.__name__,
+                  warning_message.filename, warning_message.lineno, when, nodeid, location)
 
 
-def counts(folder, number):
-    """The path of what process `number` has counted."""
-    return os.path.join(folder, 'counts-%d.json' % number)
+def start(session, folder, number):
+    """Fork a process that runs tests -> its Worker."""
+    reading, writing = os.pipe()
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid:
+        os.close(writing)
+        return Worker(pid, reading, number)
+    code = 1
+    try:
+        os.close(reading)
+        code = work(session, Claims(folder, session.items), Sender(session.config, writing))
+    finally:
+        os._exit(code)          # nothing of what the first process does at its end
 
 
-def worker(folder, number, arguments):
-    """One of the processes -> its exit code."""
-    import pytest
-    return int(pytest.main(arguments, plugins=[Share(folder, number)]))
+def work(session, items, sender):
+    """Run tests in a process of their own -> its exit code."""
+    plugins = session.config.pluginmanager
+    plugins.unregister(name='terminalreporter')
+    capture = plugins.getplugin('capturemanager')
+    capture.stop_global_capturing()         # it writes to a file that all processes would share
+    capture.start_global_capturing()
+    capture.suspend_global_capture()
+    plugins.register(sender)
+    try:
+        run(session, iter(items))
+        sender.send('end')
+        return 0
+    except KeyboardInterrupt:
+        return 1
+    except BaseException:       # also pytest's own, which ask for an end: the first process has to tell it
+        sender.send('trouble', traceback.format_exc())
+        return 1
+    finally:
+        session.config.hook.pytest_sessionfinish(session=session, exitstatus=0)
+
+
+def run(session, items):
+    """As pytest's own loop."""
+    item = next(items, None)
+    while item is not None:
+        following = next(items, None)       # pytest asks which fixtures are still needed
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.shouldfail or session.shouldstop:
+            return
+        item = following
+
+
+# --- the first process
+
+class Worker(object):
+    """A process that runs tests, as the first one sees it."""
+
+    def __init__(self, pid, fd, number):
+        """`fd`: the pipe to read from; `number`: for people."""
+        self.pid, self.fd, self.node = pid, fd, Node(Gateway('process %d' % number))
+        self.running = None     # (nodeid, location) of the test that it runs
+        self.complete = False   # it has said that it has no more to do
+        self._data, self._ended = b'', False
+
+    def messages(self):
+        """Read once -> the complete messages; None at the end."""
+        data = os.read(self.fd, 1 << 20)
+        if not data:
+            return None
+        self._data += data
+        found = []
+        while len(self._data) >= 4:
+            size = 4 + struct.unpack('>I', self._data[:4])[0]
+            if len(self._data) < size:
+                break
+            found.append(pickle.loads(self._data[4:size]))
+            self._data = self._data[size:]
+        return found
+
+    def end(self):
+        """End it, if it has not ended, and reap it -> the status of waitpid."""
+        if self._ended:
+            return 0
+        if not self.complete:
+            try:
+                os.kill(self.pid, signal.SIGINT)        # so that what its test has started is ended, too
+            except OSError as error:
+                if error.errno != errno.ESRCH:
+                    raise
+        self._ended = True
+        os.close(self.fd)
+        return os.waitpid(self.pid, 0)[1]
+
+
+class Reports(object):
+    """What the processes send, given to the hooks of this one's pytest."""
+
+    def __init__(self, session, workers):
+        self._session, self._hook = session, session.config.hook
+        self._workers = dict((worker.fd, worker) for worker in workers)
+        self._left = len(session.items)
+
+    def read(self):
+        """Read all, to the end. Raise what pytest's own loop raises; Interrupted also if a process has died with tests
+        that it had taken."""
+        while self._workers:
+            for fd in select.select(list(self._workers), [], [])[0]:
+                worker = self._workers[fd]
+                messages = worker.messages()
+                if messages is None:
+                    del self._workers[fd]
+                    self._ended(worker)
+                for message in messages or ():
+                    getattr(self, '_' + message[0])(worker, *message[1:])
+            if self._session.shouldfail:
+                raise self._session.Failed(self._session.shouldfail)
+            if self._session.shouldstop:
+                raise self._session.Interrupted(self._session.shouldstop)
+        if self._left:
+            raise self._session.Interrupted('%d tests were not run to their end' % self._left)
+
+    def _ended(self, worker):
+        status = worker.end()
+        if not worker.complete:
+            nodeid, location = worker.running or ('between two tests', ('', None, ''))
+            report = pytest.TestReport if hasattr(pytest, 'TestReport') else _report_class()
+            self._show(worker, report(nodeid, location, {}, 'failed', 'the process that ran it has ended, by %s' % (
+                'signal %d' % (status & 127) if status & 127 else 'exit code %d' % (status >> 8)), '???'))
+
+    def _start(self, worker, nodeid, location):
+        worker.running = nodeid, location
+
+    def _report(self, worker, data):
+        self._show(worker, self._hook.pytest_report_from_serializable(config=self._session.config, data=data))
+
+    def _show(self, worker, report):
+        report.node = worker.node
+        self._hook.pytest_runtest_logreport(report=report)
+        del report.node         # what shows failures would ask it for more than it has
+
+    def _finish(self, worker, nodeid, location):
+        worker.running = None
+        self._left -= 1
+        self._hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
+
+    def _warning(self, _worker, message, category, filename, lineno, when, nodeid, location):
+        kind = type(str(category), (UserWarning,), {})
+        self._hook.pytest_warning_recorded.call_historic(kwargs=dict(
+            warning_message=warnings.WarningMessage(kind(message), kind, filename, lineno),
+            when=when, nodeid=nodeid, location=location))
+
+    def _end(self, worker):
+        worker.complete = True
+
+    def _trouble(self, worker, text):
+        worker.complete = True
+        raise RuntimeError('in %s: %s' % (worker.node.gateway.id, text))
+
+
+def _report_class():
+    """pytest.TestReport, before pytest 7."""
+    from _pytest.reports import TestReport
+    return TestReport
 
 
 def main(arguments):
-    """-> the exit code."""
-    processes, began = PROCESSES, time.time()
-    if arguments[:1] == ['--worker']:
-        return worker(arguments[1], int(arguments[2]), arguments[3:])
+    """Run pytest with `arguments` -> the exit code."""
+    processes = PROCESSES
     if arguments[:1] == ['--processes'] and arguments[1:] and arguments[1].isdigit():
         processes, arguments = max(1, int(arguments[1])), arguments[2:]
-    folder = tempfile.mkdtemp(prefix='geproxy-tests-')
-    try:
-        codes = run(processes, folder, arguments)
-        total = collections.Counter()
-        for number in range(processes):
-            if not os.path.exists(counts(folder, number)):
-                print('process %d has ended without its counts, by %d' % (number, codes[number]))
-                codes[number] = codes[number] or 1
-                continue
-            with open(counts(folder, number)) as opened:
-                total.update(json.load(opened))
-    finally:
-        shutil.rmtree(folder)
-    said = ['%d %s' % (total[word], word) for word in sorted(total) if total[word]]
-    print('%s in %.0f s, by %d processes' % (', '.join(said) or 'no tests', time.time() - began, processes))
-    bad = [code for code in codes if code not in (0, NO_TESTS)]
-    return bad[0] if bad else min(codes)
-
-
-def run(processes, folder, arguments):
-    """Run all, and show what they said -> their exit codes."""
-    command = [sys.executable] + ['-' + 'b' * sys.flags.bytes_warning] * bool(sys.flags.bytes_warning) + [
-        os.path.abspath(__file__), '--worker', folder]
     asked = any(os.path.exists(each.partition('::')[0]) for each in arguments)
-    settings = ['-q', '-c', os.path.join(TESTS, 'pytest.ini')] + arguments + ([] if asked else [TESTS])
-    said = [None if number == 0 else open(os.path.join(folder, 'said-%d' % number), 'w+b')
-            for number in range(processes)]
-    running = [subprocess.Popen(command + [str(number)] + settings, stdout=output, stderr=output and subprocess.STDOUT)
-               for number, output in enumerate(said)]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)        # each of them ends by it, and says how far it got
-    codes = []
-    for child, output in zip(running, said):
-        codes.append(child.wait())
-        if output is not None:
-            output.seek(0)
-            sys.stdout.flush()
-            getattr(sys.stdout, 'buffer', sys.stdout).write(output.read())
-            output.close()
-    return codes
+    settings = ['-c', os.path.join(TESTS, 'pytest.ini')] + arguments + ([] if asked else [TESTS])
+    return int(pytest.main(settings, plugins=[Division(processes)] if processes > 1 else []))
 
 
 if __name__ == '__main__':

@@ -50,6 +50,7 @@ def rotation(here, command):
     return text.replace(found, command)
 
 
+@pytest.mark.programs
 @pytest.mark.skipif(not os.path.exists(LOGROTATE), reason='no logrotate')
 def test_logrotate_understands_its_file():
     with folder() as here:
@@ -60,6 +61,7 @@ def test_logrotate_understands_its_file():
         assert b'after 1 days (14 rotations)' in asked.err
 
 
+@pytest.mark.programs
 @pytest.mark.skipif(not os.path.exists(LOGROTATE), reason='no logrotate')
 def test_a_rotation_loses_no_line():
     with running('[log]\naccess = FOLDER/access.log\n') as proxy, Client(proxy.address) as client:

@@ -47,7 +47,7 @@ def test_what_is_to_end_before_it_serves_ends_at_once(early, number):
 @pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1])
 def test_commands_end_by_what_ends_others(number):
     with running('[admin]\nlisten = unix:FOLDER/admin.sock\n') as proxy:
-        with process(GEPROXY + ['top', '-c', proxy.path], stdout=None) as shown:
+        with process(GEPROXY + ['top', '--for', '200ms', '-c', proxy.path], stdout=None) as shown:
             shown.wait_for(br'(?s).', 'out')
             shown.tell(number)
             assert shown.wait() == -number

@@ -17,6 +17,8 @@ from gevent.event import Event
 from helpers import PATIENCE, listening, read_until
 from processes import Client, answering, folder, get, own, read, run, running, unprivileged, wait_until
 
+pytestmark = pytest.mark.programs
+
 
 def connect_to(place):
     """A CONNECT for an origin."""

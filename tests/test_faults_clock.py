@@ -20,6 +20,8 @@ import pytest
 from helpers import PATIENCE, listening, read_until
 from processes import PYTHON, Client, folder, get, read, run, running, wait_until, write
 
+pytestmark = pytest.mark.programs
+
 DAY = 86400
 INI = """
 rules =

@@ -18,6 +18,8 @@ from processes import Client, answering, folder, get, metric, run, running, wait
 
 from geproxy.resolver import THREADS
 
+pytestmark = pytest.mark.programs
+
 HOST = '127.53.53.53'
 ADDRESSES = {           # what is said of a name, by its first label
     b'good': ['127.0.0.1'], b'zero': ['0.0.0.0'], b'metadata': ['169.254.169.254'], b'multicast': ['224.0.0.1'],

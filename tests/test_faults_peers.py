@@ -9,8 +9,11 @@ import socket
 import struct
 
 import gevent
+import pytest
 from helpers import PATIENCE, connect, listening, read_all, read_until
 from processes import Client, get, metric, read, running, wait_until
+
+pytestmark = pytest.mark.programs
 
 RESET = struct.pack('ii', 1, 0)
 OFTEN = 0.2             # seconds between two octets of who trickles

@@ -11,6 +11,8 @@ import pytest
 from fuzz import mutations
 from fuzz.driver import Failed, Fuzz
 
+pytestmark = pytest.mark.programs
+
 RUN = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'fuzz', 'run.py')
 
 

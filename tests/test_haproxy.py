@@ -33,7 +33,7 @@ proxy_protocol = 127.0.0.1
 access = %s
 format = json
 '''
-pytestmark = pytest.mark.skipif(not os.path.exists(PROGRAM), reason='no haproxy')
+pytestmark = [pytest.mark.programs, pytest.mark.skipif(not os.path.exists(PROGRAM), reason='no haproxy')]
 
 # What one client saw: when it began, what came, and which node's name stands in Via ('' if none).
 Seen = collections.namedtuple('Seen', 'began ended body node')

@@ -247,6 +247,7 @@ def test_when_the_first_gives_up_before_its_turn_the_next_one_takes_over(house, 
     assert sorted(verifying.passwords) == wrong + [b'secret']
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize('kind, text', [
     ('bcrypt', b'$2y$09$FGCyJpkT6p4vJLbmJSBi8.9Y0jsGKpCZ2gRa8OoOsDVOMBQPhfwQS'),
     ('sha-crypt', b'$6$rounds=30000$a$' + b'x' * 86),

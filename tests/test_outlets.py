@@ -194,7 +194,8 @@ def test_what_is_too_long_for_a_datagram_is_cut_off():
     (kinds.Syslog(3, '', 'x' * 64 + '.invalid', 514), 'x' * 64 + '.invalid'),
     (kinds.Syslog(3, '/nowhere/at/all', '', 0), '/nowhere/at/all'),
 ])
-def test_what_cannot_be_reached_is_told_once_and_its_lines_are_kept(target, where):
+def test_what_cannot_be_reached_is_told_once_and_its_lines_are_kept(monkeypatch, target, where):
+    monkeypatch.setattr(outlets, 'RETRY', 0.01)         # seconds that each write takes here
     troubles = []
     outlet = outlets.Syslog(target, troubles.append)
     for _ in range(2):

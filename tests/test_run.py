@@ -1,15 +1,34 @@
-"""The runner of the tests: each file is run by one of the processes, and what came of it is told."""
+"""The runner of the tests: each test is run once, by one of the processes, and shown as by pytest alone."""
 from __future__ import absolute_import, division, print_function
 
 import os
 import re
 
 import pytest
-from processes import PYTHON, folder, run, write
+from processes import CHECKOUT, PYTHON, folder, read, run, write
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PACKAGE = 'import pytest\n@pytest.fixture(scope="package")\ndef shared():\n    yield\n'
-TEST = 'import os\ndef test_it(shared):\n    with open(os.environ["NOTES"], "a") as opened:\n        opened.write(__name__ + "\\n")\n'
+TEST = '''import os
+import pytest
+@pytest.mark.parametrize('number', [0, 1])
+def test_it(shared, number):
+    with open(os.environ["NOTES"], "a") as opened:
+        opened.write("%s-%d %d\\n" % (__name__, number, os.getpid()))
+'''
+# The first and the last are done only if two processes run them at the same time.
+TOGETHER = '''import os
+import time
+import pytest
+@pytest.mark.parametrize('mine, other', ['ab', 'cc', 'ba'])
+def test_it(mine, other):
+    open(os.environ["NOTES"] + mine, "w").close()
+    for _ in range(2000):
+        if os.path.exists(os.environ["NOTES"] + other):
+            return
+        time.sleep(0.01)
+    raise AssertionError("alone")
+'''
 
 
 @pytest.fixture()
@@ -26,38 +45,74 @@ def here():
 
 
 def ran(here, *arguments):
-    """Run them -> (exit code, the last line, which were run)."""
+    """Run them -> (exit code, output, which were run)."""
     notes = os.path.join(here, 'notes')
     done = run(PYTHON + [os.path.join(HERE, 'run.py')] + list(arguments) + [here], more_env={
         'NOTES': notes, 'PYTEST_DISABLE_PLUGIN_AUTOLOAD': '1'})
     if not os.path.exists(notes):
         write(notes, '')
     with open(notes) as opened:
-        names = sorted(line.rpartition('.')[2] for line in opened.read().split())
-    return done.popen.returncode, done.out.decode().splitlines()[-1], names
+        names = sorted(line.split()[0].rpartition('.')[2] for line in opened)
+    return done.popen.returncode, done.out.decode(), names
 
 
-def test_each_is_run_once_whoever_is_there_for_it(here):
-    code, last, names = ran(here, '--processes', '3')
-    assert (code, names) == (0, ['test_part%d' % number for number in range(6)])
-    assert re.match(r'6 passed in [0-9]+ s, by 3 processes\Z', last)
+ALL = sorted('test_part%d-%d' % (number, each) for number in range(6) for each in (0, 1))
 
 
-def test_what_fails_anywhere_is_told(here):
-    write(os.path.join(here, 'test_bad.py'), 'def test_it():\n    assert not 1\n')
+def last(out):
+    """pytest's closing line."""
+    return out.splitlines()[-1].strip('= ')
+
+
+@pytest.mark.parametrize('processes', ['1', '3'])
+def test_each_is_run_once(here, processes):
+    code, out, names = ran(here, '--processes', processes)
+    assert (code, names) == (0, ALL)
+    assert re.match(r'12 passed in [0-9.]+ ?s', last(out))
+    assert re.findall(r'\[ *(\d+)%\]', out)[-1:] in ([], ['100']) and out.count('passed') == 1
+
+
+def test_a_process_that_has_no_file_left_takes_tests_of_another(here):
+    write(os.path.join(here, 'test_together.py'), TOGETHER)
+    assert last(ran(here, '--processes', '2', '-k', 'together')[1]).startswith('3 passed, 12 deselected in ')
+
+
+def test_what_fails_is_shown_and_counted(here):
+    write(os.path.join(here, 'test_bad.py'), 'def test_it():\n    print("said before")\n    assert not "right"\n')
     write(os.path.join(here, 'inner', 'test_skipped.py'), 'import pytest\ndef test_it():\n    pytest.skip("not here")\n')
-    code, last, names = ran(here)
-    assert code == 1 and len(names) == 6
-    assert last.startswith('1 failed, 6 passed, 1 skipped in ')
+    code, out, names = ran(here)
+    assert (code, names) == (1, ALL)
+    assert last(out).startswith('1 failed, 12 passed, 1 skipped in ')
+    assert "assert not 'right'" in out and 'said before' in out and ': not here\n' in out
 
 
-def test_a_process_that_dies_is_no_success(here):
+def test_the_first_failure_ends_all_if_so_asked(here):
+    write(os.path.join(here, 'test_bad.py'), 'def test_it():\n    assert 0\n')
+    write(os.path.join(here, 'test_waits.py'), 'import time\ndef test_it():\n    time.sleep(1000)\n')
+    code, out, _names = ran(here, '--processes', '2', '-x')
+    assert code == 1 and last(out).startswith('1 failed')
+
+
+def test_a_file_that_cannot_be_read_is_an_error(here):
+    write(os.path.join(here, 'test_bad.py'), 'no python\n')
+    code, out, names = ran(here)
+    assert code != 0 and names == [] and 'test_bad.py' in out and re.match(r'1 error', last(out))
+
+
+def test_a_process_that_dies_is_told_with_its_test(here):
     write(os.path.join(here, 'test_dies.py'), 'import os\ndef test_it():\n    os._exit(3)\n')
-    code, last, _names = ran(here)
-    assert code == 3 and 'passed' in last
+    code, out, _names = ran(here)
+    assert code != 0 and 'the process that ran it has ended, by exit code 3' in out
+    assert 'test_dies.py::test_it' in out and 'tests were not run to their end' in out
 
 
 def test_options_of_pytest_choose(here):
-    assert ran(here, '-k', 'part3')[::2] == (0, ['test_part3'])
-    code, last, _names = ran(here, '-k', 'nothing_of_that_name')
-    assert code == 5 and last.startswith('no tests in ')
+    assert ran(here, '-k', 'part3')[::2] == (0, ['test_part3-0', 'test_part3-1'])
+    code, out, _names = ran(here, '-k', 'nothing_of_that_name')
+    assert code == 5 and last(out).startswith('12 deselected in ')
+
+
+def test_each_python_that_setup_py_claims_is_tested():
+    claimed = re.findall(br"(?m)^    \('([0-9.]+)', '>=", read(os.path.join(CHECKOUT, 'setup.py')))
+    wanted = re.search(br"(?m)^WANTED='(.*)'", read(os.path.join(CHECKOUT, '.ci', 'run'))).group(1)
+    assert len(claimed) > 5 and wanted.split() == claimed

@@ -648,6 +648,7 @@ def descriptors():
     return len(os.listdir('/proc/self/fd'))
 
 
+@pytest.mark.programs
 @pytest.mark.skipif(not os.path.isdir('/proc/self/fd'), reason='no /proc/self/fd here: descriptors cannot be counted')
 def test_a_thousand_clients_half_of_which_die_leave_nothing_behind():
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 5 * MANY:
@@ -676,6 +677,7 @@ def test_a_thousand_clients_half_of_which_die_leave_nothing_behind():
 
 # --- memory ----------------------------------------------------------------------------------------------------------
 
+@pytest.mark.programs
 @pytest.mark.skipif(not os.path.exists('/proc/self/status'), reason='no /proc/self/status here: no VmRSS to read')
 def test_memory_does_not_grow_with_what_goes_through():
     # 200 MB each way; python tests/bigbody.py does it with 2 GB.

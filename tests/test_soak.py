@@ -11,6 +11,8 @@ import sys
 import pytest
 from processes import PYTHON, Process, folder, process, read, wait_until, write
 
+pytestmark = pytest.mark.programs
+
 SOAK = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'soak')
 if SOAK not in sys.path:
     sys.path.append(SOAK)

@@ -11,6 +11,8 @@ from processes import folder, process, write
 
 from geproxy.resolver import Resolver
 
+pytestmark = pytest.mark.programs
+
 SQUID = '/usr/sbin/squid'               # Debian's
 
 # Each of our rules with what squid has for it. PORT is that of an origin.

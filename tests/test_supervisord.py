@@ -14,6 +14,8 @@ from helpers import PATIENCE, listening, read_until
 from processes import Client, answering, get, own, read, wait_until, write
 from supervising import PLACES, supervised
 
+pytestmark = pytest.mark.programs
+
 
 # --- running the stories ---------------------------------------------------------------------------------------------
 

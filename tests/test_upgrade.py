@@ -20,6 +20,8 @@ from processes import CHECKOUT, PYTHON, folder, own, read, run, wait_until, writ
 from supervising import supervised
 from test___main__ import bare_python
 
+pytestmark = pytest.mark.programs
+
 SOAK = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'soak')
 if SOAK not in sys.path:
     sys.path.append(SOAK)

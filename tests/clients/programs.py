@@ -12,8 +12,6 @@ from gevent.os import make_nonblocking, nb_read
 
 from processes import end_with_us
 
-MISSING = set()                 # clients that a test looked for in vain: the summary names them
-
 Result = collections.namedtuple('Result', ['code', 'out', 'err'])
 
 

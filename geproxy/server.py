@@ -12,9 +12,10 @@ import socket
 import time
 
 import gevent
+from gevent.event import Event
 from gevent.queue import Empty, Queue
 
-from geproxy import early, errors, limits, listeners, live, logins, notify, quota, reloads, workers
+from geproxy import early, errors, limits, listeners, live, logins, notify, quota, reloads, supervise, workers
 from geproxy.address import parse_ip, unmap
 from geproxy.acceptor import Acceptor
 from geproxy.admin import Admin
@@ -64,7 +65,12 @@ class Server(object):
         self._quota = None if path == 'off' else quota.Quota(path, log.say, time.time())
         self._events = Queue()
         self._reserve = None                    # a file descriptor, given up when there is no other
-        self._housekeeper = self._beating = None
+        self._told_to_reload = Event()
+        self._greenlets = []                    # that run as long as the process does
+        self._chores = [supervise.guard('housekeeping: ' + name, chore, log.say) for name, chore in (
+            ('descriptors', self._open_reserve), ('origins', self._upstream.prune), ('workers', workers.prune),
+            ('the log', self._own_up), ('rules', self._warn), ('users', self._look_at_users),
+            ('quotas', self._count_quotas))]
         self._starved_said = 0.0
         self._dropped_said = 0
         self._warn_at = 0.0                     # on the monotonic clock
@@ -193,15 +199,16 @@ class Server(object):
     def _keep_house(self):
         """A greenlet: what is to be done every second or so."""
         while True:
-            self._upstream.prune()
-            workers.prune()
-            self._open_reserve()
-            self._own_up()
-            self._warn()
-            self._logins.refresh(self.proxy.settings.book, self._use_users)
-            if self._quota is not None:
-                self._quota.tick(time.time())
+            for chore in self._chores:
+                chore()
             gevent.sleep(HOUSEKEEPING)
+
+    def _look_at_users(self):
+        self._logins.refresh(self.proxy.settings.book, self._use_users)
+
+    def _count_quotas(self):
+        if self._quota is not None:
+            self._quota.tick(time.time())
 
     def _warn(self):
         """Say, once a day and behind a reload, which rules end soon."""
@@ -236,7 +243,7 @@ class Server(object):
         while True:
             event = self._events.get()
             if event == 'reload':
-                self.reload('SIGHUP')
+                self._told_to_reload.set()
             elif event == 'reopen':
                 self.log.reopen()
             elif event == 'dump':
@@ -248,15 +255,26 @@ class Server(object):
 
     def _dump(self):
         """SIGUSR2: what goes on here?"""
-        self.log.say('\n'.join(live.state(self)))
+        try:
+            self.log.say('\n'.join(live.state(self)))
+        except Exception:
+            supervise.failed('SIGUSR2', self.log.say)
+
+    def _reload_when_told(self):
+        """A greenlet of its own for SIGHUP: a file that cannot be read must not delay a stop."""
+        while True:
+            self._told_to_reload.wait()
+            self._told_to_reload.clear()
+            self.reload('SIGHUP')
 
     def start(self):
         """Begin to accept connections."""
         self.watchdog.start()
         gc_freeze()                             # not at a reload: connections of then would never be looked at again
         self._open_reserve()
-        self._housekeeper = gevent.spawn(self._keep_house)
-        self._beating = gevent.spawn(self._beat)
+        self._greenlets = [gevent.spawn(supervise.keep, name, loop, self.log.say, gevent.sleep) for name, loop in (
+            ('housekeeping', self._keep_house), ('the beat for systemd', self._beat),
+            ('reload', self._reload_when_told))]
         for acceptor in self._acceptors + ([self.admin] if self.admin else []):
             acceptor.start()
 
@@ -300,7 +318,7 @@ class Server(object):
             except Empty:
                 pass
         self._cut()
-        gevent.killall([self._housekeeper, self._beating])
+        gevent.killall(self._greenlets)
         workers.end()
         self._upstream.close_idle()
         if self._quota is not None:

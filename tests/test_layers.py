@@ -12,7 +12,7 @@ PACKAGE = os.path.join(os.path.dirname(TESTS), 'geproxy')
 
 # A module imports only from lines above its own.
 FLOORS = [
-    ['__init__', 'compat', 'early', 'errors', 'memo', 'privileges'],
+    ['__init__', 'compat', 'early', 'errors', 'memo', 'privileges', 'supervise'],
     ['address', 'protocols', 'ini', 'hashes'],
     ['grammar', 'kinds'],
     ['message', 'rules', 'filters'],
@@ -34,7 +34,7 @@ FLOOR = dict((name, number) for number, names in enumerate(FLOORS) for name in n
 
 # Who may import gevent: those that wait, and those that must come before everything else.
 WITH_GEVENT = {'__main__', 'acceptor', 'admin', 'cli', 'compat', 'deadlines', 'doctor', 'live', 'logins', 'relay', 'reloads', 'resolver', 'server', 'stream',
-               'tail', 'watchdog', 'workers'}
+               'supervise', 'tail', 'watchdog', 'workers'}
 # Who may spawn greenlets: someone waits for each there, or kills it.
 SPAWNING = {'acceptor', 'relay', 'workers', 'server'}
 # Who may import config. The others are handed values, so there is no global to reload.

@@ -18,7 +18,7 @@ import pytest
 from helpers import PATIENCE, connect, listening, proxying, read_all, read_until
 from processes import CHECKOUT, Client, answering, folder, get, own, read, running, wait_until
 
-from geproxy import config, log
+from geproxy import config, log, supervise
 from geproxy.compat import monotonic
 from geproxy.record import FIELDS, Record
 
@@ -679,3 +679,17 @@ def test_fail2ban_finds_who_guesses(tmpdir):
     both.close()
     line = read(paths[1]).decode('ascii').partition(' ')[2].partition(' ')[2]       # fail2ban takes the time away
     assert re.search(pattern, line).group('host') == '192.0.2.7'
+
+
+def test_a_thread_that_failed_goes_on_and_says_what_was_lost(tmpdir, monkeypatch):
+    monkeypatch.setattr(supervise, 'PAUSE', 0.001)
+    path = str(tmpdir.join('one'))
+    kept = log.Log(settings('access = off', 'errors = ' + path))
+    writer, = kept._writers.values()
+    writer._lines.append(7)                             # as any bug would be: this is no line
+    kept.say('a')
+    wait_until(lambda: kept.dropped(), 'the failure')
+    kept.say('b')
+    assert logged(path, 1)[-1].endswith(' b')
+    assert [text.split('\n')[0] for text in kept.troubles()] == ['the log failed, and goes on; please report this:']
+    kept.close()

@@ -6,7 +6,7 @@ import time
 import gevent
 import pytest
 
-from geproxy import errors, quota
+from geproxy import errors, quota, supervise
 from geproxy.compat import monotonic
 from geproxy.ledger import Ledger, day_of, parse, show
 from geproxy.quota import Quota
@@ -177,3 +177,16 @@ def test_counts_of_yesterday_are_not_written_today(keep, tmpdir):
     kept.add('a', 1)
     settle(kept)
     assert kept.used('a') == 1 and parse(written(keep.path))[1] == {'a': 1}
+
+
+def test_a_thread_that_failed_goes_on_and_loses_no_count(keep, monkeypatch):
+    monkeypatch.setattr(supervise, 'PAUSE', 0.001)
+    kept = keep()
+    kept._ledger, ledger = None, kept._ledger           # as any bug would be
+    kept.add('a', 3)
+    settle(kept)
+    assert kept.used('a') == 3
+    assert len(keep.said) == 1 and 'the file of quotas failed, and goes on' in keep.said[0]
+    kept._ledger = ledger
+    settle(kept)
+    assert parse(written(keep.path))[1] == {'a': 3}

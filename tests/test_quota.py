@@ -105,7 +105,7 @@ def test_counts_survive_a_restart(keep):
     kept.add('a', 500)
     assert kept.used('a') == 1500
     kept.close(PATIENCE)
-    assert parse(written(keep.path)) == (day_of(time.time()), {'a': 1500, 'b': 1})
+    assert parse(written(keep.path)) == (day_of(time.time()), {'a': 1500, 'b': 1}, [])
     assert keep().used('a') == 1500
     assert keep.said == []
 
@@ -150,7 +150,7 @@ def test_a_broken_file_stops_nobody(keep, tmpdir):
     kept.add('a', 3)
     settle(kept)
     assert parse(written(keep.path))[1] == {'a': 3}
-    assert len(keep.said) == 1 and 'is no file of quotas' in keep.said[0]
+    assert len(keep.said) == 1 and 'line 1 is not understood' in keep.said[0]
 
 
 def test_a_file_that_somebody_holds_stops_nobody(keep):

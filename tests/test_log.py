@@ -693,3 +693,15 @@ def test_a_thread_that_failed_goes_on_and_says_what_was_lost(tmpdir, monkeypatch
     assert logged(path, 1)[-1].endswith(' b')
     assert [text.split('\n')[0] for text in kept.troubles()] == ['the log failed, and goes on; please report this:']
     kept.close()
+
+
+def test_a_connect_that_opened_no_tunnel_is_logged_as_a_get_would_be(tmpdir):
+    with listening(typed) as closed:
+        pass
+    with writing(tmpdir, 'squid') as (paths, address):
+        for target in (b'169.254.169.254:443', b'127.0.0.1:%d' % closed[1]):
+            with Client(address) as client:
+                client.ask(b'CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\n' % target)
+        found = [SQUID.match(line).groupdict() for line in logged(paths[0], 2)]
+    assert [(line['result'], line['status'], line['way']) for line in found] == [
+        ('TCP_DENIED', '403', 'HIER_NONE'), ('NONE_NONE', '502', 'HIER_NONE')]

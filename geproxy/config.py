@@ -58,7 +58,8 @@ SECTIONS = collections.OrderedDict((
 SCHEMA = [Option(*row) for row in (
     ('proxy', 'listen', listeners, '*:9000', False,
      'Where to listen; several are separated by blanks. *:9000, or 9000, is that port on all addresses, '
-     'IPv4 and IPv6; also 127.0.0.1:9000, [::1]:9000, fd:0 for a socket that supervisord hands over, and systemd for all that a '
+     'IPv4 and IPv6; also 127.0.0.1:9000, [::1]:9000, fd:0 for a socket that supervisord hands over, and systemd for '
+     'all that a '
      '.socket unit does.'),
     ('proxy', 'name', pseudonym, 'auto', True,
      'What this proxy calls itself in Via and Proxy-Status; loops are known by it, so no two proxies should share '

@@ -231,7 +231,15 @@ def _settle(path, sections, values, problems):
 def _text(option, entry):
     if entry is None:
         return (option.default,) if option.default else ()
-    return tuple(rules.mask(line.text) for line in entry.lines if line.text)
+    # With the comment of a rule, as clients that it refuses are told that.
+    return tuple(rules.mask(line.text) + ('  # ' + line.comment if line.comment and option.kind in WHOLE else '')
+                 for line in entry.lines if line.text)
+
+
+def place_of(path, section, name):
+    """path:line of an option in a file that was loaded; the path alone if the option is not there."""
+    entry = _collect(_read(path, _lines_of(path)))[0].get((section, name))
+    return '%s:%d' % (path, entry.lines[0].number) if entry else path
 
 
 def changes(old, new):

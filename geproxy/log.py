@@ -153,8 +153,9 @@ class Log(object):
         terminal = access == '-' and os.isatty(1)
         self._colour = terminal and self.format == 'console' and not os.environ.get('NO_COLOR')
         self._stamp = '%H:%M:%S ' if terminal else '%Y-%m-%d %H:%M:%S '
-        if self._access is not None and self._access.stamps:
+        if self._access is not None and self._access.stamps or access == '-' and outlets.is_journal(1):
             self._stamp = ''
+        self._bare = said == '-2' and outlets.is_journal(2)     # says by itself of each line when, and who
 
     def _end(self, paths, writers):
         for path in paths:
@@ -192,7 +193,7 @@ class Log(object):
     def say(self, text):
         """A line, or several, about the process itself, native text."""
         if self._errors is not None:
-            stamp = '' if self._errors.stamps else '%s geproxy[%d] ' % (
+            stamp = '' if self._errors.stamps or self._bare else '%s geproxy[%d] ' % (
                 time.strftime('%Y-%m-%d %H:%M:%S'), os.getpid())
             for line in text.splitlines():
                 self._errors.write(stamp + line, outlets.NOTICE)

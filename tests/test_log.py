@@ -16,7 +16,7 @@ import tty
 import gevent
 import pytest
 from helpers import PATIENCE, connect, listening, proxying, read_all, read_until
-from processes import CHECKOUT, Client, answering, folder, get, own, read, running, wait_until
+from processes import CHECKOUT, Client, answering, folder, get, own, read, running, wait_until, write
 
 from geproxy import config, log, supervise
 from geproxy.compat import monotonic
@@ -679,6 +679,8 @@ def test_fail2ban_finds_who_guesses(tmpdir):
     both.close()
     line = read(paths[1]).decode('ascii').partition(' ')[2].partition(' ')[2]       # fail2ban takes the time away
     assert re.search(pattern, line).group('host') == '192.0.2.7'
+    line = 'myhost geproxy[5]: ' + line.partition('] ')[2]              # as it shows the journal, and syslog
+    assert re.search(pattern, line).group('host') == '192.0.2.7'
 
 
 def test_a_thread_that_failed_goes_on_and_says_what_was_lost(tmpdir, monkeypatch):
@@ -705,3 +707,28 @@ def test_a_connect_that_opened_no_tunnel_is_logged_as_a_get_would_be(tmpdir):
         found = [SQUID.match(line).groupdict() for line in logged(paths[0], 2)]
     assert [(line['result'], line['status'], line['way']) for line in found] == [
         ('TCP_DENIED', '403', 'HIER_NONE'), ('NONE_NONE', '502', 'HIER_NONE')]
+
+
+@pytest.mark.parametrize('journal', [True, False])
+def test_the_journal_gets_no_second_time_and_no_second_name(journal, tmpdir, monkeypatch):
+    path = str(tmpdir.join('journal'))
+    write(path, b'')
+    found, kept, out = os.stat(path), os.dup(2), os.dup(1)
+    monkeypatch.setenv('JOURNAL_STREAM', '%d:%d' % (found.st_dev, found.st_ino + (not journal)))
+    stream = os.open(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        os.dup2(stream, 2)
+        os.dup2(stream, 1)
+        both = log.Log(settings('access = -', 'errors = -'))
+        both.say('a word')
+        both.access(Record('192.0.2.7'))
+        both.close()
+    finally:
+        os.dup2(kept, 2)
+        os.dup2(out, 1)
+        for fd in (stream, kept, out):
+            os.close(fd)
+    lines = sorted(read(path).decode('ascii').splitlines())
+    assert len(lines) == 2
+    assert [bool(re.match(r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ', line)) for line in lines] == [not journal] * 2
+    assert ('a word' in lines) == journal

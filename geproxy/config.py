@@ -104,7 +104,7 @@ SCHEMA = [Option(*row) for row in (
      'Addresses that may not be reached, whatever else says so.'),
     ('auth', 'users', file_path, '', True,
      'An htpasswd file: with it, everybody has to log in (Basic), but for exempt. {SHA}, $apr1$, $1$, $5$, $6$, and '
-     'bcrypt with geproxy[bcrypt]. Read again when it changes; a path relative to this file.'),
+     'bcrypt with the library of that name. Read again when it changes; a path relative to this file.'),
     ('auth', 'groups', file_path, '', True, 'A file of lines as `group: user user`, for group:NAME in rules.'),
     ('auth', 'realm', realm, 'geproxy', True, 'What is asked for: browsers show it.'),
     ('auth', 'exempt', networks, '', True, 'Clients that need not log in; if they do, it has to be right.'),

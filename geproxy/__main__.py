@@ -29,6 +29,7 @@ from geproxy import early       # noqa: E402
 # the same; here it is for hosts where pip had no say.
 FLOORS = (((3, 14), (25, 8, 1)), ((3, 13), (24, 10, 1)), ((3, 12), (23, 9, 1)), ((3, 11), (22, 10, 1)),
           ((3, 10), (21, 8)), ((3, 6), (1, 2, 2)), ((2, 7), (1, 1)))
+FOLDERS = ('/usr/bin', '/usr/local/bin')        # where the Pythons of distributions are
 
 
 def complaint(python, gevent):
@@ -45,10 +46,29 @@ def complaint(python, gevent):
 def hold_standard_descriptors():
     """Open what is closed of descriptors 0 to 2, so that what is written to them goes nowhere, and not to whatever
     file or client would get that number."""
-    descriptor = os.open(os.devnull, os.O_RDWR)
+    try:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    except OSError as error:
+        sys.exit('geproxy: %s cannot be opened, which every program needs: %s' % (os.devnull, error.strerror))
     while descriptor <= 2:
         descriptor = os.dup(descriptor)
     os.close(descriptor)
+
+
+def other_python():
+    """The path of another Python of this host that has gevent; '' if there is none."""
+    import subprocess               # only here, as it is not patched yet
+    for folder in FOLDERS:
+        for name in ('python3', 'python', 'python2'):
+            path = os.path.join(folder, name)
+            if os.path.exists(path) and os.path.realpath(path) != os.path.realpath(sys.executable):
+                # Not from the current folder, where a gevent.py might be anybody's.
+                asked = subprocess.Popen([path, '-E', '-c', 'import gevent.monkey'], cwd='/', stdin=subprocess.PIPE,
+                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                asked.communicate()
+                if asked.returncode == 0:
+                    return path
+    return ''
 
 
 def patch():
@@ -62,6 +82,9 @@ def patch():
     except Exception as error:      # a missing one, or any way in which a binary can fail to fit
         wrong = 'this Python (%s) has no gevent that works: %s' % (sys.version.split()[0], error)
     if wrong:
+        other = other_python()
+        if other:
+            sys.exit('geproxy: %s\nTry: %s, which has one, in the place of %s' % (wrong, other, sys.executable))
         sys.exit('geproxy: %s\nTry: %s -m pip install -U --prefer-binary gevent, or the package %s of '
                  'your distribution' % (
                      wrong, sys.executable, 'python-gevent' if sys.version_info < (3,) else 'python3-gevent'))

@@ -5,6 +5,7 @@ answers as long as the process lives, the drain included. What it shows is read 
 """
 from __future__ import absolute_import, division, print_function
 
+import binascii
 import collections
 import contextlib
 import functools
@@ -61,6 +62,9 @@ class Admin(object):
         self._paths = [unixsocket.path_of(sock) for sock in sockets if sock.family == socket.AF_UNIX]
         self.places = ['unix:' + path for path in self._paths] + [
             live.show_place(sock.getsockname()[:2]) for sock in sockets if sock.family != socket.AF_UNIX]
+        # For those that ask at several addresses, and would count it twice. The process id would not do: containers
+        # have the same.
+        self._name = binascii.hexlify(os.urandom(8))
         self._greenlets = set()
         # {greenlet: Stream}, the oldest first: of those that have not sent their request yet, and of those that are
         # answered. A greenlet of a watcher is in neither.
@@ -149,7 +153,8 @@ class Admin(object):
             raise
         except errors.ProxyError as error:
             answer = _plain(400, str(error))
-        _send(stream, answer, version, bodiless)
+        more = b'Geproxy-Process: %s\r\n%s' % (self._name, answer.more)
+        _send(stream, answer._replace(more=more), version, bodiless)
 
     def _refusal(self, request, by_path):
         """The Answer for a browser that was sent here; None for others. `by_path`: it came by a socket in the file

@@ -9,6 +9,7 @@ import errno
 import glob
 import os
 import socket
+import time
 
 from geproxy import config, errors, framing, kinds, reading, unixsocket
 from geproxy.compat import monotonic, to_native
@@ -28,6 +29,8 @@ listen = unix:/run/geproxy/{pid}.sock
 (or another folder that geproxy may write to; or a port: 127.0.0.1:9001)"""
 
 
+NO_ADMIN_HERE = ('this is no admin listener (it answers %d): ask where [admin] listen says, not at the port that '
+                 'clients use; with -c FILE it is found')
 AS_WHOM = 'be root, or the user that runs geproxy'
 _GONE = (errno.ECONNREFUSED, errno.ENOENT)      # a process that was killed has left its socket, or has just ended
 
@@ -105,13 +108,17 @@ class Reader(object):
         self.stream = Stream(_dial(place), place, errors.UpstreamLost)
         self._rest = b''
         try:
-            self.stream.send(b'%s %s HTTP/1.1\r\nHost: localhost\r\n\r\n' % (method, path), WAIT)
+            self.stream.send(b'%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' % (method, path), WAIT)
             head = self.stream.read_head(LIMITS.head_size, WAIT, monotonic() + WAIT.seconds,
                                          reading.check_response_start)
             if not head:
                 raise errors.UpstreamLost('it has no answer')
             response = reading.parse_response(head)
             self.status, self._body = response.status, framing.response_body(response, method, LIMITS)
+            # Of the process, the same at all its addresses; one of before this field was is known by its place.
+            self.process = b' '.join(response.values(b'geproxy-process')) or place
+            if self.process is place and not _may_be_ours(response):
+                raise errors.UpstreamLost(NO_ADMIN_HERE % response.status)
         except errors.ProxyError:
             self.stream.close()
             raise
@@ -131,7 +138,8 @@ class Reader(object):
         """All lines to the end; waits for them."""
         found = []
         while not self._body.done:
-            self.stream.wait(WAIT, monotonic() + WAIT.seconds)
+            if not self.stream.buffer:
+                self.stream.wait(WAIT, monotonic() + WAIT.seconds)
             lines = self.lines()
             if lines is None:
                 break
@@ -142,14 +150,13 @@ class Reader(object):
 def ask(wanted, method, path):
     """Ask all places -> ([(place, status, lines)] of those that answer, [why] of those that are there and do not).
     Raises Trouble if none does."""
-    answers, silent, gone = [], [], []
+    answers, silent, gone, known = [], [], [], set()
     for place in wanted:
         try:
-            reader = Reader(place, method, path)
-            try:
-                answers.append((place, reader.status, reader.all_lines()))
-            finally:
-                reader.stream.close()
+            # First who is there: nobody is told twice to do the same.
+            if len(wanted) > 1 and _is_known(_ask_one(place, b'GET', b'/-/healthy')[0], known):
+                continue
+            answers.append((place,) + _ask_one(place, method, path)[1:])
         except (socket.error, errors.ProxyError) as error:
             has_ended = not isinstance(error, errors.ProxyError) and error.args[:1] and error.args[0] in _GONE
             (gone if has_ended else silent).append('%s: %s' % (place, _why(error)))
@@ -157,6 +164,28 @@ def ask(wanted, method, path):
         raise Trouble('no geproxy answers%s' % (': ' + '; '.join(silent + gone) if silent or gone else
                                                 ': there are no sockets of the kind in [admin] listen, or --admin'))
     return answers, silent
+
+
+def _ask_one(place, method, path):
+    """-> (the process, status, lines). Raises socket.error, ProxyError."""
+    reader = Reader(place, method, path)
+    try:
+        return reader.process, reader.status, reader.all_lines()
+    finally:
+        reader.stream.close()
+
+
+def _is_known(process, known):
+    """Whether a process is among those in a set; it is from now on."""
+    before = len(known)
+    known.add(process)
+    return len(known) == before
+
+
+def _may_be_ours(response):
+    """False for what no admin listener sends, of any version."""
+    return not response.values(b'proxy-status') and b' '.join(response.values(b'content-type')).startswith(
+        (b'text/plain', b'application/x-ndjson'))
 
 
 def _why(error):
@@ -186,6 +215,7 @@ class Tails(object):
         """`find`: returns where to ask."""
         self._find = find
         self._readers = {}              # {place: Reader}
+        self._doubles = {}              # {place: a Reader of the same process, by way of another place}
         self._looked = 0.0              # in monotonic seconds
         self.look()
         if not self._readers:
@@ -202,17 +232,28 @@ class Tails(object):
         """Look for processes that are new."""
         self._looked = monotonic()
         for place in self._find():
-            if place not in self._readers:
+            if place not in self._readers and self._doubles.get(place) not in self._readers.values():
                 try:
                     reader = Reader(place, b'GET', b'/-/tail')
                 except (socket.error, errors.ProxyError):
                     continue            # it ends, or has not begun
                 if reader.status != 200:
                     check([(place, reader.status, reader.all_lines())])
-                self._readers[place] = reader
+                double = [each for each in self._readers.values() if each.process == reader.process]
+                if double:
+                    reader.stream.close()
+                    self._doubles[place] = double[0]
+                else:
+                    self._readers[place] = reader
+
+    def wait(self):
+        """Wait until there is a process again."""
+        while not self._readers:
+            time.sleep(LOOK / 10)
+            self.look()
 
     def lines(self, deadline):
-        """Wait for lines -> what is there, [] at the deadline; None when all processes have ended."""
+        """Wait for lines -> what is there, [] at the deadline; None when all processes have ended: see `wait`."""
         if monotonic() - self._looked > LOOK:
             self.look()
         if not self._readers:

@@ -11,17 +11,20 @@ import sys
 import gevent
 
 from geproxy import (
-    __version__, config, doctor, early, explain, keep, kinds, learn, listeners, privileges, server, shadows, watch,
+    __version__, config, doctor, early, explain, keep, kinds, learn, listeners, notify, privileges, server, shadows,
+    watch,
     why)
 from geproxy.log import Log, complain
 
 # From where modules are imported, some only when they are needed: this program's, gevent's, Python's own.
 FOLDERS = [os.path.dirname(os.path.abspath(module.__file__)) for module in (config, gevent, os)]
+BAD_FILE = 78           # EX_CONFIG of sysexits(3): to start it once more, as it is, is of no use
 COMMANDS = dict(watch.COMMANDS, why=why.main, learn=learn.main, doctor=doctor.main, **keep.COMMANDS)
 
 
 def main(arguments=None):
-    """Do what the command line says; the exit code: 0, 1 for what is wrong with files or ports, 2 for usage."""
+    """Do what the command line says; the exit code: 0, 1 for what is wrong with files or ports, 2 for usage, BAD_FILE
+    for a start that the ini file makes impossible."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         command = COMMANDS.get(arguments[0] if arguments else '')
@@ -59,7 +62,9 @@ def _main(arguments):
     try:
         settings = config.load(options.config)
     except (config.ConfigError, IOError, OSError) as error:
-        return _complain(options.config, error)
+        _complain(options.config, error)
+        notify.tell(notify.status('%s' % error))        # there `systemctl status` still has it tomorrow
+        return BAD_FILE
     return _serve(options.config, settings)
 
 
@@ -73,7 +78,8 @@ def _parser():
         'run, by their [admin] listen: geproxy ps, kill ID, tail [FILTER...], top, reload, restart. Each has a --help.')
     parser.add_argument('-c', '--config', metavar='FILE', help='the ini file; without it: all defaults')
     parser.add_argument('--check', metavar='FILE', nargs='?', const='',
-                        help='read FILE, or that of -c, say what is wrong with it, and exit with 0 or 1')
+                        help='read FILE, or that of -c, say what is wrong with it, or would keep a process from '
+                        'starting with it, and exit with 0 or 1')
     parser.add_argument('--against', metavar='OLD', help='with --check: say what a reload would change, from OLD')
     parser.add_argument('--example', action='store_true', help='print an ini file with all options, commented')
     # Not argparse's own action: on Python 2 that writes to standard error.
@@ -91,6 +97,10 @@ def _check(path, against):
             loaded.append(config.load(each))
         except (config.ConfigError, IOError, OSError) as error:
             return _complain(each, error)
+    wrong = doctor.hindrances(path, loaded[0])
+    if wrong:
+        sys.stderr.write('%s\n' % '\n'.join(wrong))
+        return 1
     print('%s: fine' % path)
     for text in shadows.find(loaded[0].access.rules):
         print(text)
@@ -117,7 +127,8 @@ def _serve(path, settings):
         privileges.drop(settings.proxy.user, settings.proxy.group, FOLDERS)
     except privileges.PrivilegeError as error:
         complain(error.args[0])
-        return 1
+        notify.tell(notify.status(error.args[0]))
+        return BAD_FILE
     try:
         admin_sockets = listeners.open_all(settings.admin.listen, '[admin] listen')     # which shall be that user's
     except listeners.ListenError as error:

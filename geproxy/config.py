@@ -58,8 +58,9 @@ SECTIONS = collections.OrderedDict((
 
 SCHEMA = [Option(*row) for row in (
     ('proxy', 'listen', listeners, '*:9000', False,
-     'Where to listen; several are separated by blanks. *:9000 is that port on all addresses, IPv4 and IPv6; '
-     'also 127.0.0.1:9000, [::1]:9000, fd:0 for a socket that supervisord hands over, and systemd for all that a '
+     'Where to listen; several are separated by blanks. *:9000, or 9000, is that port on all addresses, '
+     'IPv4 and IPv6; also 127.0.0.1:9000, [::1]:9000, fd:0 for a socket that supervisord hands over, and systemd for '
+     'all that a '
      '.socket unit does.'),
     ('proxy', 'name', pseudonym, 'auto', True,
      'What this proxy calls itself in Via and Proxy-Status; loops are known by it, so no two proxies should share '
@@ -109,7 +110,7 @@ SCHEMA = [Option(*row) for row in (
      'Addresses that may not be reached, whatever else says so.'),
     ('auth', 'users', file_path, '', True,
      'An htpasswd file: with it, everybody has to log in (Basic), but for exempt. {SHA}, $apr1$, $1$, $5$, $6$, and '
-     'bcrypt with geproxy[bcrypt]. Read again when it changes; a path relative to this file.'),
+     'bcrypt with the library of that name. Read again when it changes; a path relative to this file.'),
     ('auth', 'groups', file_path, '', True, 'A file of lines as `group: user user`, for group:NAME in rules.'),
     ('auth', 'realm', realm, 'geproxy', True, 'What is asked for: browsers show it.'),
     ('auth', 'exempt', networks, '', True, 'Clients that need not log in; if they do, it has to be right.'),
@@ -242,7 +243,15 @@ def _settle(path, sections, values, problems):
 def _text(option, entry):
     if entry is None:
         return (option.default,) if option.default else ()
-    return tuple(rules.mask(line.text) for line in entry.lines if line.text)
+    # With the comment of a rule, as clients that it refuses are told that.
+    return tuple(rules.mask(line.text) + ('  # ' + line.comment if line.comment and option.kind in WHOLE else '')
+                 for line in entry.lines if line.text)
+
+
+def place_of(path, section, name):
+    """path:line of an option in a file that was loaded; the path alone if the option is not there."""
+    entry = _collect(_read(path, _lines_of(path)))[0].get((section, name))
+    return '%s:%d' % (path, entry.lines[0].number) if entry else path
 
 
 def changes(old, new):

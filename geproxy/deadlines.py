@@ -10,6 +10,7 @@ import collections
 from gevent import getcurrent
 from gevent.hub import Waiter, get_hub
 
+from geproxy import supervise
 from geproxy.compat import monotonic, native_poll
 
 # What a wait may last: the option's name, seconds, and the error when they are over.
@@ -35,10 +36,17 @@ def sweep():
     """Tell those whose deadlines have passed."""
     now = monotonic()
     for greenlet, waits in [item for item in _deadlines.items() if item[1][0] < now]:
-        # Who was stopped (SIGSTOP), or has much to do, may not have seen yet what came in time: that goes first.
-        if _deadlines.get(greenlet) is waits and not any(_is_ready(stream.socket, waits[2]) for stream in waits[1]):
+        # Data that came in time goes first: a process that was stopped, or has much to do, may not have seen it yet.
+        if _deadlines.get(greenlet) is waits and not _has_come(waits):
             del _deadlines[greenlet]
             greenlet.switch(_EXPIRED)
+
+
+def _any_ready(waits):
+    return any(_is_ready(stream.socket, waits[2]) for stream in waits[1])
+
+
+_has_come = supervise.guard('a look at a deadline', _any_ready)     # one that fails must not keep the others waiting
 
 
 def hurry(stream, deadline):

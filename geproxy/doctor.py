@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import argparse
 import collections
+import errno
 import os
 import platform
 import resource
@@ -13,7 +14,7 @@ import time
 import gevent
 from gevent import monkey
 
-from geproxy import address, compat, config, errors, ini, kinds, listeners, unixsocket
+from geproxy import address, compat, config, errors, ini, kinds, listeners, privileges, unixsocket
 from geproxy.resolver import Resolver
 from geproxy.deadlines import Limit
 
@@ -56,6 +57,53 @@ def _parser():
     parser.add_argument('--name', metavar='HOST', default='localhost', help='a name to look up (localhost)')
     parser.add_argument('--supervisord', metavar='FILE', help='the configuration of the supervisord that keeps it')
     return parser
+
+
+def hindrances(path, settings):
+    """What outside the ini file at `path` keeps a process with these Settings from starting, as lines of text.
+
+    Only what is the same for all users of this host, but for the user that [proxy] user names, if root asks."""
+    found = []
+    user, group = settings.proxy.user, settings.proxy.group
+    why = privileges.complaint(user, group)
+    if why:
+        found.append('%s: %s' % (config.place_of(path, 'proxy', 'user' if user else 'group'), why))
+    for section, name in (('log', 'access'), ('log', 'errors'), ('limits', 'quota_file')):
+        target = getattr(getattr(settings, section), name)
+        if target in ('-', 'off') or kinds.syslog(target):
+            continue
+        why = _hindrance(os.path.abspath(target))
+        if not why and user and not found and os.geteuid() == 0:
+            why = _try_as(user, group, os.path.abspath(target))
+        if why:
+            found.append('%s: [%s] %s: %s' % (config.place_of(path, section, name), section, name, why))
+    return found
+
+
+def _hindrance(path):
+    """Why a file cannot be written, whoever tries; ''."""
+    here = os.path.dirname(path)
+    if not os.path.isdir(here):
+        try:
+            os.stat(here)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                return ''                       # this user may not look
+        return 'there is no folder %s: make it, for the user that runs geproxy' % here
+    return '%s is a folder' % path if os.path.isdir(path) else ''
+
+
+def _try_as(user, group, path):
+    """Why that user cannot write a file; ''. Asked of the system by a child that becomes that user."""
+    child = os.fork()
+    if not child:
+        try:
+            privileges.drop(user, group, ())
+            code = 0 if os.access(path if os.path.exists(path) else os.path.dirname(path), os.W_OK) else 1
+        except BaseException:
+            code = 2                            # it is said elsewhere that nobody can become that user
+        os._exit(code)
+    return '%s cannot write %s' % (user, path) if os.waitpid(child, 0)[1] >> 8 == 1 else ''
 
 
 def examine(settings, name='localhost', supervisord=None):

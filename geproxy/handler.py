@@ -308,8 +308,8 @@ class Handler(object):
 
     def tunnel(self):
         """CONNECT: reach the origin, say so, and get out of the way (RFC 9110, 9.3.6)."""
-        self.record.tunnel = True
         connection, _edits = self.connect(reuse=False)
+        self.record.tunnel = True       # only now: what is refused, or out of reach, is none
         try:
             self.respond(200, responses.ESTABLISHED)
             self.proxy.opened(self.record)

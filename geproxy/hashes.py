@@ -61,7 +61,7 @@ def parse(text):
 
 def _parse_bcrypt(text, cost):
     if bcrypt is None:
-        raise ValueError('a bcrypt hash, which needs a library: pip install geproxy[bcrypt]')
+        raise ValueError('a bcrypt hash, which needs a library: pip install bcrypt, or the package python3-bcrypt')
     if cost not in COSTS:
         raise ValueError('a bcrypt hash with a cost of %d: it takes %d to %d' % (cost, COSTS[0], COSTS[-1]))
     return Secret('bcrypt', b'', cost, text)

@@ -174,7 +174,7 @@ def protocols(text):
 
 
 def listeners(text):
-    """Where to listen: *:9000, HOST:PORT, [v6]:PORT, fd:N or systemd, separated by blanks."""
+    """Where to listen: *:9000 or 9000, HOST:PORT, [v6]:PORT, fd:N or systemd, separated by blanks."""
     found = [_listener(word) for word in words(text)]
     twice = [word for number, word in enumerate(found) if word in found[:number]]
     if twice:
@@ -188,7 +188,7 @@ def _listener(word):
     if word == SYSTEMD:
         return Listener('', 0, SYSTEMD)
     host, colon, port = word.rpartition(':')
-    if not colon or not port.isdigit() or int(port) > 65535:
+    if not port.isdigit() or int(port) > 65535:
         raise ValueError(
             "'%s' is nothing to listen on: it takes *:9000, 127.0.0.1:9000, [::1]:9000, fd:0 or systemd" % word)
     if host == 'fd':
@@ -215,7 +215,7 @@ def admin_listeners(text):
             found.append(_listener(word))
         except ValueError:
             found.append(Listener('', 0, 0))
-        if found[-1].fd is not None:
+        if found[-1].fd is not None or word.isdigit():      # not on all addresses by a slip
             raise ValueError("'%s' is nothing to listen on here: it takes 127.0.0.1:9001, [::1]:9001, "
                              "unix:/run/geproxy/{pid}.sock, or off" % word)
     return tuple(found)

@@ -8,15 +8,19 @@ from __future__ import absolute_import, division, print_function
 import contextlib
 import errno
 import fcntl
+import io
 import os
 import re
+import stat
 import time
 
 from geproxy.compat import to_native, to_octets
 
+SHOWN = 5                       # lines that are not understood
 KEYS = 10000                    # in a file, the largest counts; a file of them has about 300 KB
 HEAD = '# geproxy: octets up and down since midnight. To forgive somebody, delete the line: it is noticed soon.\n'
 _find_count = re.compile(br'([0-9]{1,18}) ([!-~]+)\Z').match
+_CLOEXEC = getattr(os, 'O_CLOEXEC', 0)
 _find_day = re.compile(br'day ([0-9]{4}-[0-9]{2}-[0-9]{2})\Z').match
 
 
@@ -26,8 +30,11 @@ def day_of(now):
 
 
 def parse(octets):
-    """The content of a file -> (day, {key: octets}). Raises ValueError with what is wrong."""
-    day, totals, ended = None, {}, False
+    """The content of a file -> (day, {key: octets}, wrong).
+
+    Whatever can be understood is returned, as people edit the file: `day` is None without a line that says it; `wrong`:
+    what is wrong, as a list of texts."""
+    day, totals, ended, wrong = None, {}, False, []
     for number, line in enumerate(octets.splitlines(), 1):
         count, date = _find_count(line), _find_day(line)
         if line[:1] == b'#' or not line:
@@ -38,10 +45,29 @@ def parse(octets):
             day = to_native(date.group(1))
         elif line == b'end' and not ended:
             ended = True
-        else:
-            raise ValueError('line %d is nothing that belongs there' % number)
-    if day is None or not ended:
-        raise ValueError('it has no %s' % ('end' if day else 'day'))
+        elif len(wrong) < SHOWN:
+            wrong.append('line %d is not understood' % number)
+    if day is None:
+        wrong.append('there is no line with the day')
+    if not ended:
+        wrong.append('there is no end')
+    return day, totals, wrong
+
+
+def mend(found, known, octets, today):
+    """What a file with mistakes may have said -> (day, {key: octets}).
+
+    `found`: as `parse` returns it; `known`: (day, {key: octets}), what it said before; `octets`: its content; `today`:
+    the day of its last change, for a file that says none. No key is forgotten by a mistake in its line, or by the end
+    that is missing: it has what it had before."""
+    day, totals, wrong = found
+    day = day or known[0] or today
+    if wrong and known[0] == day:
+        named = frozenset(octets.split())
+        whole = 'there is no end' not in wrong
+        for key, count in known[1].items():
+            if key not in totals and (not whole or to_octets(key) in named):
+                totals[key] = count
     return day, totals
 
 
@@ -63,6 +89,29 @@ def merge(kept, counted, today):
         for key, count in counts.items() if day == today else ():
             totals[key] = totals.get(key, 0) + count
     return today, dict(_largest(totals)[:KEYS])
+
+
+@contextlib.contextmanager
+def _unless_missing():
+    """What is done to a file that need not be there."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise
+
+
+def _read_regular(path):
+    """-> (its time of last change, in seconds since the epoch, its octets)"""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _CLOEXEC)     # a pipe without a writer would block for ever
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise EnvironmentError(errno.EINVAL, 'not a regular file', path)
+        with io.open(fd, 'rb', closefd=False) as opened:
+            return found.st_mtime, opened.read()
+    finally:
+        os.close(fd)
 
 
 class Ledger(object):
@@ -91,18 +140,19 @@ class Ledger(object):
 
     def _update(self, counted):
         kept, said = self._read()
+        mended = bool(said)
         # Asked for under the lock, or who waited for it at midnight would bring back yesterday.
         merged = merge(kept, counted, day_of(time.time()))
         if len(merged[1]) == KEYS and not said:
             said = 'quotas are counted for %d users and clients at most: the smallest counts are forgotten' % KEYS
-        if merged != kept:
+        if merged != kept or mended:
             self._write(show(*merged))
         self._known, self._seen = merged, self._stamp()
         return merged, said
 
     @contextlib.contextmanager
     def _locked(self):
-        fd = os.open(self.path + '.lock', os.O_RDWR | os.O_CREAT | getattr(os, 'O_CLOEXEC', 0), 0o640)
+        fd = os.open(self.path + '.lock', os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | _CLOEXEC, 0o640)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
@@ -110,35 +160,42 @@ class Ledger(object):
             os.close(fd)                # a kill closes it too
 
     def _stamp(self):
-        try:
+        with _unless_missing():
             found = os.stat(self.path)
-        except OSError as error:
-            if error.errno != errno.ENOENT:
-                raise
-            return None
-        return found.st_ino, found.st_mtime, found.st_size
+            return found.st_ino, found.st_mtime, found.st_size
 
     def _read(self):
         """-> ((day, {key: octets}), said)"""
         try:
-            with open(self.path, 'rb') as opened:
-                octets = opened.read()
+            changed, octets = _read_regular(self.path)
         except EnvironmentError as error:
             if error.errno != errno.ENOENT:
                 raise
             return (None, {}), ''
+        parsed = parse(octets)
+        if not parsed[2]:
+            return parsed[:2], ''
+        aside = '%s.bad-%s' % (self.path, time.strftime('%Y%m%d-%H%M%S'))
         try:
-            return parse(octets), ''
-        except ValueError as error:
-            aside = '%s.bad-%s' % (self.path, time.strftime('%Y%m%d-%H%M%S'))
-            os.rename(self.path, aside)
-            return self._known, '%s is no file of quotas, for %s: it is kept as %s, and counts go on from %s' % (
-                self.path, error, aside, 'what it said before' if self._known[0] else '0')
+            os.link(self.path, aside)   # not renamed: it stays where it is until the next one takes its place
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                os.rename(self.path, aside)
+        return mend(parsed, self._known, octets, day_of(changed)), (
+            '%s: %s; all that can be read holds, and the file as it was is kept as %s' % (
+                self.path, ', '.join(parsed[2]), aside))
 
     def _write(self, octets):
         fresh = self.path + '.new'      # one name is enough: the lock is held
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, 'O_CLOEXEC', 0), 0o640)
+        with _unless_missing():
+            os.unlink(fresh)            # left behind by a kill, or a link that somebody has laid there
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | _CLOEXEC, 0o640)
         with os.fdopen(fd, 'wb') as opened:
+            with _unless_missing():
+                before = os.stat(self.path)
+                os.fchmod(fd, stat.S_IMODE(before.st_mode) & 0o777)
+                if os.geteuid() == 0:
+                    os.fchown(fd, before.st_uid, before.st_gid)
             opened.write(octets)
             opened.flush()
             os.fsync(fd)

@@ -15,7 +15,7 @@ import time
 
 import gevent
 
-from geproxy import __version__, metrics, watchdog
+from geproxy import __version__, metrics, supervise, watchdog
 from geproxy.compat import monotonic
 from geproxy.record import show, show_url
 
@@ -141,6 +141,7 @@ def figures(server):
         geproxy_dns_pending=server.proxy.upstream.resolver.pending,
         geproxy_hub_lag_seconds=server.watchdog.lag,
         geproxy_hub_blocked_total=server.watchdog.blocked,
+        geproxy_task_failures_total=dict(((name,), count) for name, count in sorted(supervise.failures.items())),
         geproxy_log_dropped_total=server.log.dropped())
 
 

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-from geproxy import outlets
+from geproxy import outlets, supervise
 from geproxy import record as records
 from geproxy.compat import monotonic, native_lock, native_lock_error, native_sleep, start_native_thread
 
@@ -37,7 +37,7 @@ class Writer(object):
         self._reopen = self._closing = self._over = False
         self._outlet = outlets.open_outlet(path, self._tell)
         self.stamps = self._outlet.stamps   # says by itself of each line when, and who
-        start_native_thread(self._run, ())
+        start_native_thread(supervise.keep, ('the log', self._run, self._tell, native_sleep))
 
     @property
     def dropped(self):
@@ -81,7 +81,12 @@ class Writer(object):
         self.trouble = text
 
     def _run(self):
-        """The thread."""
+        """The thread; started anew if it has failed."""
+        if self._over:
+            return                          # it failed to close the file: nothing is left to do
+        self._awake = False
+        if self._lines or self._closing:
+            self._wake()                    # nobody else would, for lines that are queued already
         while not self._over:
             self._work.acquire()
             if not self._closing:
@@ -97,18 +102,25 @@ class Writer(object):
 
     def _write_block(self):
         lines, size = [], 0
-        while self._lines and size < BLOCK:
-            line = self._lines.popleft()
-            size += len(line)
-            lines.append(line)
-        self._written += size
-        lost, left = self._outlet.write(lines)
+        try:
+            while self._lines and size < BLOCK:
+                lines.append(self._lines.popleft())
+                size += len(lines[-1])
+            self._written += size
+            lost, left = self._outlet.write(lines)
+        except Exception:
+            self._lost += len(lines)        # at most: what the outlet has done with them is not known
+            raise
         self._lost += lost
         if left and self._closing:
             self._lost += len(left)         # nobody waits for it any more
         elif left:
             self._written -= sum(map(len, left))
             self._lines.extendleft(reversed(left))
+
+
+def _here(do, path):
+    return do(path)
 
 
 class Log(object):
@@ -118,16 +130,16 @@ class Log(object):
         """`settings`: the section [log]. Raises OSError if a file cannot be opened."""
         self._writers = {}
         self._gone = 0                          # lines dropped by writers that are no more
-        self._use(settings)
+        self._use(settings, _here)
 
-    def _use(self, settings):
+    def _use(self, settings, call):
         access, said = settings.access, '-2' if settings.errors == '-' else settings.errors
         wanted = set((access, said)) - set(('off',))
         opened = dict((path, self._writers[path]) for path in wanted if path in self._writers)
         try:
             for path in sorted(wanted - set(opened)):
-                opened[path] = Writer(path)
-        except OSError:
+                opened[path] = call(Writer, path)
+        except BaseException:
             self._end(set(opened) - set(self._writers), opened)
             raise
         self._end(set(self._writers) - wanted, self._writers)
@@ -141,17 +153,20 @@ class Log(object):
         terminal = access == '-' and os.isatty(1)
         self._colour = terminal and self.format == 'console' and not os.environ.get('NO_COLOR')
         self._stamp = '%H:%M:%S ' if terminal else '%Y-%m-%d %H:%M:%S '
-        if self._access is not None and self._access.stamps:
+        if self._access is not None and self._access.stamps or access == '-' and outlets.is_journal(1):
             self._stamp = ''
+        self._bare = said == '-2' and outlets.is_journal(2)     # says by itself of each line when, and who
 
     def _end(self, paths, writers):
         for path in paths:
             self._gone += writers[path].dropped
             writers[path].close(0)              # it writes what it has, and ends by itself
 
-    def change(self, settings):
-        """Go on with other settings. Raises OSError, and changes nothing, if a file cannot be opened."""
-        self._use(settings)
+    def change(self, settings, call=_here):
+        """Go on with other settings. Raises OSError, and changes nothing, if a file cannot be opened.
+
+        `call`: call(do, path) returns do(path), for a path that may take for ever to open: a pipe that nobody reads."""
+        self._use(settings, call)
 
     def access(self, record):
         """One exchange has ended."""
@@ -178,7 +193,7 @@ class Log(object):
     def say(self, text):
         """A line, or several, about the process itself, native text."""
         if self._errors is not None:
-            stamp = '' if self._errors.stamps else '%s geproxy[%d] ' % (
+            stamp = '' if self._errors.stamps or self._bare else '%s geproxy[%d] ' % (
                 time.strftime('%Y-%m-%d %H:%M:%S'), os.getpid())
             for line in text.splitlines():
                 self._errors.write(stamp + line, outlets.NOTICE)

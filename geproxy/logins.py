@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import math
 import os
+import traceback
 
 import gevent
 from gevent.event import AsyncResult
@@ -186,8 +187,9 @@ class Logins(object):
             return
         if self._files is None:
             self._files = ThreadPool(1)
+        job = self._files.spawn(_read_again, book)      # raises if there is no thread to be had: then the next time
         self._looking = True
-        self._files.spawn(_read_again, book).rawlink(lambda job: self._refreshed(book, use, *job.value))
+        job.rawlink(lambda job: self._refreshed(book, use, *job.value))
 
     def _refreshed(self, old, use, book, why):
         self._looking = False
@@ -353,3 +355,5 @@ def _read_again(book):
         return users.read_again(book), ''
     except users.FilesError as error:
         return None, str(error)
+    except Exception:                   # without an answer nobody would ever look again
+        return None, 'a bug, please report it:\n%s' % traceback.format_exc()

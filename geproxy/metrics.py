@@ -97,6 +97,9 @@ COUNTERS = [Counter(*row) for row in (
      '0.1: too much for one core, or something blocks.'),
     ('geproxy_hub_blocked_total', 'counter', (),
      'How often nothing was served for over a second. The error log says where it stood: please report it.'),
+    ('geproxy_task_failures_total', 'counter', ('task',),
+     'How often a task that must always run (housekeeping, logs, quotas) failed and was started again. The error log '
+     'has the traceback: please report it.'),
     ('geproxy_log_dropped_total', 'counter', (),
      'Lines that no log got: a disk is full, or nobody reads standard output.'),
 )]

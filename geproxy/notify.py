@@ -9,21 +9,22 @@ from geproxy.compat import monotonic, to_octets
 # What is told. RELOADING needs a time, so that it cannot be taken for an earlier one: see sd_notify(3).
 READY, STOPPING, ALIVE = 'READY=1', 'STOPPING=1', 'WATCHDOG=1'
 
+_socket = []        # kept open: without it a process that is out of descriptors would look dead, and be killed
+
 
 def tell(*lines):
     """Send native text, one assignment in a line, to whoever started this process, if that is systemd. Never waits."""
     place = os.environ.get('NOTIFY_SOCKET', '')
     if place[:1] not in ('/', '@'):
         return
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
-        sock.setblocking(False)
+        if not _socket:
+            _socket.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            _socket[0].setblocking(False)
         # '@' stands for the NUL of an abstract address.
-        sock.sendto(to_octets('\n'.join(lines)), '\0' + place[1:] if place[:1] == '@' else place)
+        _socket[0].sendto(to_octets('\n'.join(lines)), '\0' + place[1:] if place[:1] == '@' else place)
     except socket.error:
         pass                        # it is gone, or busy: nothing here depends on it
-    finally:
-        sock.close()
 
 
 def reloading():

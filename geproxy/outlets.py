@@ -26,6 +26,15 @@ def open_outlet(path, tell):
     return Syslog(target, tell) if target else File(path, tell)
 
 
+def is_journal(fd):
+    """Whether a descriptor leads to systemd's journal, which keeps time and process of each line: systemd.exec(5)."""
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return False
+    return os.environ.get('JOURNAL_STREAM') == '%d:%d' % (found.st_dev, found.st_ino)
+
+
 class File(object):
     """A file that is appended to; '-' is standard output, '-2' standard error."""
     stamps = False                      # does not say by itself when, and who

@@ -10,6 +10,9 @@ import os
 import pwd
 
 
+GROUP_ALONE = '[proxy] group needs [proxy] user'
+
+
 class PrivilegeError(Exception):
     """The user cannot be changed; the message says why, and what to do."""
 
@@ -19,7 +22,7 @@ def drop(user, group, folders):
     that it must be able to read, as this program still has to import from there. Raises PrivilegeError."""
     if not user:
         if group:
-            raise PrivilegeError('[proxy] group needs [proxy] user')
+            raise PrivilegeError(GROUP_ALONE)
         return
     uid, gid, name = _find(user, group)
     if (os.getuid(), os.geteuid()) == (uid, uid) and gid in [os.getegid()] + os.getgroups():
@@ -38,6 +41,16 @@ def drop(user, group, folders):
         if not os.access(folder, os.R_OK | os.X_OK):
             raise PrivilegeError('[proxy] user = %s: it cannot read %s, which it has to: chmod, or install geproxy and '
                                  'its Python where all can read them' % (user, folder))
+
+
+def complaint(user, group):
+    """Why `drop` will refuse that user and group on this host whoever starts it, as a sentence; '' if it will not."""
+    try:
+        if user:
+            _find(user, group)
+    except PrivilegeError as error:
+        return str(error)
+    return '' if user or not group else GROUP_ALONE
 
 
 def _find(user, group):

@@ -8,7 +8,7 @@ from __future__ import absolute_import, division, print_function
 import math
 import time
 
-from geproxy import errors
+from geproxy import errors, supervise
 from geproxy.compat import monotonic, native_lock, native_sleep, start_native_thread
 from geproxy.ledger import KEYS, Ledger, day_of
 from geproxy.limits import show_key, show_octets
@@ -36,10 +36,11 @@ class Quota(object):
         self._ledger = Ledger(path)
         self._result = self._ledger.update(self._handed)
         self._writing = self._over = False
+        self._failed = False            # the thread, at what it was handed
         self._work = native_lock()      # held while there is nothing to do
         self._work.acquire()
         self._settle()
-        start_native_thread(self._run, ())
+        start_native_thread(supervise.keep, ('the file of quotas', self._run, say, native_sleep))
 
     def used(self, key):
         """Octets today."""
@@ -119,10 +120,15 @@ class Quota(object):
         self._said = said
 
     def _run(self):
-        """The thread."""
+        """The thread; started anew if it has failed."""
+        if self._failed:
+            self._result = None, ''         # what it was handed goes along the next time
+            self._writing = False
         while True:
+            self._failed = False
             self._work.acquire()
             if self._over:
                 return
+            self._failed = True         # until it has not
             self._result = self._ledger.update(self._handed)
             self._writing = False

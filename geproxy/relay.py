@@ -70,7 +70,7 @@ class Watch(object):
     def check_reset(self):
         """Raise ClientLost if the client has reset its connection: for when it cannot be waited for."""
         if self._client.is_gone():
-            raise self._linger.error('the client left while its origin was thinking')
+            raise self._linger.error('the client reset its connection before it had its whole answer')
 
     def check(self, now, probe):
         """Raise ClientLost if a client that has ended its direction has gone, or has waited for too long.

@@ -12,14 +12,17 @@ import socket
 import time
 
 import gevent
+from gevent.event import Event
 from gevent.queue import Empty, Queue
 
-from geproxy import early, errors, limits, listeners, live, logins, notify, quota, reloads, strangers, users, workers
+from geproxy import (
+    early, errors, limits, listeners, live, logins, notify, quota, reloads, strangers, supervise, users, workers)
 from geproxy.address import parse_ip, unmap, within
 from geproxy.acceptor import Acceptor
 from geproxy.admin import Admin
 from geproxy.compat import monotonic, signal_handler
 from geproxy.handler import Handler
+from geproxy.housekeeping import Housekeeping
 from geproxy.proxy import Proxy
 from geproxy.resolver import Resolver
 from geproxy.upstream import Upstream
@@ -28,12 +31,10 @@ from geproxy.watchdog import Watchdog, freeze
 SPARE_FDS = 64              # for logs, listeners, the hub, look-ups and pipes; others are for connections, two for each
 MOST_CONNECTIONS = 50000    # of `auto`, on hosts without a limit
 TURNED_AWAY = 100           # refused connections at once that are given a second to read why
-HOUSEKEEPING = 1.0          # seconds
 BRIEFLY = 1.0               # seconds that a connection has to end, once it is told to
 MOMENT = 0.01               # seconds between two looks whether it has
 HANDSHAKE = 0.05            # seconds for those that have begun to connect
 FEW_CONNECTIONS = 100       # of `auto`: fewer are hardly meant
-A_DAY = 86400
 QUOTA_PATIENCE = 2.0        # seconds for the file of quotas at the end
 EVENTS = {signal.SIGTERM: 'stop', signal.SIGINT: 'stop', signal.SIGHUP: 'reload', signal.SIGUSR1: 'reopen',
           signal.SIGUSR2: 'dump'}
@@ -66,10 +67,11 @@ class Server(object):
         self._quota = None if path == 'off' else quota.Quota(path, log.say, time.time())
         self._events = Queue()
         self._reserve = None                    # a file descriptor, given up when there is no other
-        self._housekeeper = self._beating = None
+        self._told_to_reload = Event()
+        self._greenlets = []                    # that run as long as the process does
+        self._house = Housekeeping(self, self._logins, self._quota, [
+            ('descriptors', self._open_reserve), ('origins', self._settle_keep)])
         self._starved_said = 0.0
-        self._dropped_said = 0
-        self._warn_at = 0.0                     # on the monotonic clock
         self.rejected = 0                       # connections that were turned away, in all
         self._turned_away = 0                   # ... just now
         self.strangers = strangers.Strangers('access')
@@ -102,9 +104,9 @@ class Server(object):
         observer = self.admin.observer if self.admin else self.log
         self.proxy = Proxy(settings, self._upstream, observer, self._taken, self._quota, self._logins,
                            self._is_own, self)
-        self._warn_at = 0.0
+        self._house.warn_soon()
 
-    def _use_users(self, old, book):
+    def use_users(self, old, book):
         """Go on with another users.Book; false if a reload was faster."""
         settings = self.proxy.settings
         if settings.book is not old:
@@ -217,37 +219,6 @@ class Server(object):
             except OSError:
                 pass                            # still starved; until then connections are turned away
 
-    def _keep_house(self):
-        """A greenlet: what is to be done every second or so."""
-        while True:
-            self._settle_keep()
-            workers.prune()
-            self._open_reserve()
-            self._own_up()
-            self._warn()
-            self._logins.refresh(self.proxy.settings.book, self._use_users)
-            if self._quota is not None:
-                self._quota.tick(time.time())
-            gevent.sleep(HOUSEKEEPING)
-
-    def _warn(self):
-        """Say, once a day and behind a reload, which rules end soon."""
-        if monotonic() >= self._warn_at:
-            self._warn_at = monotonic() + A_DAY
-            for text in self.proxy.warnings(time.time()):
-                self.log.say('rule ' + text)
-
-    def _own_up(self):
-        """Say what has befallen the log."""
-        found = [self.strangers] + ([self.admin.strangers] if self.admin else [])
-        for text in self.log.troubles() + [line for each in found for line in each.report(monotonic())]:
-            self.log.say(text)
-        dropped = self.log.dropped()
-        if dropped > self._dropped_said:
-            self.log.say('%s dropped: the disk is full, or nobody reads' % count_of(
-                dropped - self._dropped_said, 'log line'))
-            self._dropped_said = dropped
-
     # --- the life of the process
 
     def run(self):
@@ -264,7 +235,7 @@ class Server(object):
         while True:
             event = self._events.get()
             if event == 'reload':
-                self.reload('SIGHUP')
+                self._told_to_reload.set()
             elif event == 'reopen':
                 self.log.reopen()
             elif event == 'dump':
@@ -276,15 +247,26 @@ class Server(object):
 
     def _dump(self):
         """SIGUSR2: what goes on here?"""
-        self.log.say('\n'.join(live.state(self)))
+        try:
+            self.log.say('\n'.join(live.state(self)))
+        except Exception:
+            supervise.failed('SIGUSR2', self.log.say)
+
+    def _reload_when_told(self):
+        """A greenlet of its own for SIGHUP: a file that cannot be read must not delay a stop."""
+        while True:
+            self._told_to_reload.wait()
+            self._told_to_reload.clear()
+            self.reload('SIGHUP')
 
     def start(self):
         """Begin to accept connections."""
         self.watchdog.start()
         freeze()                                # not at a reload: connections of then would never be looked at again
         self._open_reserve()
-        self._housekeeper = gevent.spawn(self._keep_house)
-        self._beating = gevent.spawn(self._beat)
+        self._greenlets = [gevent.spawn(supervise.keep, name, loop, self.log.say, gevent.sleep) for name, loop in (
+            ('housekeeping', self._house.run), ('the beat for systemd', self._beat),
+            ('reload', self._reload_when_told))]
         for acceptor in self._acceptors + ([self.admin] if self.admin else []):
             acceptor.start()
 
@@ -330,7 +312,7 @@ class Server(object):
             except Empty:
                 pass
         self._cut()
-        gevent.killall([self._housekeeper, self._beating])
+        gevent.killall(self._greenlets)
         workers.end()
         self._upstream.close_idle()
         if self._quota is not None:
@@ -338,7 +320,7 @@ class Server(object):
         if self.admin is not None:
             self.admin.close()
         self.watchdog.stop()
-        self._own_up()
+        self._house.tell_of_the_log()
         self.log.say('stopped')
 
     def _cut(self):

@@ -7,23 +7,27 @@ from __future__ import absolute_import, division, print_function
 
 import argparse
 import collections
+import contextlib
 import fcntl
 import json
 import os
 import re
+import select
+import signal
 import struct
 import sys
 import termios
 import time
 
 from geproxy import config, filters, kinds
-from geproxy.adminclient import Tails, Trouble, ask, check, places
+from geproxy.adminclient import Tails, Trouble, ask, check, patterns, places
 from geproxy.compat import monotonic, to_native, to_octets
-from geproxy.record import show_seconds, show_size
+from geproxy.record import HEADS, show_seconds, show_size
 
 FAILED, USAGE = 1, 2    # exit codes
 REFRESH = 2.0           # seconds
 TOP = 20                # rows
+KEY = 0.2               # seconds between two looks whether a key was typed
 HEADINGS = ('ID', 'PHASE', 'CLIENT', 'AGE', 'IDLE', 'UP', 'DOWN', 'REQUEST')
 
 _not_printable = re.compile(r'[^\x20-\x7e]')
@@ -56,7 +60,8 @@ def tail(arguments):
 
 def top(arguments):
     """``geproxy top``."""
-    options = parser('top', 'Show who uses the most, from now on: connections, requests, octets.')
+    options = parser('top', 'Show who uses the most, from now on: connections, requests, octets, octets per second. q '
+                     'ends it.')
     options.add_argument('--by', choices=('client', 'host', 'user'), default='client')
     options.add_argument('--once', action='store_true', help='show it once, and end')
     options.add_argument('--for', dest='seconds', metavar='TIME', type=kinds.seconds, default=REFRESH,
@@ -102,6 +107,12 @@ def _places(options):
     return places(options.admin, options.config)
 
 
+def _finder(options):
+    """A function that says where to ask now, whatever becomes of the ini file meanwhile."""
+    wanted = patterns(options.admin, options.config)
+    return lambda: places(wanted, None)
+
+
 # --- what is shown
 
 def plain(value):
@@ -112,9 +123,7 @@ def plain(value):
 
 
 def _ps(options):
-    answers = ask_all(options, b'GET', b'/-/connections')
-    check(answers)
-    rows = [json.loads(line) for _place, _status, lines in answers for line in lines[1:]]
+    rows, processes = _rows(options)
     if options.output == 'json':
         for row in rows:
             print(json.dumps(row, sort_keys=True))
@@ -127,17 +136,23 @@ def _ps(options):
         print(line if not room or len(line) <= room else line[:room - 3] + '...')
     phases = collections.Counter(plain(row['phase']) for row in rows)
     print('%s in %s%s' % (
-        _count(len(rows), 'connection'), _count(len(answers), 'process', 'es'),
+        _count(len(rows), 'connection'), _count(processes, 'process', 'es'),
         ''.join(', %d %s' % (count, phase) for phase, count in sorted(phases.items()))))
     return 0
 
 
 def _columns():
     """How wide the terminal is; 0 if it is none, and lines may be of any length."""
+    return _size()[1] or 0
+
+
+def _size():
+    """(lines, columns) of the terminal; of none, or one that does not say: (large, None)."""
     try:
-        return struct.unpack('HHHH', fcntl.ioctl(1, termios.TIOCGWINSZ, b'\0' * 8))[1]
+        lines, columns = struct.unpack('HHHH', fcntl.ioctl(1, termios.TIOCGWINSZ, b'\0' * 8))[:2]
     except (IOError, OSError):
-        return 0
+        lines = columns = 0
+    return lines or TOP + 3, columns or None
 
 
 def _count(number, what, plural='s'):
@@ -170,18 +185,25 @@ def _kill(options):
 def _tail(options):
     tests = [filters.parse(word) for word in options.filters]
     colour = os.isatty(1) and not os.environ.get('NO_COLOR')
-    with Tails(lambda: _places(options)) as tails:
+    with Tails(_finder(options)) as tails:
         while True:
-            lines = tails.lines(monotonic() + REFRESH)
-            if lines is None:
-                raise Trouble('the last process has ended')
-            for line in lines:
+            for line in _lines(tails, monotonic() + REFRESH):
                 event = json.loads(line)
                 if event['event'] == 'dropped':
                     complain('%d not shown: too many at once' % event['count'])
                 elif all(test(event) for test in tests):
                     print(plain(line) if options.output == 'json' else _paint(event, colour))
             sys.stdout.flush()
+
+
+def _lines(tails, deadline):
+    """The lines that come until then; if no process is left, those of the next one: a restart is no end."""
+    lines = tails.lines(deadline)
+    if lines is None:
+        complain('the last process has ended; waiting for the next one')
+        tails.wait()
+        complain('a process is there again')
+    return lines or []
 
 
 def _paint(event, colour):
@@ -203,58 +225,133 @@ def _line(event):
         return '%s open, to %s' % (line, plain(event.get('destination.ip')))
     line += ' %03d %s %s' % (event['http.response.status_code'], show_size(event['http.response.bytes']),
                              show_seconds(event['event.duration'] / 1e9))
+    if event.get('result', '').startswith('TCP_TUNNEL') or event.get('http.request.bytes', 0) > HEADS:
+        line += ' (%s up)' % show_size(event['http.request.bytes'])
     if event.get('reason'):
         line += ' %s: %s [%s]' % (plain(event['reason']), plain(event.get('message')), plain(event['id']))
     return line
 
 
 class Tally(object):
-    """Who has used how much."""
+    """Who has used how much since it was made; what connections carried before does not count."""
 
     def __init__(self, by):
         """`by`: client, host or user."""
         self._by = by
-        self._ended = {}                # {who: [requests, octets]}
+        self._began = self._looked = monotonic()
+        self._used = {}                 # {who: [requests, octets, octets since the last view]}
+        self._seen = {}                 # {request id: octets of that exchange that are counted}, of those under way
+        self._kept = frozenset()        # the ids that were there at the last look
+        self._now = collections.Counter()       # {who: connections}
+
+    def _count(self, who, requests, octets):
+        counts = self._used.setdefault(who or None, [0, 0, 0])
+        for at, number in enumerate((requests, octets, octets)):
+            counts[at] += number
 
     def ended(self, event):
         """An exchange has ended."""
         who = {'client': event.get('client.ip'), 'user': event.get('user.name'),
                'host': filters.host_of(event.get('url.original', ''))}[self._by]
-        counts = self._ended.setdefault(who or None, [0, 0])
-        counts[0] += 1
-        counts[1] += event.get('http.request.bytes', 0) + event.get('http.response.bytes', 0)
+        octets = event.get('http.request.bytes', 0) + event.get('http.response.bytes', 0)
+        known = self._seen.pop(event.get('id'), None)
+        if known is None:               # if it is older than this, nobody knows how much of it came before
+            known = 0 if event.get('event.duration', 0) / 1e9 < monotonic() - self._began else octets
+        self._count(who, 1, octets - known)
 
-    def view(self, rows):
-        """With the connections of now -> the lines of a table, the most octets first."""
-        totals = dict((who, [0] + counts) for who, counts in self._ended.items())
+    def under_way(self, rows, first=False):
+        """These are the connections of now. `first`: what they have carried so far came before."""
+        self._now.clear()
+        seen = {}
         for row in rows:
             if self._by != 'client' and not row['request']:
                 continue                # an idle connection is for no host, and nobody's
             who = filters.host_of(row['url'] or '') if self._by == 'host' else row[self._by]
-            counts = totals.setdefault(who or None, [0, 0, 0])
-            counts[0] += 1
-            counts[2] += row['received'] + row['sent']
-        lines = ['%5s %9s %8s  %s' % ('NOW', 'REQUESTS', 'OCTETS', self._by.upper())]
-        most = sorted(totals.items(), key=lambda item: (-item[1][2], -item[1][1], plain(item[0])))
-        return lines + ['%5d %9d %8s  %s' % (now, requests, show_size(octets), plain(who))
-                        for who, (now, requests, octets) in most[:TOP]]
+            self._now[who or None] += 1
+            octets = row['received'] + row['sent']
+            known = octets if first or not row['request'] else self._seen.get(row['request'], 0)
+            self._count(who, 0, octets - known)
+            if row['request']:
+                seen[row['request']] = octets
+        # What is missing has ended, and will be told of; unless that was dropped, and then it is not kept for ever.
+        self._seen = dict([(name, octets) for name, octets in self._seen.items() if name in self._kept], **seen)
+        self._kept = frozenset(seen)
+
+    def view(self, most=TOP):
+        """What was used, as the lines of a table, the most octets per second first; begins a new look at these."""
+        seconds = max(0.001, monotonic() - self._looked)
+        self._looked = monotonic()
+        rows = sorted(((lately, octets, requests, self._now[who], plain(who))
+                       for who, (requests, octets, lately) in self._used.items()),
+                      key=lambda row: (-row[0], -row[1], -row[2], row[4]))
+        for counts in self._used.values():
+            counts[2] = 0
+        lines = ['%5s %9s %8s %8s  %s' % ('NOW', 'REQUESTS', 'OCTETS', 'PER SEC', self._by.upper())]
+        return lines + ['%5d %9d %8s %8s  %s' % (now, requests, show_size(octets), show_size(lately / seconds), who)
+                        for lately, octets, requests, now, who in rows[:most]]
 
 
 def _top(options):
-    tally, terminal = Tally(options.by), os.isatty(1) and not options.once
-    with Tails(lambda: _places(options)) as tails:
+    terminal = os.isatty(1) and not options.once
+    with Tails(_finder(options)) as tails, _keys(terminal) as ask_to_end:
+        tally, began = Tally(options.by), time.strftime('%H:%M:%S')
+        tally.under_way(_rows(options)[0], first=True)
         while True:
-            until = monotonic() + options.seconds
-            while monotonic() < until:
-                lines = tails.lines(until)
-                if lines is None:
-                    raise Trouble('the last process has ended')
-                for event in map(json.loads, lines):
-                    if event['event'] == 'ended':
-                        tally.ended(event)
-            answers = ask_all(options, b'GET', b'/-/connections')
-            view = tally.view([json.loads(line) for _place, _status, found in answers for line in found[1:]])
-            print('\x1b[H\x1b[2J' * terminal + '\n'.join(view))
-            sys.stdout.flush()
-            if not terminal:
+            if _gather(tails, tally, monotonic() + options.seconds, ask_to_end):
                 return 0
+            rows, processes = _rows(options)
+            tally.under_way(rows)
+            if not terminal:
+                print('\n'.join(tally.view()))
+                return 0
+            height, width = _size()
+            title = 'geproxy top (q ends it), %s: %s, %s; counted since %s' % (
+                time.strftime('%H:%M:%S'), _count(processes, 'process', 'es'), _count(len(rows), 'connection'), began)
+            lines = [title] + tally.view(max(1, min(TOP, height - 3)))
+            print('\x1b[H\x1b[2J' + '\n'.join(line[:width] for line in lines))
+            sys.stdout.flush()
+
+
+def _rows(options):
+    """-> (the connections of all processes, how many processes there are)"""
+    answers = ask_all(options, b'GET', b'/-/connections')
+    check(answers)
+    return [json.loads(line) for _place, _status, lines in answers for line in lines[1:]], len(answers)
+
+
+def _gather(tails, tally, until, ask_to_end):
+    """Count what ends until then -> true if somebody wants to end it sooner."""
+    while monotonic() < until:
+        if ask_to_end():
+            return True
+        for event in map(json.loads, _lines(tails, min(until, monotonic() + KEY))):
+            if event['event'] == 'ended':
+                tally.ended(event)
+    return ask_to_end()
+
+
+@contextlib.contextmanager
+def _keys(wanted):
+    """While it lasts, keys arrive one by one and are not shown, if somebody types -> a function that tells whether q
+    was typed. Control-C ends the process as ever, but leaves the terminal as it was."""
+    if not wanted or not os.isatty(0):
+        yield lambda: False
+        return
+    before = termios.tcgetattr(0)
+    raw = list(before)
+    raw[3] &= ~(termios.ICANON | termios.ECHO)
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+    def end(number, _frame):
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    try:
+        for number in numbers:
+            signal.signal(number, end)
+        termios.tcsetattr(0, termios.TCSADRAIN, raw)
+        yield lambda: bool(select.select([0], [], [], 0)[0]) and os.read(0, 100)[:1] in (b'q', b'Q', b'\x04', b'')
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)

@@ -14,6 +14,7 @@ import weakref
 import gevent
 from greenlet import greenlet
 
+from geproxy import supervise
 from geproxy.compat import gc_freeze, monotonic, native_ident, native_sleep, start_native_thread
 
 BEAT = 0.25             # seconds between two marks, and between two looks at them
@@ -44,7 +45,7 @@ class Watchdog(object):
         self._window = self._mark = monotonic()
         self._timer = gevent.get_hub().loop.timer(BEAT, BEAT, ref=False)
         self._timer.start(self._beat)
-        start_native_thread(self._run, ())
+        start_native_thread(supervise.keep, ('the watchdog', self._run, self._say, native_sleep))
 
     def stop(self):
         """End it; the thread follows within a moment."""

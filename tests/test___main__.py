@@ -5,8 +5,10 @@ import os
 import sys
 
 import pytest
+from processes import CHECKOUT, GEPROXY, PYTHON, folder, run, write
+
+from geproxy import __main__
 from geproxy.__main__ import complaint
-from processes import CHECKOUT, GEPROXY, PYTHON, folder, run
 
 PATCHED = '''
 import sys
@@ -36,7 +38,28 @@ def test_without_gevent_it_says_how_to_get_it():
     said = ended.err.decode('ascii')
     assert ended.popen.returncode == 1 and ended.out == b''
     assert said.startswith('geproxy: this Python (%s) has no gevent that works: ' % sys.version.split()[0])
-    assert '-m pip install' in said and 'Traceback' not in said
+    assert ('-m pip install' in said or ', which has one, in the place of' in said) and 'Traceback' not in said
+
+
+def test_another_python_that_has_gevent_is_named(monkeypatch):
+    with folder() as empty, folder() as here:
+        for name, code in (('python2', 0), ('python3', 1)):
+            path = os.path.join(here, name)
+            write(path, '#!/bin/sh\n[ "$*" = "-E -c import gevent.monkey" ] && exit %d\nexit 9\n' % code)
+            os.chmod(path, 0o755)
+        os.symlink(sys.executable, os.path.join(empty, 'python3'))          # this one, that has none
+        monkeypatch.setattr(__main__, 'FOLDERS', (empty, here))
+        assert __main__.other_python() == os.path.join(here, 'python2')
+        os.unlink(path.replace('python3', 'python2'))
+        assert __main__.other_python() == ''
+
+
+def test_a_host_without_dev_null_is_told_in_one_line(monkeypatch):
+    monkeypatch.setattr(os, 'devnull', '/nowhere/null')
+    with pytest.raises(SystemExit) as raised:
+        __main__.hold_standard_descriptors()
+    assert raised.value.code == (
+        'geproxy: /nowhere/null cannot be opened, which every program needs: No such file or directory')
 
 
 @pytest.mark.parametrize('python, gevent, wrong', [

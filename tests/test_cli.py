@@ -46,7 +46,7 @@ def test_a_good_file_is_fine(here, capsys, text):
 
 
 BAD = [     # text, what is said: line: [section] name: ...
-    ('[proxy]\nlisten = 9000\n', "2: [proxy] listen: '9000' is nothing to listen on: it takes *:9000, "),
+    ('[proxy]\nlisten = 90000\n', "2: [proxy] listen: '90000' is nothing to listen on: it takes *:9000, "),
     ('[proxy]\nlisten = ::1:9000\n', "2: [proxy] listen: '::1:9000': an IPv6 address goes in brackets"),
     ('[proxy]\nlisten = *:65536\n', "2: [proxy] listen: '*:65536' is nothing to listen on"),
     ('[proxy]\nlisten =\n', '2: [proxy] listen: it takes at least one of *:9000'),
@@ -82,9 +82,36 @@ def test_all_problems_are_told_at_once_in_the_order_of_their_lines(here, capsys)
 
 
 def test_check_takes_the_file_of_c_too(here, capsys):
-    path = written(here, '[proxy]\nlisten = 9000\n')
+    path = written(here, '[proxy]\nlisten = 90000\n')
     assert cli.main(['--check', '-c', path]) == 1
     assert capsys.readouterr()[1].startswith('%s:2: [proxy] listen: ' % path)
+
+
+@pytest.mark.parametrize('text, line, what', [
+    ('[log]\naccess = HERE/no/access.log\n', 2, '[log] access: there is no folder HERE/no: make it, for the user that'),
+    ('[log]\nformat = json\nerrors = HERE\n', 3, '[log] errors: HERE is a folder'),
+    ('[limits]\nquota_file = HERE/no/quota\n', 2, '[limits] quota_file: there is no folder HERE/no'),
+    ('[proxy]\nuser = no-such-user\n', 2, "[proxy] user: there is no user 'no-such-user'; make it: useradd --system"),
+    ('[proxy]\nuser = nobody\ngroup = no-such-group\n', 2, "[proxy] group: there is no group 'no-such-group'; make it"),
+    ('[proxy]\ngroup = nobody\n', 2, '[proxy] group needs [proxy] user'),
+])
+def test_a_check_finds_what_would_keep_it_from_starting(here, capsys, text, line, what):
+    path = written(here, text.replace('HERE', here))
+    assert cli.main(['--check', path]) == 1
+    shown, said = capsys.readouterr()
+    assert shown == '' and said.startswith('%s:%d: %s' % (path, line, what.replace('HERE', here)))
+
+
+def test_a_check_by_root_tries_a_log_as_the_user_that_is_to_write_it(here):
+    if os.getuid():
+        pytest.skip('this takes root')
+    os.chmod(here, 0o755)
+    path = written(here, '[proxy]\nuser = nobody\n[log]\naccess = %s/access.log\n' % here)
+    wrong = run(GEPROXY + ['--check', path])
+    assert (wrong.popen.returncode, wrong.out) == (1, b'')
+    assert wrong.err.decode('ascii') == '%s:4: [log] access: nobody cannot write %s/access.log\n' % (path, here)
+    os.chmod(here, 0o777)
+    assert run(GEPROXY + ['--check', path]).popen.returncode == 0
 
 
 def test_check_needs_a_file(capsys):
@@ -126,10 +153,10 @@ def test_a_wrong_option_is_told_with_the_usage(capsys, arguments):
 
 # --- errors at start -------------------------------------------------------------------------------------------------
 
-def refused(arguments, **options):
+def refused(arguments, code=1, **options):
     """What geproxy says when it does not start: one readable line on standard error, native text."""
     ended = run(GEPROXY + arguments, **options)
-    assert ended.popen.returncode == 1, ended
+    assert ended.popen.returncode == code, ended
     assert ended.out == b''
     said = ended.err.decode('ascii')
     assert 'Traceback' not in said and said.endswith('\n') and said.count('\n') == 1
@@ -164,18 +191,18 @@ def test_a_port_below_1024_is_for_root(here):
 
 def test_a_missing_file_is_told(here):
     path = os.path.join(here, 'nowhere.ini')
-    assert refused(['-c', path]) == 'geproxy: %s: No such file or directory\n' % path
+    assert refused(['-c', path], cli.BAD_FILE) == 'geproxy: %s: No such file or directory\n' % path
 
 
 def test_a_file_that_is_for_others_is_told(here):
     path = written(here, '')
     os.chmod(path, 0)
-    assert refused(['-c', path], preexec_fn=unprivileged) == 'geproxy: %s: Permission denied\n' % path
+    assert refused(['-c', path], cli.BAD_FILE, preexec_fn=unprivileged) == 'geproxy: %s: Permission denied\n' % path
 
 
-def refused_here(capsys, path):
+def refused_here(capsys, path, code=cli.BAD_FILE):
     """The same, in this process, which is quicker."""
-    assert cli.main(['-c', path]) == 1
+    assert cli.main(['-c', path]) == code
     shown, said = capsys.readouterr()
     assert shown == '' and said.endswith('\n') and said.count('\n') == 1
     return said
@@ -199,7 +226,7 @@ def test_a_bad_option_is_told(here, capsys):
 @pytest.mark.parametrize('option', ['access', 'errors'])
 def test_a_log_in_a_missing_folder_is_told(here, capsys, option):
     path = written(here, '[proxy]\nlisten = 127.0.0.1:0\n[log]\n%s = %s/no/such/folder.log\n' % (option, here))
-    assert refused_here(capsys, path) == (
+    assert refused_here(capsys, path, 1) == (
         "geproxy: cannot open the log '%s/no/such/folder.log': No such file or directory\n" % here)
 
 

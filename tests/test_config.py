@@ -240,7 +240,8 @@ def test_changes_are_told_option_by_option_and_rule_by_rule():
     assert config.changes(old, new) == [
         '[proxy] listen: *:9000 -> *:1 (needs a restart)',
         '[access] clients: loopback private -> nothing',
-        '[access] rules: -deny any c', '[access] rules: +deny any d', '[access] rules: +allow any any',
+        '[access] rules: -allow any b', '[access] rules: -deny any c', '[access] rules: +allow any b  # c',
+        '[access] rules: +deny any d', '[access] rules: +allow any any',
         '[limits] connections: 200 -> auto']
     assert config.changes(new, new) == []
     turned = config.load('test.ini', ['[access]', 'rules = deny any c', '  deny any a', '  allow any b'])

@@ -80,7 +80,7 @@ def test_without_the_library_bcrypt_is_refused_with_what_to_do(monkeypatch):
     monkeypatch.setattr(hashes, 'bcrypt', None)
     with pytest.raises(ValueError) as caught:
         hashes.parse(b'$2y$04$rFz.EHe8uwo1z7JoFGbspumro3OO8nTMHYCwmDUeKS.Q3EHbk1X3i')
-    assert str(caught.value) == 'a bcrypt hash, which needs a library: pip install geproxy[bcrypt]'
+    assert str(caught.value) == 'a bcrypt hash, which needs a library: pip install bcrypt, or the package python3-bcrypt'
 
 
 @pytest.mark.parametrize('text, what', [

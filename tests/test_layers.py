@@ -12,7 +12,7 @@ PACKAGE = os.path.join(os.path.dirname(TESTS), 'geproxy')
 
 # A module imports only from lines above its own.
 FLOORS = [
-    ['__init__', 'compat', 'early', 'errors', 'memo', 'privileges'],
+    ['__init__', 'compat', 'early', 'errors', 'memo', 'privileges', 'supervise'],
     ['address', 'protocols', 'ini', 'hashes'],
     ['grammar', 'kinds', 'thishost'],
     ['leniency', 'section', 'rules', 'filters'],
@@ -27,7 +27,7 @@ FLOORS = [
     ['log', 'forward', 'quota', 'live', 'tail', 'leaving', 'strangers'],
     ['handler', 'admin', 'acceptor'],
     ['config'],
-    ['proxy', 'explain', 'learn', 'why', 'doctor', 'adminclient', 'reloads'],
+    ['proxy', 'housekeeping', 'explain', 'learn', 'why', 'doctor', 'adminclient', 'reloads'],
     ['server', 'watch'],
     ['keep'],
     ['cli'],
@@ -36,8 +36,8 @@ FLOORS = [
 FLOOR = dict((name, number) for number, names in enumerate(FLOORS) for name in names)
 
 # Who may import gevent: those that wait, and those that must come before everything else.
-WITH_GEVENT = {'__main__', 'acceptor', 'admin', 'cli', 'compat', 'deadlines', 'doctor', 'leaving', 'live', 'logins', 'relay', 'reloads', 'resolver', 'server', 'stream',
-               'tail', 'watchdog', 'workers'}
+WITH_GEVENT = {'__main__', 'acceptor', 'admin', 'cli', 'compat', 'deadlines', 'doctor', 'housekeeping', 'leaving', 'live', 'logins', 'relay', 'reloads', 'resolver', 'server', 'stream',
+               'supervise', 'tail', 'watchdog', 'workers'}
 # Who may spawn greenlets: someone waits for each there, or kills it.
 SPAWNING = {'acceptor', 'relay', 'workers', 'server'}
 # Who may import config. The others are handed values, so there is no global to reload.

@@ -16,9 +16,9 @@ import tty
 import gevent
 import pytest
 from helpers import PATIENCE, connect, listening, proxying, read_all, read_until
-from processes import CHECKOUT, Client, answering, folder, get, own, read, running, wait_until
+from processes import CHECKOUT, Client, answering, folder, get, own, read, running, wait_until, write
 
-from geproxy import config, log
+from geproxy import config, log, supervise
 from geproxy.compat import monotonic
 from geproxy.record import FIELDS, Record
 
@@ -704,3 +704,56 @@ def test_fail2ban_finds_who_guesses(tmpdir):
     both.close()
     line = read(paths[1]).decode('ascii').partition(' ')[2].partition(' ')[2]       # fail2ban takes the time away
     assert re.search(pattern, line).group('host') == '192.0.2.7'
+    line = 'myhost geproxy[5]: ' + line.partition('] ')[2]              # as it shows the journal, and syslog
+    assert re.search(pattern, line).group('host') == '192.0.2.7'
+
+
+def test_a_thread_that_failed_goes_on_and_says_what_was_lost(tmpdir, monkeypatch):
+    monkeypatch.setattr(supervise, 'PAUSE', 0.001)
+    path = str(tmpdir.join('one'))
+    kept = log.Log(settings('access = off', 'errors = ' + path))
+    writer, = kept._writers.values()
+    writer._lines.append(7)                             # as any bug would be: this is no line
+    kept.say('a')
+    wait_until(lambda: kept.dropped(), 'the failure')
+    kept.say('b')
+    assert logged(path, 1)[-1].endswith(' b')
+    assert [text.split('\n')[0] for text in kept.troubles()] == ['the log failed, and goes on; please report this:']
+    kept.close()
+
+
+def test_a_connect_that_opened_no_tunnel_is_logged_as_a_get_would_be(tmpdir):
+    with listening(typed) as closed:
+        pass
+    with writing(tmpdir, 'squid') as (paths, address):
+        for target in (b'169.254.169.254:443', b'127.0.0.1:%d' % closed[1]):
+            with Client(address) as client:
+                client.ask(b'CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\n' % target)
+        found = [SQUID.match(line).groupdict() for line in logged(paths[0], 2)]
+    assert [(line['result'], line['status'], line['way']) for line in found] == [
+        ('TCP_DENIED', '403', 'HIER_NONE'), ('NONE_NONE', '502', 'HIER_NONE')]
+
+
+@pytest.mark.parametrize('journal', [True, False])
+def test_the_journal_gets_no_second_time_and_no_second_name(journal, tmpdir, monkeypatch):
+    path = str(tmpdir.join('journal'))
+    write(path, b'')
+    found, kept, out = os.stat(path), os.dup(2), os.dup(1)
+    monkeypatch.setenv('JOURNAL_STREAM', '%d:%d' % (found.st_dev, found.st_ino + (not journal)))
+    stream = os.open(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        os.dup2(stream, 2)
+        os.dup2(stream, 1)
+        both = log.Log(settings('access = -', 'errors = -'))
+        both.say('a word')
+        both.access(Record('192.0.2.7'))
+        both.close()
+    finally:
+        os.dup2(kept, 2)
+        os.dup2(out, 1)
+        for fd in (stream, kept, out):
+            os.close(fd)
+    lines = sorted(read(path).decode('ascii').splitlines())
+    assert len(lines) == 2
+    assert [bool(re.match(r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ', line)) for line in lines] == [not journal] * 2
+    assert ('a word' in lines) == journal

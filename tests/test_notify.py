@@ -14,7 +14,7 @@ import pytest
 from helpers import PATIENCE, listening, read_until
 from processes import CHECKOUT, GEPROXY, Client, answering, folder, get, own, process, run, running, write
 
-from geproxy import config, notify
+from geproxy import cli, config, notify
 from geproxy.compat import monotonic
 
 SERVICE, SOCKET = (os.path.join(CHECKOUT, 'conf', 'geproxy.' + name) for name in ('service', 'socket'))
@@ -228,10 +228,23 @@ def test_systemd_finds_little_that_the_unit_leaves_open():
 
 def test_the_units_agree_with_the_program():
     service, defaults = options(SERVICE), config.load(None)
+    assert int(options(SOCKET)['ListenStream']) == defaults.proxy.listen[0].port
     assert service['Type'] == 'notify'
     assert int(service['TimeoutStopSec']) > defaults.timeouts.drain + 2
     assert service['ExecStart'] == '/usr/bin/python3 -m geproxy -c /etc/geproxy/proxy.ini'
-    assert int(options(SOCKET)['ListenStream']) == defaults.proxy.listen[0].port
+    assert service['RestartPreventExitStatus'] == '%d' % cli.BAD_FILE
+    assert service['SyslogIdentifier'] == 'geproxy'
+    with open(SERVICE) as lines:        # the file is checked before the process is told
+        assert [line.split('=', 1)[1] for line in lines if line.startswith('ExecReload')] == [
+            '/usr/bin/python3 -m geproxy --check /etc/geproxy/proxy.ini\n', '/bin/kill -HUP $MAINPID\n']
+
+
+def test_systemd_is_told_why_a_bad_file_ends_the_start():
+    with systemd() as (place, message), folder() as here:
+        path = os.path.join(here, 'proxy.ini')
+        write(path, '[proxy]\nlistem = x\n')
+        assert run(GEPROXY + ['-c', path], more_env={'NOTIFY_SOCKET': place}).popen.returncode == cli.BAD_FILE
+        assert message() == ['STATUS=%s:2: [proxy] listem: there is no such option (did you mean listen?)' % path]
 
 
 @pytest.mark.parametrize('path', [SERVICE, SOCKET])

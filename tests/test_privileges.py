@@ -12,7 +12,7 @@ import pytest
 from helpers import listening
 from processes import GEPROXY, Client, answering, folder, own, process, read, run, running, wait_until, write
 
-from geproxy import privileges
+from geproxy import cli, privileges
 
 USER = 'nobody'
 INI = '''
@@ -148,17 +148,17 @@ def test_on_this_python_too_there_is_no_way_back():
 
 # --- what cannot be --------------------------------------------------------------------------------------------------
 
-def refused(command, **options):
+def refused(command, code=cli.BAD_FILE, **options):
     """What is said by one that does not start: one line."""
     with dropped(command, **options) as proxy:
-        assert proxy.wait() == 1
+        assert proxy.wait() == code
         assert proxy.err.count(b'\n') == 1 and proxy.out == b''
         return proxy.err.decode('ascii')
 
 
 @as_root
 def test_a_log_that_the_user_cannot_write_ends_it_at_the_start():
-    said = refused(readable(), logs=False)
+    said = refused(readable(), 1, logs=False)
     assert re.match(r"geproxy: cannot open the log '\S+/access\.log': Permission denied\n\Z", said)
 
 
@@ -188,7 +188,7 @@ def test_somebody_else_than_root_cannot():
         path = os.path.join(here, 'proxy.ini')
         write(path, '[proxy]\nlisten = 127.0.0.1:0\nuser = daemon\n')
         asked = run(command + ['-c', path], preexec_fn=become)
-        assert asked.popen.returncode == 1
+        assert asked.popen.returncode == cli.BAD_FILE
         assert asked.err == (b'geproxy: [proxy] user = daemon: only root can become somebody else, and this was started by '
                              b'nobody; leave user empty, or start it as root\n')
 

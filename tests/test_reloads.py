@@ -5,7 +5,7 @@ import os
 
 import gevent
 import pytest
-from processes import folder, write
+from processes import folder, wait_until, write
 
 from geproxy import config, reloads
 
@@ -14,9 +14,10 @@ class Log(object):
     """Stands where log.Log does."""
 
     def __init__(self):
-        self.changed = []
+        self.changed, self.said = [], []
+        self.say = self.said.append
 
-    def change(self, settings):
+    def change(self, settings, _call):
         """Go on with other settings."""
         self.changed.append(settings)
 
@@ -115,3 +116,48 @@ def test_two_at_once_come_one_after_the_other(process):
 def test_without_a_file_there_is_none_to_read():
     outcome = reloads.Reloads(None, None, None, None).run()
     assert (outcome.good, outcome.lines) == (False, ['there is no ini file to read again (-c)'])
+
+
+@pytest.fixture
+def pipe(process, monkeypatch):
+    """A pipe in the place of the ini file; into which, in the end, somebody writes."""
+    monkeypatch.setattr(reloads, 'SLOW', 0.05)
+    monkeypatch.setattr(reloads, 'PATIENCE', 0.1)
+    os.unlink(process.path)
+    os.mkfifo(process.path)
+    aside = process.path + '.pipe'
+    os.rename(process.path, aside)
+    os.symlink(aside, process.path)
+    yield process.path
+    wait_until(lambda: all(job.ready() for job in process.reloads._stuck) or _write_nothing(aside), 'the threads')
+
+
+def _write_nothing(path):
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError:
+        pass                            # nobody reads just now
+
+
+def test_a_file_that_cannot_be_read_in_time_is_given_up_and_another_one_is_read(process, pipe):
+    good, lines = process.run()
+    assert (good, lines) == (False, [
+        'nothing changed, for %s, or a file that it names, could not be read within 0 s' % pipe])
+    assert process.log.said == ['the reload still waits for %s, or a file that it names, after 0 s; until it is read, '
+                                'the old settings hold' % pipe]
+    assert process.reloads.failing
+    os.unlink(pipe)
+    assert process.run(CHANGED)[0] and process.settings.limits.connections == 400
+
+
+def test_threads_that_hang_are_few(process, pipe):
+    for _ in range(reloads.MOST_STUCK):
+        assert 'could not be read' in process.run()[1][0]
+    assert process.run()[1] == ['nothing changed: 4 reloads before this one still wait for a file']
+
+
+def test_a_log_that_nobody_reads_is_given_up_too(process, pipe):
+    os.unlink(pipe)
+    with pytest.raises(reloads.Slow):
+        process.reloads._in_a_thread(lambda path: os.close(os.open(path, os.O_WRONLY)), pipe + '.pipe')
+    os.close(os.open(pipe + '.pipe', os.O_RDONLY | os.O_NONBLOCK))

@@ -388,6 +388,23 @@ def test_a_reload_says_what_needs_a_restart_and_goes_on_where_it_was(reloading):
         pass
 
 
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_reload_that_hangs_delays_no_stop_and_no_client(number):
+    with running() as proxy:
+        os.unlink(proxy.path)
+        os.mkfifo(proxy.path)               # as a file server that is gone: whoever opens it waits
+        proxy.tell(signal.SIGHUP)
+
+        def is_reading():
+            proxy.tell(signal.SIGUSR2)
+            return b' in _in_a_thread\n' in proxy.err
+        wait_until(is_reading, 'the reload')
+        with Client(proxy.address) as client:
+            assert client.ask(own()).startswith(b'HTTP/1.1 200 ')
+        proxy.tell(number)
+        assert ended(proxy) == 0 and proxy.err.endswith(b' stopped\n')
+
+
 def test_without_a_file_there_is_nothing_to_reload():
     with proxying() as (_address, proxy):
         proxy.server.reload('SIGHUP')

@@ -15,9 +15,11 @@ import gevent
 import gevent.socket
 import pytest
 from helpers import PATIENCE, listening, read_all, read_until
-from processes import CHECKOUT, GEPROXY, Client, answering, folder, get, own, process, read, run, running, unprivileged, wait_until, write
+from processes import (CHECKOUT, GEPROXY, Client, Process, answering, folder, get, own, process, read, run, running,
+                       unprivileged, wait_until, write)
 
 from geproxy import adminclient, watch
+from geproxy.compat import monotonic
 
 ADMIN = '[admin]\nlisten = unix:%s/{pid}.sock\n'
 
@@ -86,10 +88,54 @@ def test_exchanges_of_all_processes_are_shown_as_they_end_and_filtered():
             assert b'hidden' not in shown.out and b'502' not in shown.out
             assert re.search(br'(?m)^\d\d:\d\d:\d\d 127\.0\.0\.1 GET http://127\.0\.0\.1:%d/shown/7 200 \d+ \d+ms$' %
                              origin[1], shown.out)
-            for proxy in proxies:
-                proxy.tell(signal.SIGTERM)
-            assert shown.wait() == 1
-            assert shown.err == b'geproxy: the last process has ended\n'
+            assert shown.err == b''
+
+
+def test_a_tail_waits_for_the_process_that_is_started_anew():
+    with folder() as here, listening(answering()) as origin:
+        with running(ADMIN % here) as one:
+            shown = Process(GEPROXY + ['tail', '-c', one.path], more_env={'PYTHONUNBUFFERED': '1'})
+            with Client(one.address) as client:
+                wait_until(lambda: client.ask(own()) and shown.out, 'the tail')
+            one.tell(signal.SIGTERM)
+            shown.wait_for(b'the last process has ended; waiting for the next one\n')
+        try:
+            with running(ADMIN % here) as other, Client(other.address) as client:
+                shown.wait_for(b'a process is there again\n')
+                client.ask(get(origin, b'/anew', b'X-Long: %s\r\n' % (b'x' * 5000)))
+                shown.wait_for(br'/anew 200 \d+ \d+ms \(\d\.\d+K up\)\n', 'out')
+        finally:
+            shown.end()
+
+
+def test_a_process_at_two_addresses_is_one():
+    with running('[admin]\nlisten = 127.0.0.1:0 unix:FOLDER/{pid}.sock\n') as proxy, listening(read_all) as origin:
+        port = proxy.wait_for(br'admin: \S+ 127\.0\.0\.1:(\d+)').group(1).decode('ascii')
+        places = ['--admin', '127.0.0.1:' + port, '--admin', 'unix:' + proxy.folder]
+        with Client(proxy.address) as tunnel:
+            tunnel.send(b'CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: x\r\n\r\n' % origin[1])
+            read_until(tunnel.socket, b'\r\n\r\n')
+            assert command('ps', *places)[1].endswith('\n1 connection in 1 process, 1 tunnel\n')
+            assert command('reload', *places)[1] == '%d: %s read\n' % (proxy.pid, proxy.path)
+            proxy.wait_for(b' read\n')
+            with process(GEPROXY + ['tail'] + places, more_env={'PYTHONUNBUFFERED': '1'}) as shown:
+                with Client(proxy.address) as client:
+                    wait_until(lambda: client.ask(own()) and shown.out, 'the tail')
+                    client.ask(own(b'http://once.test/'))
+                    client.ask(own(b'http://last.test/'))
+                    shown.wait_for(b'last', 'out')
+                assert shown.out.count(b'once') == proxy.err.count(b' read\n') == 1
+            assert command('kill', '%d-1' % proxy.pid, *places)[:2] == (0, '%d-1: killed\n' % proxy.pid)
+
+
+def test_the_port_that_clients_use_is_told_from_an_admin_listener():
+    with running() as proxy:
+        began = monotonic()
+        for name in ('ps', 'tail', 'top', 'reload'):
+            code, out, err = command(name, '--admin', '127.0.0.1:%d' % proxy.address[1])
+            assert (code, out) == (1, '')
+            assert ': this is no admin listener (it answers 502): ask where [admin] listen says, not at the port' in err
+        assert monotonic() < began + 2 * adminclient.WAIT.seconds
 
 
 def test_whoever_reads_a_tail_may_have_seen_enough():
@@ -138,7 +184,11 @@ def test_control_c_ends_it_in_silence(name, until):
         asking = gevent.spawn(lambda: [client.ask(own()) and gevent.sleep(0.05) for _ in range(1000)])
         code, shown = on_a_terminal(80, [name] + (['--for', '200ms'] if name == 'top' else []) + where, until, b'\x03')
         asking.kill()
-        assert (code & 127, shown.rpartition(b'^C')[2].strip()) == (signal.SIGINT, b'')
+        assert code & 127 == signal.SIGINT
+        if name == 'tail':
+            assert shown.rpartition(b'^C')[2].strip() == b''
+        else:
+            assert shown.endswith(b'127.0.0.1\r\n')        # the last view, and nothing behind it
         assert b'Traceback' not in shown and b'KeyboardInterrupt' not in shown
 
 
@@ -190,7 +240,7 @@ def test_who_uses_the_most_is_first():
                     other.ask(own(b'http://small.test/'))
             assert shown.wait() == 0 and shown.err == b''
             lines = shown.out.decode('ascii').splitlines()
-            assert lines[0].split() == ['NOW', 'REQUESTS', 'OCTETS', 'HOST']
+            assert lines[0].split() == ['NOW', 'REQUESTS', 'OCTETS', 'PER', 'SEC', 'HOST']
             assert [line.split()[-1] for line in lines[1:]] == ['127.0.0.1', 'small.test']
             assert int(lines[1].split()[1]) > 0
 
@@ -222,13 +272,56 @@ def test_nothing_steers_the_terminal(value, text):
     assert watch.plain(value) == text
 
 
-def test_a_tally_of_users():
+def test_q_ends_top_and_leaves_the_terminal_as_it_was():
+    with running('[admin]\nlisten = unix:FOLDER/{pid}.sock\n') as proxy:
+        code, shown = on_a_terminal(60, ['top', '--for', '200ms', '-c', proxy.path], b'q ends it', b'q')
+    assert code == 0
+    title = shown.rpartition(b'\x1b[2J')[2].split(b'\r\n')[0]
+    assert re.match(br'geproxy top \(q ends it\), \d\d:\d\d:\d\d: 1 process, 0 connect', title) and len(title) <= 60
+
+
+def tallied(tally):
+    """What a Tally shows, without octets per second."""
+    return [line.split()[:3] + line.split()[4:] for line in tally.view()[1:]]
+
+
+def row(name, octets, user='joe'):
+    """A connection with that exchange, or without one."""
+    return {'request': name, 'user': user, 'client': '10.0.0.1', 'url': None, 'received': octets, 'sent': 0}
+
+
+def ending(name, octets, user='joe', seconds=0):
+    """The event of an exchange's end."""
+    return {'id': name, 'user.name': user, 'http.request.bytes': octets, 'http.response.bytes': 0,
+            'event.duration': seconds * 1e9}
+
+
+def test_a_tally_counts_what_goes_through_from_now_on():
     tally = watch.Tally('user')
-    event = {'user.name': 'joe', 'http.request.bytes': 100, 'http.response.bytes': 2000}
-    tally.ended(event)
-    tally.ended(event)
-    tally.ended({})
-    rows = [{'request': 'x', 'user': 'jane', 'url': None, 'received': 1, 'sent': 2},
-            {'request': None, 'user': None, 'url': None, 'received': 0, 'sent': 0}]
-    assert [line.split() for line in tally.view(rows)[1:]] == [
-        ['0', '2', '4.1K', 'joe'], ['1', '0', '3', 'jane'], ['0', '1', '0', '-']]
+    tally.under_way([row('old', 10 ** 6), row(None, 0, None)], first=True)
+    assert tallied(tally) == [['1', '0', '0', 'joe']]
+    tally.under_way([row('old', 10 ** 6 + 100), row('new', 30)])
+    assert tallied(tally) == [['2', '0', '130', 'joe']]
+    tally.ended(ending('new', 50))                          # 20 more since it was seen
+    tally.ended(ending('quick', 7))                         # never seen under way
+    tally.ended(ending('before', 10 ** 6, seconds=60))      # began before, and how much was before is not known
+    tally.under_way([row('old', 10 ** 6 + 100)])
+    assert tallied(tally) == [['1', '3', '157', 'joe']]
+    tally.ended(ending('old', 10 ** 6 + 101, seconds=60))
+    tally.under_way([])
+    assert tallied(tally) == [['0', '4', '158', 'joe']]
+
+
+def test_a_tally_forgets_exchanges_whose_end_it_was_not_told_of():
+    tally = watch.Tally('client')
+    for number in range(5):
+        tally.under_way([row('%d' % number, 10), row(None, 0)])
+    assert len(tally._seen) == 2 and tallied(tally) == [['2', '0', '50', '10.0.0.1']]
+
+
+def test_who_uses_the_most_just_now_is_first():
+    tally = watch.Tally('user')
+    tally.ended(ending('a', 1000, 'early'))
+    tally.view()
+    tally.ended(ending('b', 10, 'now'))
+    assert [line[-1] for line in tallied(tally)] == ['now', 'early']

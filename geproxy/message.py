@@ -91,7 +91,7 @@ class Message(object):
 class Request(Message):
     """A request head, never changed: all exchanges that have it, octet for octet, share it.
 
-    `target`: as it came, but without userinfo and fragment; `form`, `authority`, `path`: see grammar.split_target, but
+    `target`: as it came, but without userinfo and fragment; `form`, `authority`, `path`: see grammar.split_target;
     for origin-form and asterisk-form the authority is that of Host; `protocol`: the version as octets; `url`: what it is
     for, for people: absolute, or host:port for CONNECT; `host`, `port`: of the origin, in lower case, without brackets
     or a last dot.
@@ -310,11 +310,11 @@ def _parse_any_request_line(line):
 def _mend_request(head, error):
     """A Request of a refused head, if only userinfo or fragment in its target were wrong; else raise `error`."""
     line, _end, octets = head.partition(b'\r\n')
-    mended = None if grammar.find_doubtful(head) else leniency.mend_request_line(line)
+    mended = None if grammar.find_doubtful(head) else leniency.mend_request(line, octets)
     if mended is None:
         raise error
     # By no memo: all that this has of a password ends with the exchange.
-    line, credentials = mended
+    line, octets, credentials = mended
     section = _parse_request_section(octets)
     if credentials and b'authorization' not in section.index:
         field = grammar.parse_field(b'Authorization: ' + credentials)

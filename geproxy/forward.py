@@ -202,7 +202,8 @@ class Forward(object):
         else:
             self.copy(body, origin, upload, head, response.status, chunked)
         connection.clean = (
-            uploaded and response.persists and self.trusted and (framing.is_clean(response) if body is None else body.delimited))
+            uploaded and response.persists and self.trusted and (
+                framing.is_clean(response) if body is None else body.delimited))
         return persists
 
     def copy(self, body, origin, upload, head, status, chunked):

@@ -91,10 +91,9 @@ class Message(object):
 class Request(Message):
     """A request head, never changed: all exchanges that have it, octet for octet, share it.
 
-    `target`: as it came, but without userinfo and fragment; `form`, `authority`, `path`: see grammar.split_target;
-    for origin-form and asterisk-form the authority is that of Host; `protocol`: the version as octets; `url`: what it
-    is for, for people: absolute, or host:port for CONNECT; `host`, `port`: of the origin, in lower case, without
-    brackets or a last dot.
+    `target`: as it came, without userinfo and fragment; `form`, `authority`, `path`: see grammar.split_target; without
+    an authority in the target, it is that of Host; `protocol`: the version as octets; `url`: for people: absolute, or
+    host:port for CONNECT; `host`, `port`: of the origin, in lower case, without brackets or a last dot.
 
     `persists`: the client's connection may carry another request (RFC 9112, 9.3); `repeatable`: sending it twice is as
     good as once, as far as its method tells; `expects`: the client waits for 100, `unmet`: it expects something else,
@@ -255,8 +254,8 @@ class Reader(object):
 
     def __init__(self, make, parse_line, parse_section, error, mend):
         """`make`: Request or Response; `parse_line`, `parse_section`: functions of octets, for what that takes;
-        `error`: the class for octets that may stand nowhere in a head; `mend`: a function of a refused head and the
-        error, which returns what `make` does, of nothing that is remembered, or raises."""
+        `error`: the class for octets that may stand nowhere in a head; `mend`: a function of a refused head
+        that returns what `make` does, of nothing that is remembered, or None, or raises."""
         self._make, self._error, self._mend = make, error, mend
         self.lines = Memo(parse_line)
         self.sections = Memo(parse_section, REMEMBERED, MEMORABLE)      # with the empty line
@@ -270,8 +269,11 @@ class Reader(object):
             return known
         try:
             return self._understand(head)
-        except self._error as error:
-            return self._mend(head, error)
+        except self._error:
+            mended = self._mend(head)
+            if mended is None:
+                raise           # an error that a frame holds would keep that frame, and the head, in memory
+            return mended
 
     def _understand(self, head):
         line, _end, octets = head.partition(b'\r\n')
@@ -307,12 +309,12 @@ def _parse_any_request_line(line):
     return ((1, int(minor)), method, target) + tuple(grammar.split_target(method, target))
 
 
-def _mend_request(head, error):
-    """A Request of a refused head, if only userinfo or fragment in its target were wrong; else raise `error`."""
+def _mend_request(head):
+    """A Request of a refused head, if only userinfo or fragment in its target were wrong; else None."""
     line, _end, octets = head.partition(b'\r\n')
     mended = None if grammar.find_doubtful(head) else leniency.mend_request(line, octets)
     if mended is None:
-        raise error
+        return None
     # By no memo: all that this has of a password ends with the exchange.
     line, octets, credentials = mended
     section = _parse_request_section(octets)
@@ -343,7 +345,7 @@ def _parse_status_line(line):
     return (1, int(minor)), int(status), reason or b''
 
 
-def _mend_response(head, _error):
+def _mend_response(head):
     """A Response of a refused head, if it has one meaning. The next octets of its connection are not to be trusted."""
     head, behind = leniency.mend_response(head)
     line, _end, octets = head.partition(b'\r\n')

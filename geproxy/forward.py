@@ -49,7 +49,7 @@ class Reply(object):
 class Forward(object):
     """The way of one request."""
     __slots__ = ('request', 'body', 'client', 'reply', 'record', 'proxy', 'watch', 'continued', 'heard',
-                 'repeatable')
+                 'repeatable', 'trusted')
 
     def __init__(self, request, body, client, reply, record, proxy):
         """`body`: see framing.request_body; `client`: its Stream; `proxy`: the Proxy, for settings and upstream."""
@@ -61,6 +61,7 @@ class Forward(object):
         self.proxy = proxy
         self.watch = relay.Watch(client, proxy.waits.half_closed, proxy.limits.head_size)
         self.continued = False          # a 100 was passed on
+        self.trusted = True             # no interim response was odd, so that the connection may be used again
         self.heard = False              # something that was meant as a response to this request has come
         self.repeatable = body is None and request.repeatable
 
@@ -146,6 +147,7 @@ class Forward(object):
             if number == INTERIM_MOST:
                 break
             self.heard = True
+            self.trusted = self.trusted and response.persists
             if response.status == 100:
                 self.continued = True
             if self.request.version >= (1, 1):      # HTTP/1.0 knows none: RFC 9110, 15.2
@@ -212,7 +214,8 @@ class Forward(object):
         else:
             self.copy(body, origin, upload, head, response.status, chunked)
         connection.clean = (
-            uploaded and response.persists and (framing.is_clean(response) if body is None else body.delimited))
+            uploaded and response.persists and self.trusted and (
+                framing.is_clean(response) if body is None else body.delimited))
         return persists
 
     def copy(self, body, origin, upload, head, status, chunked):

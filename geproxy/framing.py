@@ -184,11 +184,11 @@ class Chunked(object):
         """What ends with LF alone, as a line that ends with CRLF; raises if it must not."""
         raise self._bad('a line of the chunked coding ends with a bare LF')
 
-    def _match_size(self, line):
-        return grammar.match_chunk_size(line)
+    def _match_odd_size(self, line):
+        return None
 
     def _read_size(self, line):
-        match = self._match_size(line)
+        match = grammar.match_chunk_size(line) or self._match_odd_size(line)
         if match is None:
             raise self._bad("'%s' is not a chunk size" % grammar.printable(line, 40))
         self._left = self.chunk = int(match.group(1), 16)
@@ -235,8 +235,8 @@ class ChunkedResponse(Chunked):
         self.delimited = False
         return line[:-1] + b'\r\n'
 
-    def _match_size(self, line):
-        return grammar.match_chunk_size(line[1:] if _begins_with_16_digits(line) else line)
+    def _match_odd_size(self, line):
+        return grammar.match_chunk_size(line[1:]) if _begins_with_16_digits(line) else None
 
     def _mend_trailers(self):
         mended = leniency.mend_fields(self._trailers, self._bad)

@@ -21,6 +21,8 @@ FRAMING = frozenset([b'content-length', b'transfer-encoding'])
 _find_fatal = re.compile(br'\0|\r(?!\n)').search
 _find_end = re.compile(br'\n\r?\n').search
 _match_tab_for_blank = re.compile(br'(HTTP/1\.[0-9] [0-9]{3})\t').match
+# With several @, or a backslash, some read another host.
+_match_userinfo = re.compile(br'([Hh][Tt][Tt][Pp]://)([^/?@\\]*@)(?=[^/?@\\]*(?:[/?]|\Z))').match
 _percent_encoded = re.compile(br'%([0-9A-Fa-f]{2})').sub
 # To keep control octets is not safe: Python's http.client, for one, ends a line at VT, FF and FS (RFC 9110, 5.5).
 _BLANKED = bytes(bytearray(
@@ -93,28 +95,25 @@ def _mend_field(line):
     return name + b':' + value.translate(_BLANKED)
 
 
-def mend_request_line(line):
-    """Cut fragment and userinfo off the target of a request line -> (line, credentials); None if there are none.
+def mend_request(line, octets):
+    """Cut fragment and userinfo off the target of a request -> (line, octets, credentials); None if there are none.
 
-    `credentials`: the value of an Authorization field made from the userinfo, or b'' if that is empty. Raises
-    BadRequest for a userinfo that Basic cannot carry (RFC 9110, 4.2.4; RFC 7617, 2).
+    `line`: the request line; `octets`: what follows it. Where Host repeats that userinfo, as urllib has it, it is cut
+    there, too. `credentials`: the value of an Authorization field made from the userinfo, or b'' if that is empty.
+    Raises BadRequest for a userinfo that Basic cannot carry (RFC 9110, 4.2.4; RFC 7617, 2).
     """
     match = grammar.match_request_line(line)
     if match is None or match.group(1) == b'CONNECT':
         return None
     target = match.group(2).partition(b'#')[0]
-    target, userinfo = _cut_userinfo(target)
+    userinfo = _match_userinfo(target)
+    if userinfo:
+        target = userinfo.group(1) + target[userinfo.end():]
+        octets = re.sub(br'(\A|\n)([Hh][Oo][Ss][Tt]:[ \t]*)' + re.escape(userinfo.group(2)), br'\1\2', octets)
     if target == match.group(2) or target == b'*':
         return None
-    return line[:match.start(2)] + target + line[match.end(2):], _basic(userinfo)
-
-
-def _cut_userinfo(target):
-    """-> (the target without it, the userinfo). With several @, or a backslash, some read another host: not cut."""
-    match = re.match(br'([Hh][Tt][Tt][Pp]://)([^/?@\\]*)@(?=[^/?@\\]*(?:[/?]|\Z))', target)
-    if match is None:
-        return target, b''
-    return match.group(1) + target[match.end():], match.group(2)
+    line = line[:match.start(2)] + target + line[match.end(2):]
+    return line, octets, _basic(userinfo.group(2)[:-1]) if userinfo else b''
 
 
 def _basic(userinfo):

@@ -46,10 +46,9 @@ class Message(object):
 class Request(Message):
     """A request head, never changed: all exchanges that have it, octet for octet, share it, unless it has secrets.
 
-    `target`: as it came, but without userinfo and fragment; `form`, `authority`, `path`: see grammar.split_target, but
-    for origin-form and asterisk-form the authority is that of Host; `protocol`: the version as octets; `url`: what
-    it is for, for people: absolute, or host:port for CONNECT; `host`, `port`: of the origin, in lower case, without
-    brackets or a last dot.
+    `target`: as it came, without userinfo and fragment; `form`, `authority`, `path`: see grammar.split_target; without
+    an authority in the target, it is that of Host; `protocol`: the version as octets; `url`: for people: absolute, or
+    host:port for CONNECT; `host`, `port`: of the origin, in lower case, without brackets or a last dot.
 
     `persists`: the client's connection may carry another request (RFC 9112, 9.3); `repeatable`: sending it twice is as
     good as once, as far as its method tells; `expects`: the client waits for 100, `unmet`: it expects something else,

@@ -114,11 +114,11 @@ def _parse_any_request_line(line):
 def _mend_request(head):
     """Return the Request of a refused head if only userinfo or fragment in its target were wrong, else None."""
     line, _end, octets = head.partition(b'\r\n')
-    mended = None if grammar.find_doubtful(head) else leniency.mend_request_line(line)
+    mended = None if grammar.find_doubtful(head) else leniency.mend_request(line, octets)
     if mended is None:
         return None
     # By no memo: all that this has of a password ends with the exchange.
-    line, credentials = mended
+    line, octets, credentials = mended
     section = _parse_request_section(octets)
     if credentials and b'authorization' not in section.index:
         field = grammar.parse_field(b'Authorization: ' + credentials)

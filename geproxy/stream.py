@@ -136,8 +136,9 @@ class Stream(object):
         while True:
             # Lenient, so that a head with wrong line ends is seen to be over, too; its parser refuses it.
             end = self.buffer.find(b'\n\r\n', searched) + 3
-            if end == 2:
-                end = self.buffer.find(b'\n\n', searched) + 2
+            if end == 2 or end > size:
+                lone = self.buffer.find(b'\n\n', searched, size) + 2
+                end = lone if lone > 1 or end == 2 else end
             if 2 <= end <= size:
                 head, self.buffer = self.buffer[:end], self.buffer[end:]
                 return head

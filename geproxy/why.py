@@ -80,6 +80,8 @@ def request_head(url, method):
     if scheme and scheme.lower() != 'https://':
         target = compat.to_octets(url.partition('#')[0])        # no client sends a fragment
     else:
+        if place.count('@') == 1 and '\\' not in place:
+            place = place.partition('@')[2]         # no client sends user and password to the proxy
         place = compat.to_octets('[%s]' % place if ':' in place and address.is_ip(place) else place)
         authority = grammar.parse_authority(place)
         method, target = 'CONNECT', authority.text if authority.port else authority.text + b':443'

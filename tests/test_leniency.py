@@ -2,17 +2,20 @@
 from __future__ import absolute_import, division, print_function
 
 import base64
+import gc
+import re
 import socket
 
 import pytest
 
-from geproxy import errors, leniency, reading
+from geproxy import errors, grammar, leniency, reading
 from helpers import ask, listening, proxying, read_until
 
 OK = b'HTTP/1.1 200 OK\r\n'
 DATE = b'Date: Tue, 14 Nov 2023 22:13:20 GMT'
 CHUNKS = b'5\r\nhello\r\n0\r\n\r\n'
 SECOND = OK + DATE + b'\r\nContent-Length: 6\r\n\r\nsecond'
+VIA = re.compile(br'(?:Date|Via): [^\r]*\r\n')
 FIVE = b'Content-Length: 5\r\n\r\nhello'
 
 
@@ -43,7 +46,7 @@ def exchange(first, request=b'GET'):
     lines = [line for line in head.split(b'\r\n') if not line.startswith((b'Via:', b'Date:'))]
     body, _ok, second = rest.rpartition(OK)
     assert second.endswith(b'second')
-    return b'\r\n'.join(lines) + end + body, served
+    return b'\r\n'.join(lines) + end + VIA.sub(b'', body), served
 
 
 CHUNKED = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n' + CHUNKS
@@ -65,6 +68,7 @@ CHUNKED = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n' + CHUNKS
     (OK + b'Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX: y\n\r\n',
      CHUNKED[:-2] + b'X: y\r\n\r\n'),
     (OK + FIVE + b'EXTRA', OK + FIVE),
+    (b'HTTP/1.1 103 Early\nX: y\n\n' + OK + FIVE, b'HTTP/1.1 103 Early\r\nX: y\r\n\r\n' + OK + FIVE),
     (b'HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello', b'HTTP/1.1 204 No Content\r\n\r\n'),
     (b'HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n',
      b'HTTP/1.1 204 No Content\r\n\r\n'),
@@ -121,6 +125,17 @@ def test_a_head_is_mended_once_and_for_all(head, mended):
     assert leniency.mend_response(mended) == (mended, b'')
 
 
+def test_a_head_that_lf_ends_is_not_too_large_because_of_its_body():
+    body = b'x' * 5000 + b'\r\n\r\n'
+
+    def handle(sock):
+        if next_request(sock):
+            sock.sendall(b'HTTP/1.1 200 OK\nContent-Length: %d\n\n%s' % (len(body), body))
+    with listening(handle) as (host, port), proxying('[limits]\nhead_size = 4k\n') as (address, _proxy):
+        got = ask(address, b'GET http://%s:%d/ HTTP/1.1\r\nHost: a\r\n\r\n' % (host.encode(), port))
+        assert got.startswith(OK) and got.endswith(b'\r\n\r\n' + body)
+
+
 def test_what_stands_behind_an_empty_line_of_lf_is_no_head():
     assert leniency.mend_response(b'HTTP/1.1 200 OK\nA: b\n\nC: d\r\n\r\n') == (OK + b'A: b\r\n\r\n', b'C: d\r\n\r\n')
 
@@ -149,7 +164,8 @@ def test_a_head_of_folds_alone_is_mended_in_no_time():
 ])
 def test_userinfo_and_fragment_are_cut_off_a_target(target, cut, user):
     credentials = b'' if user is None else b'Basic ' + base64.b64encode(user)
-    assert leniency.mend_request_line(b'GET %s HTTP/1.1' % target) == (b'GET %s HTTP/1.1' % cut, credentials)
+    assert leniency.mend_request(b'GET %s HTTP/1.1' % target, b'Host: b') == (
+        b'GET %s HTTP/1.1' % cut, b'Host: b', credentials)
 
 
 @pytest.mark.parametrize('line', [
@@ -158,13 +174,13 @@ def test_userinfo_and_fragment_are_cut_off_a_target(target, cut, user):
     b'OPTIONS *#a HTTP/1.1', b'GET ftp://u:p@a/ HTTP/1.1', b'CONNECT a:443#b HTTP/1.1', b'GET http://a/#b c HTTP/1.1',
 ])
 def test_other_targets_are_left_alone(line):
-    assert leniency.mend_request_line(line) is None
+    assert leniency.mend_request(line, b'') is None
 
 
 @pytest.mark.parametrize('userinfo', [b'u%0d%0aX:p', b'u:%0A', b'%00:p', b'u%3ap:q', b'u:%7f', b'u:p%09', b'u:%1b'])
 def test_userinfo_that_basic_cannot_carry_is_refused_and_not_shown(userinfo):
     with pytest.raises(errors.BadRequest) as raised:
-        leniency.mend_request_line(b'GET http://%s@a/ HTTP/1.1' % userinfo)
+        leniency.mend_request(b'GET http://%s@a/ HTTP/1.1' % userinfo, b'')
     assert 'Basic' in str(raised.value) and '%' not in str(raised.value)
 
 
@@ -185,3 +201,39 @@ def test_userinfo_becomes_authorization_where_there_is_none_and_is_remembered_no
 def test_a_field_that_a_client_names_for_one_hop_stays_so_when_its_userinfo_is_cut():
     request = reading.parse_request(b'GET http://u:p@a/ HTTP/1.1\r\nHost: a\r\nConnection: x\r\nX: y\r\n\r\n')
     assert request.write(b'') == b'GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Basic dTpw\r\n\r\n'
+
+
+@pytest.mark.parametrize('userinfo, line, good', [
+    (b'u:p@', b'Host: u:p@a', True), (b'u:p@', b'hOST:\tu:p@a', True), (b'@', b'Host:@a', True),
+    (b'u.*@', b'Host: u.*@a', True), (b'u.*@', b'Host: uxx@a', False),
+    (b'u:p@', b'Host: u:q@a', False), (b'u:p@', b'Host: u:p@u:p@a', False), (b'', b'Host: u:p@a', False),
+    (b'u:p@', b'Host: a\r\nHost: u:p@a', False), (b'u:p@', b'X: y\r\nHost: u:p@a b', False),
+])
+def test_host_may_repeat_the_userinfo_of_the_target_and_no_other(userinfo, line, good):
+    head = b'GET http://%sa/ HTTP/1.1\r\n%s\r\n\r\n' % (userinfo, line)
+    if good:
+        reading.parse_request(head)
+        reading.parse_request(head)
+        assert not [key for key in grammar._field_lines if b'@' in key and key == line]
+        assert reading.parse_request(head).write(b'').startswith(b'GET / HTTP/1.1\r\nHost: a\r\n')
+    else:
+        with pytest.raises(errors.BadRequest) as raised:
+            reading.parse_request(head)
+        assert 'u:p' not in str(raised.value)
+
+
+def test_an_error_keeps_no_head_in_memory():
+    gc.collect()
+    gc.disable()
+    try:
+        for parse, head in ((reading.parse_request, b'GET http://u@v@a/ HTTP/1.1\r\nHost: a\r\n\r\n'),
+                            (reading.parse_response, b'HTTP/1.1 200 OK\r\nX\r\n\r\n')):
+            with pytest.raises(errors.ProxyError):
+                parse(head)
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        assert not [each for each in gc.garbage if isinstance(each, errors.ProxyError)]
+    finally:
+        gc.set_debug(0)
+        del gc.garbage[:]
+        gc.enable()

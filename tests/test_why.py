@@ -87,7 +87,7 @@ def test_what_is_out_of_reach_has_an_exit_code_of_its_own(asked):
     (['http://u@secret@a.test/'], 'user and password in an authority'),
     (['ftp://a/'], 'ftp:// is not for an HTTP proxy'),
     (['a.test:x'], "'a.test:x' is not host[:port]"),
-    (['https://u:secret@a.test/'], 'user and password in an authority'),
+    (['https://u@secret@a.test/'], 'user and password in an authority'),
     (['https:///path'], "'' is not host[:port]"),
     (['http://a b/'], 'is not a request line'),
     (['http://a/', '--from', 'nowhere'], "'nowhere' is not an IP address"),
@@ -95,6 +95,13 @@ def test_what_is_out_of_reach_has_an_exit_code_of_its_own(asked):
 def test_what_is_no_question_is_told(asked, words, what):
     code, said, error = asked(*words)
     assert (code, said) == (2, '') and what in error and 'secret' not in error
+
+
+def test_user_and_password_of_a_url_are_seen_by_no_rule_and_shown_by_nobody(asked):
+    for scheme in ('http', 'https'):
+        for output in ('text', 'json'):
+            code, said, error = asked(scheme + '://good.test:secret@bad.test/x', '--no-net', '-o', output)
+            assert code == 1 and 'CHG-1: malware' in said and 'secret' not in said + error
 
 
 def test_a_bad_file_is_told(tmpdir, capsys):

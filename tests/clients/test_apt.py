@@ -113,3 +113,15 @@ def test_apt_updates_and_downloads_packages_in_a_pipeline(apt, publish, proxy, o
             stored = tmpdir.join('var/cache/apt/archives/%s_1.0_all.deb' % name)
             assert digest(stored.read_binary()) == digest(octets)
             proxy.carried('GET', origin, '/flat/%s.deb' % name)
+
+
+def test_apt_may_have_credentials_in_its_sources(apt, publish, proxy, origins, tmpdir):
+    line, packages = publish(origins.http)
+    tmpdir.join('sources.list').write(line.replace('http://', 'http://bob:open-sesame@'))
+    apt('update')
+    apt('install', '--yes', '--download-only', *packages)
+    for name, octets in packages.items():
+        stored = tmpdir.join('var/cache/apt/archives/%s_1.0_all.deb' % name)
+        assert digest(stored.read_binary()) == digest(octets)
+        proxy.carried('GET', origins.http, '/flat/%s.deb' % name)
+    assert not any(b'open-sesame' in line for line in proxy.process.lines)

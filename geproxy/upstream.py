@@ -142,8 +142,9 @@ class Upstream(object):
 
     def leave(self, owner):
         """An owner is no more: close what belongs to it."""
-        for connection in list(self._owned.get(owner, {}).values()):
-            self._drop(connection)
+        if owner in self._owned:
+            for connection in list(self._owned[owner].values()):
+                self._drop(connection)
 
     def _own(self, connection, owner):
         """Keep it for that client connection, and for the user as whom it asks now."""

@@ -178,8 +178,6 @@ class Admin(object):
         if handler is None:
             return _plain(404, 'no connection has the id %s' % name)
         handler.cut(errors.Killed('ended by whoever runs the proxy'))
-        if not handler.waiting and not handler.reply.delimited:
-            handler.client.doom()
         self._server.live[handler].kill(block=False)
         self._server.log.say('connection %s of %s: killed' % (name, handler.client.peer))
         return _plain(200, 'killed')

@@ -7,6 +7,8 @@ from __future__ import absolute_import, division, print_function
 
 import functools
 
+import gevent
+
 from geproxy import errors, framing, grammar, message, relay, responses
 from geproxy.compat import monotonic
 from geproxy.deadlines import wait_readable
@@ -227,6 +229,6 @@ def relay_tunnel(client, origin, reply, waits):
     reply.delimited = False
     try:
         relay.Tunnel(client, origin, waits.tunnel, waits.half_tunnel).run()
-    except errors.ProxyError:
-        origin.abort()
+    except (errors.ProxyError, gevent.GreenletExit):
+        origin.abort()          # no FIN: what was cut must not look whole
         raise

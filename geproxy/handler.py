@@ -92,7 +92,8 @@ class Handler(object):
             self.client.hurry(monotonic() + BRIEFLY)    # not at once; see await_request
 
     def cut(self, error):
-        """Called by the server before it ends the greenlet: remember why what is going on ends here."""
+        """Called by the server before it ends the greenlet: remember why what is going on ends here, and see that what
+        is not whole does not look whole."""
         if self.record is not None and not self.waiting:
             self.record.reason, self.record.message = error.token, str(error)
             self.record.aborted = True
@@ -105,6 +106,8 @@ class Handler(object):
         try:
             self.proxy.access.check_client(self.ip)
             self.read_request()
+            if not self.reply.delimited:
+                self.client.doom()
             self.identify()
             self.check()
             if self.request.method == b'CONNECT':

@@ -9,6 +9,10 @@ from __future__ import absolute_import, division, print_function
 from geproxy import errors, grammar, message
 
 LINE_LIMIT = 1024           # octets of one chunk-size line; the longest seen in the wild has about 20
+LINES = 1000                # of the chunked coding that are read at once: about a millisecond of work
+LINE_WORK = 16              # octets of a chunk-size line with extensions that are as much work as a line
+_small_sizes = dict((b'\r\n%s\r\n' % digits, size) for size in range(1, 256) for digits in (b'%x' % size, b'%X' % size))
+_SMALL_LINE = 6             # octets of those at most
 CHUNKED_LINE = b'Transfer-Encoding: chunked\r\n'
 MOST = 256 * 1024           # octets; no read gives more (stream.SCRATCH_SIZE)
 SMALL = 8 * 1024            # octets that may as well be copied
@@ -114,24 +118,42 @@ class Chunked(object):
     def feed(self, data, end):
         """Octets [0:end) of `data` have arrived -> the content among them; sets `used` and `done`.
 
-        The content may be a view of memory that the next body needs: use it before anything that may wait.
+        The content may be a view of memory that the next body needs: use it before anything that may wait. Behind
+        LINES lines it stops, before the end of the body: what is behind `used` is to be fed again.
         """
         pieces = []
-        at = 0
+        at = lines = 0
         view = memoryview(data)
-        while at < end and not self.done:
+        while at < end and not self.done and lines < LINES:
             if self._left:
                 size = min(self._left, end - at)
                 pieces.append(view[at:at + size])
                 self._left -= size
                 at += size
-            elif self._again and not self._line and data.startswith(self._again, at, end):
-                at += len(self._again)
-                self._left = self.chunk
-            else:
+                continue
+            lines += 1
+            start = at
+            if self._again and not self._line:
+                at = self._next_chunk(data, at, end)
+            if at == start:
                 at = self._read_line(data, at, end)
+                lines += (at - start) // LINE_WORK
         self.used = at
         return pieces[0] if len(pieces) == 1 else _join(pieces)
+
+    def _next_chunk(self, data, at, end):
+        """Go from the end of a chunk to the next, if that is of the same size, or small -> where its octets begin."""
+        if data.startswith(self._again, at, end):
+            self._left = self.chunk
+            return at + len(self._again)
+        stop = data.find(b'\n', at + 2, min(end, at + _SMALL_LINE)) + 1
+        line = bytes(data[at:stop])
+        size = _small_sizes.get(line)
+        if size is None:
+            return at
+        self._left = self.chunk = size
+        self._again = line
+        return stop
 
     @property
     def unseen(self):

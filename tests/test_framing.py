@@ -122,6 +122,28 @@ def test_a_chunk_of_any_size_is_passed_on_before_its_end():
     assert body.feed(b'y' * 50, 40) == b'y' * 40 and body.used == 40
 
 
+@pytest.mark.parametrize('chunk, most', [
+    (b'1\r\nx\r\n', 6 * framing.LINES), (b'1\r\nx\r\n2\r\nxx\r\n', 7 * framing.LINES),
+    (b'1;a\r\nx\r\n', 8 * framing.LINES), (b'1;' + b'a' * 900 + b'\r\nx\r\n' + b'2\r\nxx\r\n', 20 * framing.LINES)])
+def test_many_small_chunks_are_not_read_at_once(chunk, most):
+    body, count, rest = chunked(), 0, chunk * (500000 // len(chunk)) + b'0\r\n\r\n'
+    content = []
+    while not body.done:
+        content.append(framing.bytes_of(body.feed(rest, len(rest))))
+        assert 0 < body.used <= most
+        rest = rest[body.used:]
+        count += 1
+    assert rest == b'' and len(b''.join(content)) == chunk.count(b'x') * (500000 // len(chunk)) and count > 10
+
+
+@pytest.mark.parametrize('line', [b'\r\nG\r\n', b'\r\n\r\n', b'\n1\r\n', b'\r\r1\r\n', b'x\n1\r\n', b'\r\n1\n',
+                                  b'\r\n1\r\r\n'])
+def test_between_small_chunks_nothing_else_passes(line):
+    data = b'2\r\nab\r\n1\r\nx' + line + b'yyyyyyyy'
+    with pytest.raises(Bad):
+        chunked().feed(data, len(data))
+
+
 def test_the_line_to_another_chunk_of_the_same_size_is_known_at_once():
     body = chunked()
     assert not body.repeats(b'') and not body.repeats(b'\r\n3\r\n')

@@ -17,7 +17,7 @@ FLOORS = [
     ['grammar', 'kinds'],
     ['message', 'rules', 'filters'],
     ['framing', 'forwarded', 'rulebook', 'proxyproto'],
-    ['access', 'auth', 'deadlines', 'limits', 'splice'],
+    ['access', 'auth', 'deadlines', 'limits', 'splice', 'turns'],
     ['stream', 'users', 'rulefiles', 'watchdog', 'unixsocket', 'workers', 'shortcut'],
     ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'notify', 'outlets',
      'metrics', 'waits'],
@@ -34,7 +34,7 @@ FLOOR = dict((name, number) for number, names in enumerate(FLOORS) for name in n
 
 # Who may import gevent: those that wait, and those that must come before everything else.
 WITH_GEVENT = {'__main__', 'acceptor', 'admin', 'cli', 'compat', 'deadlines', 'doctor', 'forward', 'live', 'logins', 'relay', 'reloads', 'resolver', 'server', 'stream',
-               'tail', 'watchdog', 'workers'}
+               'tail', 'turns', 'watchdog', 'workers'}
 # Who may spawn greenlets: someone waits for each there, or kills it.
 SPAWNING = {'acceptor', 'relay', 'workers', 'server'}
 # Who may import config. The others are handed values, so there is no global to reload.

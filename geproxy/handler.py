@@ -8,17 +8,21 @@ from __future__ import absolute_import, division, print_function
 from geproxy import errors, forward, framing, grammar, limits, message, protocols, proxyproto, relay, responses
 from geproxy.address import parse_ip, show_ip, within
 from geproxy.compat import monotonic
+from geproxy.deadlines import Limit
 from geproxy.logins import ANONYMOUS
 from geproxy.message import NO_EDITS
 from geproxy.record import Record
 from geproxy.rulebook import ALLOWED
 from geproxy.rules import question_of
 from geproxy.stream import Stream
+from geproxy.turns import give_way
 
 
 HEAD_START = 32         # octets: enough for a method
+EMPTY_LINES = 1024      # octets of empty lines before a request; clients send one line, and more is an attack
 SWALLOWED = 64 * 1024   # octets of a body that are read only so that the connection can go on
 BRIEFLY = 1.0           # seconds to linger for a client that has no place here, or when the process is to stop
+STOPPING = Limit('drain', BRIEFLY, errors.IdleTimeout)
 
 
 class Handler(object):
@@ -53,7 +57,7 @@ class Handler(object):
         self.waiting = True
         try:
             header = self.client.read_front(proxyproto.parse, limit, monotonic() + limit.seconds)
-        except (errors.HeadTimeout, errors.ClientLost):
+        except (errors.HeadTimeout, errors.IdleTimeout, errors.ClientLost):
             if self.client.buffer:
                 raise
             self.client.ended = True    # silently: nothing has begun
@@ -70,9 +74,12 @@ class Handler(object):
         try:
             while self.exchange():
                 self.fresh = False
+                if self.client.buffer:          # more requests may be there, and each be answered without a wait
+                    self.waiting = True
+                    give_way()
             if self.lingers:
                 self.waiting, self.fresh = True, False
-                self.client.linger(BRIEFLY if self.server.draining else self.proxy.timeouts.linger)
+                self.client.linger(BRIEFLY if self.server.draining else self.proxy.timeouts.linger, self.swallowing)
         finally:
             self.client.close()
 
@@ -89,12 +96,18 @@ class Handler(object):
     def hurry(self):
         """Called by the server when the process is to stop: who waits for nothing in particular is not waited for."""
         if self.waiting:
-            self.client.hurry(monotonic() + BRIEFLY)    # not at once; see await_request
+            self.client.hurry(monotonic() + BRIEFLY, STOPPING)      # not at once; see await_request
+
+    def swallowing(self):
+        """How fast octets are swallowed behind the last response -> a limits.Pace, or None."""
+        return self.proxy.pace_up(self.key or self.client_key)
 
     def cut(self, error):
         """Called by the server before it ends the greenlet: remember why what is going on ends here, and see that what
         is not whole does not look whole."""
         if self.record is not None and not self.waiting:
+            if not self.reply.delimited:
+                self.client.doom()
             self.record.reason, self.record.message = error.token, str(error)
             self.record.aborted = True
 
@@ -106,8 +119,6 @@ class Handler(object):
         try:
             self.proxy.access.check_client(self.ip)
             self.read_request()
-            if not self.reply.delimited:
-                self.client.doom()
             self.identify()
             self.check()
             if self.request.method == b'CONNECT':
@@ -132,12 +143,14 @@ class Handler(object):
         # Before a stop, too: a first request is on its way, and who sends one after the other is told by the next
         # answer to go elsewhere, instead of by an end that the next request might meet.
         deadline = monotonic() + (BRIEFLY if server.draining else limit.seconds)
+        most = client.received + EMPTY_LINES
         self.waiting = True
         try:
             if self.fresh and not client.buffer:
                 client.fill()       # mostly it is there already, and there is nothing to wait for
             # Some clients send an empty line behind a request with a body: RFC 9112, 2.2
-            while not client.buffer or client.buffer[:1] == b'\r' and not client.skip_empty_lines():
+            while not client.buffer or client.buffer[:1] == b'\r' and (
+                    client.received <= most and not client.skip_empty_lines()):
                 if not client.ended:
                     client.wait(limit, deadline)
                 if client.ended or client.fill() == 0:

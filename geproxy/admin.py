@@ -18,7 +18,8 @@ import traceback
 import gevent
 
 from geproxy import (
-    __version__, errors, framing, limits, live, metrics, reading, strangers, tail, unixsocket, workers)
+    __version__, chunks, errors, limits, live, metrics, reading, strangers, tail, unixsocket,
+    workers)
 from geproxy.address import is_ip, parse_ip, show_ip, unmap, within
 from geproxy.compat import monotonic, to_native, to_octets
 from geproxy.deadlines import Limit
@@ -315,7 +316,7 @@ def _send(stream, answer, version, bodiless):
         for text in texts:
             octets = to_octets(text)
             if octets:
-                stream.send(framing.encode_chunk(octets) if chunked else octets, TAKE)
+                stream.send(chunks.encode_chunk(octets) if chunked else octets, TAKE)
                 gevent.sleep(0)         # others have their turn, however fast this one reads
     if chunked:
-        stream.send(framing.last_chunk(b''), TAKE)
+        stream.send(chunks.last_chunk(b''), TAKE)

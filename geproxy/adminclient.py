@@ -11,7 +11,7 @@ import os
 import socket
 import time
 
-from geproxy import config, errors, framing, kinds, reading, unixsocket
+from geproxy import chunks, config, errors, framing, kinds, reading, unixsocket
 from geproxy.compat import monotonic, to_native
 from geproxy.deadlines import Limit, wait_readable
 from geproxy.stream import Stream
@@ -130,7 +130,7 @@ class Reader(object):
             return []
         if not got[1] or self._body.done:
             return None
-        lines = (self._rest + framing.bytes_of(self._body.feed(*got))).split(b'\n')
+        lines = (self._rest + chunks.bytes_of(self._body.feed(*got))).split(b'\n')
         self._rest = lines.pop()
         return [to_native(line) for line in lines]
 

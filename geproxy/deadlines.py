@@ -20,9 +20,12 @@ SWEEP = 0.25                    # seconds between two looks at the deadlines: th
 READ, WRITE = 1, 2              # libev's
 POLLIN, POLLOUT = 1, 4          # poll(2)'s, on all systems
 _EXPIRED = object()             # what a greenlet gets at its deadline
-_deadlines = {}                 # of those that wait now: {greenlet: (monotonic seconds, streams, poll's event)}
+# Of those that wait now: {greenlet: (monotonic seconds, streams, poll's event, the Limit that has shortened it)}
+_deadlines = {}
 _sweeper = []
 _poll = native_poll()           # of one socket at a time
+_resets = native_poll()         # of those in _watched: asked for no event, it tells of resets only
+_watched = {}                   # {file descriptor: [the greenlets whose wait ends when that is reset]}
 
 
 def start():
@@ -35,10 +38,15 @@ def start():
 def sweep():
     """Tell those whose deadlines have passed."""
     now = monotonic()
+    if _watched:
+        for descriptor, _event in _resets.poll(0):
+            _expire(_watched[descriptor])
     for greenlet, waits in [item for item in _deadlines.items() if item[1][0] < now]:
         # Data that came in time goes first: a process that was stopped, or has much to do, may not have seen it yet.
         if _deadlines.get(greenlet) is waits and not _has_come(waits):
             del _deadlines[greenlet]
+            for stream in waits[1]:
+                stream.hurried = waits[3]
             greenlet.switch(_EXPIRED)
 
 
@@ -49,12 +57,22 @@ def _any_ready(waits):
 _has_come = supervise.guard('a look at a deadline', _any_ready)     # one that fails must not keep the others waiting
 
 
-def hurry(stream, deadline):
-    """Whoever waits for `stream`, if anybody does, shall not wait beyond `deadline` (monotonic seconds)."""
+def _expire(greenlets):
+    """Let greenlets, those that wait, find at the next look that their time is over."""
+    for greenlet in greenlets:
+        waits = _deadlines.get(greenlet)
+        if waits is not None:
+            _deadlines[greenlet] = (float('-inf'),) + waits[1:]
+
+
+def hurry(stream, deadline, limit):
+    """Let the greenlet that waits for `stream`, if there is one, wait no longer than until `deadline` (monotonic
+    seconds). `limit`: the Limit that demands it; the stream has it as `hurried` if the wait ends because of it."""
     for greenlet in (stream.reading, stream.writing):
         waits = _deadlines.get(greenlet)
         if waits is not None and stream in waits[1]:        # it may wait for another by now
-            _deadlines[greenlet] = (min(waits[0], deadline),) + waits[1:]
+            if deadline < waits[0]:
+                _deadlines[greenlet] = (deadline,) + waits[1:3] + (limit,)
 
 
 def wait_readable(streams, deadline):
@@ -68,7 +86,7 @@ def wait_readable(streams, deadline):
     for stream in streams:
         stream.reading = greenlet
         stream.reader.start(switch, stream)
-    _deadlines[greenlet] = deadline, streams, POLLIN
+    _deadlines[greenlet] = deadline, streams, POLLIN, None
     others = get_hub().switch
     try:
         first = others()
@@ -85,7 +103,7 @@ def wait_writable(stream, deadline):
     """Wait until a stream, with a `writer` and `writing`, takes octets again: that stream, or None at the deadline."""
     greenlet = stream.writing = getcurrent()
     stream.writer.start(greenlet.switch, stream)
-    _deadlines[greenlet] = deadline, (stream,), POLLOUT
+    _deadlines[greenlet] = deadline, (stream,), POLLOUT, None
     others = get_hub().switch
     try:
         first = others()
@@ -95,6 +113,31 @@ def wait_writable(stream, deadline):
     finally:
         _deadlines.pop(greenlet, None)
         stream.writer.stop()
+
+
+def watching(stream, wait, *arguments):
+    """As wait(*arguments), one of the above, but also None, within SWEEP seconds, once the peer of `stream` has reset
+    its connection, or `look_again` was called. Whoever called looks what it was.
+
+    For a stream that cannot be waited for, as its octets are not to be read now, or it has sent its last. One poll(2)
+    for all of them costs 0.05 us each; a greenlet that looks for itself, 5 us (3.11, 2026).
+    """
+    descriptor = stream.socket.fileno()
+    greenlet = getcurrent()
+    _watched.setdefault(descriptor, []).append(greenlet)
+    _resets.register(descriptor, 0)
+    try:
+        return wait(*arguments)
+    finally:
+        _watched[descriptor].remove(greenlet)
+        if not _watched[descriptor]:
+            _resets.unregister(descriptor)
+            del _watched[descriptor]
+
+
+def look_again(stream):
+    """End the wait, if there is one, in which `stream` is watched."""
+    _expire(_watched.get(stream.socket.fileno(), ()))
 
 
 def wait_connected(sockets, deadline):

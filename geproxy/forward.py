@@ -7,9 +7,11 @@ from __future__ import absolute_import, division, print_function
 
 import functools
 
-from geproxy import errors, framing, grammar, reading, relay, responses
+import gevent
+
+from geproxy import chunks, errors, framing, grammar, reading, relay, responses
 from geproxy.compat import monotonic
-from geproxy.deadlines import wait_readable
+from geproxy.turns import give_way
 
 NOTHING, EXPECT = frozenset(), frozenset([b'expect'])       # fields that are dealt with here
 # Schemes that log in a connection instead of a request (RFC 4559 and Microsoft's relatives of it), in lower case.
@@ -94,7 +96,7 @@ class Forward(object):
             connection.logged_in = True
         if self.body is not None and not self.body.done:
             connection.bodies = True
-        upload = self.send_request(connection.stream, edits)
+        upload = self.watch.upload = self.send_request(connection.stream, edits)
         try:
             response = self.read_response(connection.stream, upload)
             if response.status == 408 and connection.kept and self.repeatable:
@@ -153,6 +155,7 @@ class Forward(object):
             if self.request.version >= (1, 1):      # HTTP/1.0 knows none: RFC 9110, 15.2
                 head = response.write(b'', self.proxy.vias[response.version])
                 self.client.send(self.reply.rest(head), self.proxy.waits.download)
+            give_way()
         raise errors.BadResponse('more than %d interim responses' % INTERIM_MOST)
 
     def read_head(self, origin, upload):
@@ -174,10 +177,8 @@ class Forward(object):
     def await_origin(self, origin, upload):
         """Wait until the origin says something; the deadline for its whole head. Raises ResponseTimeout."""
         # While the body goes up its own limits count, and the time for the response has not begun.
-        while upload is not None and not upload.over.is_set() and not origin.buffer:
-            if wait_readable((origin,), monotonic() + relay.GLANCE) is not None:
-                break
-            self.watch.check_reset()
+        if upload is not None:
+            self.watch.wait_for_upload(origin)
         limit = self.proxy.waits.response
         deadline = monotonic() + limit.seconds
         if upload is None or upload.over.is_set():
@@ -199,7 +200,7 @@ class Forward(object):
         if body is None:
             line = framing.bodiless_framing(response, request.version)
         else:
-            line = body.framing if sized else framing.CHUNKED_LINE if chunked else b''
+            line = body.framing if sized else chunks.CHUNKED_LINE if chunked else b''
             self.reply.delimited = bool(line)
         upgrade = b', '.join(grammar.split_list(response.values(b'upgrade'))) if response.status == 426 else b''
         date = b'' if response.dated else responses.date()
@@ -223,9 +224,8 @@ class Forward(object):
         # Sent as late as can be: if the first octets of the body are bad, there may still be a 502.
         start = functools.partial(self.reply.begin, head, status)
         probe = (lambda: self.client.send_now(b'0')) if chunked else None
-        watch = self.watch if upload is None or upload.over.is_set() else None
         limits = (self.proxy.waits.body, self.proxy.waits.download)
-        relay.copy_body(body, origin, self.client, limits, start, chunked, watch, probe)
+        relay.copy_body(body, origin, self.client, limits, start, chunked, self.watch, probe)
 
     def switch_protocols(self, response, origin, upload):
         """A 101: pass it on, and get out of the way (RFC 9110, 7.8)."""
@@ -258,6 +258,6 @@ def relay_tunnel(client, origin, reply, waits):
     reply.delimited = False
     try:
         relay.Tunnel(client, origin, waits.tunnel, waits.half_tunnel).run()
-    except errors.ProxyError:
-        origin.abort()
+    except (errors.ProxyError, gevent.GreenletExit):
+        origin.abort()          # no FIN: what was cut must not look whole
         raise

@@ -5,29 +5,25 @@ and what is remembered.
 """
 from __future__ import absolute_import, division, print_function
 
-from geproxy import errors, forward, framing, grammar, leaving, limits, protocols, proxyproto, reading, relay, responses
+from geproxy import (
+    errors, forward, framing, grammar, leaving, limits, ownanswers, protocols, proxyproto, reading, relay, responses)
 from geproxy.address import parse_ip, show_ip, within
 from geproxy.compat import monotonic
+from geproxy.deadlines import Limit
 from geproxy.logins import ANONYMOUS
 from geproxy.message import NO_EDITS
 from geproxy.record import Record
 from geproxy.rulebook import ALLOWED
 from geproxy.rules import question_of
 from geproxy.stream import Stream
+from geproxy.turns import give_way
 
 
 HEAD_START = 32         # octets: enough for a method
+EMPTY_LINES = 1024      # octets of empty lines before a request; clients send one line, and more is an attack
 SWALLOWED = 64 * 1024   # octets of a body that are read only so that the connection can go on
 BRIEFLY = 1.0           # seconds to linger for a client that has no place here, or when the process is to stop
-
-
-class Interrupted(BaseException):
-    """Thrown into an exchange from outside. No ProxyError, so that no part of the way takes it for its own failure."""
-
-    def __init__(self, error):
-        """`error`: the ProxyError that the client is told."""
-        BaseException.__init__(self, str(error))
-        self.error = error
+STOPPING = Limit('drain', BRIEFLY, errors.IdleTimeout)
 
 
 class Handler(object):
@@ -62,7 +58,7 @@ class Handler(object):
         self.waiting = True
         try:
             header = self.client.read_front(proxyproto.parse, limit, monotonic() + limit.seconds)
-        except (errors.HeadTimeout, errors.ClientLost):
+        except (errors.HeadTimeout, errors.IdleTimeout, errors.ClientLost):
             if self.client.buffer:
                 raise
             self.client.ended = True    # silently: nothing has begun
@@ -80,9 +76,12 @@ class Handler(object):
         try:
             while self.exchange():
                 self.fresh = False
+                if self.client.buffer:          # more requests may be there, and each be answered without a wait
+                    self.waiting = True
+                    give_way()
             if self.lingers:
                 self.waiting, self.fresh = True, False
-                self.client.linger(BRIEFLY if self.server.draining else self.proxy.timeouts.linger)
+                self.client.linger(BRIEFLY if self.server.draining else self.proxy.timeouts.linger, self.swallowing)
         finally:
             self.server.proxy.upstream.leave(self)
             self.client.close()
@@ -100,19 +99,23 @@ class Handler(object):
     def hurry(self):
         """Called by the server when the process is to stop: who waits for nothing in particular is not waited for."""
         if self.waiting:
-            self.client.hurry(monotonic() + BRIEFLY)    # not at once; see await_request
+            self.client.hurry(monotonic() + BRIEFLY, STOPPING)      # not at once; see await_request
+
+    def swallowing(self):
+        """How fast octets are swallowed behind the last response -> a limits.Pace, or None."""
+        return self.proxy.pace_up(self.key or self.client_key)
 
     def cut(self, error):
         """Called by the server just before it ends the greenlet: remember why what is going on ends here.
 
-        Returns what to throw into the greenlet: an Interrupted if the client waits for a response and has nothing of
-        it yet, so that it gets `error` as that; None if the greenlet has to be killed.
+        Returns what to throw into the greenlet: an errors.Interrupted if the client waits for a response and has
+        nothing of it yet, so that it gets `error` as that; None if the greenlet has to be killed.
         """
         record = self.record
         if record is None or self.waiting:
             return None
         if not record.reason and not self.reply.begun:      # `exchange` has not come to `refuse` yet
-            return Interrupted(error)
+            return errors.Interrupted(error)
         record.reason, record.message, record.aborted = error.token, str(error), True
         if not self.reply.delimited:
             self.client.doom()                              # what the client has must not look whole
@@ -131,11 +134,11 @@ class Handler(object):
             if self.request.method == b'CONNECT':
                 return self.tunnel()
             if self.request.hops == 0:
-                return self.last_hop()
+                return self.answer(200, ownanswers.last_hop(self.request, self.head, not self.persists()))
             return self.forward()
         except errors.ProxyError as error:
             return self.refuse(error)
-        except Interrupted as interrupted:
+        except errors.Interrupted as interrupted:
             return self.refuse(interrupted.error)
         except Exception:
             self.proxy.report_bug(self.record)
@@ -152,12 +155,14 @@ class Handler(object):
         # Before a stop, too: a first request is on its way, and who sends one after the other is told by the next
         # answer to go elsewhere, instead of by an end that the next request might meet.
         deadline = monotonic() + (BRIEFLY if server.draining else limit.seconds)
+        most = client.received + EMPTY_LINES
         self.waiting = True
         try:
             if self.fresh and not client.buffer:
                 client.fill()       # mostly it is there already, and there is nothing to wait for
             # Some clients send an empty line behind a request with a body: RFC 9112, 2.2
-            while not client.buffer or client.buffer[:1] == b'\r' and not client.skip_empty_lines():
+            while not client.buffer or client.buffer[:1] == b'\r' and (
+                    client.received <= most and not client.skip_empty_lines()):
                 if not client.ended:
                     client.wait(limit, deadline)
                 if client.ended or client.fill() == 0:
@@ -318,26 +323,10 @@ class Handler(object):
             self.proxy.upstream.release(connection, self)
         return False
 
-    def last_hop(self):
-        """OPTIONS or TRACE that may go no further (RFC 9110, 7.6.2)."""
-        persists = self.persists()
-        if self.request.method == b'TRACE':
-            # Not the line as it came: its target may have had a password.
-            line = b'%s %s %s\r\n' % (self.request.method, self.request.target, self.request.protocol)
-            self.respond(200, responses.trace(line + self.head.partition(b'\r\n')[2], not persists))
-        else:
-            self.respond(200, responses.options(not persists))
-        return self.end(persists)
-
-    def show_page(self):
-        """For a browser that visits the proxy as if it were a web site."""
-        request, persists = self.request, self.persists()
-        if request.method in (b'OPTIONS', b'TRACE'):
-            return self.last_hop()
-        found = request.path == b'/' and request.method in (b'GET', b'HEAD')
-        make = responses.page if found else responses.no_page
-        self.respond(200 if found else 404, make(request.method, request.authority.text, not persists))
-        return self.end(persists)
+    def answer(self, status, octets):
+        """Answer a request that goes no further; true if another may follow."""
+        self.respond(status, octets)
+        return self.end(self.persists())
 
     # --- saying no
 
@@ -346,8 +335,9 @@ class Handler(object):
         record, client = self.record, self.client
         client.pace = None              # what says no is never held back
         try:
-            if self.asks_for_us(error):
-                return self.show_page()
+            if self.request is not None and not self.reply.begun and ownanswers.is_asked_for(
+                    self.request, error, self.proxy.access, self.local[1]):
+                return self.answer(*ownanswers.page(self.request, self.head, not self.persists()))
             record.reason, record.message, record.rule = error.token, str(error), error.rule or record.rule
             if isinstance(error, errors.QuotaExceeded) and not client.sent + record.sent:
                 self.reply = forward.Reply(client)      # what was about to begin was held back
@@ -369,15 +359,6 @@ class Handler(object):
     def method(self):
         """What came as the method, however bad the rest is: the answer to HEAD has no body. b'' if there is none."""
         return (self.head or self.client.buffer)[:HEAD_START].partition(b' ')[0]
-
-    def asks_for_us(self, error):
-        """True if a request that came to grief was meant for the proxy itself, as if it were a web site."""
-        if self.request is None or self.reply.begun or self.request.form not in ('origin', 'asterisk'):
-            return False
-        # Whoever knows that this is a proxy sends the other forms.
-        refused = isinstance(error, (errors.DnsError, errors.Denied, errors.LoginRequired))
-        return isinstance(error, errors.Ourselves) or refused and self.proxy.access.may_be_ours(
-            self.request.host, self.request.port, self.local[1])
 
     def break_off(self):
         """A response has begun and cannot be ended: make sure that the client can tell."""

@@ -90,6 +90,11 @@ class Proxy(object):
         charge = self._quota and self._quota.charge(key, self.limits.quota)
         return (edits,) + self._taken.paces(shares, charge, monotonic())
 
+    def pace_up(self, key):
+        """How fast octets may come that nobody wants, from the client that limits.key_of names -> a Pace, or None.
+        They count for [limits] rate, but not for the quota: a refusal costs none."""
+        return self._taken.paces([(key, self.limits.rate)], None, monotonic())[0]
+
     def observe(self, record):
         """An exchange has ended."""
         self.log.access(record)

@@ -8,14 +8,16 @@ from __future__ import absolute_import, division, print_function
 import gevent
 from gevent.event import Event
 
-from geproxy import errors, framing, shortcut, workers
+from geproxy import chunks, deadlines, errors, shortcut, workers
 from geproxy.compat import monotonic
 from geproxy.deadlines import wait_readable
-from geproxy.stream import SCRATCH_SIZE
+from geproxy.stream import HEAD_PIECE, SCRATCH_SIZE
+from geproxy.turns import give_way
 
 CAREFUL = 64 * 1024     # octets at once for who may not take them: 1,000 slow readers had 145 MB of rests (3.13, 2026)
 MOMENT = 1.0            # seconds that the rest of a small body may take
-GLANCE = 0.25           # seconds between two looks whether a client that ended its direction has gone altogether
+CHUNKS = 256            # that are read at once, about: what one turn does not get through is kept in memory
+UNLIMITED = float('inf')        # a deadline, where others count
 
 
 class Watch(object):
@@ -25,11 +27,12 @@ class Watch(object):
     when something is sent to it, so what must be sent first anyway is sent ahead, as a probe: the first octet of the
     status line, or a leading zero of the next chunk size. Who has gone answers that with a reset.
     """
-    __slots__ = ('_client', '_linger', '_room', '_until')
+    __slots__ = ('upload', '_client', '_linger', '_room', '_until')
 
     def __init__(self, client, linger, room):
         """`linger`: the Limit for a client that has ended its direction; `room`: octets of pipelined requests that
         are read ahead while waiting."""
+        self.upload = None      # the BodyUpload that reads the client, if one does
         self._client = client
         self._linger = linger
         self._room = room
@@ -42,26 +45,32 @@ class Watch(object):
         """
         client = self._client
         while not origin.buffer:
-            if client.ended:
-                now = monotonic()
-                self.check(now, probe)
-                if wait_readable((origin,), min(deadline, now + GLANCE)) is not None:
-                    return True
-                if monotonic() >= deadline:
-                    return False
-                continue
-            if len(client.buffer) < self._room:
+            if self.upload is not None and self.upload.over.is_set():
+                self.upload = None          # nobody reads the client any more
+            if self.upload is None and not client.ended and len(client.buffer) < self._room:
                 first = wait_readable((origin, client), deadline)
                 if first is not client:
                     return first is origin
                 client.fill()
-            elif wait_readable((origin,), min(deadline, monotonic() + GLANCE)) is not None:
+                continue
+            until = deadline
+            if client.ended:
+                until = min(until, self.check(monotonic(), probe))
+            if deadlines.watching(client, wait_readable, (origin,), until) is not None:
                 return True
-            elif monotonic() >= deadline:
+            self.check_reset()
+            if monotonic() >= deadline:
                 return False
-            else:
-                self.check_reset()
         return True
+
+    def wait_for_upload(self, origin):
+        """Wait until `origin` is readable, or the upload is over. Raises ClientLost."""
+        while self.upload is not None and not origin.buffer:
+            if self.upload.over.is_set():
+                self.upload = None
+            elif deadlines.watching(self._client, wait_readable, (origin,), UNLIMITED) is not None:
+                return
+            self.check_reset()
 
     def renew(self):
         """Something was sent to the client: its time as a half-closed one begins anew."""
@@ -73,9 +82,10 @@ class Watch(object):
             raise self._linger.error('the client reset its connection before it had its whole answer')
 
     def check(self, now, probe):
-        """Raise ClientLost if a client that has ended its direction has gone, or has waited for too long.
+        """Return when to give up a client that has ended its direction. Raises ClientLost if it has gone, or has waited
+        for too long.
 
-        `now`: monotonic seconds; `probe`: see `wait`.
+        `now`: monotonic seconds, as what is returned; `probe`: see `wait`.
         """
         if self._until is None:
             self._until = now + self._linger.seconds
@@ -84,6 +94,7 @@ class Watch(object):
         self.check_reset()
         if now >= self._until:
             raise self._linger.error('a half-closed client waited %.3g s ([timeouts] linger)' % self._linger.seconds)
+        return self._until
 
 
 def copy_body(body, source, sink, limits, start=None, chunked=False, watch=None, probe=None):
@@ -98,7 +109,7 @@ def copy_body(body, source, sink, limits, start=None, chunked=False, watch=None,
     while not body.done:
         count = shortcut.pass_body(body, source, sink, writing, chunked) if long and start is None else 0
         if not count:
-            got = source.read_now(_piece(sink, SCRATCH_SIZE if body.left is None else body.left))
+            got = source.read_now(_piece(sink, _most(body)))
             if got is None:
                 if start is not None:
                     sink.send(start(), writing)
@@ -113,17 +124,27 @@ def copy_body(body, source, sink, limits, start=None, chunked=False, watch=None,
             if not len(content):
                 continue
             if start is not None:
-                content = start() + framing.bytes_of(content)
+                content = start() + chunks.bytes_of(content)
                 start = None
             sink.send(content, writing)
         long = count >= shortcut.LONG
         if watch is not None:
             watch.renew()
-    end = framing.last_chunk(body.trailers) if chunked else b''
+        if not body.done:
+            give_way()
+    end = chunks.last_chunk(body.trailers) if chunked else b''
     if start is not None:
         end = start() + end
     if end:
         sink.send(end, writing)
+
+
+def _most(body):
+    """How many octets of a body to read at once: small chunks are much work, and what is read is kept until it is done.
+    """
+    if body.left is not None:
+        return body.left
+    return max(HEAD_PIECE, min(SCRATCH_SIZE, CHUNKS * body.chunk)) if body.chunk else SCRATCH_SIZE
 
 
 def _piece(sink, most):
@@ -139,7 +160,7 @@ def _feed(body, got, source, chunked):
     content = body.feed(data, count)
     if body.used is not None and body.used < count:
         source.unread(bytes(data[body.used:count]))
-    return framing.encode_chunk(content) if chunked and len(content) else content
+    return chunks.encode_chunk(content) if chunked and len(content) else content
 
 
 def swallow(body, source, limit):
@@ -148,13 +169,14 @@ def swallow(body, source, limit):
     deadline = monotonic() + min(MOMENT, limit.seconds)
     try:
         while not body.done:
-            got = source.read_now(body.left)
+            got = source.read_now(_most(body))
             if got is None:
                 source.wait(limit, deadline)
-            elif not got[1]:
+            elif not got[1] or monotonic() >= deadline:
                 return
             else:
-                body.feed(*got)
+                _feed(body, got, source, False)
+                give_way()
     except limit.error:
         pass                    # then the connection ends behind the answer
 
@@ -180,8 +202,9 @@ class BodyUpload(object):
 
     def _run(self):
         body, client, origin, limits = self._parts
+        origin.source = client
         try:
-            copy_body(body, client, origin, limits, chunked=body.framing == framing.CHUNKED_LINE)
+            copy_body(body, client, origin, limits, chunked=body.framing == chunks.CHUNKED_LINE)
             self.finished = monotonic()
         except (errors.UpstreamLost, errors.UploadStalled) as error:
             self.error = error          # the origin may have said why: its response is still read
@@ -189,7 +212,9 @@ class BodyUpload(object):
             self.error = error
             origin.wake()               # nobody must take for whole what is not
         finally:
+            origin.source = None
             self.over.set()
+            deadlines.look_again(client)        # it can be waited for again
 
     def wait(self, seconds):
         """Wait for its end, no longer than `seconds`; true if all of it was sent."""
@@ -267,29 +292,33 @@ class Tunnel(object):
         """One direction; `rest`: octets that go first. The error that ended it is kept, as it may belong to the other
         greenlet's story."""
         try:
+            if source is self._client:
+                sink.source = source
             if rest:
                 sink.send(rest, self._limit())
             count = len(rest)
             while True:
+                give_way()
                 count = self._pass_on(source, sink, count >= shortcut.LONG)
                 if not count:
                     break
             self._end(source, sink)
             # The other direction may go on, but not sit silent as long as a whole tunnel may.
             for stream in (source, sink):
-                stream.hurry(monotonic() + self._limit().seconds)
+                stream.hurry(monotonic() + self._limit().seconds, self._limit())
         except errors.ProxyError as error:
             self._error = self._error or error
             # The other greenlet reads from `sink` and writes to `source`. No FIN: a broken end must not look clean.
             source.wake()
             sink.wake_reader()
-            sink.hurry(monotonic())
+            sink.hurry(monotonic(), self._limit())
 
     def _other(self, stream):
         return self._origin if stream is self._client else self._client
 
     def _end(self, source, sink):
         self._open.remove(source)
+        self._active = monotonic()      # the other direction has its time from now on
         sink.end()
 
     def _wait(self, streams):

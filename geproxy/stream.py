@@ -5,6 +5,7 @@ Knows no HTTP beyond "empty line". Sockets never block here: a watcher of the hu
 from __future__ import absolute_import, division, print_function
 
 import errno
+import re
 import socket
 import struct
 
@@ -16,11 +17,16 @@ from geproxy.deadlines import wait_readable
 
 SCRATCH_SIZE = 256 * 1024       # octets; for copying, 256 KiB costs a third less per octet than 64 KiB (DESIGN, 6)
 HEAD_PIECE = 16 * 1024          # octets; what one read for a head asks for
+GRACE = 1.0                     # seconds: what came in time may be read that much later
+# Octets that are swallowed behind a last response. A client that sends its whole request before it reads, as many do,
+# learns why a file of up to that size was refused; a flood costs us some milliseconds, and ends.
+SKIPPED = 16 * 1024 * 1024
 
 # One buffer for the whole process: filled and emptied between two switches of greenlets, so that an idle connection
 # owns none. What a peer would not take at once is copied out of it.
 _scratch = bytearray(SCRATCH_SIZE)
 
+_match_empty_lines = re.compile(br'(?:\r\n)*').match
 _AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 _RESET = struct.pack('ii', 1, 0)
 
@@ -40,7 +46,7 @@ class Stream(object):
     Raises the class given as `lost` when the peer has reset or broken the connection.
     """
     __slots__ = ('socket', 'peer', 'buffer', 'ended', 'received', 'sent', 'at_once', 'pace',
-                 'reader', 'writer', 'reading', 'writing', '_lost', '_woken', '_quiet')
+                 'reader', 'writer', 'reading', 'writing', 'hurried', 'source', '_lost', '_woken', '_quiet')
 
     def __init__(self, sock, peer, lost):
         """`sock`: a native socket (gevent's do, and cost more); `peer`: its address as native text; `lost`: ClientLost
@@ -52,6 +58,8 @@ class Stream(object):
         self.received = self.sent = 0   # octets, in all
         self.at_once = 0            # octets that the peer took since it last took less than it was sent
         self.pace = None            # a limits.Pace: how fast octets may be sent
+        self.hurried = None         # see deadlines.hurry
+        self.source = None          # the stream that feeds this one, if waiting for room here ends with its reset
         self._lost = lost
         self._woken = False         # both directions were ended here
         self._quiet = None          # a poll(2) of it, once somebody asks
@@ -103,7 +111,12 @@ class Stream(object):
     def wait(self, limit, deadline):
         """Wait until more can be read than is in the buffer. Raises limit.error at the deadline."""
         if wait_readable((self,), deadline) is None:
-            raise limit.error('waited %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))
+            raise self._late(limit)
+
+    def _late(self, limit, what='waited'):
+        """The error of a wait that `limit`, or another that has shortened it, has ended."""
+        limit, self.hurried = self.hurried or limit, None
+        return limit.error('%s %.3g s ([timeouts] %s)' % (what, limit.seconds, limit.name))
 
     def fill(self, most=HEAD_PIECE):
         """Read what is there behind the buffer -> how many octets; 0 at the end, None if nothing is there yet."""
@@ -120,8 +133,7 @@ class Stream(object):
 
     def skip_empty_lines(self):
         """Take empty lines from the front of the buffer; true if something else stands there."""
-        while self.buffer[:2] == b'\r\n':
-            self.buffer = self.buffer[2:]
+        self.buffer = self.buffer[_match_empty_lines(self.buffer).end():]
         return self.buffer not in (b'', b'\r')
 
     def unread(self, data):
@@ -151,9 +163,14 @@ class Stream(object):
             if self.ended:
                 return b''
             # Waiting first saves a read that would fail, and its exception: 61-70 -> 47 us per request (DESIGN, 6)
-            if wait_readable((self,), deadline) is None:
-                raise limit.error('waited %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))
-            self.fill()
+            self._wait_for_more(limit, deadline)
+
+    def _wait_for_more(self, limit, deadline):
+        """As `wait`, and read it. Octets that come one by one, without a pause, do not put the deadline off."""
+        self.wait(limit, deadline)
+        self.fill()
+        if monotonic() > deadline + GRACE:
+            raise self._late(limit)
 
     def read_front(self, parse, limit, deadline):
         """Wait for what stands in front of all else, and take it: a value that `parse` gives of octets, with its
@@ -166,9 +183,7 @@ class Stream(object):
                 return value
             if self.ended:
                 raise self._lost('the connection ended too early')
-            if wait_readable((self,), deadline) is None:
-                raise limit.error('waited %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))
-            self.fill()
+            self._wait_for_more(limit, deadline)
 
     # --- writing
 
@@ -224,7 +239,10 @@ class Stream(object):
             return data
         data = memoryview(data).tobytes()       # scratch belongs to others while this one waits
         while left > 0:
-            gevent.sleep(min(left, deadlines.SWEEP))
+            if left > 2 * deadlines.SWEEP:
+                deadlines.watching(self, wait_readable, (), until - deadlines.SWEEP)    # that is coarse
+            else:
+                gevent.sleep(left)
             left = until - monotonic()
             if left > 0 and (self._woken or self.is_gone()):
                 break                           # sending will say how it ended
@@ -240,14 +258,27 @@ class Stream(object):
     def _wait_writable(self, limit):
         if self.writer is None:
             self.writer = gevent.get_hub().loop.io(self.socket.fileno(), deadlines.WRITE)
-        if deadlines.wait_writable(self, monotonic() + limit.seconds) is None:
-            raise limit.error('nothing taken for %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))
+        deadline = monotonic() + limit.seconds
+        if self.source is None:
+            if deadlines.wait_writable(self, deadline) is None:
+                raise self._late(limit, 'nothing taken for')
+            return
+        while deadlines.watching(self.source, deadlines.wait_writable, self, deadline) is None:
+            if self.source.is_gone():
+                raise self.source.gone()
+            if self.hurried or monotonic() >= deadline:
+                raise self._late(limit, 'nothing taken for')
 
     # --- the end
 
     def is_gone(self):
         """True if the peer has reset the connection."""
         return self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+
+    def gone(self):
+        """The error to raise once `is_gone`."""
+        self.ended = True
+        return self._lost('the connection was reset')
 
     def is_quiet(self):
         """True if the connection is up and nothing has come that nobody asked for."""
@@ -269,9 +300,9 @@ class Stream(object):
         """End the direction from the peer, which is not told. What has arrived can still be read."""
         self._shutdown(socket.SHUT_RD)
 
-    def hurry(self, deadline):
-        """Whoever waits for this stream now shall not wait beyond `deadline`."""
-        deadlines.hurry(self, deadline)
+    def hurry(self, deadline, limit):
+        """See deadlines.hurry."""
+        deadlines.hurry(self, deadline, limit)
 
     def _shutdown(self, how):
         try:
@@ -279,18 +310,37 @@ class Stream(object):
         except socket.error:
             pass                    # already gone; that is what was wanted
 
-    def linger(self, seconds):
-        """End our direction, and swallow what still comes until the peer ends too, or time is over: closing at once
-        could destroy a response that the peer has not read yet (RFC 9112, 9.6)."""
+    def linger(self, seconds, make_pace=None):
+        """End our direction, and swallow what still comes, until the peer ends too, time is over, or SKIPPED octets
+        have come: closing at once could destroy a response that the peer has not read yet (RFC 9112, 9.6).
+
+        `make_pace`: a function that gives a limits.Pace for what is swallowed, or None; called once octets come.
+        """
         self.end()
-        self.buffer = b''
+        skipped, self.buffer = len(self.buffer), b''
         deadline = monotonic() + seconds
+        pace, most = None, HEAD_PIECE
         try:
-            while not self.ended and wait_readable((self,), deadline) is not None:
-                self.read_now()
-                self.buffer = b''
+            while not self.ended and skipped < SKIPPED and wait_readable((self,), deadline) is not None:
+                got = self.read_now(most)
+                count = got[1] if got else 0
+                skipped += count
+                most = SCRATCH_SIZE
+                if count and make_pace is not None:
+                    pace, make_pace = make_pace(), None
+                if count and pace is not None:
+                    most = self._pay(pace, count, deadline)
+                if monotonic() >= deadline:
+                    break
         except errors.ProxyError:
             pass                    # reset: nothing left to wait for
+
+    def _pay(self, pace, count, deadline):
+        """Wait as long as a Pace demands for octets that were swallowed, but not beyond `deadline` -> how many octets
+        to read next."""
+        now = monotonic()
+        gevent.sleep(max(0.0, min(pace.take(count, now), deadline) - now))
+        return pace.piece(monotonic())
 
     def doom(self):
         """Whoever closes it, the peer shall see a reset: what it has is not all."""

@@ -2,15 +2,18 @@
 from __future__ import absolute_import, division, print_function
 
 import socket
+import struct
 
 import gevent
 import pytest
 
 from geproxy import deadlines, errors
 from geproxy.compat import monotonic
-from geproxy.deadlines import Limit, wait_connected, wait_readable
+from geproxy.deadlines import Limit, look_again, wait_connected, wait_readable, watching
 from geproxy.stream import Stream
 from helpers import PATIENCE, connect, stream_pair
+
+LINGER = Limit('linger', 7, errors.TunnelIdle)
 
 
 @pytest.fixture
@@ -37,7 +40,7 @@ def test_hurry_moves_the_deadline_of_whoever_waits(pair):
     stream, _other = pair
     waiting = gevent.spawn(wait_readable, (stream,), monotonic() + 3600)
     gevent.sleep(0)
-    stream.hurry(monotonic())
+    stream.hurry(monotonic(), LINGER)
     assert waiting.get(timeout=PATIENCE) is None
 
 
@@ -53,7 +56,7 @@ def test_hurry_leaves_alone_who_waits_for_another_by_now(pair):
         other.sendall(b'x')
         while second.reading is None:
             gevent.sleep(0)
-        stream.hurry(began - 1)
+        stream.hurry(began - 1, LINGER)
         assert waiting.get(timeout=PATIENCE) == (stream, None)
         assert monotonic() - began > 0.5
 
@@ -102,3 +105,35 @@ def test_a_connection_that_is_there_when_the_time_is_over_is_one(pair):
     stream, _other = pair
     for _ in range(20):
         assert wait_connected([stream.socket], monotonic() - 1) is stream.socket
+
+
+def test_who_cannot_be_waited_for_ends_a_wait_by_its_reset(pair):
+    stream, other = pair
+    with stream_pair() as (second, _silent):
+        other.sendall(b'unread')
+        waiting = gevent.spawn(watching, stream, wait_readable, (second,), monotonic() + 3600)
+        writing = gevent.spawn(watching, stream, wait_readable, (), monotonic() + 3600)
+        gevent.sleep(0)
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        other.close()
+        assert waiting.get(timeout=PATIENCE) is None and writing.get(timeout=PATIENCE) is None
+        assert stream.is_gone()
+
+
+def test_who_is_watched_may_have_others_look_again(pair):
+    stream, other = pair
+    waiting = gevent.spawn(watching, stream, wait_readable, (), monotonic() + 3600)
+    gevent.sleep(0)
+    look_again(stream)
+    assert waiting.get(timeout=PATIENCE) is None and not stream.is_gone()
+    look_again(stream)                  # nobody is there
+
+
+def test_nobody_is_woken_to_look_for_a_reset_that_has_not_come(pair):
+    stream, _other = pair
+    looks = []
+
+    def wait():
+        looks.append(watching(stream, wait_readable, (), monotonic() + 3 * deadlines.SWEEP))
+    gevent.spawn(wait).get(timeout=PATIENCE)
+    assert looks == [None] and not deadlines._watched

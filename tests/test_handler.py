@@ -850,3 +850,71 @@ def test_an_answer_that_is_over_the_quota_before_it_begins_is_told_and_not_just_
             b'HTTP/1.1 429 client 127.0.0.1 has had its 1k octets for today ')
         assert client.ask(get(place))[9:12] == b'429'          # and the connection is as good as ever
         assert [(each.status, each.reason) for each in proxy.wait(2)] == [(429, 'quota_exceeded')] * 2
+
+
+def test_what_is_cut_at_the_end_of_a_drain_does_not_look_whole():
+    def endless(sock):
+        head = read_until(sock, b'\r\n\r\n')
+        if head[:3] == b'GET':
+            sock.sendall(b'HTTP/1.1 200 OK\r\n\r\nsome')
+            read_all(sock)
+        else:
+            sock.sendall(b'some')
+            try:
+                end = sock.recv(10)
+            except socket.error:
+                end = None
+            assert end is None          # a reset, to the origin, too
+    with listening(endless) as origin:
+        with proxying() as (address, proxy):
+            clients = connect(address), connect(address)
+            clients[0].sendall(get(origin).replace(b'HTTP/1.1', b'HTTP/1.0'))      # to the end of the connection
+            clients[1].sendall(b'CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: x\r\n\r\n' % origin[1])
+            read_until(clients[1], b'\r\n\r\n')
+            clients[1].sendall(b'CHAT\r\n\r\n')
+            for client in clients:
+                read_until(client, b'some')
+        assert sorted(record.reason for record in proxy.records) == ['drained', 'drained']
+        for client in clients:
+            with pytest.raises(socket.error):
+                client.recv(1000)
+            client.close()
+
+
+# --- endless work --------------------------------------------------------------------------------------------------
+
+REFUSED = '[access]\nrules =\n  deny any refused.test\n  allow any any:any\n'
+
+
+def test_pipelined_requests_that_are_refused_at_once_let_others_run():
+    many = b'GET http://refused.test/ HTTP/1.1\r\nHost: refused.test\r\n\r\n' * 270        # one read takes all
+    with proxying(REFUSED) as (address, proxy), Client(address) as first, Client(address) as second:
+        def ask_again_and_again():
+            while True:
+                second.ask(b'GET http://refused.test/second HTTP/1.1\r\nHost: refused.test\r\n\r\n')
+        asking = gevent.spawn(ask_again_and_again)
+        first.send(many)
+        proxy.wait_until(lambda: sum(record.url[-1:] == b'/' for record in proxy.records) == 270)
+        asking.kill()
+        ends = b''.join(record.url[-1:] for record in proxy.records)       # / is one of many
+        assert ends[ends.index(b'/'):ends.rindex(b'/')].count(b'd') > 2
+
+
+def test_empty_lines_before_a_request_are_bounded():
+    with proxying() as (address, proxy):
+        assert ask(address, b'\r\n' * 20000).startswith(b'HTTP/1.1 400 ')
+        assert proxy.wait()[0].reason == 'http_request_error'
+
+
+def test_what_is_swallowed_behind_a_refusal_counts_for_the_rate():
+    more = REFUSED + '[limits]\nrate = 100k\n[timeouts]\nlinger = 1\n'
+    with proxying(more) as (address, proxy), Client(address) as client:
+        client.send(b'POST http://refused.test/ HTTP/1.1\r\nHost: refused.test\r\nContent-Length: 1000000000\r\n\r\n')
+        proxy.wait()
+        handler, = proxy.server.live
+        stream = handler.client
+        began = monotonic()
+        with pytest.raises(socket.error):
+            while True:
+                client.send(b'x' * 100000)
+        assert stream.received < 100000 * (monotonic() - began) + 100000

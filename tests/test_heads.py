@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from geproxy import errors, framing, grammar, message, reading, relay
+from geproxy import chunks, errors, framing, grammar, reading, relay
 from geproxy.compat import monotonic, to_native
 from geproxy.deadlines import Limit
 from geproxy.stream import Stream
@@ -69,7 +69,7 @@ class Sink(object):
 
     def send(self, data, _limit):
         """Remember it."""
-        self.sent += framing.bytes_of(data)
+        self.sent += chunks.bytes_of(data)
 
 
 def read_case(path):
@@ -118,7 +118,7 @@ def read_body(head, body, stream):
     """The rest of a message whose head has been read -> Message."""
     sink = Sink()
     if body is not None:
-        chunked = body.framing == framing.CHUNKED_LINE
+        chunked = body.framing == chunks.CHUNKED_LINE
         relay.copy_body(body, stream, sink, (PATIENCE, PATIENCE), chunked=chunked)
     return Message(head, body, sink.sent, stream.buffer + stream.socket.left)
 
@@ -148,7 +148,7 @@ def test_a_good_message_is_understood_to_its_last_octet_however_it_is_cut(case):
         read = read_message(case, NEXT if delimited else b'', size)
         assert read.rest == (NEXT if delimited else b'')
         assert read.head.fields == whole.head.fields
-        if read.body is not None and read.body.framing == framing.CHUNKED_LINE:
+        if read.body is not None and read.body.framing == chunks.CHUNKED_LINE:
             assert decode(read.content) == decode(whole.content)
             assert read.body.trailers == whole.body.trailers
         else:

@@ -19,12 +19,13 @@ FLOORS = [
     ['message'],
     ['reading'],
     ['trailers'],
+    ['chunks'],
     ['framing', 'forwarded', 'rulebook', 'proxyproto'],
-    ['access', 'auth', 'deadlines', 'limits', 'shadows', 'splice'],
+    ['access', 'auth', 'deadlines', 'limits', 'shadows', 'splice', 'turns'],
     ['stream', 'users', 'rulefiles', 'watchdog', 'unixsocket', 'workers', 'shortcut'],
     ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'notify', 'outlets',
      'metrics', 'waits'],
-    ['log', 'forward', 'quota', 'live', 'tail', 'leaving', 'strangers'],
+    ['log', 'forward', 'quota', 'live', 'tail', 'leaving', 'strangers', 'ownanswers'],
     ['handler', 'admin', 'acceptor'],
     ['config'],
     ['proxy', 'housekeeping', 'explain', 'learn', 'why', 'doctor', 'adminclient', 'reloads'],
@@ -36,8 +37,8 @@ FLOORS = [
 FLOOR = dict((name, number) for number, names in enumerate(FLOORS) for name in names)
 
 # Who may import gevent: those that wait, and those that must come before everything else.
-WITH_GEVENT = {'__main__', 'acceptor', 'admin', 'cli', 'compat', 'deadlines', 'doctor', 'housekeeping', 'leaving', 'live', 'logins', 'relay', 'reloads', 'resolver', 'server', 'stream',
-               'supervise', 'tail', 'watchdog', 'workers'}
+WITH_GEVENT = {'__main__', 'acceptor', 'admin', 'cli', 'compat', 'deadlines', 'doctor', 'forward', 'housekeeping', 'leaving', 'live', 'logins', 'relay',
+               'reloads', 'resolver', 'server', 'stream', 'supervise', 'tail', 'turns', 'watchdog', 'workers'}
 # Who may spawn greenlets: someone waits for each there, or kills it.
 SPAWNING = {'acceptor', 'relay', 'workers', 'server'}
 # Who may import config. The others are handed values, so there is no global to reload.

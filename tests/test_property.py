@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_heads import BAD, GOOD, decode, read_request, read_response
 
-from geproxy import errors, framing, grammar
+from geproxy import chunks, errors, framing, grammar
 
 EVERY_TIME_THE_SAME = dict(
     deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
@@ -39,12 +39,12 @@ def write_response(message, version):
         line = body.framing
     else:
         chunked = version >= (1, 1)
-        line = framing.CHUNKED_LINE if chunked else b''
+        line = chunks.CHUNKED_LINE if chunked else b''
     content = message.content
-    if body is not None and body.framing == framing.CHUNKED_LINE and not chunked:
+    if body is not None and body.framing == chunks.CHUNKED_LINE and not chunked:
         content = decode(content)
     elif chunked and isinstance(body, framing.UntilClose):
-        content = (framing.encode_chunk(content) if content else b'') + framing.last_chunk(b'')
+        content = (chunks.encode_chunk(content) if content else b'') + chunks.last_chunk(b'')
     return response.write(line, VIA, b'Tue, 14 Nov 2023 22:13:20 GMT') + content
 
 
@@ -78,7 +78,7 @@ def read_by_h11(connection, octets):
 def read_by_ours(message):
     """A test_heads.Message -> Read."""
     head, body, content, trailers = message.head, message.body, message.content, b''
-    if body is not None and body.framing == framing.CHUNKED_LINE:
+    if body is not None and body.framing == chunks.CHUNKED_LINE:
         content, trailers = decode(content), body.trailers
     fields, _index = grammar.parse_fields(trailers.split(b'\r\n')[:-1], errors.BadRequest)
     start = (head.method, head.target) if hasattr(head, 'method') else (head.status, head.reason)

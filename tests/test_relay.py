@@ -11,18 +11,18 @@ import struct
 import gevent
 import pytest
 
-from geproxy import errors, framing, limits, relay, splice, workers
+from geproxy import chunks, deadlines, errors, framing, limits, relay, splice, workers
 from geproxy.compat import monotonic
-from geproxy.deadlines import Limit
+from geproxy.deadlines import Limit, wait_readable
 from geproxy.stream import Stream
-from helpers import PATIENCE, read_all, read_until
+from helpers import PATIENCE, read_all, read_until, stream_pair
 from test_splice import descriptors, needs_splice, starving
 
 LIMITS = (Limit('body', PATIENCE, errors.BodyTimeout), Limit('body', PATIENCE, errors.DownloadTimeout))
 
 
 class HeadLimits(object):
-    """What framing.Chunked asks of [limits]."""
+    """What chunks.Chunked asks of [limits]."""
     head_size, fields = 1000, 10
 
 
@@ -49,7 +49,7 @@ def ends():
 
 
 def chunked():
-    return framing.Chunked(frozenset(), HeadLimits, errors.BadCoding, errors.ResponseIncomplete)
+    return chunks.Chunked(frozenset(), HeadLimits, errors.BadCoding, errors.ResponseIncomplete)
 
 
 @pytest.mark.parametrize('make, sent, encoded, expected, rest', [
@@ -403,7 +403,7 @@ def read_rest(stream, count):
 def decode(octets):
     """A whole chunked body -> its content."""
     body = chunked()
-    content = framing.bytes_of(body.feed(bytearray(octets), len(octets)))
+    content = chunks.bytes_of(body.feed(bytearray(octets), len(octets)))
     assert body.done and body.used == len(octets)
     return content
 
@@ -690,3 +690,121 @@ def test_what_is_throttled_is_copied(splicing, ends):
     assert len(receive(user, MUCH)) == MUCH
     copying.get(timeout=PATIENCE)
     sending.get(timeout=PATIENCE)
+
+
+# --- others have their turn ----------------------------------------------------------------------------------------
+
+SMALL = {'same': b'1\r\nx\r\n' * 2, 'alternating': b'1\r\nx\r\n2\r\nxx\r\n', 'extended': b'1;a\r\nx\r\n2;b=c\r\nxx\r\n'}
+
+
+@pytest.mark.parametrize('encoded', [False, True])
+@pytest.mark.parametrize('kind', sorted(SMALL))
+def test_a_body_of_tiny_chunks_that_are_all_there_lets_others_run(ends, kind, encoded):
+    client, user, origin, server = ends
+    pairs = 30000
+    origin.buffer = SMALL[kind] * pairs + b'0\r\n\r\nNEXT'
+    seen = []                           # how much was sent at each turn of another greenlet
+
+    def other():
+        while True:
+            wait_readable((origin,), monotonic() + PATIENCE)
+            seen.append(client.sent)
+    server.sendall(b'x')                # it is woken at each look at the sockets
+    others = gevent.spawn(other)
+    reading = gevent.spawn(read_all, user)
+    relay.copy_body(chunked(), origin, client, LIMITS, None, encoded)
+    others.kill()
+    client.end()
+    assert origin.buffer == b'NEXT'
+    assert len(reading.get(timeout=PATIENCE)) >= len(SMALL[kind].replace(b'\r\n', b'')) // 3 * pairs
+    assert len(set(seen)) > 5
+
+
+class Greedy(Stream):
+    """A stream whose peer takes all at once."""
+    def send(self, data, limit):
+        """As Stream.send."""
+        self.sent += len(data)
+
+    def send_now(self, data):
+        """As Stream.send_now."""
+        self.sent += len(data)
+        return len(data)
+
+
+@pytest.mark.parametrize('way', ['up', 'down'])
+def test_a_tunnel_in_which_octets_never_cease_lets_others_run(ends, way):
+    octets, seen = 30000000, []
+    limit = Limit('tunnel', PATIENCE, errors.TunnelIdle)
+    source = ends[0]
+    sink = Greedy(ends[2].socket, '127.0.0.1', errors.UpstreamLost)
+    source.buffer = bytes(bytearray(octets))
+    running = gevent.spawn((relay.Tunnel(source, sink, limit, limit) if way == 'up'
+                            else relay.Tunnel(sink, source, limit, limit)).run)
+    with stream_pair() as (stream, other):
+        other.sendall(b'x')             # it is woken at each look at the sockets
+        while sink.sent < octets:
+            wait_readable((stream,), monotonic() + PATIENCE)
+            seen.append(sink.sent)
+    running.kill()
+    assert len(set(seen)) > 5
+
+
+# --- who leaves is noticed while another has to wait ----------------------------------------------------------------
+
+@pytest.mark.parametrize('kind', ['tunnel', 'upload'])
+def test_a_client_that_resets_while_the_origin_takes_nothing_is_noticed(ends, kind):
+    client, user, origin, _server = ends
+    if kind == 'tunnel':
+        limit = Limit('tunnel', PATIENCE, errors.TunnelIdle)
+        running = gevent.spawn(relay.Tunnel(client, origin, limit, limit).run)
+    else:
+        body = framing.Sized(1 << 30, errors.ClientLost)
+        running = gevent.spawn(relay.copy_body, body, client, origin, LIMITS)
+        origin.source = client
+    user.settimeout(0.3)
+    with pytest.raises(socket.timeout):
+        while True:
+            user.sendall(b'x' * 1000000)
+    user.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    began = monotonic()
+    user.close()
+    with pytest.raises(errors.ClientLost):
+        running.get(timeout=PATIENCE)
+    assert monotonic() - began < PATIENCE / 2
+
+
+def test_the_end_of_one_direction_gives_a_silent_tunnel_new_time(ends):
+    client, user, origin, server = ends
+    tunnel = relay.Tunnel(client, origin, Limit('tunnel', 3600, errors.TunnelIdle),
+                          Limit('linger', PATIENCE, errors.TunnelIdle))
+    tunnel._active -= 2 * PATIENCE      # silence for longer than a half-closed tunnel may have it
+    running = gevent.spawn(tunnel.run)
+    user.shutdown(socket.SHUT_WR)
+    assert server.recv(10) == b''
+    gevent.sleep(2 * deadlines.SWEEP + 0.1)     # in which the silence of before would be seen
+    server.sendall(b'late')
+    server.close()
+    assert read_all(user) == b'late' and running.get(timeout=PATIENCE) is None
+
+
+def test_a_wait_that_another_limit_ends_names_that_one(flows):
+    flow = Flow(None, None)
+    flows.append(flow)
+    flow.tunnel.kill()
+    for each in (flow.client, flow.origin):
+        each.socket.close()
+    flow.client, flow.user = joined(errors.ClientLost)
+    flow.origin, flow.server = joined(errors.UpstreamLost)
+    flow.tunnel = gevent.spawn(relay.Tunnel(
+        flow.client, flow.origin, Limit('tunnel', PATIENCE, errors.TunnelIdle),
+        Limit('linger', 0.4, errors.TunnelIdle)).run)
+    flow.greenlets = [flow.tunnel]
+    flow.server.settimeout(0.3)
+    with pytest.raises(socket.timeout):
+        while True:
+            flow.server.sendall(b'x' * 1000000)     # the user takes nothing
+    flow.user.shutdown(socket.SHUT_WR)
+    with pytest.raises(errors.TunnelIdle) as caught:
+        flow.tunnel.get(timeout=PATIENCE)
+    assert str(caught.value) == 'nothing taken for 0.4 s ([timeouts] linger)'

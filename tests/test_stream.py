@@ -7,10 +7,10 @@ import struct
 import gevent
 import pytest
 
-from geproxy import errors
+from geproxy import errors, limits
 from geproxy.compat import monotonic
 from geproxy.deadlines import Limit, wait_readable
-from geproxy.stream import SCRATCH_SIZE
+from geproxy.stream import HEAD_PIECE, SCRATCH_SIZE, SKIPPED
 from helpers import PATIENCE, read_all, stream_pair
 
 HEAD = Limit('head', 0.3, errors.HeadTimeout)
@@ -158,3 +158,71 @@ def test_aborting_is_a_reset(pair):
     stream.abort()
     with pytest.raises(socket.error):
         other.recv(1)
+
+
+def flood(sock):
+    """Send until the peer ends the connection."""
+    try:
+        while True:
+            sock.sendall(b'x' * 100000)
+    except socket.error:
+        pass
+
+
+@pytest.mark.parametrize('rate', [None, 1000000])
+def test_what_is_swallowed_behind_the_last_response_is_bounded_and_paced(pair, rate):
+    stream, other = pair
+    meter = limits.Meter()
+
+    flooding = gevent.spawn(flood, other)
+    began = monotonic()
+    stream.linger(PATIENCE if rate is None else 1.0, lambda: rate and limits.Pace([(meter, rate)], None))
+    if rate is None:
+        assert SKIPPED <= stream.received < SKIPPED + SCRATCH_SIZE
+    else:
+        assert stream.received <= HEAD_PIECE + rate * (monotonic() - began + limits.SLACK + limits.PIECE)
+    stream.close()
+    flooding.get(timeout=PATIENCE)
+
+
+def test_lingering_ends_in_time_also_while_octets_keep_coming(pair, monkeypatch):
+    stream, other = pair
+    monkeypatch.setattr('geproxy.stream.SKIPPED', float('inf'))
+    flooding = gevent.spawn(flood, other)
+    stream.linger(0.3)              # without its end this would last for ever
+    stream.close()
+    flooding.get(timeout=PATIENCE)
+
+
+def test_a_head_that_comes_octet_by_octet_without_a_pause_has_its_time_too(pair):
+    stream, other = pair
+    sending = [True]
+
+    def trickle():
+        while sending:
+            other.sendall(b'x')
+            gevent.sleep(0)
+    trickling = gevent.spawn(trickle)
+    with pytest.raises(errors.HeadTimeout):
+        stream.read_head(1 << 30, HEAD, monotonic() - 2, lambda octets, checked: None)
+    del sending[:]
+    trickling.get(timeout=PATIENCE)
+
+
+def test_sixteen_kilobytes_of_empty_lines_are_skipped_at_once(pair):
+    stream, _other = pair
+    stream.buffer = b'\r\n' * 8000 + b'GET'
+    assert stream.skip_empty_lines() and stream.buffer == b'GET'
+
+
+def test_a_wait_that_was_shortened_names_the_limit_that_did(pair):
+    stream, other = pair
+    shorter = Limit('linger', 7, errors.TunnelIdle)
+    waiting = gevent.spawn(stream.wait, BODY, monotonic() + 3600)
+    gevent.sleep(0)
+    stream.hurry(monotonic(), shorter)
+    with pytest.raises(errors.TunnelIdle) as caught:
+        waiting.get(timeout=PATIENCE)
+    assert str(caught.value) == 'waited 7 s ([timeouts] linger)'
+    with pytest.raises(BODY.error):     # and the next one its own again
+        stream.wait(BODY, monotonic())

@@ -16,7 +16,8 @@ import sys
 if __name__ == '__main__':
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from geproxy import auth, errors, forwarded, framing, grammar, reading, record, responses     # noqa: E402
+from geproxy import (       # noqa: E402
+    auth, chunks, errors, forwarded, framing, grammar, reading, record, responses)
 
 BOUND = 10                  # times a usual message, for each octet: tests/test_bench.py holds it
 USUAL = 50                  # of them are measured at once, as one is quick
@@ -98,9 +99,9 @@ def pass_response(octets):
 
 def pass_chunks(octets):
     """All that is done for a chunked body."""
-    body = framing.Chunked(frozenset(), LIMITS, errors.BadRequest, errors.ClientLost)
+    body = chunks.Chunked(frozenset(), LIMITS, errors.BadRequest, errors.ClientLost)
     try:
-        framing.encode_chunk(body.feed(octets, len(octets)))
+        chunks.encode_chunk(body.feed(octets, len(octets)))
     except errors.BadRequest as error:
         responses.failure(error, 'geproxy', 'id-1', b'GET', True)
 

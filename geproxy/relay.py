@@ -202,7 +202,6 @@ class BodyUpload(object):
 
     def _run(self):
         body, client, origin, limits = self._parts
-        origin.source = client
         try:
             copy_body(body, client, origin, limits, chunked=body.framing == chunks.CHUNKED_LINE)
             self.finished = monotonic()
@@ -212,7 +211,6 @@ class BodyUpload(object):
             self.error = error
             origin.wake()               # nobody must take for whole what is not
         finally:
-            origin.source = None
             self.over.set()
             deadlines.look_again(client)        # it can be waited for again
 

@@ -752,16 +752,10 @@ def test_a_tunnel_in_which_octets_never_cease_lets_others_run(ends, way):
 
 # --- who leaves is noticed while another has to wait ----------------------------------------------------------------
 
-@pytest.mark.parametrize('kind', ['tunnel', 'upload'])
-def test_a_client_that_resets_while_the_origin_takes_nothing_is_noticed(ends, kind):
+def test_a_client_that_resets_while_the_origin_takes_nothing_from_a_tunnel_is_noticed(ends):
     client, user, origin, _server = ends
-    if kind == 'tunnel':
-        limit = Limit('tunnel', PATIENCE, errors.TunnelIdle)
-        running = gevent.spawn(relay.Tunnel(client, origin, limit, limit).run)
-    else:
-        body = framing.Sized(1 << 30, errors.ClientLost)
-        running = gevent.spawn(relay.copy_body, body, client, origin, LIMITS)
-        origin.source = client
+    limit = Limit('tunnel', PATIENCE, errors.TunnelIdle)
+    running = gevent.spawn(relay.Tunnel(client, origin, limit, limit).run)
     user.settimeout(0.3)
     with pytest.raises(socket.timeout):
         while True:

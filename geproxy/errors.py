@@ -290,12 +290,3 @@ class InternalError(ProxyError):
     """A bug in the proxy. The log has the traceback."""
     status, token = 500, 'proxy_internal_error'
     hint = 'Please report it, with the traceback from the log.'
-
-
-class Interrupted(BaseException):
-    """Thrown into an exchange from outside. No ProxyError, so that no part of the way takes it for its own failure."""
-
-    def __init__(self, error):
-        """`error`: the ProxyError that the client is told."""
-        BaseException.__init__(self, str(error))
-        self.error = error

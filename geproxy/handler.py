@@ -6,7 +6,8 @@ and what is remembered.
 from __future__ import absolute_import, division, print_function
 
 from geproxy import (
-    errors, forward, framing, grammar, leaving, limits, ownanswers, protocols, proxyproto, reading, relay, responses)
+    errors, forward, framing, grammar, leaving, limits, ownanswers, protocols, proxyproto, reading, relay, responses,
+    workers)
 from geproxy.address import parse_ip, show_ip, within
 from geproxy.compat import monotonic
 from geproxy.deadlines import Limit
@@ -108,14 +109,14 @@ class Handler(object):
     def cut(self, error):
         """Called by the server just before it ends the greenlet: remember why what is going on ends here.
 
-        Returns what to throw into the greenlet: an errors.Interrupted if the client waits for a response and has
+        Returns what to throw into the greenlet: a workers.Interrupted if the client waits for a response and has
         nothing of it yet, so that it gets `error` as that; None if the greenlet has to be killed.
         """
         record = self.record
         if record is None or self.waiting:
             return None
         if not record.reason and not self.reply.begun:      # `exchange` has not come to `refuse` yet
-            return errors.Interrupted(error)
+            return workers.Interrupted(error)
         record.reason, record.message, record.aborted = error.token, str(error), True
         if not self.reply.delimited:
             self.client.doom()                              # what the client has must not look whole
@@ -138,7 +139,7 @@ class Handler(object):
             return self.forward()
         except errors.ProxyError as error:
             return self.refuse(error)
-        except errors.Interrupted as interrupted:
+        except workers.Interrupted as interrupted:
             return self.refuse(interrupted.error)
         except Exception:
             self.proxy.report_bug(self.record)

@@ -37,6 +37,11 @@ def find_fatal(octets, start=0):
     return _find_fatal(octets, start)
 
 
+def end_of(head):
+    """Return where a head ends that may have lines that end with LF alone: behind its first empty line."""
+    return _find_end(head).end()
+
+
 def is_status_line(line):
     """Return True if a line of octets, up to its LF, is a status line, or can be mended to be one."""
     line = line[:-1] if line[-1:] == b'\r' else line
@@ -56,7 +61,7 @@ def mend_response(head):
     earlier than its first CRLF CRLF: the rest is the second value. Raises BadResponse for what has more than one
     reading.
     """
-    end = _find_end(head).end()
+    end = end_of(head)
     head, behind = head[:end], head[end:]
     fatal = _find_fatal(head)
     if fatal:

@@ -14,6 +14,15 @@ _idle = []          # what each waits for that has nothing to do; who worked las
 _spare = [0]        # how many had nothing to do all the time
 
 
+class Interrupted(BaseException):
+    """Thrown into an exchange from outside. No ProxyError, so that no part of the way takes it for its own failure."""
+
+    def __init__(self, error):
+        """`error`: the ProxyError that the client is told."""
+        BaseException.__init__(self, str(error))
+        self.error = error
+
+
 def serve(job, *arguments):
     """Have job(*arguments) done, beginning now. Only the hub may call it, as for an event of its loop."""
     waiter = _take()

@@ -216,8 +216,8 @@ def test_a_reload_changes_who_is_trusted(tmpdir):
         assert ask(address, LINE + own(), BALANCER).startswith(b'HTTP/1.1 400 ')
         path = tmpdir.join('new.ini')
         path.write(INI + OPEN)
-        proxy.server.reloads.path, proxy.change = str(path), lambda _settings: None
-        proxy.server.reload('SIGHUP')
+        proxy.server.reloads.path, proxy.change = str(path), lambda _settings, *_call: None
+        assert proxy.server.reload('SIGHUP').good
         assert ask(address, LINE + own(), BALANCER).startswith(b'HTTP/1.1 200 ')
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from geproxy import access, config, errors, rules
 from geproxy.address import parse_ip
-from processes import CHECKOUT, GEPROXY, folder, run
+from processes import CHECKOUT, GEPROXY, folder, run, write
 
 CONF = os.path.join(CHECKOUT, 'conf')
 TUESDAY_NOON = time.mktime(datetime.datetime(2026, 11, 24, 12).timetuple())
@@ -103,13 +103,16 @@ def test_the_corporate_gateway_has_limits_and_everybody_logs_in():
 def test_the_corporate_gateway_is_tried_as_its_first_lines_say():
     text = open(os.path.join(CONF, 'corporate.ini')).read()
     commands = re.findall(r'(?m)^#   (.*)$', text)
-    assert [command.split()[0] for command in commands] == ['htpasswd', 'python', 'python']
+    assert [command.split()[0] for command in commands] == ['mkdir', 'htpasswd', 'python', 'python']
     with folder() as here:
         for name in ('corporate.ini', 'corporate.users', 'corporate.groups', 'corporate.blocked'):
             shutil.copy(os.path.join(CONF, name), here)
+        for path in commands[0].split()[2:]:                                    # as `mkdir -p` would, but in here
+            os.makedirs(here + path)
+        write(os.path.join(here, 'corporate.ini'), text.replace('= /var/', '= %s/var/' % here))
         with open(os.path.join(here, 'corporate.users'), 'a') as users:         # as `htpasswd` would
-            users.write('%s:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n' % commands[0].split()[-1])
-        for command, shown in zip(commands[1:], (b'', b'allow group:it any:any')):
+            users.write('%s:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n' % commands[1].split()[-1])
+        for command, shown in zip(commands[2:], (b'', b'allow group:it any:any')):
             tried = run(GEPROXY + command.split()[3:] + ['--no-net'] * ('why' in command), cwd=here, more_env={'PYTHONPATH': CHECKOUT})
             assert (tried.popen.returncode, shown in tried.out) == (0, True), (tried.out, tried.err)
 

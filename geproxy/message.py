@@ -15,8 +15,9 @@ NO_EDITS = (frozenset(), b'')       # see Request.write
 
 
 class Message(object):
-    """What both kinds of head have: `version` as (1, minor), `fields` and `index` as of grammar.parse_fields; `framed`:
-    what framing has found out of it, None before."""
+    """What both kinds of head have: `version` as (1, minor); `fields` and `index` as of grammar.parse_fields, but ask
+    `values` for a value, as `index` has marks where secrets were cut out; `framed`: what framing has found out of it,
+    None before."""
     __slots__ = ('version', 'index', 'framed', '_section', '_written', '_secrets')
 
     @property
@@ -30,7 +31,10 @@ class Message(object):
 
     def values(self, lower):
         """All values of the fields of that name (in lower case), as a tuple."""
-        return self.index.get(lower, ())
+        found = self.index.get(lower, ())
+        if found and self._secrets is not None and found[0][:1] == b'\0':
+            return tuple([restore(value, self._secrets) for value in found])
+        return found
 
     def options(self):
         """The connection options, in lower case: what Connection names (RFC 9110, 7.6.1)."""
@@ -86,7 +90,7 @@ class Request(Message):
             self.path, self.protocol, self.url, self.host, self.port)
         made.persists, made.repeatable, made.expects, made.unmet, made.hops = (
             self.persists, self.repeatable, self.expects, self.unmet, self.hops)
-        made.index, made._secrets = self._section.index_with(values), values
+        made.index, made._secrets = self.index, values
         return made
 
     def _settle_authority(self, values):
@@ -200,7 +204,7 @@ class Response(Message):
             self.version, self.framed, self._section, self._written)
         made.status, made.reason, made.persists = self.status, self.reason, self.persists
         made.dated, made.content_type = self.dated, self.content_type
-        made.index, made._secrets = self._section.index_with(values), values
+        made.index, made._secrets = self.index, values
         return made
 
     def write(self, framing, via=b'', date=b'', close=False, upgrade=b''):

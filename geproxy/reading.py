@@ -10,12 +10,13 @@ import re
 from geproxy import errors, grammar, leniency
 from geproxy.memo import Memo
 from geproxy.message import Mended, Request, Response
-from geproxy.section import Section, cut
+from geproxy.section import MARKS, Section, cut
 
 FIELDS = 1000           # field lines in a head, unless somebody says otherwise
 START_SIZE = 256        # octets of a request line that is not all there: enough to see what it is
 REMEMBERED = 200        # heads, and header sections, of each kind: a kept-alive client repeats its, octet for octet
 MEMORABLE = 2048        # octets of the longest that is remembered
+MOST_HASHES = 2000      # of heads that came once
 _find_private = re.compile(br'[?#@]').search        # queries, fragments and passwords: such lines are not remembered
 
 
@@ -42,6 +43,8 @@ class Reader(object):
                              lambda _octets, section: section.has_no_secret())
         self.heads = Memo(self._join, REMEMBERED, MEMORABLE)
         self.patterns = Memo(self._join, REMEMBERED, MEMORABLE)         # heads with marks for their secrets
+        self._by_hash = {}      # {hash of a head with one secret: its pattern}, of those that came again
+        self._hashes = set()    # of such heads that came once
 
     def read(self, head, most=FIELDS):
         """Understand a head, its empty line included, and return the Request or Response.
@@ -49,10 +52,36 @@ class Reader(object):
         `most`: how many field lines it may have. Raises what its parts do.
         """
         # To get() what a Memo has is quicker than to ask it with [], by 0.3 us (3.13).
-        found = self.heads.get(head) or self._read_anew(head, most)
+        found = self.heads.get(head) or self._read_again(head) or self._read_anew(head, most)
         if found.count() > most:        # it was remembered when more were allowed
             raise self._too_many(found.count(), most)
         return found
+
+    def _read_again(self, head):
+        """Understand a head with one secret that came before, without looking for the secret: 1.3 instead of 3.6 us
+        (3.11). Its hash tells where the secret stands, if all around it is as it was; None if it is not."""
+        known = self._by_hash.get(hash(head))
+        if known is None:
+            return None
+        before, behind, pattern = known
+        end = len(head) - len(behind)
+        if end < len(before) or not head.startswith(before) or not head.endswith(behind):
+            return None
+        value = head[len(before):end]
+        return None if grammar.find_control(value) else pattern.with_secrets([value])
+
+    def _learn_again(self, head, bare, secret, pattern):
+        """Remember where the secret of a head stands, but not the secret, if the head comes for the second time."""
+        number = hash(head)
+        if number not in self._hashes:
+            if len(self._hashes) >= MOST_HASHES:
+                self._hashes.clear()
+            self._hashes.add(number)
+            return
+        if len(self._by_hash) >= REMEMBERED:
+            self._by_hash.clear()
+        at = head.find(secret, bare.find(MARKS[0]))
+        self._by_hash[number] = head[:at], head[at + len(secret):], pattern
 
     def _read_anew(self, head, most):
         try:
@@ -70,7 +99,11 @@ class Reader(object):
         bare, secrets = cut(head)
         if secrets is None:
             return self._learn(head, head, self.heads, most)
-        found = self.patterns.get(bare) or self._learn(head, bare, self.patterns, most)
+        found = self.patterns.get(bare)
+        if found is None:
+            found = self._learn(head, bare, self.patterns, most)
+        elif len(secrets) == 1:
+            self._learn_again(head, bare, secrets[0], found)
         return found.with_secrets(secrets)
 
     def _learn(self, head, bare, known, most):

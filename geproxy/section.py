@@ -49,12 +49,11 @@ def restore(octets, values):
 
 class Section(object):
     """A header section, understood: `fields` and `index` as of grammar.parse_fields; `options`: the connection options,
-    in lower case (RFC 9110, 7.6.1); `dropped`: names of fields that do not go on, whether they are there or not;
-    `marked`: [(name, value)] where values are marks.
+    in lower case (RFC 9110, 7.6.1); `dropped`: names of fields that do not go on, whether they are there or not.
 
     Its meaning is never changed: all messages that have it, octet for octet, share it.
     """
-    __slots__ = ('fields', 'index', 'options', 'dropped', 'marked', '_intact')
+    __slots__ = ('fields', 'index', 'options', 'dropped', '_intact')
 
     def __init__(self, fields, index):
         self.fields, self.index = fields, index
@@ -62,20 +61,12 @@ class Section(object):
         if b'connection' in index:
             self.options = frozenset(option.lower() for option in grammar.split_list(index[b'connection']))
             self.dropped = _DROPPED | self.options
-        self.marked = [(lower, values) for lower, values in index.items() if values[0] in _numbers]
         self._intact = self.dropped.isdisjoint(index)
 
     def has_no_secret(self):
         """Return True if this may be remembered: what may be secret in it was cut out."""
         return not any(grammar.is_secret(lower, value) and value not in _numbers
                        for lower, values, _line in self.fields for value in values)
-
-    def index_with(self, values):
-        """Return the index with `values`, which `cut` has given, in the place of the marks."""
-        index = self.index.copy()
-        for lower, marks in self.marked:
-            index[lower] = tuple([values[_numbers[mark]] for mark in marks])
-        return index
 
     def fields_with(self, values):
         """Return the fields with `values` in the place of the marks."""

@@ -154,6 +154,13 @@ class Full(ProxyError):
     hint = 'Try again soon; whoever runs this proxy may raise [limits] connections and ulimit -n.'
 
 
+class MemoryFull(ProxyError):
+    """All connections together hold as much memory as [limits] memory allows."""
+    status, token = 503, 'memory_limit_reached'
+    retry_after = 1
+    hint = 'Try again soon, or with a smaller head. The operator of this proxy can raise [limits] memory.'
+
+
 class TooManyRequests(ProxyError):
     """The client or user sends more requests per second than [limits] requests."""
     status, token = 429, 'request_rate_exceeded'

@@ -9,16 +9,16 @@ import re
 import sys
 import textwrap
 
-from geproxy import config, errors, record
+from geproxy import errors, record, schema
 
 
 def example():
     """The commented ini file with all defaults, as native text: conf/proxy.ini."""
     lines = ['# geproxy: all options with their defaults. Check your changes with: python -m geproxy --check FILE',
              '# Comments begin with # or ;. A value may go on in the next line, if that is indented.']
-    for section, sentence in config.SECTIONS.items():
+    for section, sentence in schema.SECTIONS.items():
         lines += ['', '[%s]' % section, '# ' + sentence]
-        for option in config.SCHEMA:
+        for option in schema.SCHEMA:
             if option.section == section:
                 restart = '' if option.live else ' (A change needs a restart.)'
                 lines += [''] + textwrap.wrap(option.sentence + restart, 100, initial_indent='# ',
@@ -30,7 +30,7 @@ def example():
 def options():
     """The options, as a Markdown table."""
     rows = []
-    for option in config.SCHEMA:
+    for option in schema.SCHEMA:
         restart = '' if option.live else ' *(restart)*'
         rows.append(('`[%s]`' % option.section, '`%s`' % option.name,
                      '`%s`' % option.default if option.default else '', option.sentence + restart))

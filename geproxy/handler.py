@@ -6,9 +6,9 @@ and what is remembered.
 from __future__ import absolute_import, division, print_function
 
 from geproxy import (
-    errors, forward, framing, grammar, leaving, limits, ownanswers, protocols, proxyproto, reading, relay, responses,
+    errors, forward, framing, grammar, leaving, limits, memory, ownanswers, protocols, reading, relay, responses,
     workers)
-from geproxy.address import parse_ip, show_ip, within
+from geproxy.address import show_ip
 from geproxy.compat import monotonic
 from geproxy.deadlines import Limit
 from geproxy.logins import ANONYMOUS
@@ -50,27 +50,6 @@ class Handler(object):
         self.record = self.reply = None     # of the exchange that is going on
         self.request = self.head = self.body = self.question = self.edits = None
         self.depends = self.key = self.up_pace = None
-
-    def introduce(self):
-        """Let a load balancer say for whom it speaks, if this is one. Raises what is wrong with that."""
-        if not within(self.ip, self.proxy.settings.proxy.proxy_protocol):
-            return
-        limit = self.proxy.waits.head
-        self.waiting = True
-        try:
-            header = self.client.read_front(proxyproto.parse, limit, monotonic() + limit.seconds)
-        except (errors.HeadTimeout, errors.IdleTimeout, errors.ClientLost):
-            if self.client.buffer:
-                raise
-            self.client.ended = True    # silently: nothing has begun
-            return
-        finally:
-            self.waiting = False
-        self.vouched = not header.is_local
-        if header.client:
-            self.client.peer = header.client[0]
-            self.ip = parse_ip(self.client.peer)
-            self.client_key = limits.key_of(None, self.client.peer, self.proxy.limits.ipv6_prefix)
 
     def run(self):
         """Serve the connection to its end, and close it."""
@@ -192,6 +171,8 @@ class Handler(object):
         record.seconds = monotonic() - record.began
         record.status = self.reply.status
         self.proxy.observe(record)
+        if self.client.held:
+            self.client.hold(0)
         # Who is idle keeps nothing of it: 0.9 KiB of 10.4 where heads are small (3.13, 2026).
         self.record = self.reply = self.request = self.head = self.body = self.question = None
 
@@ -225,6 +206,8 @@ class Handler(object):
         if not head:
             raise errors.ClientLost('the client ended the connection in the middle of a request head')
         self.head = head
+        if len(head) > memory.FREE:
+            client.hold(forward.PARSED * len(head))
         request = reading.parse_request(head, most.fields)
         record = self.record
         record.method, record.version, record.url = request.method, request.protocol, request.url
@@ -308,6 +291,7 @@ class Handler(object):
 
     def forward(self):
         """To the origin and back."""
+        self.head = None                # what is needed of it is in the request
         way = forward.Forward(self.request, self.body, self.client, self.reply, self.record, self.proxy)
         persists = way.run(self.connect, self)
         return self.end(persists)
@@ -318,6 +302,10 @@ class Handler(object):
         self.record.tunnel = True       # only now: what is refused, or out of reach, is none
         try:
             self.respond(200, responses.ESTABLISHED)
+            if self.request.large:      # nothing of it is needed for a tunnel
+                self.head = None
+                self.request.forget()
+                self.client.hold(0)
             self.proxy.opened(self.record)
             forward.relay_tunnel(self.client, connection.stream, self.reply, self.proxy.waits)
         finally:
@@ -359,6 +347,8 @@ class Handler(object):
 
     def method(self):
         """What came as the method, however bad the rest is: the answer to HEAD has no body. b'' if there is none."""
+        if self.request is not None:
+            return self.request.method
         return (self.head or self.client.buffer)[:HEAD_START].partition(b' ')[0]
 
     def break_off(self):

@@ -115,6 +115,14 @@ def count_or_auto(text):
     return value
 
 
+def octets_or_auto(text):
+    """A number of octets: 65536, 64m, 1g; None for `auto`."""
+    try:
+        return None if text == 'auto' else octets(text, '1024g')
+    except ValueError as error:
+        raise ValueError('%s, or auto' % error)
+
+
 def choice(*options):
     """A kind that takes one of `options`."""
     def kind(text):

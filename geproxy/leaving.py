@@ -52,7 +52,7 @@ class Leaving(object):
         client = self._handler.client
         try:
             if not client.ended and len(client.buffer) < self._room:
-                client.fill()
+                client.fill_ahead()
         except errors.ProxyError as error:
             self._greenlet.throw(error)
             return

@@ -15,7 +15,7 @@ import time
 
 import gevent
 
-from geproxy import __version__, metrics, supervise, watchdog
+from geproxy import __version__, memory, metrics, supervise, watchdog
 from geproxy.compat import monotonic
 from geproxy.record import show, show_url
 
@@ -136,6 +136,9 @@ def figures(server):
         geproxy_config_last_reload_successful=int(not server.reloads.failing),
         geproxy_pool_connections=server.proxy.upstream.connections,
         geproxy_pool_idle_connections=server.proxy.upstream.kept,
+        geproxy_memory_held_bytes=memory.budget.held,
+        geproxy_memory_limit_bytes=memory.budget.most,
+        geproxy_memory_refused_total=memory.budget.refused,
         geproxy_dns_lookups_total=server.proxy.upstream.resolver.asked,
         geproxy_dns_cached_names=server.proxy.upstream.resolver.cached,
         geproxy_dns_pending=server.proxy.upstream.resolver.pending,

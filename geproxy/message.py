@@ -6,19 +6,20 @@ understand something else. Order, case and duplicates of the fields that pass ar
 from __future__ import absolute_import, division, print_function
 
 from geproxy import errors, grammar
-from geproxy.section import restore
+from geproxy.section import Section, restore
 
 # Sending these twice does what sending them once does (RFC 9110, 9.2.2).
 IDEMPOTENT = frozenset([b'GET', b'HEAD', b'OPTIONS', b'TRACE', b'PUT', b'DELETE'])
 _PROTOCOLS = [b'HTTP/1.%d' % minor for minor in range(10)]
 NO_EDITS = (frozenset(), b'')       # see Request.write
+EMPTY = Section([], {})
 
 
 class Message(object):
     """What both kinds of head have: `version` as (1, minor); `fields` and `index` as of grammar.parse_fields, but ask
     `values` for a value, as `index` has marks where secrets were cut out; `framed`: what framing has found out of it,
-    None before."""
-    __slots__ = ('version', 'index', 'framed', '_section', '_written', '_secrets')
+    None before; `large`: true if it is too large to be remembered, and so is nobody else's."""
+    __slots__ = ('version', 'index', 'framed', 'large', '_section', '_written', '_secrets')
 
     @property
     def fields(self):
@@ -78,7 +79,7 @@ class Request(Message):
         self.repeatable = self.method in IDEMPOTENT
         self.expects, self.unmet = self._expectations() if b'expect' in index else (False, None)
         self.hops = self._max_forwards() if b'max-forwards' in index else None
-        self.framed, self._written = None, [None, b'']
+        self.framed, self.large, self._written = None, False, [None, b'']
 
     def with_secrets(self, values):
         """Return a copy that has the values which section.cut has given. What is written of it is shared."""
@@ -90,8 +91,12 @@ class Request(Message):
             self.path, self.protocol, self.url, self.host, self.port)
         made.persists, made.repeatable, made.expects, made.unmet, made.hops = (
             self.persists, self.repeatable, self.expects, self.unmet, self.hops)
-        made.index, made._secrets = self.index, values
+        made.index, made.large, made._secrets = self.index, self.large, values
         return made
+
+    def forget(self):
+        """Drop the fields of a large head that will not be sent again. All else that is known of it stays."""
+        self._section, self.index, self._written, self._secrets = EMPTY, {}, [None, b''], None
 
     def _settle_authority(self, values):
         """By Host, where the target has none (RFC 9112, 3.2). `values`: of Host."""
@@ -195,7 +200,7 @@ class Response(Message):
         self.persists = b'close' not in options and (self.version >= (1, 1) or b'keep-alive' in options)
         self.dated = b'date' in self.index and b'date' not in options
         self.content_type = self.index.get(b'content-type', (b'',))[0].partition(b';')[0]
-        self.framed, self._written = None, [None, b'']
+        self.framed, self.large, self._written = None, False, [None, b'']
 
     def with_secrets(self, values):
         """As Request.with_secrets."""
@@ -204,7 +209,7 @@ class Response(Message):
             self.version, self.framed, self._section, self._written)
         made.status, made.reason, made.persists = self.status, self.reason, self.persists
         made.dated, made.content_type = self.dated, self.content_type
-        made.index, made._secrets = self.index, values
+        made.index, made.large, made._secrets = self.index, self.large, values
         return made
 
     def write(self, framing, via=b'', date=b'', close=False, upgrade=b''):

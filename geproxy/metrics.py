@@ -86,6 +86,11 @@ COUNTERS = [Counter(*row) for row in (
      'Connections to origins now, tunnels and kept ones included. Each takes a file descriptor.'),
     ('geproxy_pool_idle_connections', 'gauge', (),
      'Kept connections to origins that wait for a request, those that are logged in for one client included.'),
+    ('geproxy_memory_held_bytes', 'gauge', (),
+     'Octets that connections hold: large heads, and data that slow peers have not taken yet. Near '
+     'geproxy_memory_limit_bytes: look for clients that do this on purpose, or raise [limits] memory.'),
+    ('geproxy_memory_limit_bytes', 'gauge', (), 'What they may hold in all: [limits] memory.'),
+    ('geproxy_memory_refused_total', 'counter', (), 'Heads that were refused since that limit was reached.'),
     ('geproxy_dns_lookups_total', 'counter', (),
      'Names that the system was asked for. Nearly as many as geproxy_dns_duration_seconds_count: raise [upstream] '
      'dns_keep.'),

@@ -120,7 +120,9 @@ class Reader(object):
         doubtful = grammar.find_doubtful(head)
         if doubtful is not None:
             raise _doubt(doubtful, self._error)
-        return self._make(start or self.lines.learn(line), section or self.sections.learn(octets))
+        made = self._make(start or self.lines.learn(line), section or self.sections.learn(octets))
+        made.large = len(head) > MEMORABLE
+        return made
 
     def _join(self, head):
         line, _end, octets = head.partition(b'\r\n')

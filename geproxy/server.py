@@ -16,7 +16,8 @@ from gevent.event import Event
 from gevent.queue import Empty, Queue
 
 from geproxy import (
-    early, errors, limits, listeners, live, logins, notify, quota, reloads, strangers, supervise, users, workers)
+    early, errors, hostmemory, introducing, limits, listeners, live, logins, memory, notify, quota, reloads,
+    strangers, supervise, users, workers)
 from geproxy.address import parse_ip, unmap, within
 from geproxy.acceptor import Acceptor
 from geproxy.admin import Admin
@@ -94,6 +95,7 @@ class Server(object):
         elif wanted > room:
             self.log.say('[limits] connections = %d need up to %d file descriptors, and there are %d: raise ulimit -n'
                          % (wanted, 2 * wanted + SPARE_FDS, self._descriptors))
+        memory.budget.most = settings.limits.memory or hostmemory.for_connections()
         self._upstream.keep, self._upstream.keep_time = settings.upstream.keep, settings.upstream.keep_time
         self._crowd = (self._descriptors - SPARE_FDS - settings.upstream.keep) // 2
         self._resolver.keep, self._resolver.keep_failed = (
@@ -163,7 +165,7 @@ class Server(object):
         handler.number = self.accepted
         self.live[handler] = gevent.getcurrent()
         try:
-            handler.introduce()                 # only now it is known whose limits count
+            introducing.introduce(handler)                 # only now it is known whose limits count
             if balanced and not handler.client.ended:
                 access.check_client(handler.ip)
             self._taken.enter(handler.client_key, self.proxy.limits.per_client)

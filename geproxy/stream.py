@@ -11,7 +11,7 @@ import struct
 
 import gevent
 
-from geproxy import deadlines, errors, splice
+from geproxy import deadlines, errors, memory, splice
 from geproxy.compat import monotonic, native_poll
 from geproxy.deadlines import wait_readable
 
@@ -46,7 +46,7 @@ class Stream(object):
     Raises the class given as `lost` when the peer has reset or broken the connection.
     """
     __slots__ = ('socket', 'peer', 'buffer', 'ended', 'received', 'sent', 'at_once', 'pace',
-                 'reader', 'writer', 'reading', 'writing', 'hurried', 'source', '_lost', '_woken', '_quiet')
+                 'reader', 'writer', 'reading', 'writing', 'hurried', 'source', 'held', '_lost', '_woken', '_quiet')
 
     def __init__(self, sock, peer, lost):
         """`sock`: a native socket (gevent's do, and cost more); `peer`: its address as native text; `lost`: ClientLost
@@ -60,6 +60,7 @@ class Stream(object):
         self.pace = None            # a limits.Pace: how fast octets may be sent
         self.hurried = None         # see deadlines.hurry
         self.source = None          # the stream that feeds this one, if waiting for room here ends with its reset
+        self.held = 0               # octets that are charged to memory.budget for it
         self._lost = lost
         self._woken = False         # both directions were ended here
         self._quiet = None          # a poll(2) of it, once somebody asks
@@ -131,6 +132,19 @@ class Stream(object):
         self.buffer += data
         return len(data)
 
+    def fill_ahead(self):
+        """As `fill`, for what is kept until it is complete, or until its turn comes. Raises MemoryFull."""
+        count = self.fill()
+        if len(self.buffer) > max(memory.FREE, self.held):
+            self.hold(len(self.buffer))
+        return count
+
+    def hold(self, count):
+        """Charge `count` octets to the budget of the process, in the place of what this connection held. Raises
+        MemoryFull; 0 never does."""
+        memory.budget.charge(self.held, count)
+        self.held = count
+
     def skip_empty_lines(self):
         """Take empty lines from the front of the buffer; true if something else stands there."""
         self.buffer = self.buffer[_match_empty_lines(self.buffer).end():]
@@ -168,7 +182,7 @@ class Stream(object):
     def _wait_for_more(self, limit, deadline):
         """As `wait`, and read it. Octets that come one by one, without a pause, do not put the deadline off."""
         self.wait(limit, deadline)
-        self.fill()
+        self.fill_ahead()
         if monotonic() > deadline + GRACE:
             raise self._late(limit)
 
@@ -250,10 +264,14 @@ class Stream(object):
 
     def _send_rest(self, data, limit):
         view = memoryview(data)
-        at = 0
-        while at < len(data):
-            self._wait_writable(limit)
-            at += self.send_now(view[at:])
+        at, held = 0, len(data) if len(data) > memory.FREE else 0
+        memory.budget.force(0, held)        # it has been read, and cannot be refused
+        try:
+            while at < len(data):
+                self._wait_writable(limit)
+                at += self.send_now(view[at:])
+        finally:
+            memory.budget.force(held, 0)
 
     def _wait_writable(self, limit):
         if self.writer is None:
@@ -359,6 +377,8 @@ class Stream(object):
         self.reader.stop()
         if self.writer is not None:
             self.writer.stop()
+        if self.held:
+            self.hold(0)
         self.socket.close()
 
     def _broken(self, error):

@@ -11,7 +11,7 @@ import time
 import pytest
 from processes import CHECKOUT, Client, folder, own, read, run, running, wait_until, write
 
-from geproxy import config
+from geproxy import config, schema
 
 CONF = os.path.join(CHECKOUT, 'conf')
 LOGROTATE = '/usr/sbin/logrotate'
@@ -109,7 +109,7 @@ def embedded_ini():
 
 def test_the_ini_file_for_kubernetes_is_one():
     lines = embedded_ini()
-    if 'admin' not in config.SECTIONS:
+    if 'admin' not in schema.SECTIONS:
         lines = lines[:lines.index('[admin]')]
     settings = config.load('proxy.ini', lines)
     assert settings.proxy.listen[0].port == int(value('containerPort')) == int(value('port'))

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from geproxy import config
+from geproxy import config, schema
 
-KINDS = [option.kind for option in config.SCHEMA if option.kind not in config.WHOLE]
+KINDS = [option.kind for option in schema.SCHEMA if option.kind not in schema.WHOLE]
 
 
 def problems(*lines):
@@ -219,17 +219,17 @@ def test_no_text_is_too_much_for_any_kind(text):
             assert '\n' not in str(error)
 
 
-@pytest.mark.parametrize('option', config.SCHEMA, ids=lambda option: '%s-%s' % (option.section, option.name))
+@pytest.mark.parametrize('option', schema.SCHEMA, ids=lambda option: '%s-%s' % (option.section, option.name))
 def test_an_option_has_a_section_a_good_default_and_a_sentence(option):
-    assert option.section in config.SECTIONS
+    assert option.section in schema.SECTIONS
     option.kind(option.default)
     assert re.match(r'[A-Za-z][ -~]+\.\Z', option.sentence)
     assert option.kind.__doc__
-    assert [each.name for each in config.SCHEMA if each.section == option.section].count(option.name) == 1
+    assert [each.name for each in schema.SCHEMA if each.section == option.section].count(option.name) == 1
 
 
 def test_only_where_to_listen_as_whom_to_run_and_the_file_of_quotas_need_a_restart():
-    assert [option.name for option in config.SCHEMA if not option.live] == [
+    assert [option.name for option in schema.SCHEMA if not option.live] == [
         'listen', 'user', 'group', 'quota_file', 'listen']
 
 

@@ -5,14 +5,14 @@ import io
 
 import pytest
 
-from geproxy import config, errors, explain, ini, record
+from geproxy import config, errors, explain, ini, record, schema
 
 
 def test_the_example_is_all_options_with_their_defaults():
     lines = explain.example().splitlines()
     assert config.load('example', lines) == config.load(None)
     named = [entry[:2] for entry in ini.read('', lines) if entry.name]
-    assert named == [(option.section, option.name) for option in config.SCHEMA]
+    assert named == [(option.section, option.name) for option in schema.SCHEMA]
 
 
 def test_the_example_explains_each_option_within_100_columns():
@@ -20,9 +20,9 @@ def test_the_example_explains_each_option_within_100_columns():
     assert max(len(line) for line in text.splitlines()) <= 100
     assert text.endswith('\n') and not text.endswith('\n\n')
     flat = ' '.join(text.replace('\n# ', ' ').split())
-    for option in config.SCHEMA:
+    for option in schema.SCHEMA:
         assert option.sentence in flat
-    assert flat.count('(A change needs a restart.)') == sum(not option.live for option in config.SCHEMA)
+    assert flat.count('(A change needs a restart.)') == sum(not option.live for option in schema.SCHEMA)
 
 
 def cells(table):
@@ -37,7 +37,7 @@ def cells(table):
 
 def test_every_option_has_its_row():
     rows = cells(explain.options())
-    assert [row[:2] for row in rows] == [['`[%s]`' % each.section, '`%s`' % each.name] for each in config.SCHEMA]
+    assert [row[:2] for row in rows] == [['`[%s]`' % each.section, '`%s`' % each.name] for each in schema.SCHEMA]
 
 
 def test_every_reason_has_its_row_in_order_of_status():

@@ -21,12 +21,13 @@ FLOORS = [
     ['trailers'],
     ['chunks'],
     ['framing', 'forwarded', 'rulebook', 'proxyproto'],
-    ['access', 'auth', 'deadlines', 'limits', 'shadows', 'splice', 'turns'],
+    ['access', 'auth', 'deadlines', 'hostmemory', 'limits', 'memory', 'shadows', 'splice', 'turns'],
     ['stream', 'users', 'rulefiles', 'watchdog', 'unixsocket', 'workers', 'shortcut'],
     ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'notify', 'outlets',
      'metrics', 'waits'],
-    ['log', 'forward', 'quota', 'live', 'tail', 'leaving', 'strangers', 'ownanswers'],
+    ['log', 'forward', 'quota', 'live', 'tail', 'leaving', 'strangers', 'ownanswers', 'introducing'],
     ['handler', 'admin', 'acceptor'],
+    ['schema'],
     ['config'],
     ['proxy', 'housekeeping', 'explain', 'learn', 'why', 'doctor', 'adminclient', 'reloads'],
     ['server', 'watch'],
@@ -42,7 +43,7 @@ WITH_GEVENT = {'__main__', 'acceptor', 'admin', 'cli', 'compat', 'deadlines', 'd
 # Who may spawn greenlets: someone waits for each there, or kills it.
 SPAWNING = {'acceptor', 'relay', 'workers', 'server'}
 # Who may import config. The others are handed values, so there is no global to reload.
-WITH_CONFIG = {'adminclient', 'cli', 'doctor', 'explain', 'keep', 'reloads', 'watch', 'why'}
+WITH_CONFIG = {'adminclient', 'cli', 'doctor', 'keep', 'reloads', 'watch', 'why'}
 # Who may ask which Python this is.
 ASKING_PYTHON = {'compat', '__main__'}      # the latter before there is a gevent, without which compat is none either
 

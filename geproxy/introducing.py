@@ -1,0 +1,33 @@
+"""Lets a load balancer say for whom a connection speaks, by a PROXY header at its beginning (see proxyproto)."""
+from __future__ import absolute_import, division, print_function
+
+from geproxy import errors, limits, proxyproto
+from geproxy.address import parse_ip, within
+from geproxy.compat import monotonic
+
+
+def introduce(handler):
+    """Read the PROXY header of a connection, if its peer is one that sends it, and let its client be who that says.
+
+    `handler`: a handler.Handler, whose `ip`, `client_key`, `vouched` and `client.peer` are changed. May wait. Raises
+    BadProxyHeader, and HeadTimeout or ClientLost if only a part of the header came.
+    """
+    client = handler.client
+    if not within(handler.ip, handler.proxy.settings.proxy.proxy_protocol):
+        return
+    limit = handler.proxy.waits.head
+    handler.waiting = True
+    try:
+        header = client.read_front(proxyproto.parse, limit, monotonic() + limit.seconds)
+    except (errors.HeadTimeout, errors.IdleTimeout, errors.ClientLost):
+        if client.buffer:
+            raise
+        client.ended = True             # silently: nothing has begun
+        return
+    finally:
+        handler.waiting = False
+    handler.vouched = not header.is_local
+    if header.client:
+        client.peer = header.client[0]
+        handler.ip = parse_ip(client.peer)
+        handler.client_key = limits.key_of(None, client.peer, handler.proxy.limits.ipv6_prefix)

@@ -7,11 +7,12 @@ import socket
 import gevent
 from gevent.server import StreamServer
 
-from geproxy import listeners, workers
+from geproxy import listeners, turns, workers
 from geproxy.compat import accept
 
 _STARVED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _NOBODY = (errno.EAGAIN, errno.EWOULDBLOCK)     # another process was quicker
+MOST_AT_ONCE = 16       # connections that are taken in one turn of the hub's loop, at most
 
 
 class _NoDescriptor(gevent.GreenletExit):
@@ -25,9 +26,13 @@ class Acceptor(StreamServer):
         """`handle`: a function of (native socket, peer), for a greenlet; `starved`: called when there are no
         descriptors left; `take_reserve`: frees one, if it can."""
         StreamServer.__init__(self, listener, handle)
-        # Processes that share a listener share its connections evenly only if each takes one at a time.
-        self.max_accept = 1
         self._serve, self._starved, self._take_reserve = handle, starved, take_reserve
+
+    @property
+    def max_accept(self):
+        """How many connections gevent takes at once: processes that share a listener share its connections evenly only
+        if each takes one. But while greenlets work for whole turns, one connection for each turn would be too few."""
+        return MOST_AT_ONCE if turns.is_busy() else 1
 
     def do_read(self):
         """Accept one connection -> (a native socket, peer), or None."""

@@ -36,6 +36,11 @@ def give_way():
     _turn[:] = greenlet, hub.loop.iteration, monotonic()
 
 
+def is_busy():
+    """Return True if greenlets wait for their next turn."""
+    return bool(_queue)
+
+
 def _wait(greenlet, hub):
     """Wait for the next turn of this greenlet, the current one."""
     _queue[greenlet] = None

@@ -9,7 +9,7 @@ import pytest
 from gevent.event import Event
 from helpers import PATIENCE, connect, read_all
 
-from geproxy import acceptor, kinds, listeners
+from geproxy import acceptor, kinds, listeners, turns
 
 
 @contextlib.contextmanager
@@ -55,3 +55,18 @@ def test_who_waits_already_is_served_before_it_closes():
             connect(made.place)
         for client in clients:
             client.close()
+
+
+def test_more_are_taken_at_once_while_others_work_for_whole_turns():
+    def work():
+        while not over.is_set():
+            turns.give_way()
+    with accepting(None) as made:
+        assert made.max_accept == 1
+        over = Event()
+        working = gevent.spawn(work)
+        gevent.sleep(0.01)
+        assert made.max_accept == acceptor.MOST_AT_ONCE
+        over.set()
+        working.get()
+        assert made.max_accept == 1

@@ -61,7 +61,7 @@ def test_more_are_taken_at_once_while_others_work_for_whole_turns():
     def work():
         while not over.is_set():
             turns.give_way()
-    with accepting(None) as made:
+    with accepting(lambda _sock, _peer: None) as made:
         assert made.max_accept == 1
         over = Event()
         working = gevent.spawn(work)

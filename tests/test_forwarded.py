@@ -80,8 +80,8 @@ def test_a_forwarded_that_does_not_parse_is_dropped_and_not_added_to(value, befo
 @pytest.mark.parametrize('lines, told', [
     (b'X-Forwarded-For: 1.2.3.4, [2001:db8::1]:80\r\nX-Forwarded-For: unknown\r\n',
      b'1.2.3.4, [2001:db8::1]:80, unknown, 10.0.0.5'),
-    (b'X-Forwarded-For:\r\n', b'10.0.0.5'), (b'X-Forwarded-For: fe80::1%eth0, 1.2.3.4:80\r\n',
-                                           b'fe80::1%eth0, 1.2.3.4:80, 10.0.0.5'),
+    (b'X-Forwarded-For:\r\n', b'10.0.0.5'),
+    (b'X-Forwarded-For: fe80::1%eth0, 1.2.3.4:80\r\n', b'fe80::1%eth0, 1.2.3.4:80, 10.0.0.5'),
     (b'X-Forwarded-For: "\r\n', b'10.0.0.5'), (b'X-Forwarded-For: 1.2.3.4; x\r\n', b'10.0.0.5'),
     (b'X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-For: a b\r\n', b'10.0.0.5'),
     (b'X-Forwarded-For: <script>\r\n', b'10.0.0.5'),

@@ -203,3 +203,9 @@ def test_its_files_are_as_short_as_those_of_the_house():
     for path in glob.glob(os.path.join(SOAK, '*.py')):
         with open(path) as opened:
             assert len(opened.read().splitlines()) <= 400, path
+
+
+def test_a_normal_client_is_served_while_others_attack():
+    with process(PYTHON + [os.path.join(SOAK, 'attack.py'), '--seconds', '1']) as attack:
+        assert attack.wait(PATIENCE) == 0, attack
+        assert b'all at once' in attack.out and b'lost 0' in attack.out.splitlines()[-1]

@@ -108,7 +108,7 @@ class Handler(object):
         self.begin()
         try:
             self.proxy.access.check_client(self.ip)
-            self.take_request()
+            self.read_request()
             self.identify()
             self.check()
             if self.request.method == b'CONNECT':
@@ -161,7 +161,7 @@ class Handler(object):
         self.record.received = len(self.client.buffer) - self.client.received
         self.record.sent = -self.client.sent
         self.reply = forward.Reply(self.client)
-        self.client.pace = self.up_pace = None
+        self.client.pace = self.up_pace = self.key = None
 
     def finish(self):
         """Tell, once, what happened."""
@@ -177,16 +177,6 @@ class Handler(object):
         self.record = self.reply = self.request = self.head = self.body = self.question = None
 
     # --- reading the request
-
-    def take_request(self):
-        """Read the request. One that is refused before anybody asks who sent it counts for its client."""
-        try:
-            self.read_request()
-        except (errors.ClientLost, errors.HeadTimeout):
-            raise                       # there was no whole request
-        except errors.ProxyError:
-            self.proxy.admit(self.client_key, self.record.wall)
-            raise
 
     def read_request(self):
         """Wait for the whole head, and understand it."""
@@ -324,6 +314,7 @@ class Handler(object):
         record, client = self.record, self.client
         client.pace = None              # what says no is never held back
         try:
+            error = self.counted(error)
             if self.request is not None and not self.reply.begun and ownanswers.is_asked_for(
                     self.request, error, self.proxy.access, self.local[1]):
                 return self.answer(*ownanswers.page(self.request, self.head, not self.persists()))
@@ -344,6 +335,15 @@ class Handler(object):
             record.aborted = True       # nobody is there to be told
             self.reply.status = 0
             return False
+
+    def counted(self, error):
+        """Return the error to refuse with: a request that is refused before anybody asks who sent it counts, too."""
+        if self.key is None and not isinstance(error, (errors.ClientLost, errors.HeadTimeout)):
+            try:
+                self.proxy.admit(self.client_key, self.record.wall)
+            except errors.TooManyRequests as over:
+                return over
+        return error
 
     def method(self):
         """What came as the method, however bad the rest is: the answer to HEAD has no body. b'' if there is none."""

@@ -1,7 +1,6 @@
 """Every difference between Python 2 and 3, and between gevents, is settled here. Nothing else is.
 
-Three kinds of string: octets (what is on the wire), native ``str`` (options, texts for people, addresses for
-``getaddrinfo``), and Unicode text, which is kept nowhere.
+Three kinds of string: octets (on the wire), native ``str`` (texts for people), and Unicode text, which is kept nowhere.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -13,6 +12,7 @@ from _socket import socket as NativeSocket
 from gevent.monkey import get_original
 
 PY2 = sys.version_info[0] == 2
+KEYED_HASH = not PY2 and bool(sys.flags.hash_randomization)     # nobody outside can tell hash() of octets
 INTEGERS = (int, long) if PY2 else (int,)       # noqa: F821 (long exists where it is asked for)
 
 try:

@@ -6,7 +6,7 @@ understand something else. Order, case and duplicates of the fields that pass ar
 from __future__ import absolute_import, division, print_function
 
 from geproxy import errors, grammar
-from geproxy.section import Section, restore
+from geproxy.section import Section, restore, restored
 
 # Sending these twice does what sending them once does (RFC 9110, 9.2.2).
 IDEMPOTENT = frozenset([b'GET', b'HEAD', b'OPTIONS', b'TRACE', b'PUT', b'DELETE'])
@@ -84,14 +84,18 @@ class Request(Message):
     def with_secrets(self, values):
         """Return a copy that has the values which section.cut has given. What is written of it is shared."""
         made = Request.__new__(Request)
-        made.version, made.framed, made._section, made._written = (
-            self.version, self.framed, self._section, self._written)
-        made.method, made.target, made.form, made.authority = self.method, self.target, self.form, self.authority
-        made.path, made.protocol, made.url, made.host, made.port = (
-            self.path, self.protocol, self.url, self.host, self.port)
-        made.persists, made.repeatable, made.expects, made.unmet, made.hops = (
-            self.persists, self.repeatable, self.expects, self.unmet, self.hops)
-        made.index, made.large, made._secrets = self.index, self.large, values
+        # One by one: to pack and unpack them took a third more (3.11).
+        made.version, made.framed = self.version, self.framed
+        made._section, made._written = self._section, self._written
+        made.method, made.target = self.method, self.target
+        made.form, made.authority = self.form, self.authority
+        made.path, made.protocol = self.path, self.protocol
+        made.url, made.host = self.url, self.host
+        made.port, made.persists = self.port, self.persists
+        made.repeatable, made.expects = self.repeatable, self.expects
+        made.unmet, made.hops = self.unmet, self.hops
+        made.index, made.large = self.index, self.large
+        made._secrets = values
         return made
 
     def forget(self):
@@ -163,7 +167,7 @@ class Request(Message):
         written = self._written
         if written[0] != asked:                 # 2.3 us, where heads are repeated (3.13, 2026)
             written[:] = asked, self._write(*asked)
-        return written[1] if self._secrets is None else restore(written[1], self._secrets)
+        return written[1] if self._secrets is None else restored(written, self._secrets)
 
     def _write(self, framing, via, settled, edits, upgrades):
         host = b'Host: %s\r\n' % self.authority.text
@@ -222,7 +226,7 @@ class Response(Message):
         written = self._written
         if written[0] != asked:
             written[:] = asked, self._write(*asked)
-        return written[1] if self._secrets is None else restore(written[1], self._secrets)
+        return written[1] if self._secrets is None else restored(written, self._secrets)
 
     def _write(self, framing, via, date, close, upgrade):
         replaced = {}

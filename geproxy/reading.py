@@ -7,7 +7,7 @@ from __future__ import absolute_import, division, print_function
 
 import re
 
-from geproxy import errors, grammar, leniency
+from geproxy import compat, errors, grammar, leniency
 from geproxy.memo import Memo
 from geproxy.message import Mended, Request, Response
 from geproxy.section import MARKS, Section, cut
@@ -64,12 +64,11 @@ class Reader(object):
         known = self._by_hash.get(hash(head))
         if known is None:
             return None
-        before, behind, pattern = known
-        end = len(head) - len(behind)
-        if end < len(before) or not head.startswith(before) or not head.endswith(behind):
+        before, behind, start, end, size, pattern = known
+        if len(head) != size or not head.startswith(before) or not head.endswith(behind):
             return None
-        value = head[len(before):end]
-        return None if grammar.find_control(value) else pattern.with_secrets([value])
+        value = head[start:end]
+        return None if not compat.KEYED_HASH and grammar.find_control(value) else pattern.with_secrets([value])
 
     def _learn_again(self, head, bare, secret, pattern):
         """Remember where the secret of a head stands, but not the secret, if the head comes for the second time."""
@@ -82,7 +81,8 @@ class Reader(object):
         if len(self._by_hash) >= REMEMBERED:
             self._by_hash.clear()
         at = head.find(secret, bare.find(MARKS[0]))
-        self._by_hash[number] = head[:at], head[at + len(secret):], pattern
+        end = at + len(secret)
+        self._by_hash[number] = head[:at], head[end:], at, end, len(head), pattern
 
     def _read_anew(self, head, most):
         try:

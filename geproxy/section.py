@@ -47,6 +47,19 @@ def restore(octets, values):
     return b''.join(pieces)
 
 
+def restored(written, values):
+    """Return what was written of a head with `values` in the place of the marks.
+
+    `written`: [anything, octets]; the pieces around a single mark are kept behind them, for the next time.
+    """
+    if len(values) > 1:
+        return restore(written[1], values)
+    if len(written) == 2:
+        before, mark, behind = written[1].partition(MARKS[0])
+        written += (before, behind) if mark else (written[1], None)
+    return written[2] + values[0] + written[3] if written[3] is not None else written[2]
+
+
 class Section(object):
     """A header section, understood: `fields` and `index` as of grammar.parse_fields; `options`: the connection options,
     in lower case (RFC 9110, 7.6.1); `dropped`: names of fields that do not go on, whether they are there or not.

@@ -94,8 +94,9 @@ def _hindrance(path):
 
 
 def _try_as(user, group, path):
-    """Why that user cannot write a file; ''. Asked of the system by a child that becomes that user."""
-    child = os.fork()
+    """Return why that user cannot write a file, or ''. A child process becomes that user and asks the system."""
+    # The functions of the system, not gevent's: gevent waits for SIGCHLD, and misses it if the child ends at once.
+    child = compat.native_fork()
     if not child:
         try:
             privileges.drop(user, group, ())
@@ -103,7 +104,7 @@ def _try_as(user, group, path):
         except BaseException:
             code = 2                            # it is said elsewhere that nobody can become that user
         os._exit(code)
-    return '%s cannot write %s' % (user, path) if os.waitpid(child, 0)[1] >> 8 == 1 else ''
+    return '%s cannot write %s' % (user, path) if compat.native_waitpid(child, 0)[1] >> 8 == 1 else ''
 
 
 def examine(settings, name='localhost', supervisord=None):

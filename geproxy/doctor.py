@@ -22,6 +22,9 @@ OK, NOTE, WARNING, ERROR = range(4)
 WORDS = ('ok', 'note', 'WARNING', 'ERROR')
 EXITS = (0, 0, 1, 2)            # by the worst that was found
 
+# The functions of the system: gevent's wait for SIGCHLD, and miss it if the child ends at once.
+_fork, _waitpid = monkey.get_original('os', ['fork', 'waitpid'])
+
 Finding = collections.namedtuple('Finding', 'severity what remedy')     # `remedy`: what to change, '' for nothing
 
 SLOW_NAME = 1.0                 # seconds for a look-up; a client waits for each new name
@@ -80,23 +83,23 @@ def hindrances(path, settings):
     return found
 
 
+def missing_admin_folders(path, settings):
+    """Return a line of text for each socket of [admin] listen whose folder does not exist. `path`: the ini file; native
+    text. That is no mistake in the file: systemd makes such a folder only when it starts geproxy."""
+    return ['%s: [admin] listen: %s (systemd makes it by RuntimeDirectory=)' % (
+        config.place_of(path, 'admin', 'listen'), why)
+            for why in [unixsocket.missing_folder(listener.path) for listener in settings.admin.listen
+                        if isinstance(listener, kinds.UnixListener)] if why]
+
+
 def _hindrance(path):
-    """Why a file cannot be written, whoever tries; ''."""
-    here = os.path.dirname(path)
-    if not os.path.isdir(here):
-        try:
-            os.stat(here)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-                return ''                       # this user may not look
-        return 'there is no folder %s: make it, for the user that runs geproxy' % here
-    return '%s is a folder' % path if os.path.isdir(path) else ''
+    """Return why no user can write a file at `path` (absolute, native text), or ''."""
+    return unixsocket.missing_folder(path) or ('%s is a folder' % path if os.path.isdir(path) else '')
 
 
 def _try_as(user, group, path):
     """Return why that user cannot write a file, or ''. A child process becomes that user and asks the system."""
-    # The functions of the system, not gevent's: gevent waits for SIGCHLD, and misses it if the child ends at once.
-    child = compat.native_fork()
+    child = _fork()
     if not child:
         try:
             privileges.drop(user, group, ())
@@ -104,7 +107,7 @@ def _try_as(user, group, path):
         except BaseException:
             code = 2                            # it is said elsewhere that nobody can become that user
         os._exit(code)
-    return '%s cannot write %s' % (user, path) if compat.native_waitpid(child, 0)[1] >> 8 == 1 else ''
+    return '%s cannot write %s' % (user, path) if _waitpid(child, 0)[1] >> 8 == 1 else ''
 
 
 def examine(settings, name='localhost', supervisord=None):

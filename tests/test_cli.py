@@ -104,6 +104,14 @@ def test_a_check_finds_what_would_keep_it_from_starting(here, capsys, text, line
     assert shown == '' and said.startswith('%s:%d: %s' % (path, line, what.replace('HERE', here)))
 
 
+def test_a_check_names_the_missing_folder_of_an_admin_socket(here, capsys):
+    path = written(here, '[admin]\nlisten = 127.0.0.1:9001 unix:%s/no/{pid}.sock unix:%s/a.sock\n' % (here, here))
+    assert cli.main(['--check', path]) == 0
+    assert capsys.readouterr()[0].splitlines() == ['%s: fine' % path, (
+        '%s:2: [admin] listen: there is no folder %s/no: make it, for the user that runs geproxy (systemd makes it by '
+        'RuntimeDirectory=)' % (path, here))]
+
+
 def test_a_check_by_root_tries_a_log_as_the_user_that_is_to_write_it(here):
     if os.getuid():
         pytest.skip('this takes root')

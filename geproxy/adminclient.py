@@ -162,7 +162,8 @@ def ask(wanted, method, path):
             (gone if has_ended else silent).append('%s: %s' % (place, _why(error)))
     if not answers:
         raise Trouble('no geproxy answers%s' % (': ' + '; '.join(silent + gone) if silent or gone else
-                                                ': there are no sockets of the kind in [admin] listen, or --admin'))
+                                                ': there is no socket where [admin] listen, or --admin, says. '
+                                                'Does geproxy run, started with that [admin] listen?'))
     return answers, silent
 
 

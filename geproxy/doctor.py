@@ -3,7 +3,6 @@ from __future__ import absolute_import, division, print_function
 
 import argparse
 import collections
-import errno
 import os
 import platform
 import resource
@@ -21,6 +20,9 @@ from geproxy.deadlines import Limit
 OK, NOTE, WARNING, ERROR = range(4)
 WORDS = ('ok', 'note', 'WARNING', 'ERROR')
 EXITS = (0, 0, 1, 2)            # by the worst that was found
+
+# The functions of the system: gevent's wait for SIGCHLD, and miss it if the child ends at once.
+_fork, _waitpid = monkey.get_original('os', ['fork', 'waitpid'])
 
 Finding = collections.namedtuple('Finding', 'severity what remedy')     # `remedy`: what to change, '' for nothing
 
@@ -80,22 +82,23 @@ def hindrances(path, settings):
     return found
 
 
+def missing_admin_folders(path, settings):
+    """Return a line of text for each socket of [admin] listen whose folder does not exist. `path`: the ini file; native
+    text. That is no mistake in the file: systemd makes such a folder only when it starts geproxy."""
+    return ['%s: [admin] listen: %s (systemd makes it by RuntimeDirectory=)' % (
+        config.place_of(path, 'admin', 'listen'), why)
+            for why in [unixsocket.missing_folder(listener.path) for listener in settings.admin.listen
+                        if isinstance(listener, kinds.UnixListener)] if why]
+
+
 def _hindrance(path):
-    """Why a file cannot be written, whoever tries; ''."""
-    here = os.path.dirname(path)
-    if not os.path.isdir(here):
-        try:
-            os.stat(here)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-                return ''                       # this user may not look
-        return 'there is no folder %s: make it, for the user that runs geproxy' % here
-    return '%s is a folder' % path if os.path.isdir(path) else ''
+    """Return why no user can write a file at `path` (absolute, native text), or ''."""
+    return unixsocket.missing_folder(path) or ('%s is a folder' % path if os.path.isdir(path) else '')
 
 
 def _try_as(user, group, path):
-    """Why that user cannot write a file; ''. Asked of the system by a child that becomes that user."""
-    child = os.fork()
+    """Return why that user cannot write a file, or ''. A child process becomes that user and asks the system."""
+    child = _fork()
     if not child:
         try:
             privileges.drop(user, group, ())
@@ -103,7 +106,7 @@ def _try_as(user, group, path):
         except BaseException:
             code = 2                            # it is said elsewhere that nobody can become that user
         os._exit(code)
-    return '%s cannot write %s' % (user, path) if os.waitpid(child, 0)[1] >> 8 == 1 else ''
+    return '%s cannot write %s' % (user, path) if _waitpid(child, 0)[1] >> 8 == 1 else ''
 
 
 def examine(settings, name='localhost', supervisord=None):

@@ -52,7 +52,7 @@ def _reload(options):
         if good and not options.dry_run:
             found = _told(options, b'/-/reload')
     except config.ConfigError as error:
-        raise Trouble('nothing changed, for what is wrong in the file:\n%s' % error)
+        raise Trouble('nothing changed, because of mistakes in the file:\n%s' % error)
     except Trouble as error:
         raise Trouble('%s%s' % (error, BY_SIGNAL))
     for pids, outcome in _alike(found):

@@ -61,7 +61,7 @@ class Reloads(object):
         except Slow as error:
             return Outcome(False, [str(error)])
         except config.ConfigError as error:
-            return Outcome(False, ['nothing changed, for what is wrong in the file:\n%s' % error])
+            return Outcome(False, ['nothing changed, because of mistakes in the file:\n%s' % error])
         except (IOError, OSError) as error:
             return Outcome(False, ['nothing changed, for %s: %s' % (error.filename, error.strerror)])
         self._use(config.held(running, settings))

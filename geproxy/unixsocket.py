@@ -35,11 +35,25 @@ def open_listener(pattern):
         os.rename(made, path)
     except (socket.error, OSError) as error:
         sock.close()
-        raise ListenError('cannot listen on unix:%s: %s' % (path, os.strerror(error.args[0]).lower()), error.args[0])
+        why = missing_folder(path) or os.strerror(error.args[0]).lower()
+        raise ListenError('cannot listen on unix:%s: %s' % (path, why), error.args[0])
     except ListenError:
         sock.close()
         raise
     return sock
+
+
+def missing_folder(path):
+    """Return a sentence that says that the folder of `path` (native text) does not exist, and what to do; else ''."""
+    here = os.path.dirname(path)
+    if os.path.isdir(here):
+        return ''
+    try:
+        os.stat(here)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            return ''               # this user may not look
+    return 'there is no folder %s: make it, for the user that runs geproxy' % here
 
 
 def _bind(sock, path):

@@ -4,7 +4,9 @@ from __future__ import absolute_import, division, print_function
 import os
 import platform
 import re
+import signal
 import socket
+import sys
 
 import gevent
 import pytest
@@ -102,6 +104,14 @@ def test_a_check_finds_what_would_keep_it_from_starting(here, capsys, text, line
     assert shown == '' and said.startswith('%s:%d: %s' % (path, line, what.replace('HERE', here)))
 
 
+def test_a_check_names_the_missing_folder_of_an_admin_socket(here, capsys):
+    path = written(here, '[admin]\nlisten = 127.0.0.1:9001 unix:%s/no/{pid}.sock unix:%s/a.sock\n' % (here, here))
+    assert cli.main(['--check', path]) == 0
+    assert capsys.readouterr()[0].splitlines() == ['%s: fine' % path, (
+        '%s:2: [admin] listen: there is no folder %s/no: make it, for the user that runs geproxy (systemd makes it by '
+        'RuntimeDirectory=)' % (path, here))]
+
+
 def test_a_check_by_root_tries_a_log_as_the_user_that_is_to_write_it(here):
     if os.getuid():
         pytest.skip('this takes root')
@@ -112,6 +122,17 @@ def test_a_check_by_root_tries_a_log_as_the_user_that_is_to_write_it(here):
     assert wrong.err.decode('ascii') == '%s:4: [log] access: nobody cannot write %s/access.log\n' % (path, here)
     os.chmod(here, 0o777)
     assert run(GEPROXY + ['--check', path]).popen.returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(signal, 'pthread_sigmask'), reason='this Python cannot block a signal')
+def test_a_check_by_root_ends_although_the_end_of_its_child_is_not_signalled(here):
+    if os.getuid():
+        pytest.skip('this takes root')
+    os.chmod(here, 0o755)
+    path = written(here, '[proxy]\nuser = nobody\n[log]\naccess = %s/access.log\n' % here)
+    blocked = 'import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD]); os.execv(sys.argv[1], sys.argv[1:])'
+    wrong = run([sys.executable, '-c', blocked] + GEPROXY + ['--check', path])
+    assert wrong.popen.returncode == 1 and b'nobody cannot write' in wrong.err
 
 
 def test_check_needs_a_file(capsys):

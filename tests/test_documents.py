@@ -78,3 +78,13 @@ def test_the_sizing_arithmetic_follows_from_what_was_measured():
     tunnels_each = 30000 // int(-(-2 * cores // 1))
     assert number(r'MiB in all; ([\d,]+) tunnels') == tunnels_each
     assert number(r'process take ([\d,]+)\s+descriptors') == 2 * tunnels_each < 65536
+
+
+def test_the_mistakes_that_the_readme_shows_are_at_the_lines_that_the_program_names(tmpdir):
+    path = tmpdir.join('proxy.ini')
+    text = read(INI).replace('\nclients = loopback private', '\nclient = any').replace('\nconnect = 10', '\nconnect = ten')
+    path.write(text)
+    with pytest.raises(config.ConfigError) as raised:
+        config.load(str(path))
+    said = str(raised.value).replace(str(path), 'conf/proxy.ini')
+    assert '$ python -m geproxy --check conf/proxy.ini\n%s\n```' % said in read(README)

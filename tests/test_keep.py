@@ -63,7 +63,7 @@ def test_if_one_of_them_refuses_none_is_told():
             code, out, err = command('reload', *(where + more))
             assert code == 1
             assert out == '%d: would change\n  [access] http_ports: any -> 80\n' % proxies[0].pid
-            assert err.startswith('geproxy: %d: nothing changed, for what is wrong in the file:\n%s:' % (
+            assert err.startswith('geproxy: %d: nothing changed, because of mistakes in the file:\n%s:' % (
                 proxies[1].pid, proxies[1].path)) and '[access] http_ports' in err
         assert b'reload: ' not in proxies[0].err + proxies[1].err
 
@@ -73,12 +73,12 @@ def test_a_file_that_is_bad_is_told_with_its_line():
         change(proxy, b'http_ports = any', b'http_port = any')
         code, out, err = command('reload', '-c', proxy.path)
         assert (code, out) == (1, '')
-        assert re.match(r'geproxy: %d: nothing changed, for what is wrong in the file:\n%s:\d+: \[access\] http_port: ' %
+        assert re.match(r'geproxy: %d: nothing changed, because of mistakes in the file:\n%s:\d+: \[access\] http_port: ' %
                         (proxy.pid, re.escape(proxy.path)), err)
         change(proxy, b'unix:', b'unox:')
         code, out, err = command('reload', '-c', proxy.path)
         assert (code, out) == (1, '')
-        assert re.match(r'geproxy: nothing changed, for what is wrong in the file:\n%s:\d+: \[admin\] listen: ' %
+        assert re.match(r'geproxy: nothing changed, because of mistakes in the file:\n%s:\d+: \[admin\] listen: ' %
                         re.escape(proxy.path), err)
 
 

@@ -86,7 +86,8 @@ def test_a_file_is_not_taken_for_one():
 
 
 def test_a_folder_that_is_not_there_is_told():
-    assert refusal('/nowhere/at/all.sock') == 'cannot listen on unix:/nowhere/at/all.sock: no such file or directory'
+    assert refusal('/nowhere/at/all.sock') == (
+        'cannot listen on unix:/nowhere/at/all.sock: there is no folder /nowhere/at: make it, for the user that runs geproxy')
 
 
 def test_each_process_has_its_own_and_those_of_the_dead_go():

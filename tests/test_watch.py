@@ -259,7 +259,7 @@ def test_without_an_admin_listener_it_is_told_what_to_put_where():
     (['ps', '-c', '/nowhere.ini'], 2, '/nowhere.ini: No such file or directory'),
     (['ps', '--admin', 'x'], 2, "'x' is no place to ask"),
     (['ps', '--admin', '127.0.0.1:1'], 1, 'no geproxy answers: 127.0.0.1:1: connection refused'),
-    (['tail', '--admin', 'unix:/nowhere/*.sock'], 1, 'no geproxy answers: there are no sockets'),
+    (['tail', '--admin', 'unix:/nowhere/*.sock'], 1, 'no geproxy answers: there is no socket where'),
     (['tail', 'hots:a', '--admin', '127.0.0.1:1'], 2, 'did you mean host?')])
 def test_what_is_wrong_is_told(arguments, code, what):
     found, out, err = command(*arguments)

@@ -159,10 +159,23 @@ class Forward(object):
             if response.status == 100:
                 self.continued = True
             if self.request.version >= (1, 1):      # HTTP/1.0 knows none: RFC 9110, 15.2
-                head = response.write(b'', self.proxy.vias[response.version])
-                self.client.send(self.reply.rest(head), self.proxy.waits.download)
+                self.pass_interim(response.write(b'', self.proxy.vias[response.version]))
             give_way()
         raise errors.BadResponse('more than %d interim responses' % INTERIM_MOST)
+
+    def pass_interim(self, head):
+        """Send the head of an interim response. If that fails, or is killed, no other response may follow: it would
+        stand in the middle of this head."""
+        client, reply = self.client, self.reply
+        before, ahead = client.sent, reply.ahead
+        octets = reply.rest(head)
+        reply.begun, reply.delimited = True, False
+        try:
+            client.send(octets, self.proxy.waits.download)
+        finally:
+            sent = client.sent - before
+            if sent == len(octets) or not sent and not ahead:       # all of it, or nothing
+                reply.begun, reply.delimited = False, True
 
     def read_head(self, origin, upload):
         """Wait for a response head, while the client is watched, and understand it."""

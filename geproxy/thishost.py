@@ -10,6 +10,7 @@ from geproxy.compat import NativeSocket
 
 _NLMSG_ERROR, _RTM_NEWROUTE, _RTM_GETROUTE = 2, 24, 26         # of linux/netlink.h, linux/rtnetlink.h
 _DELIVERED_HERE = (2, 3, 4)     # RTN_LOCAL, RTN_BROADCAST, RTN_ANYCAST
+_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 def is_local(ip):
@@ -46,14 +47,16 @@ def _route_kind(ip):
 
 def _can_bind(ip):
     """Return True if a socket can be bound to `ip`: mostly only to addresses of this host. Linux can be told to allow
-    all addresses (ip_nonlocal_bind), and is therefore asked for the route first."""
+    all addresses (ip_nonlocal_bind), and is therefore asked for the route first.
+
+    True, too, where there is no socket to be had: as nobody can tell then, no client may go there."""
     probe = None
     try:
         probe = socket.socket(socket.AF_INET if ip.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
         probe.bind((show_ip(ip), 0))
         return True
-    except socket.error:
-        return False
+    except socket.error as error:
+        return error.args[0] in _SHORT
     finally:
         if probe is not None:
             probe.close()

@@ -155,8 +155,9 @@ class Upstream(object):
             self._owned[owner] = mine
         connection.owner = owner, name
         mine[name] = self._owned_idle[connection] = connection
-        while len(mine) > OWNED_EACH or not self._idle and not self._has_room():
-            self._drop(next(iter(mine.values())))       # never another owner's
+        # Never another owner's; but if `keep` has just become less, others may be over it, too: `prune` closes these.
+        while len(mine) > OWNED_EACH or mine and not self._idle and not self._has_room():
+            self._drop(next(iter(mine.values())))
         self.prune()
 
     def _take_owned(self, key, judge, owner):

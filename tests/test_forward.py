@@ -690,6 +690,21 @@ def test_interim_responses_are_passed_on_but_not_for_ever():
         assert b'HTTP/1.1 502 ' in ask(address, get(origin))
 
 
+def test_nothing_follows_an_interim_response_that_the_client_took_in_part():
+    early = b'HTTP/1.1 103 Early Hints\r\nLink: %s\r\n\r\n' % (b'a' * 60000)
+    with listening(answering(early * 90)) as origin, proxying('[timeouts]\nbody = 0.3') as (address, proxy):
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(PATIENCE)
+        client.connect(address)
+        client.sendall(get(origin))
+        record, = proxy.wait()              # which takes none of it
+        assert (record.reason, record.aborted) == ('client_write_timeout', True)
+        came = read_all(client)
+        assert came.startswith(b'HTTP/1.1 103 ') and set(re.findall(br'HTTP/1.1 \d+', came)) == {b'HTTP/1.1 103'}
+        client.close()
+
+
 def test_an_unknown_expectation_is_417():
     with listening(nothing) as origin, proxying() as (address, _proxy):
         assert ask(address, get(origin, more=b'Expect: coffee\r\n'))[9:12] == b'417'

@@ -222,6 +222,12 @@ def test_host_may_repeat_the_userinfo_of_the_target_and_no_other(userinfo, line,
         assert 'u:p' not in str(raised.value)
 
 
+def test_no_password_of_a_target_is_left_in_the_memory_of_patterns():
+    secret = b'a-Secret-That-Stands-In-No-Other-Test'
+    reading.parse_request(b'GET http://u:%s@a/ HTTP/1.1\r\nHost: u:%s@a\r\n\r\n' % (secret, secret))
+    assert not [key for key in re._cache if 'Secret' in repr(key)]
+
+
 def test_an_error_keeps_no_head_in_memory():
     gc.collect()
     gc.disable()

@@ -16,6 +16,26 @@ def test_addresses_of_this_host_are_local(text, expected):
     assert thishost.is_local(parse_ip(text)) is expected
 
 
+def test_an_address_that_cannot_be_asked_about_counts_as_one_of_this_host():
+    # A client could take all descriptors, ask then for a service of this host, and give one back.
+    asked = run(PYTHON + ['-c', '''
+import resource, socket
+from geproxy import thishost
+from geproxy.address import parse_ip
+thishost.is_local(parse_ip('192.0.2.1'))    # Python loads a codec for that
+resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+held = []
+try:
+    while True:
+        held.append(socket.socket())
+except socket.error:
+    print(thishost.is_local(parse_ip('192.0.2.1')))
+held.pop()
+print(thishost.is_local(parse_ip('192.0.2.1')))
+'''])
+    assert asked.out.split() == [b'True', b'False'], asked.err
+
+
 # In a network namespace of its own: addresses of interfaces, a second one of the same network, all of a network that is
 # taken for local (as for transparent proxies); and with what makes that a socket can be bound to any address.
 NAMESPACE = '''

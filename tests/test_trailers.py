@@ -11,6 +11,8 @@ from geproxy import errors, trailers
     ([b'X-Sum: 1', b'x-sum:2'], [], b'X-Sum: 1\r\nx-sum: 2\r\n'),
     ([b'X-Sum: 1', b'X-B: 2'], [b'x-sum'], b'X-B: 2\r\n'),
     ([b'X-Sum:'], [], b'X-Sum: \r\n'),
+    ([b'X-Sum: 1', b'X_Sum: 2', b'X_B: 3'], [b'x-sum'], b'X_B: 3\r\n'),
+    ([b'X-Sum: 1', b'X_Sum: 2', b'X-B: 3'], [b'x_sum'], b'X-B: 3\r\n'),
 ] + [([name + b': x'], [], b'') for name in (
     b'Content-Length', b'Transfer-Encoding', b'Host', b'Connection', b'Trailer', b'TE', b'Upgrade', b'Keep-Alive',
     b'Proxy-Connection', b'Proxy-Authorization', b'Proxy-Authenticate', b'Authorization', b'Set-Cookie', b'Expect',

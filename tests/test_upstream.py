@@ -341,6 +341,16 @@ def test_connections_that_are_logged_in_are_bounded_for_each_owner_and_in_all():
         kept.close_idle()
 
 
+def test_a_log_in_is_no_bug_where_less_may_be_kept_than_a_moment_ago():
+    with listening(read_all) as (_host, port):
+        kept, owner, other = upstream.Upstream(Names('127.0.0.1'), 10, 30), Owner(), Owner()
+        logged_in(kept, port, other, 3)
+        kept.keep = 0                               # as a reload has it, before anything is pruned
+        logged_in(kept, port, owner)
+        assert kept.kept == kept.connections == 1 and list(kept._owned) == [other]
+        kept.close_idle()
+
+
 def test_a_connection_that_is_logged_in_and_ended_by_its_origin_is_forgotten():
     with listening(lambda sock: gone.wait(PATIENCE)) as (_host, port):
         gone, owner = gevent.event.Event(), Owner()

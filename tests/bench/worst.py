@@ -174,10 +174,17 @@ _REQUESTS = [(name, lambda number, make=make: GET + make(number) + b'\r\n') for 
         ('X-Forwarded-For: a, ...', GET + full(b'X-Forwarded-For: a\r\n', 18000) + b'\r\n'),
         ('Proxy-Authorization: Basic', GET + b'Proxy-Authorization: Basic %s\r\n\r\n' % full(b'YWFh')),
         ('no request at all', full(b'a') + b'\r\n\r\n'),
-    )] + [('the shortest', lambda number: b'GET / HTTP/1.0\r\nHost:%d\r\n\r\n' % number)]
+    )] + [('the shortest', lambda number: b'GET / HTTP/1.0\r\nHost:%d\r\n\r\n' % number)] + [
+    (name, lambda number, piece=piece: b'GET http://%d%s@a/ HTTP/1.1\r\nHost: a\r\n\r\n' % (number, full(piece)))
+    for name, piece in (('a long user in the target', b'a-'), ('the same, percent-encoded', b'%41'))]
 _RESPONSES = [(name, lambda number, make=make: OK + make(number) + b'\r\n') for name, make in _FIELDS] + [
     ('a long reason', lambda number: b'HTTP/1.1 200 %s\r\n\r\n' % full(b'\xff')),
     ('no status line', lambda number: b'HTTP/1.1 %s\r\n\r\n' % full(b' @')),
+    ('folds behind a long name', lambda number: OK + b'%s:\r\n%s\r\n' % (
+        full(b'a', SIZE - 4 * LIMITS.fields), b' \r\n' * (LIMITS.fields - 5))),
+    ('folds behind a long value', lambda number: OK + b'a:%s\r\n%s\r\n' % (
+        full(b'a', SIZE - 4 * LIMITS.fields), b' \r\n' * (LIMITS.fields - 5))),
+    ('lines that end with LF', lambda number: OK + b'a:\n' * (LIMITS.fields - 5) + b'\r\n'),
     ('Set-Cookie : a', lambda number: OK + b'Set-Cookie : %d\r\n' % number * LIMITS.fields + b'\r\n'),
     ('the shortest', lambda number: b'HTTP/1.1 %03d\r\n\r\n' % (200 + number % 100)),
 ]

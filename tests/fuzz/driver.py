@@ -183,7 +183,7 @@ class Fuzz(object):
         self.resident = float(figures['process_resident_memory_bytes'])
         begun = len(proxy.err)
         proxy.tell(signal.SIGUSR2)
-        wait_until(lambda: b' in housekeeping\n' in proxy.err[begun:], 'the state')     # all come in one piece
+        wait_until(lambda: b'/housekeeping.py:' in proxy.err[begun:], 'the state')     # all come in one piece
         gevent.sleep(0.1)
         state = proxy.err[begun:]
         return Census(int(figures['process_open_fds']) - pipes(proxy.pid), sum(map(int, re.findall(br'\] (\d+) greenlets?:', state))),

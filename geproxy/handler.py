@@ -7,7 +7,7 @@ from __future__ import absolute_import, division, print_function
 
 from geproxy import (
     errors, forward, framing, grammar, leaving, limits, ownanswers, protocols, proxyproto, reading, relay, responses,
-    workers)
+    strangers, workers)
 from geproxy.address import parse_ip, show_ip, within
 from geproxy.compat import monotonic
 from geproxy.deadlines import Limit
@@ -18,7 +18,6 @@ from geproxy.rulebook import ALLOWED
 from geproxy.rules import question_of
 from geproxy.stream import Stream
 from geproxy.turns import give_way
-
 
 HEAD_START = 32         # octets: enough for a method
 EMPTY_LINES = 1024      # octets of empty lines before a request; clients send one line, and more is an attack
@@ -88,9 +87,10 @@ class Handler(object):
             self.client.close()
 
     def turn_away(self, error):
-        """Refuse a connection before it has said anything, and close it: there is no room."""
+        """Refuse a connection for which there is no room, in the protocol that the client speaks, and close it."""
         try:
             self.begin()
+            error.kind = strangers.hear(self.client, strangers.GLANCE)
             self.refuse(error)
             self.finish()
             self.client.linger(BRIEFLY)
@@ -345,7 +345,7 @@ class Handler(object):
             if self.reply.begun:
                 return self.break_off()
             persists = self.persists_behind(error)
-            if isinstance(error, errors.WrongProtocol):
+            if error.kind:
                 self.reply.status = error.status
                 client.send(responses.FOREIGN[error.kind], self.proxy.waits.download)
             else:

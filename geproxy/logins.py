@@ -48,8 +48,6 @@ ANONYMOUS = User(None, frozenset())
 Claim = collections.namedtuple('Claim', 'name password secret known key')
 
 
-
-
 class Look(object):
     """One reading of the files of users, in a native thread."""
 

@@ -542,7 +542,8 @@ def test_a_file_that_cannot_be_read_is_told_once_and_read_anew_later(house, hang
     monkeypatch.setattr(logins, 'SLOW_FILES', 0.05)
     house.refresh(1)
     house.look()
-    assert house.said == ['the users stay as they were: %s could not be read within 0 s; it is tried again' % house.path]
+    assert house.said == [
+        'the users stay as they were: %s could not be read within 0 s; it is tried again' % house.path]
     hanging(b'ann:' + SECRET)
     house.look()
     assert len(house.said) == 1

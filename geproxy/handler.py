@@ -103,8 +103,8 @@ class Handler(object):
             self.client.hurry(monotonic() + BRIEFLY, STOPPING)      # not at once; see await_request
 
     def swallowing(self):
-        """How fast octets are swallowed behind the last response -> a limits.Pace, or None."""
-        return self.proxy.pace_up(self.key or self.client_key)
+        """How fast octets that nobody wants are swallowed -> a limits.Pace, or None."""
+        return self.up_pace.uncharged() if self.up_pace else self.proxy.pace_up(self.key or self.client_key)
 
     def cut(self, error):
         """Called by the server just before it ends the greenlet: remember why what is going on ends here.
@@ -385,7 +385,7 @@ class Handler(object):
             return not isinstance(error, errors.Killed) and self.persists()
         body = self.body
         if body is not None and 0 < (body.left or 0) <= SWALLOWED and not self.request.expects:
-            relay.swallow(body, self.client, self.proxy.waits.swallow)
+            relay.swallow(body, self.client, self.proxy.waits.swallow, self.swallowing())
         return self.persists()
 
     def persists(self):

@@ -159,7 +159,7 @@ class Handler(object):
         most = client.received + EMPTY_LINES
         self.waiting = True
         try:
-            if self.fresh and not client.buffer:
+            if self.fresh and not client.buffer and not client.ended:
                 client.fill()       # mostly it is there already, and there is nothing to wait for
             # Some clients send an empty line behind a request with a body: RFC 9112, 2.2
             while not client.buffer or client.buffer[:1] == b'\r' and (

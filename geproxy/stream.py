@@ -128,7 +128,8 @@ class Stream(object):
                 return None
             raise self._broken(error)
         self.received += len(data)
-        self.ended = not data
+        if not data:
+            self.ended = True       # never False again: what comes behind an end that was seen is nobody's
         self.buffer += data
         return len(data)
 

@@ -194,6 +194,15 @@ def test_lingering_ends_in_time_also_while_octets_keep_coming(pair, monkeypatch)
     flooding.get(timeout=PATIENCE)
 
 
+def test_what_comes_behind_the_end_does_not_take_it_back(pair):
+    stream, other = pair
+    stream.ended = True             # as of a load balancer whose PROXY header did not come in time
+    other.send(b'GET / HTTP/1.1\r\n')
+    wait_readable((stream,), monotonic() + PATIENCE)
+    stream.fill()
+    assert stream.ended
+
+
 def test_a_flood_that_a_rate_holds_back_can_be_told_to_hurry(pair):
     stream, other = pair
     flooding = gevent.spawn(flood, other)

@@ -14,6 +14,7 @@ class ProxyError(Exception):
     hint = ''                       # what to do about it, as a sentence
     rule = ''                       # the rule that decided, as file:line
     retry_after = None              # seconds, whole: when it may be tried again, if that is known
+    kind = ''                       # of the protocol in which the client is told, if that is another: see WrongProtocol
 
 
 # --- the client's side ------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from __future__ import absolute_import, division, print_function
 
 from geproxy import (
     errors, forward, framing, grammar, leaving, limits, memory, ownanswers, protocols, reading, relay, responses,
-    workers)
+    strangers, workers)
 from geproxy.address import show_ip
 from geproxy.compat import monotonic
 from geproxy.deadlines import Limit
@@ -18,7 +18,6 @@ from geproxy.rulebook import ALLOWED
 from geproxy.rules import question_of
 from geproxy.stream import Stream
 from geproxy.turns import give_way
-
 
 HEAD_START = 32         # octets: enough for a method
 EMPTY_LINES = 1024      # octets of empty lines before a request; clients send one line, and more is an attack
@@ -67,9 +66,10 @@ class Handler(object):
             self.client.close()
 
     def turn_away(self, error):
-        """Refuse a connection before it has said anything, and close it: there is no room."""
+        """Refuse a connection for which there is no room, in the protocol that the client speaks, and close it."""
         try:
             self.begin()
+            error.kind = strangers.hear(self.client, strangers.GLANCE)
             self.refuse(error)
             self.finish()
             self.client.linger(BRIEFLY)
@@ -82,8 +82,8 @@ class Handler(object):
             self.client.hurry(monotonic() + BRIEFLY, STOPPING)      # not at once; see await_request
 
     def swallowing(self):
-        """How fast octets are swallowed behind the last response -> a limits.Pace, or None."""
-        return self.proxy.pace_up(self.key or self.client_key)
+        """How fast octets that nobody wants are swallowed -> a limits.Pace, or None."""
+        return self.up_pace.uncharged() if self.up_pace else self.proxy.pace_up(self.key or self.client_key)
 
     def cut(self, error):
         """Called by the server just before it ends the greenlet: remember why what is going on ends here.
@@ -138,7 +138,7 @@ class Handler(object):
         most = client.received + EMPTY_LINES
         self.waiting = True
         try:
-            if self.fresh and not client.buffer:
+            if self.fresh and not client.buffer and not client.ended:
                 client.fill()       # mostly it is there already, and there is nothing to wait for
             # Some clients send an empty line behind a request with a body: RFC 9112, 2.2
             while not client.buffer or client.buffer[:1] == b'\r' and (
@@ -324,7 +324,7 @@ class Handler(object):
             if self.reply.begun:
                 return self.break_off()
             persists = self.persists_behind(error)
-            if isinstance(error, errors.WrongProtocol):
+            if error.kind:
                 self.reply.status = error.status
                 client.send(responses.FOREIGN[error.kind], self.proxy.waits.download)
             else:
@@ -375,7 +375,7 @@ class Handler(object):
             return not isinstance(error, errors.Killed) and self.persists()
         body = self.body
         if body is not None and 0 < (body.left or 0) <= SWALLOWED and not self.request.expects:
-            relay.swallow(body, self.client, self.proxy.waits.swallow)
+            relay.swallow(body, self.client, self.proxy.waits.swallow, self.swallowing())
         return self.persists()
 
     def persists(self):

@@ -12,7 +12,7 @@ import itertools
 from gevent import getcurrent
 from gevent.hub import get_hub
 
-from geproxy import errors
+from geproxy import errors, supervise
 from geproxy.compat import monotonic
 from geproxy.relay import Watch
 
@@ -69,6 +69,8 @@ class Leavings(object):
         self._watched = {}                          # {Handler: Leaving}
         self._ended = collections.OrderedDict()     # {Leaving: None}; who is looked at next is first
         self._timer = None
+        # One look that fails must not keep the others waiting.
+        self._guarded = supervise.guard('a look at clients that may leave', lambda do, *arguments: do(*arguments))
 
     def watch(self, handler):
         """The current greenlet begins to wait for something, on behalf of a Handler's client. Until `forget`,
@@ -89,11 +91,13 @@ class Leavings(object):
     def _tick(self):
         seen, self._seen, self._new = self._seen, self._new, {}
         for handler, greenlet in seen.items():
-            self._watched[handler] = Leaving(handler, greenlet, self._end)
+            self._guarded(self._begin, handler, greenlet)
         for leaving in list(itertools.islice(self._ended, LOOKS)):
             if self._ended.pop(leaving, leaving) is None:       # unless what another one was told has ended it
-                self._ended[leaving] = None
-                leaving.look()
+                self._guarded(self._end, leaving)
+
+    def _begin(self, handler, greenlet):
+        self._watched[handler] = Leaving(handler, greenlet, self._end)
 
     def _end(self, leaving):
         self._ended[leaving] = None

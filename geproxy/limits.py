@@ -143,6 +143,10 @@ class Pace(object):
         self.until = max([now] + [meter.take(id(self), count, rate, now) for meter, rate in self._shares])
         return self.until
 
+    def uncharged(self):
+        """Return another Pace that shares the same rates and charges nothing."""
+        return Pace(self._shares, None)
+
 
 class Limits(object):
     """What all have taken, for as long as the process lives."""

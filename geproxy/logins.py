@@ -37,12 +37,24 @@ PLACES = 10000          # whose failures are remembered, and as many pairs with 
 WAITING = 4             # attempts with a name from a place that may wait at once, if they have a delay ...
 WAITING_OF_PLACE = 16   # ... of a place that has a delay, whatever the names ...
 VERIFYING = 64          # ... and of any place: what can be guessed at once, before any of it has failed
+SLOW_FILES = 3.0        # seconds of reading the files of users after which the log says so
+FILES_PATIENCE = 30.0   # seconds after which they are read anew, by another thread; the first one hangs on
+MOST_STUCK = 4          # threads that hang; then the files are read only once one of them has come back
 OVERSLEPT = 0.5         # seconds behind a limit that show that this process was stopped, or had too much to do
 
 User = collections.namedtuple('User', 'name groups')            # octets, and a frozenset of octets
 ANONYMOUS = User(None, frozenset())
 # Name and password, octets; the Secret to compare with; whether there is such a user; what to remember it by.
 Claim = collections.namedtuple('Claim', 'name password secret known key')
+
+
+class Look(object):
+    """One reading of the files of users, in a native thread."""
+
+    def __init__(self, paths):
+        """`paths`: of the files."""
+        self.paths, self.since = paths, monotonic()
+        self.said = False                               # that it takes long
 
 
 # --- those who fail --------------------------------------------------------------------------------------------------
@@ -168,7 +180,7 @@ class Logins(object):
         self.keep = keep
         self._report = report
         self._said = ''                             # what was reported of files that are bad, so that it is once
-        self._looking = False                       # at the files
+        self._look, self._stuck = None, []          # the Look at the files that is under way, and those given up
         self._mac = hmac.new(os.urandom(32), digestmod=hashlib.sha256)
         self._cache = collections.OrderedDict()     # {key: (good, expires)}
         self._known = collections.OrderedDict()     # {key: when to forget that this was good}
@@ -181,18 +193,37 @@ class Logins(object):
         """Read the files of a users.Book again if they have changed. To be called about once a second; never waits.
 
         `use`: called with (book, the new one); true if that is the one from now on. A file that is bad, or
-        gone, changes nothing: that is reported once.
+        gone, changes nothing: that is reported once, and so is a file that takes long to read.
         """
-        if self._looking or book is None:
+        if book is None or self._is_looking(book.paths):
             return
         if self._files is None:
             self._files = ThreadPool(1)
         job = self._files.spawn(_read_again, book)      # raises if there is no thread to be had: then the next time
-        self._looking = True
-        job.rawlink(lambda job: self._refreshed(book, use, *job.value))
+        look = self._look = Look(book.paths)
+        job.rawlink(lambda job: self._refreshed(look, book, use, *job.value))
 
-    def _refreshed(self, old, use, book, why):
-        self._looking = False
+    def _is_looking(self, paths):
+        """Return True if no other thread is to read the files now, as one still does. Says so if that takes long."""
+        look = self._look
+        if look is None or len(self._stuck) >= MOST_STUCK:
+            return look is not None
+        seconds = monotonic() - look.since
+        if seconds > SLOW_FILES and not look.said:
+            look.said = True
+            self._report('the users stay as they were: %s could not be read within %d s; it is tried again' % (
+                ' and '.join(look.paths), SLOW_FILES))
+        if look.paths == paths and seconds <= FILES_PATIENCE:
+            return True
+        self._stuck.append(look)
+        self._look = self._files = None
+        return False
+
+    def _refreshed(self, look, old, use, book, why):
+        if look is not self._look:
+            self._stuck.remove(look)                    # its answer is an old one
+            return
+        self._look = None
         if book is not None:
             if use(old, book):
                 self._report('%s reread: %d users' % (' and '.join(book.paths), len(book.users)))

@@ -26,6 +26,12 @@ def undecided(octets):
     return len(octets) < _LONGEST and any(len(sign) > len(octets) and sign.startswith(octets) for sign in _ALL)
 
 
+def kind_of(octets):
+    """Return the kind of the protocol, as of WrongProtocol, that `octets`, the first of a connection, begin; '' for
+    HTTP/1."""
+    return next((kind for sign, kind, _name, _remedy in SIGNS if octets.startswith(sign)), '')
+
+
 def check(octets):
     """Raise WrongProtocol if `octets`, the first of a connection, begin another protocol than HTTP/1, SpoofedClient if
     they are a PROXY header: one that may be believed has been taken before."""

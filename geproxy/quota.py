@@ -14,6 +14,9 @@ from geproxy.ledger import KEYS, Ledger, day_of
 from geproxy.limits import show_key, show_octets
 
 
+SLOW = 3.0              # seconds that the file may take before the log says so
+
+
 def seconds_to_midnight(now):
     """Whole seconds until the next local day begins. `now`: seconds since the epoch."""
     local = time.localtime(now)
@@ -36,6 +39,7 @@ class Quota(object):
         self._ledger = Ledger(path)
         self._result = self._ledger.update(self._handed)
         self._writing = self._over = False
+        self._since = 0.0               # when it was handed to the thread, in monotonic seconds
         self._failed = False            # the thread, at what it was handed
         self._work = native_lock()      # held while there is nothing to do
         self._work.acquire()
@@ -71,11 +75,14 @@ class Quota(object):
         """To be called about once a second. `now`: seconds since the epoch."""
         self._roll(now)
         if self._writing or self._over:
-            return                      # the disk takes its time
+            if self._writing and monotonic() - self._since > SLOW:
+                self._tell('quotas are counted in memory only: %s could not be written within %d s; its disk hangs, or '
+                           'a process that is stopped holds its lock' % (self._ledger.path, SLOW))
+            return
         self._settle()
         self._handed, self._pending = (self._day, self._pending), {}
         self._result = None
-        self._writing = True
+        self._writing, self._since = True, monotonic()
         self._work.release()
 
     def close(self, seconds):
@@ -115,6 +122,9 @@ class Quota(object):
         elif merged[0] == self._day:
             self._totals = merged[1]
         self._handed, self._result = (self._day, {}), None
+        self._tell(said)
+
+    def _tell(self, said):
         if said and said != self._said:
             self._say(said)             # once, not every second
         self._said = said

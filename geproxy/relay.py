@@ -168,10 +168,10 @@ def _feed(body, got, source, chunked):
     return chunks.encode_chunk(content) if chunked and len(content) else content
 
 
-def swallow(body, source, limit):
+def swallow(body, source, limit, pace):
     """Read the rest of a body that nobody wants, while that lasts no longer than `limit`, or a moment, and the peer
-    sends it."""
-    deadline = monotonic() + min(MOMENT, limit.seconds)
+    sends it. `pace`: a limits.Pace for its octets, or None."""
+    deadline = source.until = monotonic() + min(MOMENT, limit.seconds)
     try:
         while not body.done:
             got = source.read_now(_most(body))
@@ -181,6 +181,8 @@ def swallow(body, source, limit):
                 return
             else:
                 _feed(body, got, source, False)
+                if pace is not None:
+                    source.pay(pace, got[1])
                 give_way()
     except limit.error:
         pass                    # then the connection ends behind the answer

@@ -18,6 +18,7 @@ DEPENDS = Decision(None, None, None, '')
 REMEMBERED = 10000      # decisions; a kept-alive client asks the same again and again
 METHOD_SIZE = 32        # octets of a method that decisions are remembered for: what is bounded by number is so by size
 FEW = 8                 # entries that are asked one by one whether they are for this client
+PORTS = 16              # of a rule, that are looked up one by one
 WARNING = 14            # days before a rule ends
 
 # Both of a rule and one of its Wheres. `order`: its place, which no other has.
@@ -148,14 +149,16 @@ class RuleBook(object):
 
 
 class _ByClient(object):
-    """Entries that are alike in where they lead, by whom they are for. Those that cannot fit are not looked at."""
+    """Entries that are alike in where they lead, by whom they are for, and those for everybody by their ports. Those
+    that cannot fit are not looked at."""
 
     def __init__(self, entries):
-        self._everybody, self._users, self._groups, self._networks = [], {}, {}, {}
+        self._everybody, self._ports, self._users, self._groups, self._networks = [], {}, {}, {}, {}
         for entry in entries:
             who = entry.rule.who
             if who is rules.EVERYBODY:
-                self._everybody.append(entry)
+                for port in _ports_of(entry.where) or (None,):
+                    (self._everybody if port is None else self._ports.setdefault(port, [])).append(entry)
                 continue
             for network in set((network.version, network.shift, network.value) for network in who.networks):
                 by_value = self._networks.setdefault(network[:2], {})
@@ -167,7 +170,7 @@ class _ByClient(object):
     def lists(self, question):
         """Return the entries that are for the client of a rules.Question, as lists, each in order. An entry may be in
         several."""
-        found, client = [self._everybody], question.client
+        found, client = [self._everybody, self._ports.get(question.port, ())], question.client
         for (version, shift), by_value in self._networks.items():
             if version == client.version and client.value >> shift in by_value:
                 found.append(by_value[client.value >> shift])
@@ -175,6 +178,14 @@ class _ByClient(object):
             found.extend(self._users[user] for user in (question.user, rules.ANYBODY) if user in self._users)
             found.extend(self._groups[group] for group in question.groups if group in self._groups)
         return found
+
+
+def _ports_of(where):
+    """Return the ports of a Where, as a set; an empty one if it names none, or too many to be looked up by each."""
+    ranges = where.ports.ranges if where.ports is not None else ()
+    if sum(last - first + 1 for first, last in ranges) > PORTS:
+        return frozenset()
+    return frozenset(port for first, last in ranges for port in range(first, last + 1))
 
 
 def _bucket(entries):

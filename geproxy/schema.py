@@ -97,7 +97,7 @@ SCHEMA = [Option(*row) for row in (
     ('timeouts', 'tunnel', seconds, '1h', True, 'Of silence in both directions of a tunnel.'),
     ('timeouts', 'linger', seconds, '30', True,
      'For whoever has ended only its own direction: a client that waits for its answer, a half-closed tunnel, or the '
-     'rest of a request that was refused.'),
+     'rest of a request that was refused. Of that, 16 MiB at most are read.'),
     ('timeouts', 'drain', seconds, '8', True,
      'For exchanges to end after SIGTERM. Less than stopwaitsecs of supervisord, which is 10 unless set.'),
     ('limits', 'connections', count_or_auto, 'auto', True,

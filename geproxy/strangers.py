@@ -16,6 +16,7 @@ from geproxy.record import Record
 MOST = 32               # strangers that are told at once; more are closed without a word
 EACH = 4                # the same, of one client
 HEAD = Limit('head', 1.0, errors.HeadTimeout)       # for the first octets, which say what language the answer has
+GLANCE = 0.25           # seconds, the same for a client that finds no room
 LINGER = 1.0            # seconds for the stranger to read the answer, and to hang up
 PAUSE = 60.0            # seconds between two lines about strangers in the error log
 NAMED = 10              # clients that such a line names
@@ -62,13 +63,7 @@ class Strangers(object):
     def _tell(self, stream, client, refuse):
         self._telling[client] += 1
         try:
-            deadline = monotonic() + HEAD.seconds
-            try:
-                while not stream.ended and (not stream.buffer or protocols.undecided(stream.buffer)):
-                    stream.wait(HEAD, deadline)
-                    stream.fill()
-            except errors.HeadTimeout:
-                pass                                # it says nothing: it is told all the same
+            hear(stream, HEAD.seconds)
             if stream.ended and not stream.buffer:
                 return 'left'
             stream.send(refuse(stream.buffer, self._id), HEAD)
@@ -105,15 +100,24 @@ class Strangers(object):
         return [line]
 
 
+def hear(stream, seconds):
+    """Wait, no longer than `seconds`, for the first octets of a connection that is to be refused, and return the kind
+    of their protocol: see protocols.kind_of. A client that says nothing is taken for one of HTTP/1."""
+    deadline = monotonic() + seconds
+    try:
+        while not stream.ended and (not stream.buffer or protocols.undecided(stream.buffer)):
+            stream.wait(HEAD, deadline)
+            stream.fill()
+    except (errors.ClientLost, errors.HeadTimeout):
+        pass
+    return protocols.kind_of(stream.buffer)
+
+
 def refusal(error, name, octets, record_id):
     """Return the octets that tell a stranger, in its own protocol, why it is refused.
 
     `error`: the ProxyError; `name`: of this proxy, native text; `octets`: what has come; `record_id`: the request id.
     """
-    try:
-        protocols.check(octets)
-    except errors.WrongProtocol as wrong:
-        return responses.FOREIGN[wrong.kind]
-    except errors.SpoofedClient:
-        pass                                        # it is a stranger first of all
-    return responses.failure(error, name, record_id, octets[:METHOD_SIZE].partition(b' ')[0], True)
+    kind = protocols.kind_of(octets)
+    return responses.FOREIGN[kind] if kind else responses.failure(
+        error, name, record_id, octets[:METHOD_SIZE].partition(b' ')[0], True)

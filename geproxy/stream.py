@@ -46,7 +46,8 @@ class Stream(object):
     Raises the class given as `lost` when the peer has reset or broken the connection.
     """
     __slots__ = ('socket', 'peer', 'buffer', 'ended', 'received', 'sent', 'at_once', 'pace',
-                 'reader', 'writer', 'reading', 'writing', 'hurried', 'source', 'held', '_lost', '_woken', '_quiet')
+                 'reader', 'writer', 'reading', 'writing', 'hurried', 'until', 'source', 'held', '_lost', '_woken',
+                 '_quiet')
 
     def __init__(self, sock, peer, lost):
         """`sock`: a native socket (gevent's do, and cost more); `peer`: its address as native text; `lost`: ClientLost
@@ -59,6 +60,7 @@ class Stream(object):
         self.at_once = 0            # octets that the peer took since it last took less than it was sent
         self.pace = None            # a limits.Pace: how fast octets may be sent
         self.hurried = None         # see deadlines.hurry
+        self.until = None           # monotonic seconds: how long octets that nobody wants are swallowed
         self.source = None          # the stream that feeds this one, if waiting for room here ends with its reset
         self.held = 0               # octets that are charged to memory.budget for it
         self._lost = lost
@@ -128,7 +130,8 @@ class Stream(object):
                 return None
             raise self._broken(error)
         self.received += len(data)
-        self.ended = not data
+        if not data:
+            self.ended = True       # never False again: what comes behind an end that was seen is nobody's
         self.buffer += data
         return len(data)
 
@@ -319,8 +322,10 @@ class Stream(object):
         self._shutdown(socket.SHUT_RD)
 
     def hurry(self, deadline, limit):
-        """See deadlines.hurry."""
+        """See deadlines.hurry. Nor is anything swallowed for longer."""
         deadlines.hurry(self, deadline, limit)
+        if self.until is not None:
+            self.until = min(self.until, deadline)
 
     def _shutdown(self, how):
         try:
@@ -336,10 +341,10 @@ class Stream(object):
         """
         self.end()
         skipped, self.buffer = len(self.buffer), b''
-        deadline = monotonic() + seconds
+        self.until = monotonic() + seconds
         pace, most = None, HEAD_PIECE
         try:
-            while not self.ended and skipped < SKIPPED and wait_readable((self,), deadline) is not None:
+            while not self.ended and skipped < SKIPPED and wait_readable((self,), self.until) is not None:
                 got = self.read_now(most)
                 count = got[1] if got else 0
                 skipped += count
@@ -347,18 +352,21 @@ class Stream(object):
                 if count and make_pace is not None:
                     pace, make_pace = make_pace(), None
                 if count and pace is not None:
-                    most = self._pay(pace, count, deadline)
-                if monotonic() >= deadline:
+                    self.pay(pace, count)
+                    most = pace.piece(monotonic())
+                if monotonic() >= self.until:
                     break
         except errors.ProxyError:
             pass                    # reset: nothing left to wait for
 
-    def _pay(self, pace, count, deadline):
-        """Wait as long as a Pace demands for octets that were swallowed, but not beyond `deadline` -> how many octets
-        to read next."""
+    def pay(self, pace, count):
+        """Wait as long as a Pace demands for octets that were swallowed, but not beyond `until`. Raises what the pace
+        does."""
         now = monotonic()
-        gevent.sleep(max(0.0, min(pace.take(count, now), deadline) - now))
-        return pace.piece(monotonic())
+        pace.take(count, now)
+        while now < min(pace.until, self.until):
+            gevent.sleep(min(pace.until - now, self.until - now, deadlines.SWEEP))      # it may be told to hurry
+            now = monotonic()
 
     def doom(self):
         """Whoever closes it, the peer shall see a reset: what it has is not all."""

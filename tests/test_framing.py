@@ -6,6 +6,7 @@ import collections
 import pytest
 
 from geproxy import chunks, errors, framing, reading
+from test_chunks import feed
 
 SIZES = (1, 2, 3, 7, 1 << 20)           # octets of the pieces; the last is all at once
 LIMITS = collections.namedtuple('Limits', 'head_size fields')(4096, 5)
@@ -13,21 +14,6 @@ LIMITS = collections.namedtuple('Limits', 'head_size fields')(4096, 5)
 
 class Incomplete(errors.ProxyError):
     """What a body raises in these tests for an end that comes too early."""
-
-
-def feed(body, octets, size):
-    """Feed it in pieces -> (content, what was not used). As a stream does: out of a buffer that is used again."""
-    content, scratch = b'', bytearray(1 << 17)
-    for at in range(0, len(octets), size):
-        if body.done:
-            return content, octets[at:]
-        piece = octets[at:at + size]
-        scratch[:len(piece)] = piece
-        content += chunks.bytes_of(body.feed(scratch, len(piece)))
-        if body.used is not None and body.used < len(piece):
-            assert body.done
-            return content, octets[at + body.used:]
-    return content, b''
 
 
 # --- sized, and until close

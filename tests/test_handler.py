@@ -886,7 +886,8 @@ def test_what_is_cut_at_the_end_of_a_drain_does_not_look_whole():
 REFUSED = '[access]\nrules =\n  deny any refused.test\n  allow any any:any\n'
 
 
-def test_pipelined_requests_that_are_refused_at_once_let_others_run():
+def test_pipelined_requests_that_are_refused_at_once_let_others_run(monkeypatch):
+    monkeypatch.setattr('geproxy.turns.TURN', 0.0)      # on a quick machine all of it takes few turns
     many = b'GET http://refused.test/ HTTP/1.1\r\nHost: refused.test\r\n\r\n' * 270        # one read takes all
     with proxying(REFUSED) as (address, proxy), Client(address) as first, Client(address) as second:
         def ask_again_and_again():
@@ -904,6 +905,39 @@ def test_empty_lines_before_a_request_are_bounded():
     with proxying() as (address, proxy):
         assert ask(address, b'\r\n' * 20000).startswith(b'HTTP/1.1 400 ')
         assert proxy.wait()[0].reason == 'http_request_error'
+
+
+@pytest.mark.parametrize('more', ['[access]\nrules = allow any any rate 100k\nloopback = auto\n',
+                                  '[limits]\nrate = 100k\n'])
+def test_what_is_swallowed_behind_an_early_response_counts_for_the_rates_of_its_exchange(more):
+    def handle(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(b'HTTP/1.1 403 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
+    with listening(handle) as (host, port), proxying(more + '[timeouts]\nlinger = 1\n') as (address, proxy), Client(
+            address) as client:
+        client.send(b'POST http://%s:%d/ HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000000000\r\n\r\n' % (
+            host.encode('ascii'), port))
+        proxy.wait_until(lambda: proxy.server.live)
+        handler, = proxy.server.live
+        stream, began = handler.client, monotonic()
+        with pytest.raises(socket.error):
+            while True:
+                client.send(b'x' * 100000)
+        assert proxy.wait()[0].status == 403
+        assert stream.received < 100000 * (monotonic() - began) + 200000
+
+
+def test_bodies_that_are_read_behind_a_407_count_for_the_rate(tmpdir):
+    users = tmpdir.join('users')
+    users.write('bob:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=')
+    with proxying('[limits]\nrate = 200k\n[auth]\nusers = %s\n' % users) as (address, _proxy), Client(
+            address) as client:
+        began = monotonic()
+        for _ in range(4):
+            answer = client.ask(b'POST http://a.test/ HTTP/1.1\r\nHost: a.test\r\nContent-Length: 60000\r\n\r\n' +
+                                b'x' * 60000)
+            assert answer[9:12] == b'407' and b'\r\nConnection: close\r\n' not in answer
+        assert monotonic() - began > 3 * 60000 / (200 * 1024) - 0.4         # a pause of a moment is made up for
 
 
 def test_what_is_swallowed_behind_a_refusal_counts_for_the_rate():

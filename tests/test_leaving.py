@@ -174,6 +174,20 @@ def test_a_client_that_leaves_while_its_log_in_waits_is_noticed(tmpdir):
         assert record.reason == 'client_lost'
 
 
+def test_a_watch_that_fails_leaves_the_others_as_they_are(capsys):
+    broken = object()                   # as any bug would be
+    with hanging() as (address, proxy, _gate), contextlib.closing(connect(address)) as client:
+        leaving.watch(broken)
+        client.sendall(request(b'GET', 80))
+        with gevent.Timeout(PATIENCE):
+            while not leaving._all._watched:
+                gevent.sleep(0.01)
+        end(client, 'close')
+        lost(proxy)
+    leaving.forget(broken)
+    assert 'a look at clients that may leave failed, and goes on' in capsys.readouterr()[1]
+
+
 def test_many_clients_that_have_ended_their_direction_are_looked_at_in_turn(monkeypatch):
     monkeypatch.setattr(leaving, 'LOOKS', 2)
     with hanging() as (address, proxy, _gate):

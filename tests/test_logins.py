@@ -516,10 +516,59 @@ def test_a_reload_while_the_file_is_read_wins(house):
     house.look()
     house.book = users.NOBODY
     with gevent.Timeout(10):
-        while house.logins._looking:
+        while house.logins._look:
             gevent.sleep(0.01)
     assert house.said == []
     house.fails(b'ann', b'secret')
+
+
+@pytest.fixture
+def hanging(house):
+    """What reads the users' file, a pipe now, hangs until the test is over; the function puts a file in its place."""
+    pipe = house.path + '.pipe'
+    os.mkfifo(pipe)
+    os.rename(pipe, house.path)
+    os.link(house.path, pipe)
+    yield lambda *lines: house.write(*lines)
+    while house.logins._look or house.logins._stuck:
+        try:
+            os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
+            pass                    # the thread has not opened it yet
+        gevent.sleep(0.01)
+
+
+def test_a_file_that_cannot_be_read_is_told_once_and_read_anew_later(house, hanging, monkeypatch):
+    monkeypatch.setattr(logins, 'SLOW_FILES', 0.05)
+    house.refresh(1)
+    house.look()
+    assert house.said == [
+        'the users stay as they were: %s could not be read within 0 s; it is tried again' % house.path]
+    hanging(b'ann:' + SECRET)
+    house.look()
+    assert len(house.said) == 1
+    monkeypatch.setattr(logins, 'FILES_PATIENCE', 0.05)
+    house.refresh(2)
+    assert house.said[1] == house.path + ' reread: 1 users'
+    assert house.check(b'ann', b'secret').name == b'ann'
+
+
+def test_a_file_that_hangs_does_not_keep_one_that_a_reload_names_from_being_read(house, hanging):
+    house.look()
+    hung, house.path = house.path, house.path + '.other'
+    house.write(b'ann:' + SECRET)
+    house.book = users.read(house.path)
+    house.write(b'ann:' + SECRET, b'eve:' + OTHER)
+    house.refresh(1)
+    assert house.said == [house.path + ' reread: 2 users']
+    house.path = hung
+
+
+def test_a_few_threads_at_most_hang_on_a_file(house, hanging, monkeypatch):
+    monkeypatch.setattr(logins, 'FILES_PATIENCE', -1)
+    for _ in range(2 * logins.MOST_STUCK):
+        house.look()
+    assert len(house.logins._stuck) == logins.MOST_STUCK
 
 
 def test_without_files_there_is_nothing_to_read_again():

@@ -29,6 +29,13 @@ def test_what_may_be_http_is_left_to_its_parser(octets):
     assert protocols.check(octets) is None
 
 
+def test_the_kind_of_a_protocol_is_told_by_the_same_octets():
+    assert [protocols.kind_of(sign + b'more') for sign, _kind, _name, _remedy in protocols.SIGNS] == [
+        kind for _sign, kind, _name, _remedy in protocols.SIGNS]
+    for octets in (b'', b'\x16', b'GET http://a.test/', b'PROXY TCP4 '):
+        assert protocols.kind_of(octets) == ''
+
+
 def test_each_protocol_has_an_answer_in_its_own_language():
     assert set(kind for _sign, kind, _name, _remedy in protocols.SIGNS) == set(responses.FOREIGN)
 

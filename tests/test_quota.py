@@ -40,6 +40,22 @@ def settle(kept):
             gevent.sleep(0.001)
 
 
+def test_a_file_that_hangs_is_told_once_and_counted_once_it_does_not(keep, monkeypatch):
+    kept = keep()
+    monkeypatch.setattr(quota, 'SLOW', -1)
+    with Ledger(keep.path)._locked():               # as a process has it that is stopped in the middle
+        kept.add('a', 7)
+        for _ in range(4):
+            kept.tick(time.time())
+        assert keep.said == ['quotas are counted in memory only: %s could not be written within -1 s; its disk hangs, '
+                             'or a process that is stopped holds its lock' % keep.path]
+        assert kept.used('a') == 7
+    monkeypatch.undo()
+    settle(kept)
+    settle(kept)
+    assert parse(written(keep.path))[1] == {'a': 7} and len(keep.said) == 1
+
+
 BERLIN, NEW_YORK = 'CET-1CEST,M3.5.0,M10.5.0/3', 'EST5EDT'
 
 

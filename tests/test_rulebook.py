@@ -180,7 +180,8 @@ def test_the_index_by_client_finds_what_asking_each_rule_finds():
     dice = random.Random(20261127)
     whos = ['any', '10.0.0.0/8', '10.1.0.0/16', '10.1.1.1', '2001:db8::/32', 'user:bob', 'user:*', 'group:ops', 'group:dev',
             '10.1.1.2,user:eve', 'private', 'group:ops,user:bob']
-    wheres = ['any', '.a', 'b.a', '10.0.0.0/8', '10.1.1.1', 'any:81', '@list', 'one.example', '.a,any:81']
+    wheres = ['any', '.a', 'b.a', '10.0.0.0/8', '10.1.1.1', 'any:81', '@list', 'one.example', '.a,any:81',
+              'any:80', '.a:79-81', 'any:1-8000', '10.0.0.0/8:80,80-81', 'b.a:443']
     clients = [('10.1.1.1', None, ()), ('10.1.1.2', b'bob', ()), ('10.9.0.1', b'eve', (b'ops', b'dev')),
                ('2001:db8::1', b'zoe', (b'dev',)), ('8.8.8.8', None, ()), ('::ffff:10.1.1.1', b'bob', (b'ops',))]
     for _ in range(30):
@@ -199,13 +200,14 @@ def test_the_index_by_client_finds_what_asking_each_rule_finds():
 
 @pytest.mark.parametrize('rule', [
     'allow 10.%d.%d.9 any', 'allow user:u%d-%d any', 'allow group:g%d-%d any', 'deny 10.%d.%d.9,user:eve any',
-    'allow 10.%d.%d.9 .example', 'allow group:g%d-%d www.example:443', 'allow 10.%d.%d.9 192.168.0.0/16',
-    'allow 10.%d.%d.0/24 @list'])
+    'allow 10.%d.%d.9 .example', 'allow group:g%d-%d www.example:443,13007', 'allow 10.%d.%d.9 192.168.0.0/16',
+    'allow 10.%d.%d.0/24 @list', 'allow any any:1%d%03d', 'deny any 192.168.0.0/16:1%d%03d', 'allow any .example:9,1%d%03d',
+    'allow any https://www.example:1%d%03d'])
 def test_of_many_rules_only_those_are_asked_that_can_be_for_this_client(rule, monkeypatch):
     asked, mismatch = [], rules.mismatch
     many = book(*[rule % (number // 250, number % 250) for number in range(2000)])
     monkeypatch.setattr(rules, 'mismatch', lambda *those: asked.append(1) or mismatch(*those))
-    who = question(b'www.example', '10.3.7.9', b'u3-7')._replace(groups=frozenset([b'g3-7']))
+    who = question(b'www.example', '10.3.7.9', b'u3-7', port=13007)._replace(groups=frozenset([b'g3-7']))
     for address in (None, '192.168.1.1'):
         many.decide(who, address, NOW)
     assert len(asked) <= 4

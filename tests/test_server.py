@@ -520,6 +520,24 @@ def test_more_connections_than_the_limit_get_503_and_then_there_is_room_again():
             assert fourth.ask(get(place)).endswith(b'fine')
 
 
+@pytest.mark.parametrize('pieces, answer', [
+    ([b'\x16', b'\x03\x01\x02\x00'], b'\x15\x03\x01\x00\x02\x02\x46'),
+    ([b'\x05\x01\x00'], b'\x05\xff'),
+    ([b'HEAD http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n'], b'HTTP/1.1 503 '),
+])
+def test_a_client_without_room_is_told_in_the_protocol_that_it_speaks(pieces, answer):
+    with proxying('[limits]\nconnections = 1\n') as (address, proxy), several(1, address):
+        proxy.wait_until(lambda: proxy.server.live)
+        with Client(address) as other:
+            for piece in pieces:
+                other.send(piece)
+            shown = other.rest()
+        assert shown.startswith(answer) and (b'HTTP' in shown) == (b'HTTP' in answer)
+        assert b'\r\n\r\n' not in shown or shown.endswith(b'\r\n\r\n')         # no body behind HEAD
+        record = proxy.wait()[-1]
+        assert (record.status, record.reason) == (503, 'connection_limit_reached')
+
+
 def test_the_limit_of_connections_follows_from_the_descriptors_unless_it_is_set():
     def limit():
         resource.setrlimit(resource.RLIMIT_NOFILE, (200, 264))
@@ -600,7 +618,7 @@ def test_without_descriptors_clients_get_503_and_then_it_serves_again():
             for _ in range(10):
                 began = monotonic()
                 with Client(proxy.address) as late:
-                    assert late.response().startswith(b'HTTP/1.1 503 ')
+                    assert late.ask(own()).startswith(b'HTTP/1.1 503 ')
                 assert monotonic() - began < SOON
             proxy.wait_for(br' out of file descriptors \(90\) with %d connections: clients get 503; raise ulimit -n\n' %
                            len(clients))

@@ -194,6 +194,29 @@ def test_lingering_ends_in_time_also_while_octets_keep_coming(pair, monkeypatch)
     flooding.get(timeout=PATIENCE)
 
 
+def test_what_comes_behind_the_end_does_not_take_it_back(pair):
+    stream, other = pair
+    stream.ended = True             # as of a load balancer whose PROXY header did not come in time
+    other.send(b'GET / HTTP/1.1\r\n')
+    wait_readable((stream,), monotonic() + PATIENCE)
+    stream.fill()
+    assert stream.ended
+
+
+def test_a_flood_that_a_rate_holds_back_can_be_told_to_hurry(pair):
+    stream, other = pair
+    flooding = gevent.spawn(flood, other)
+    lingering = gevent.spawn(stream.linger, 10 * PATIENCE, lambda: limits.Pace([(limits.Meter(), 10)], None))
+    with gevent.Timeout(PATIENCE):
+        while not stream.received:
+            gevent.sleep(0.01)
+    gevent.sleep(0)                 # now it waits for its rate, and for no socket
+    stream.hurry(monotonic(), Limit('drain', 1, errors.IdleTimeout))
+    lingering.get(timeout=PATIENCE)
+    stream.close()
+    flooding.get(timeout=PATIENCE)
+
+
 def test_a_head_that_comes_octet_by_octet_without_a_pause_has_its_time_too(pair):
     stream, other = pair
     sending = [True]

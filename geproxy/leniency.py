@@ -23,7 +23,7 @@ _find_end = re.compile(br'\n\r?\n').search
 _match_tab_for_blank = re.compile(br'(HTTP/1\.[0-9] [0-9]{3})\t').match
 # With several @, or a backslash, some read another host.
 _match_userinfo = re.compile(br'([Hh][Tt][Tt][Pp]://)([^/?@\\]*@)(?=[^/?@\\]*(?:[/?]|\Z))').match
-_split_at_host = re.compile(br'((?:\A|\n)[Hh][Oo][Ss][Tt]:[ \t]*)').split
+_userinfo_in_host = re.compile(br'((?:\A|\n)[Hh][Oo][Ss][Tt]:)([^\r\n]*@)').sub
 _percent_encoded = re.compile(br'%([0-9A-Fa-f]{2})').sub
 # To keep control octets is not safe: Python's http.client, for one, ends a line at VT, FF and FS (RFC 9110, 5.5).
 _BLANKED = bytes(bytearray(
@@ -115,24 +115,33 @@ def mend_request(line, octets):
         return None
     target = match.group(2).partition(b'#')[0]
     userinfo = _match_userinfo(target)
+    credentials = b''
     if userinfo:
         target = userinfo.group(1) + target[userinfo.end():]
-        octets = _cut_from_host(octets, userinfo.group(2))
+        credentials = _basic(userinfo.group(2)[:-1])
+        octets = _cut_host(octets, _spellings(userinfo.group(2)))
     if target == match.group(2) or target == b'*':
         return None
     line = line[:match.start(2)] + target + line[match.end(2):]
-    return line, octets, _basic(userinfo.group(2)[:-1]) if userinfo else b''
+    return line, octets, credentials
 
 
-def _cut_from_host(octets, userinfo):
-    """Field lines without `userinfo` at the beginning of Host.
+def _spellings(userinfo):
+    """How Host may repeat the userinfo of a target: urllib undoes the percent-encoding there, and writes Latin-1."""
+    decoded = _decode(userinfo)
+    spellings = [userinfo, decoded.strip(b' \t')]
+    try:
+        spellings.append(decoded.decode('utf-8').encode('latin-1').strip(b' \t'))
+    except UnicodeError:
+        pass                    # what is not UTF-8, or not in Latin-1, has no such spelling
+    return spellings
 
-    The userinfo must not become part of a pattern: to compile 60 KB of it takes 180 ms (3.11), and `re` remembers
-    patterns, and so the password.
-    """
-    parts = _split_at_host(octets)
-    parts[2::2] = [value[len(userinfo):] if value.startswith(userinfo) else value for value in parts[2::2]]
-    return b''.join(parts)
+
+def _cut_host(octets, spellings):
+    """Cut one of `spellings` off the beginning of each Host field."""
+    # Not by a pattern made of the spellings: the module re would remember it, and a password with it.
+    return _userinfo_in_host(
+        lambda match: match.group(1) if match.group(2).lstrip(b' \t') in spellings else match.group(0), octets)
 
 
 def _basic(userinfo):

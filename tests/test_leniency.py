@@ -208,6 +208,11 @@ def test_a_field_that_a_client_names_for_one_hop_stays_so_when_its_userinfo_is_c
     (b'u.*@', b'Host: u.*@a', True), (b'u.*@', b'Host: uxx@a', False),
     (b'u:p@', b'Host: u:q@a', False), (b'u:p@', b'Host: u:p@u:p@a', False), (b'', b'Host: u:p@a', False),
     (b'u:p@', b'Host: a\r\nHost: u:p@a', False), (b'u:p@', b'X: y\r\nHost: u:p@a b', False),
+    # urllib decodes it there, and writes UTF-8 as Latin-1
+    (b'u%40x:%70@', b'Host: u@x:p@a', True), (b'u:%C3%A4@', b'Host: u:\xe4@a', True),
+    (b'u:%C3%A4@', b'Host: u:\xc3\xa4@a', True), (b'u:%E2%82%AC@', b'Host: u:\xe2\x82\xac@a', True),
+    (b'u:%40@', b'Host: u:%40@a', True), (b'%20u:p@', b'Host:  u:p@a', True), (b'u:p@', b'Host: u:p@@a', False),
+    (b'u:%40@', b'Host: u:@a', False), (b'u:%C3%A4@', b'Host: u:\xe5@a', False),
 ])
 def test_host_may_repeat_the_userinfo_of_the_target_and_no_other(userinfo, line, good):
     head = b'GET http://%sa/ HTTP/1.1\r\n%s\r\n\r\n' % (userinfo, line)
@@ -226,6 +231,11 @@ def test_no_password_of_a_target_is_left_in_the_memory_of_patterns():
     secret = b'a-Secret-That-Stands-In-No-Other-Test'
     reading.parse_request(b'GET http://u:%s@a/ HTTP/1.1\r\nHost: u:%s@a\r\n\r\n' % (secret, secret))
     assert not [key for key in re._cache if 'Secret' in repr(key)]
+
+
+def test_no_pattern_is_made_of_a_password():
+    reading.parse_request(b'GET http://u:open-sesame@a/ HTTP/1.1\r\nHost: u:open-sesame@a\r\n\r\n')
+    assert not any('open' in repr(key) and 'sesame' in repr(key) for key in list(re._cache))
 
 
 def test_an_error_keeps_no_head_in_memory():

@@ -1,6 +1,8 @@
 """What every client needs: origins to ask, the proxy to ask through, and an environment of its own."""
 from __future__ import absolute_import, division, print_function
 
+import base64
+import contextlib
 import hashlib
 import os
 import re
@@ -21,10 +23,17 @@ listen = 127.0.0.1:%d
 [access]
 connect_ports = any
 http_ports = any
+rules =
+    deny any .denied.test   # SEC-1: not for us
+    allow any any
 [log]
 access = -
 format = console
 """
+
+REFUSAL = b'SEC-1: not for us'      # what a client is told of a host that the rules deny
+
+USERS = {u'bob': u'bob-secret', u'j\xf6rg': u'g\xe4rtchen'}
 
 
 def pytest_collection_modifyitems(items):
@@ -55,9 +64,27 @@ class Proxy(object):
 
 @pytest.fixture(scope='session')
 def proxy(tmpdir_factory):
+    with running(tmpdir_factory.mktemp('proxy')) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope='session')
+def asking(tmpdir_factory):
+    """A proxy that asks for a name and a password: those of USERS."""
+    folder = tmpdir_factory.mktemp('asking')
+    lines = [u'%s:{SHA}%s\n' % (name, base64.b64encode(hashlib.sha1(password.encode('utf-8')).digest()).decode('ascii'))
+             for name, password in USERS.items()]
+    folder.join('users').write_binary(u''.join(lines).encode('utf-8'))
+    with running(folder, '[auth]\nusers = users\n') as proxy:
+        yield proxy
+
+
+@contextlib.contextmanager
+def running(folder, more=''):
+    """A Proxy, whose ini file is CONFIGURATION and `more`, in `folder`."""
     port = free_port()
-    ini = tmpdir_factory.mktemp('proxy').join('proxy.ini')
-    ini.write(CONFIGURATION % port)
+    ini = folder.join('proxy.ini')
+    ini.write(CONFIGURATION % port + more)
     process = programs.Watched([sys.executable, '-m', 'geproxy', '-c', str(ini)], {'PATH': os.environ['PATH']}, ROOT)
     try:
         process.wait_for(b'listening')
@@ -109,11 +136,13 @@ def environment(proxy, tmpdir):
     return environment_of(proxy, str(tmpdir))
 
 
-def environment_of(proxy, home):
-    """All that a client is told: nothing is inherited but where programs are."""
+def environment_of(proxy, home, login=''):
+    """All that a client is told: nothing is inherited but where programs are. `login`: NAME:PASSWORD for the proxy,
+    percent-encoded."""
+    url = proxy.url.replace('://', '://%s@' % login) if login else proxy.url
     return {
         'PATH': os.environ['PATH'], 'HOME': home, 'LANG': 'C.UTF-8',
-        'http_proxy': proxy.url, 'https_proxy': proxy.url, 'HTTP_PROXY': proxy.url, 'HTTPS_PROXY': proxy.url,
+        'http_proxy': url, 'https_proxy': url, 'HTTP_PROXY': url, 'HTTPS_PROXY': url,
         'no_proxy': '', 'NO_PROXY': '',
     }
 

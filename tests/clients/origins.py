@@ -4,12 +4,14 @@ from __future__ import absolute_import, division, print_function
 import collections
 import contextlib
 import hashlib
+import re
 import ssl
 
 from gevent.pool import Pool
 from gevent.pywsgi import WSGIHandler, WSGIServer
 
 Upload = collections.namedtuple('Upload', ['method', 'digest', 'length', 'octets'])
+Request = collections.namedtuple('Request', ['method', 'target', 'authorization'])
 
 PIECE = 1 << 16                 # octets: of a body that is sent chunked
 
@@ -25,13 +27,17 @@ class Content(object):
         self.offered = {}       # path: (content type, pieces)
         self.uploads = {}       # path: [Upload]; a list, so that one sent twice shows
         self.mounted = {}       # prefix of paths: another application
+        self.asked = []         # [Request], all that have come
 
     def offer(self, path, octets, kind='application/octet-stream', chunked=False):
         size = PIECE if chunked else len(octets) or 1
         self.offered[path] = (kind, [octets[start:start + size] for start in range(0, len(octets), size)])
 
     def __call__(self, environment, start_response):
-        path = environment['PATH_INFO']
+        # lftp and PHP have the whole URL within a tunnel, too; an origin has to understand that (RFC 9112, 3.2.2).
+        path = re.sub(r'\Ahttps?://[^/]*', '', environment['PATH_INFO'])
+        self.asked.append(Request(
+            environment['REQUEST_METHOD'], environment['geproxy.target'], environment.get('HTTP_AUTHORIZATION')))
         for prefix, application in self.mounted.items():
             if path.startswith(prefix):
                 return application(environment, start_response)
@@ -88,10 +94,12 @@ class Origins(object):
 
 
 class Handler(WSGIHandler):
-    """gevent's, but it knows an expectation in any case (RFC 9110, 10.1.1): Java writes 100-Continue."""
+    """gevent's, but it keeps the target as it came, and knows an expectation in any case (RFC 9110, 10.1.1): Java writes
+    100-Continue."""
 
     def get_environ(self):
         environment = WSGIHandler.get_environ(self)
+        environment['geproxy.target'] = self.path
         if environment.get('HTTP_EXPECT', '').lower() == '100-continue':
             environment['wsgi.input'].socket = self.socket
         return environment

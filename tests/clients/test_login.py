@@ -1,33 +1,11 @@
 """Clients that come without a name first, and again after 407: on the same connection, CONNECT or not."""
 from __future__ import absolute_import, division, print_function
 
-import base64
-import hashlib
 import os
-import sys
 
 import pytest
 
-from . import conftest, programs
-
 SCHEMES = pytest.mark.parametrize('scheme', ['http', 'https'])
-
-
-@pytest.fixture(scope='module')
-def asking(tmpdir_factory):
-    """A proxy that asks for a name and a password: bob, bob-secret."""
-    folder, port = tmpdir_factory.mktemp('asking'), conftest.free_port()
-    secret = base64.b64encode(hashlib.sha1(b'bob-secret').digest()).decode('ascii')
-    folder.join('users').write('bob:{SHA}%s\n' % secret)
-    ini = folder.join('proxy.ini')
-    ini.write(conftest.CONFIGURATION % port + '[auth]\nusers = users\n')
-    process = programs.Watched([sys.executable, '-m', 'geproxy', '-c', str(ini)], {'PATH': os.environ['PATH']}, conftest.ROOT)
-    try:
-        process.wait_for(b'listening')
-        yield conftest.Proxy(port, process)
-    finally:
-        code = process.stop()
-    assert code == 0 and not any(b'Traceback' in line for line in process.lines), process
 
 
 @SCHEMES

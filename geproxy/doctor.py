@@ -77,7 +77,37 @@ def hindrances(path, settings):
             why = _try_as(user, group, os.path.abspath(target))
         if why:
             found.append('%s: [%s] %s: %s' % (config.place_of(path, section, name), section, name, why))
+    taken = []
+    for section, each in ([('proxy', each) for each in settings.proxy.listen] +
+                          [('admin', each) for each in settings.admin.listen]):
+        why = _place_hindrance(each, taken)
+        if why:
+            found.append('%s: [%s] listen: %s' % (config.place_of(path, section, 'listen'), section, why))
     return found
+
+
+def _place_hindrance(listener, taken):
+    """Why a process could not listen there, whatever else runs; ''. `taken`: the TCP listeners that it has opened by
+    then; this one is added."""
+    if isinstance(listener, kinds.UnixListener):
+        here = os.path.dirname(os.path.abspath(listener.path))
+        # Folders below /run are often made by what starts the process (RuntimeDirectory= of systemd).
+        return '' if here.startswith(('/run/', '/var/run/')) else _hindrance(os.path.join(here, 'socket'))
+    if listener.fd is not None:
+        return ''
+    if listener.port and any(
+            listener.port == each.port and ('' in (listener.host, each.host) or listener.host == each.host)
+            for each in taken):
+        return 'port %d is there twice' % listener.port
+    taken.append(listener)
+    if listener.host:
+        try:
+            for sock in listeners.open_all([listener._replace(port=0)]):    # another process of ours may have its port
+                sock.close()
+        except listeners.ListenError as error:
+            return ('this host has no address %s' % listener.host if error.args[1] == errno.EADDRNOTAVAIL
+                    else error.args[0])
+    return ''
 
 
 def _hindrance(path):

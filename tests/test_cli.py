@@ -32,7 +32,7 @@ def written(here, text):
 
 GOOD = [
     '',
-    '[proxy]\nlisten = 127.0.0.1:3128 [::1]:3128\n',
+    '[proxy]\nlisten = 127.0.0.1:3128\n',
     '[access]\nclients = loopback\n  10.0.0.0/8\n; a comment\n[log]\nformat = json\n',
     b'\xef\xbb\xbf[proxy]\r\nname = gateway\r\n',       # as Windows editors write it
 ]
@@ -94,12 +94,35 @@ def test_check_takes_the_file_of_c_too(here, capsys):
     ('[proxy]\nuser = no-such-user\n', 2, "[proxy] user: there is no user 'no-such-user'; make it: useradd --system"),
     ('[proxy]\nuser = nobody\ngroup = no-such-group\n', 2, "[proxy] group: there is no group 'no-such-group'; make it"),
     ('[proxy]\ngroup = nobody\n', 2, '[proxy] group needs [proxy] user'),
+    ('[admin]\nlisten = unix:HERE/no/{pid}.sock\n', 2, '[admin] listen: there is no folder HERE/no: make it, for the'),
+    ('[proxy]\nlisten = 192.0.2.77:3128\n', 2, '[proxy] listen: this host has no address 192.0.2.77'),
+    ('[admin]\nlisten = 192.0.2.77:3128\n', 2, '[admin] listen: this host has no address 192.0.2.77'),
+    ('[proxy]\nlisten = no.such.host.invalid:3128\n', 2, "[proxy] listen: cannot listen on 'no.such.host.invalid': "),
+    ('[proxy]\nlisten = 127.0.0.1:3128\n[admin]\nlisten = 127.0.0.1:3128\n', 4, '[admin] listen: port 3128 is there'),
+    ('[proxy]\nlisten = *:3128 127.0.0.1:3128\n', 2, '[proxy] listen: port 3128 is there twice'),
 ])
 def test_a_check_finds_what_would_keep_it_from_starting(here, capsys, text, line, what):
     path = written(here, text.replace('HERE', here))
     assert cli.main(['--check', path]) == 1
     shown, said = capsys.readouterr()
     assert shown == '' and said.startswith('%s:%d: %s' % (path, line, what.replace('HERE', here)))
+
+
+@pytest.mark.parametrize('text', [
+    '[admin]\nlisten = unix:/run/no-such-folder/{pid}.sock\n',        # what starts the process makes it
+    '[proxy]\nlisten = 127.0.0.1:PORT\n',                             # it may be taken by the process that runs now
+    '[proxy]\nlisten = fd:7\n',
+    '[proxy]\nlisten = 127.0.0.1:0\n[admin]\nlisten = 127.0.0.1:3128\n',
+])
+def test_a_check_takes_places_that_a_process_can_have(here, capsys, text):
+    taken = socket.socket()
+    taken.bind(('127.0.0.1', 0))
+    taken.listen(1)
+    try:
+        path = written(here, text.replace('PORT', '%d' % taken.getsockname()[1]))
+        assert (cli.main(['--check', path]), capsys.readouterr()) == (0, (path + ': fine\n', ''))
+    finally:
+        taken.close()
 
 
 def test_a_check_by_root_tries_a_log_as_the_user_that_is_to_write_it(here):

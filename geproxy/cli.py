@@ -102,7 +102,7 @@ def _check(path, against):
         sys.stderr.write('%s\n' % '\n'.join(wrong))
         return 1
     print('%s: fine' % path)
-    for text in shadows.find(loaded[0].access.rules):
+    for text in doctor.absent(path, loaded[0]) + list(shadows.find(loaded[0].access.rules)):
         print(text)
     if against:
         print('\n'.join(config.changes(loaded[1], loaded[0]) or ['no changes against %s' % against]))

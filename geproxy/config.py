@@ -36,7 +36,8 @@ class ConfigError(Exception):
 def show_problem(problem):
     """A Problem as one line: path:line: [section] name: what"""
     where = ' '.join(filter(None, (problem.section and '[%s]' % problem.section, problem.name)))
-    return '%s%s: %s%s' % (problem.path, ':%d' % problem.line if problem.line else '', where and where + ': ', problem.what)
+    place = problem.path + (':%d' % problem.line if problem.line else '')
+    return '%s: %s%s' % (place, where and where + ': ', problem.what)
 
 
 # Kinds that are given the whole ini.Entry, for its lines; where there is none, the default as text.

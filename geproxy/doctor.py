@@ -78,35 +78,49 @@ def hindrances(path, settings):
         if why:
             found.append('%s: [%s] %s: %s' % (config.place_of(path, section, name), section, name, why))
     taken = []
-    for section, each in ([('proxy', each) for each in settings.proxy.listen] +
-                          [('admin', each) for each in settings.admin.listen]):
-        why = _place_hindrance(each, taken)
+    for section, listener in _places(settings):
+        why = _place_hindrance(listener, taken)
         if why:
             found.append('%s: [%s] listen: %s' % (config.place_of(path, section, 'listen'), section, why))
     return found
 
 
-def _place_hindrance(listener, taken):
-    """Why a process could not listen there, whatever else runs; ''. `taken`: the TCP listeners that it has opened by
-    then; this one is added."""
-    if isinstance(listener, kinds.UnixListener):
-        here = os.path.dirname(os.path.abspath(listener.path))
-        # Folders below /run are often made by what starts the process (RuntimeDirectory= of systemd).
-        return '' if here.startswith(('/run/', '/var/run/')) else _hindrance(os.path.join(here, 'socket'))
-    if listener.fd is not None:
-        return ''
-    if listener.port and any(
-            listener.port == each.port and ('' in (listener.host, each.host) or listener.host == each.host)
-            for each in taken):
-        return 'port %d is there twice' % listener.port
-    taken.append(listener)
-    if listener.host:
+def absent(path, settings):
+    """What of these Settings this host does not have now, as lines of text: addresses to listen on. Another host may
+    have them, or this one later."""
+    found = []
+    for section, listener in _places(settings):
+        if isinstance(listener, kinds.UnixListener) or listener.fd is not None or not listener.host:
+            continue
         try:
             for sock in listeners.open_all([listener._replace(port=0)]):    # another process of ours may have its port
                 sock.close()
         except listeners.ListenError as error:
-            return ('this host has no address %s' % listener.host if error.args[1] == errno.EADDRNOTAVAIL
-                    else error.args[0])
+            why = 'this host has no address %s now' % listener.host
+            found.append('%s: [%s] listen: %s: it cannot start here' % (
+                config.place_of(path, section, 'listen'), section,
+                why if error.args[1] == errno.EADDRNOTAVAIL else error.args[0]))
+    return found
+
+
+def _places(settings):
+    """[(section, one of its kinds.Listeners)], in the order in which they are opened."""
+    return [(section, each) for section in ('proxy', 'admin') for each in getattr(settings, section).listen]
+
+
+def _place_hindrance(listener, taken):
+    """Why no process could listen there beside those in `taken`, a list of TCP listeners, to which this one is added;
+    ''."""
+    if isinstance(listener, kinds.UnixListener):
+        here = os.path.dirname(os.path.abspath(listener.path))
+        # Folders below /run are often made by what starts the process (RuntimeDirectory= of systemd).
+        return '' if here.startswith(('/run/', '/var/run/')) else _hindrance(os.path.join(here, 'socket'))
+    if listener.fd is not None or not listener.port:
+        return ''
+    if any(listener.port == each.port and ('' in (listener.host, each.host) or listener.host == each.host)
+           for each in taken):
+        return 'port %d is there twice' % listener.port
+    taken.append(listener)
     return ''
 
 

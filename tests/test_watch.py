@@ -186,7 +186,8 @@ def on_a_terminal(columns, arguments, *steps):
 def test_control_c_ends_it_in_silence(name, until):
     with two() as (proxies, where), Client(proxies[0].address) as client:
         asking = gevent.spawn(lambda: [client.ask(own()) and gevent.sleep(0.05) for _ in range(1000)])
-        code, shown = on_a_terminal(80, [name] + (['--for', '200ms'] if name == 'top' else []) + where, (until, b'\x03'))
+        often = ['--for', '200ms'] if name == 'top' else []
+        code, shown = on_a_terminal(80, [name] + often + where, (until, b'\x03'))
         asking.kill()
         assert code & 127 == signal.SIGINT
         if name == 'tail':

@@ -26,7 +26,7 @@ QUEUED = 5000           # the same of all; a client that has none waiting may al
 MOST = 16               # addresses of a name; more are left out
 OVERSLEPT = 0.5         # seconds behind a deadline that show that this process was stopped, or had too much to do
 CACHE_SIZE = 10000      # names; the least recently used goes
-RENEWED = 1.0           # seconds behind a look-up that was made because all addresses had failed, until the next such one
+RENEWED = 1.0           # seconds between two look-ups of a name that are made because all its addresses fail
 
 # `asked`, `expires`, `renewed`: in monotonic seconds; the last is when its addresses last had all failed, or 0.
 Answer = collections.namedtuple('Answer', 'addresses error asked expires renewed')

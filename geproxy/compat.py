@@ -36,6 +36,7 @@ start_native_thread, native_lock, native_lock_error, native_ident = get_original
 native_sleep = get_original('time', 'sleep')
 native_getaddrinfo = get_original('socket', 'getaddrinfo')
 native_poll = get_original('select', 'poll')
+native_fork, native_waitpid = get_original('os', ['fork', 'waitpid'])
 to_path = getattr(os, 'fsdecode', lambda octets: octets)        # octets of a path -> what open() takes
 gc_freeze = getattr(gc, 'freeze', lambda: None)         # garbage is not looked for in 10,000 rules: 60 ms each time
 

@@ -139,7 +139,8 @@ def _hindrance(path):
 
 def _try_as(user, group, path):
     """Why that user cannot write a file; ''. Asked of the system by a child that becomes that user."""
-    child = os.fork()
+    # Not gevent's: that waits for a signal, and one of a child that ends at once may be lost.
+    child = compat.native_fork()
     if not child:
         try:
             privileges.drop(user, group, ())
@@ -147,7 +148,7 @@ def _try_as(user, group, path):
         except BaseException:
             code = 2                            # it is said elsewhere that nobody can become that user
         os._exit(code)
-    return '%s cannot write %s' % (user, path) if os.waitpid(child, 0)[1] >> 8 == 1 else ''
+    return '%s cannot write %s' % (user, path) if compat.native_waitpid(child, 0)[1] >> 8 == 1 else ''
 
 
 def examine(settings, name='localhost', supervisord=None):

@@ -165,8 +165,8 @@ class ChunkedResponse(Chunked):
     """The same in a response: what is odd and has one meaning is understood, and ends the use of the connection.
 
     Understood are long chunk extensions, which are ignored in any case (RFC 9112, 7.1.1), a size of 16 digits of which
-    the first is 0, and folds, blanks before a colon and LF alone in the trailer section. Not understood are blanks
-    behind a size and LF alone between chunks: squid takes them for broken.
+    the first is 0, and folds, blanks before a colon, names that are no token and LF alone in the trailer section. Not
+    understood are blanks behind a size and LF alone between chunks: squid takes them for broken.
     """
     __slots__ = ('delimited', 'line_limit')
 
@@ -185,7 +185,9 @@ class ChunkedResponse(Chunked):
         return grammar.match_chunk_size(line[1:]) if _begins_with_16_digits(line) else None
 
     def _mend_trailers(self):
-        mended = leniency.mend_fields(self._trailers, self._bad)
+        # A field whose name is no token can go no further, and neither curl, browsers nor squid refuse the body for it.
+        mended = [line for line in leniency.mend_fields(self._trailers, self._bad)
+                  if b':' not in line or grammar.is_token(line.partition(b':')[0])]
         self.delimited = self.delimited and mended == self._trailers
         return mended
 

@@ -102,7 +102,8 @@ def _check(path, against):
         sys.stderr.write('%s\n' % '\n'.join(wrong))
         return 1
     print('%s: fine' % path)
-    for text in shadows.find(loaded[0].access.rules) + doctor.missing_admin_folders(path, loaded[0]):
+    for text in (doctor.absent(path, loaded[0]) + doctor.missing_admin_folders(path, loaded[0])
+                 + list(shadows.find(loaded[0].access.rules))):
         print(text)
     if against:
         print('\n'.join(config.changes(loaded[1], loaded[0]) or ['no changes against %s' % against]))

@@ -29,7 +29,8 @@ class ConfigError(Exception):
 def show_problem(problem):
     """A Problem as one line: path:line: [section] name: what"""
     where = ' '.join(filter(None, (problem.section and '[%s]' % problem.section, problem.name)))
-    return '%s:%d: %s%s' % (problem.path, problem.line, where and where + ': ', problem.what)
+    place = problem.path + (':%d' % problem.line if problem.line else '')
+    return '%s: %s%s' % (place, where and where + ': ', problem.what)
 
 
 SHOWN_CHANGES = 50      # rules

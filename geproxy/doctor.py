@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import argparse
 import collections
+import errno
 import os
 import platform
 import resource
@@ -79,6 +80,11 @@ def hindrances(path, settings):
             why = _try_as(user, group, os.path.abspath(target))
         if why:
             found.append('%s: [%s] %s: %s' % (config.place_of(path, section, name), section, name, why))
+    taken = []
+    for section, listener in _places(settings):
+        why = _place_hindrance(listener, taken)
+        if why:
+            found.append('%s: [%s] listen: %s' % (config.place_of(path, section, 'listen'), section, why))
     return found
 
 
@@ -89,6 +95,45 @@ def missing_admin_folders(path, settings):
         config.place_of(path, 'admin', 'listen'), why)
             for why in [unixsocket.missing_folder(listener.path) for listener in settings.admin.listen
                         if isinstance(listener, kinds.UnixListener)] if why]
+
+
+def absent(path, settings):
+    """What of these Settings this host does not have now, as lines of text: addresses to listen on. Another host may
+    have them, or this one later."""
+    found = []
+    for section, listener in _places(settings):
+        if isinstance(listener, kinds.UnixListener) or listener.fd is not None or not listener.host:
+            continue
+        try:
+            for sock in listeners.open_all([listener._replace(port=0)]):    # another process of ours may have its port
+                sock.close()
+        except listeners.ListenError as error:
+            why = 'this host has no address %s now' % listener.host
+            found.append('%s: [%s] listen: %s: it cannot start here' % (
+                config.place_of(path, section, 'listen'), section,
+                why if error.args[1] == errno.EADDRNOTAVAIL else error.args[0]))
+    return found
+
+
+def _places(settings):
+    """[(section, one of its kinds.Listeners)], in the order in which they are opened."""
+    return [(section, each) for section in ('proxy', 'admin') for each in getattr(settings, section).listen]
+
+
+def _place_hindrance(listener, taken):
+    """Why no process could listen there beside those in `taken`, a list of TCP listeners, to which this one is added;
+    ''."""
+    if isinstance(listener, kinds.UnixListener):
+        here = os.path.dirname(os.path.abspath(listener.path))
+        # Folders below /run are often made by what starts the process (RuntimeDirectory= of systemd).
+        return '' if here.startswith(('/run/', '/var/run/')) else _hindrance(os.path.join(here, 'socket'))
+    if listener.fd is not None or not listener.port:
+        return ''
+    if any(listener.port == each.port and ('' in (listener.host, each.host) or listener.host == each.host)
+           for each in taken):
+        return 'port %d is there twice' % listener.port
+    taken.append(listener)
+    return ''
 
 
 def _hindrance(path):

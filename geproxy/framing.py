@@ -161,7 +161,7 @@ def _odd_framing(response, lengths):
         return False, None, b'', False, ''
     # The same value several times is that value (RFC 9110, 8.6).
     values = set(value.lstrip(b'0') or b'0' for value in grammar.split_list(lengths))
-    if len(values) != 1:
+    if len(values) != 1 or not all(lengths):
         return False, None, b'', False, 'Content-Length has %s' % ('several values' if values else 'no value')
     value = values.pop()
     if not grammar.is_length(value):

@@ -196,7 +196,7 @@ def _listener(word):
     if word == SYSTEMD:
         return Listener('', 0, SYSTEMD)
     host, colon, port = word.rpartition(':')
-    if not port.isdigit() or int(port) > 65535:
+    if not port.isdigit() or int(port) > 65535 or '/' in host:      # a URL, for one
         raise ValueError(
             "'%s' is nothing to listen on: it takes *:9000, 127.0.0.1:9000, [::1]:9000, fd:0 or systemd" % word)
     if host == 'fd':

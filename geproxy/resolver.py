@@ -26,9 +26,10 @@ QUEUED = 5000           # the same of all; a client that has none waiting may al
 MOST = 16               # addresses of a name; more are left out
 OVERSLEPT = 0.5         # seconds behind a deadline that show that this process was stopped, or had too much to do
 CACHE_SIZE = 10000      # names; the least recently used goes
-RENEWED = 1.0           # seconds: an answer that is younger is not asked for again because its addresses fail
+RENEWED = 1.0           # seconds between two look-ups of a name that are made because all its addresses fail
 
-Answer = collections.namedtuple('Answer', 'addresses error asked expires')
+# `asked`, `expires`, `renewed`: in monotonic seconds; the last is when its addresses last had all failed, or 0.
+Answer = collections.namedtuple('Answer', 'addresses error asked expires renewed')
 
 
 def look_up(host):
@@ -208,23 +209,27 @@ class Resolver(object):
             raise errors.DnsError(answer.error)
         return answer.addresses
 
-    def renew(self, host, addresses, limit, client=''):
+    def renew(self, host, addresses, since, limit, client=''):
         """All `addresses` that `resolve` gave have failed -> those of today that are not among them. The name
-        is asked for anew if that answer was an old one. May wait; arguments as of `resolve`."""
+        is asked for anew if that answer was there before `since` (monotonic seconds), and not for each request to a
+        name whose new addresses fail, too. May wait; other arguments as of `resolve`."""
         name = to_native(host)
         old = self._cache.get(name)
         if old is None and name not in self._pending:
             return []                   # an address; or nothing is kept, so that the answer was no old one
         if old is not None and old.addresses is addresses:
-            if old.asked + RENEWED > monotonic():
+            if old.asked >= since or old.renewed and old.renewed + RENEWED > monotonic():
                 return []
             del self._cache[name]       # if another has done that, its look-up does for this one
         try:
-            return [each for each in self.resolve(host, limit, client) if each not in addresses]
+            found = self.resolve(host, limit, client)
         except (errors.DnsError, errors.DnsTimeout, errors.DnsFull):
+            found = addresses
             if old is not None and old.addresses is addresses:
-                self._cache[name] = old._replace(asked=monotonic())     # better than nothing, for its time
-            return []
+                self._cache[name] = old         # better than nothing, for its time
+        if name in self._cache:
+            self._cache[name] = self._cache[name]._replace(renewed=monotonic())
+        return [each for each in found if each not in addresses]
 
     @property
     def cached(self):
@@ -279,12 +284,12 @@ class Resolver(object):
         """In a native thread: always returns an Answer."""
         try:
             found = interleave(self._ask(name))[:MOST]
-            return Answer(found, None, monotonic(), monotonic() + self.keep)
+            return Answer(found, None, monotonic(), monotonic() + self.keep, 0)
         except (socket.error, UnicodeError, ValueError) as error:
             return self._failed(name, error.args[-1], self.keep_failed)
 
     def _failed(self, name, why, keep):
-        return Answer([], "'%s' does not resolve: %s" % (name, why), monotonic(), monotonic() + keep)
+        return Answer([], "'%s' does not resolve: %s" % (name, why), monotonic(), monotonic() + keep, 0)
 
     def _settle(self, asked, answer):
         if answer is None:

@@ -9,6 +9,7 @@ from geproxy.address import IP
 from geproxy.rulebook import RuleBook
 
 MOST_LOOKS = 300000         # comparisons of two rules: about a second; after that nothing more is told
+EVERY_PORT = ((1, 65535),)  # of a rule that names none
 _NOBODY = b'\x00'           # a user, a group and a host that no rule can name
 
 
@@ -110,8 +111,8 @@ def _covers_network(networks, inner):
 def _covers_ports(earlier, ports):
     if earlier is None:
         return True
-    return ports is not None and all(
-        any(first <= low and high <= last for first, last in earlier.ranges) for low, high in ports.ranges)
+    return all(any(first <= low and high <= last for first, last in earlier.ranges)
+               for low, high in (EVERY_PORT if ports is None else ports.ranges))
 
 
 def _covers_hosts(earlier_allows, earlier, allows, where):

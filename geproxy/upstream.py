@@ -102,7 +102,7 @@ class Upstream(object):
         except (errors.ConnectRefused, errors.ConnectTimeout, errors.Unroutable) as error:
             # The name may have moved since it was looked up.
             owner.reach('dns')
-            moved = self.resolver.renew(host, addresses, dns, owner.key)
+            moved = self.resolver.renew(host, addresses, started, dns, owner.key)
             if not moved:
                 raise error
             resolved = monotonic()

@@ -299,14 +299,19 @@ def _top(options):
         while True:
             if _gather(tails, tally, monotonic() + options.seconds, ask_to_end):
                 return 0
-            rows, processes = _rows(options)
-            tally.under_way(rows)
+            try:
+                rows, processes = _rows(options)
+                there = '%s, %s' % (_count(processes, 'process', 'es'), _count(len(rows), 'connection'))
+                tally.under_way(rows)
+            except Trouble:
+                if not terminal:
+                    raise
+                there = 'no process answers, waiting for the next'       # a restart is no end
             if not terminal:
                 print('\n'.join(tally.view()))
                 return 0
             height, width = _size()
-            title = 'geproxy top (q ends it), %s: %s, %s; counted since %s' % (
-                time.strftime('%H:%M:%S'), _count(processes, 'process', 'es'), _count(len(rows), 'connection'), began)
+            title = 'geproxy top (q ends it), %s: %s; counted since %s' % (time.strftime('%H:%M:%S'), there, began)
             lines = [title] + tally.view(max(1, min(TOP, height - 3)))
             print('\x1b[H\x1b[2J' + '\n'.join(line[:width] for line in lines))
             sys.stdout.flush()
@@ -324,7 +329,11 @@ def _gather(tails, tally, until, ask_to_end):
     while monotonic() < until:
         if ask_to_end():
             return True
-        for event in map(json.loads, _lines(tails, min(until, monotonic() + KEY))):
+        turn = min(until, monotonic() + KEY)
+        lines = tails.lines(turn)
+        if lines is None:               # no process is left; tails look for the next
+            time.sleep(max(0, turn - monotonic()))
+        for event in map(json.loads, lines or []):
             if event['event'] == 'ended':
                 tally.ended(event)
     return ask_to_end()

@@ -34,7 +34,7 @@ def written(here, text):
 
 GOOD = [
     '',
-    '[proxy]\nlisten = 127.0.0.1:3128 [::1]:3128\n',
+    '[proxy]\nlisten = 127.0.0.1:3128\n',
     '[access]\nclients = loopback\n  10.0.0.0/8\n; a comment\n[log]\nformat = json\n',
     b'\xef\xbb\xbf[proxy]\r\nname = gateway\r\n',       # as Windows editors write it
 ]
@@ -96,6 +96,9 @@ def test_check_takes_the_file_of_c_too(here, capsys):
     ('[proxy]\nuser = no-such-user\n', 2, "[proxy] user: there is no user 'no-such-user'; make it: useradd --system"),
     ('[proxy]\nuser = nobody\ngroup = no-such-group\n', 2, "[proxy] group: there is no group 'no-such-group'; make it"),
     ('[proxy]\ngroup = nobody\n', 2, '[proxy] group needs [proxy] user'),
+    ('[admin]\nlisten = unix:HERE/no/{pid}.sock\n', 2, '[admin] listen: there is no folder HERE/no: make it, for the'),
+    ('[proxy]\nlisten = 127.0.0.1:3128\n[admin]\nlisten = 127.0.0.1:3128\n', 4, '[admin] listen: port 3128 is there'),
+    ('[proxy]\nlisten = *:3128 127.0.0.1:3128\n', 2, '[proxy] listen: port 3128 is there twice'),
 ])
 def test_a_check_finds_what_would_keep_it_from_starting(here, capsys, text, line, what):
     path = written(here, text.replace('HERE', here))
@@ -105,11 +108,36 @@ def test_a_check_finds_what_would_keep_it_from_starting(here, capsys, text, line
 
 
 def test_a_check_names_the_missing_folder_of_an_admin_socket(here, capsys):
-    path = written(here, '[admin]\nlisten = 127.0.0.1:9001 unix:%s/no/{pid}.sock unix:%s/a.sock\n' % (here, here))
+    path = written(here, '[admin]\nlisten = 127.0.0.1:9001 unix:/run/no-such-folder/{pid}.sock unix:%s/a.sock\n' % here)
     assert cli.main(['--check', path]) == 0
     assert capsys.readouterr()[0].splitlines() == ['%s: fine' % path, (
-        '%s:2: [admin] listen: there is no folder %s/no: make it, for the user that runs geproxy (systemd makes it by '
-        'RuntimeDirectory=)' % (path, here))]
+        '%s:2: [admin] listen: there is no folder /run/no-such-folder: make it, for the user that runs geproxy (systemd makes it by '
+        'RuntimeDirectory=)' % path)]
+
+
+@pytest.mark.parametrize('section', ['proxy', 'admin'])
+def test_a_check_tells_of_an_address_that_this_host_does_not_have(here, capsys, section):
+    path = written(here, '[%s]\nlisten = 192.0.2.77:3128\n' % section)
+    assert cli.main(['--check', path]) == 0         # it may be another host's file, or the address may come
+    assert capsys.readouterr() == (
+        '%s: fine\n%s:2: [%s] listen: this host has no address 192.0.2.77 now: it cannot start here\n' % (
+            path, path, section), '')
+
+
+@pytest.mark.parametrize('text', [
+    '[proxy]\nlisten = 127.0.0.1:PORT\n',                             # it may be taken by the process that runs now
+    '[proxy]\nlisten = fd:7\n',
+    '[proxy]\nlisten = 127.0.0.1:0\n[admin]\nlisten = 127.0.0.1:3128\n',
+])
+def test_a_check_takes_places_that_a_process_can_have(here, capsys, text):
+    taken = socket.socket()
+    taken.bind(('127.0.0.1', 0))
+    taken.listen(1)
+    try:
+        path = written(here, text.replace('PORT', '%d' % taken.getsockname()[1]))
+        assert (cli.main(['--check', path]), capsys.readouterr()) == (0, (path + ': fine\n', ''))
+    finally:
+        taken.close()
 
 
 def test_a_check_by_root_tries_a_log_as_the_user_that_is_to_write_it(here):

@@ -194,6 +194,7 @@ def test_sound_framing_of_a_response_leaves_its_connection_alone():
     (b'5\r\nhello\r\n0\r\nA: b\r\n\r\n', True),
     (b'5\r\nhello\r\n0\r\n\n', False), (b'5\r\nhello\r\n0\r\nA: b\n\r\n', False),
     (b'5\r\nhello\r\n0\r\nA : b\r\n\r\n', False), (b'5\r\nhello\r\n0\r\nA:\r\n b\r\n\r\n', False),
+    (b'5\r\nhello\r\n0\r\nA B: c\r\nA: b\r\n\r\n', False),       # a name that is no token: left out
 ])
 def test_odd_trailers_of_a_response_spoil_its_connection(octets, delimited):
     body = response_body(b'GET', 200, b'1.1', TE)

@@ -126,6 +126,7 @@ def test_a_value_of_its_kind_is_understood(kind, text, value):
     (kinds.listeners, '*:65536', 'nothing to listen on'),
     (kinds.listeners, '*:http', 'nothing to listen on'),
     (kinds.listeners, '::1:9000', 'in brackets'),
+    (kinds.listeners, 'http://127.0.0.1:9000', "'http://127.0.0.1:9000' is nothing to listen on"),
     (kinds.listeners, 'fd:', 'nothing to listen on'),
     (kinds.listeners, 'systemd systemd', 'twice'),
     (kinds.path, '', 'it takes a path'),

@@ -323,9 +323,8 @@ def test_a_name_has_sixteen_addresses_at_most_of_both_families():
 # --- addresses that have failed ------------------------------------------------------------------------------------
 
 @pytest.fixture
-def moving(monkeypatch):
-    """(a Resolver for which answers are old at once, a list of the addresses that it will be told next)."""
-    monkeypatch.setattr(resolver, 'RENEWED', -1)
+def moving():
+    """(a Resolver, a list of the addresses that it will be told next)."""
     there = ['10.0.0.1', '10.0.0.2']
 
     def ask(host):
@@ -339,17 +338,17 @@ def test_a_name_whose_addresses_fail_is_asked_for_once_more(moving):
     found, there = moving
     old = found.resolve(b'a.test', LATER)
     there[:] = ['10.0.0.2', '10.0.0.3']
-    asking = [gevent.spawn(found.renew, b'a.test', old, LATER) for _ in range(5)]
+    asking = [gevent.spawn(found.renew, b'a.test', old, monotonic(), LATER) for _ in range(5)]
     assert [each.get(timeout=10) for each in asking] == [['10.0.0.3']] * 5
     assert found.asked == 2                         # once, however many fail at once
-    assert found.renew(b'a.test', old, LATER) == ['10.0.0.3'] and found.asked == 2
+    assert found.renew(b'a.test', old, monotonic(), LATER) == ['10.0.0.3'] and found.asked == 2
     assert found.resolve(b'a.test', LATER) == ['10.0.0.2', '10.0.0.3']
 
 
 def test_an_answer_that_is_not_old_is_not_asked_for_again(names):
-    found = resolver.Resolver(ask=names)
-    assert found.renew(b'a.test', found.resolve(b'a.test', LATER), LATER) == []
-    assert found.renew(b'127.0.0.1', found.resolve(b'127.0.0.1', LATER), LATER) == []
+    found, now = resolver.Resolver(ask=names), monotonic()
+    assert found.renew(b'a.test', found.resolve(b'a.test', LATER), now, LATER) == []
+    assert found.renew(b'127.0.0.1', found.resolve(b'127.0.0.1', LATER), now, LATER) == []
     assert names.asked == ['a.test']
 
 
@@ -357,5 +356,16 @@ def test_addresses_that_failed_are_kept_if_name_servers_know_no_better(moving):
     found, there = moving
     old = found.resolve(b'a.test', LATER)
     there[:] = []
-    assert found.renew(b'a.test', old, LATER) == []
+    assert found.renew(b'a.test', old, monotonic(), LATER) == []
     assert found.resolve(b'a.test', LATER) is old
+
+
+@pytest.mark.parametrize('now', [['10.0.0.3'], []])
+def test_a_name_whose_new_addresses_fail_too_is_not_asked_for_with_each_request(moving, monkeypatch, now):
+    monkeypatch.setattr(resolver, 'RENEWED', 1000)
+    found, there = moving
+    old = found.resolve(b'a.test', LATER)
+    there[:] = now
+    assert found.renew(b'a.test', old, monotonic(), LATER) == now and found.asked == 2
+    there[:] = ['10.0.0.4']
+    assert found.renew(b'a.test', found.resolve(b'a.test', LATER), monotonic(), LATER) == [] and found.asked == 2

@@ -57,6 +57,8 @@ def parsed(*lines):
     ('allow any .a', 'allow any https://b.a', True),
     ('allow any .a', 'allow any b.a:22', True),                 # the lists of ports decide
     ('allow any .a:1-100', 'allow any b.a:22,80', True),
+    ('allow any any:any', 'deny any any', True),
+    ('allow any .a:1-65534', 'deny any b.a', False),
     ('allow any .a:80', 'allow any b.a:22,80', False),
     ('allow any .a:80', 'allow any b.a', False),
     # time

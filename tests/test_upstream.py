@@ -28,7 +28,7 @@ class Names(object):
         """The addresses."""
         return self.addresses
 
-    def renew(self, host, addresses, limit, client):
+    def renew(self, host, addresses, since, limit, client):
         """The same."""
         return []
 
@@ -224,17 +224,18 @@ def test_idle_connections_make_room_when_file_descriptors_run_out():
                 os.close(fd)
 
 
-def moving(monkeypatch, *answers):
-    """A Resolver that is told these lists of addresses, one after the other, and whose answers are old at once."""
-    monkeypatch.setattr(resolver, 'RENEWED', -1)
+def moving(*answers):
+    """A Resolver that is told these lists of addresses, one after the other, and knows the first already."""
     left = list(answers)
-    return resolver.Resolver(ask=lambda host: left.pop(0))
+    names = resolver.Resolver(ask=lambda host: left.pop(0))
+    names.resolve(b'a.test', LIMITS[0])
+    return names
 
 
-def test_a_name_that_has_moved_is_found_where_it_is_now_and_judged_there(monkeypatch):
+def test_a_name_that_has_moved_is_found_where_it_is_now_and_judged_there():
     judged = []
     with listening(read_all) as (host, port):
-        names = moving(monkeypatch, ['127.0.0.3'], ['127.0.0.3', host])
+        names = moving(['127.0.0.3'], ['127.0.0.3', host])
         connection = connect_to(names, port, lambda address, port: judged.append(address))
         assert connection.address == host and judged == ['127.0.0.3', host]
         connection.stream.close()
@@ -243,11 +244,11 @@ def test_a_name_that_has_moved_is_found_where_it_is_now_and_judged_there(monkeyp
             if address == host:
                 raise errors.AddressDenied('not there')
         with pytest.raises(errors.AddressDenied):
-            connect_to(moving(monkeypatch, ['127.0.0.3'], [host]), port, deny)
+            connect_to(moving(['127.0.0.3'], [host]), port, deny)
 
 
-def test_a_name_is_asked_for_once_more_only(monkeypatch):
-    names = moving(monkeypatch, ['127.0.0.3'], ['127.0.0.4'], ['127.0.0.5'])
+def test_a_name_is_asked_for_once_more_only():
+    names = moving(['127.0.0.3'], ['127.0.0.4'], ['127.0.0.5'])
     with pytest.raises(errors.ConnectRefused) as caught:
         connect_to(names, 1)
     assert str(caught.value) == 'a.test, 127.0.0.4 port 1: connection refused' and names.asked == 2

@@ -147,9 +147,10 @@ def test_whoever_reads_a_tail_may_have_seen_enough():
             assert shown.err == b'code 1\n' and shown.out.count(b'\n') == 1
 
 
-def on_a_terminal(columns, arguments, until=None, send=b''):
-    """Run geproxy on a terminal that wide; once `until` is there, type `send` -> (exit code, what it showed)."""
-    shown = b''
+def on_a_terminal(columns, arguments, *steps):
+    """Run geproxy on a terminal that wide -> (exit code, what it showed). Each of `steps` is (octets to wait for behind
+    those of the step before, what to type then: octets, or a function that is called)."""
+    shown, seen, steps = b'', 0, list(steps)
     pid, terminal = pty.fork()
     if not pid:
         try:
@@ -170,9 +171,12 @@ def on_a_terminal(columns, arguments, until=None, send=b''):
                 shown += data
                 if not data:
                     break
-                if until and until in shown:
-                    os.write(terminal, send)
-                    until = None
+                if steps and steps[0][0] in shown[seen:]:
+                    seen, then = len(shown), steps.pop(0)[1]
+                    if callable(then):
+                        then()
+                    else:
+                        os.write(terminal, then)
         return os.waitpid(pid, 0)[1], shown
     finally:
         os.close(terminal)
@@ -182,7 +186,8 @@ def on_a_terminal(columns, arguments, until=None, send=b''):
 def test_control_c_ends_it_in_silence(name, until):
     with two() as (proxies, where), Client(proxies[0].address) as client:
         asking = gevent.spawn(lambda: [client.ask(own()) and gevent.sleep(0.05) for _ in range(1000)])
-        code, shown = on_a_terminal(80, [name] + (['--for', '200ms'] if name == 'top' else []) + where, until, b'\x03')
+        often = ['--for', '200ms'] if name == 'top' else []
+        code, shown = on_a_terminal(80, [name] + often + where, (until, b'\x03'))
         asking.kill()
         assert code & 127 == signal.SIGINT
         if name == 'tail':
@@ -274,10 +279,31 @@ def test_nothing_steers_the_terminal(value, text):
 
 def test_q_ends_top_and_leaves_the_terminal_as_it_was():
     with running('[admin]\nlisten = unix:FOLDER/{pid}.sock\n') as proxy:
-        code, shown = on_a_terminal(60, ['top', '--for', '200ms', '-c', proxy.path], b'q ends it', b'q')
+        code, shown = on_a_terminal(60, ['top', '--for', '200ms', '-c', proxy.path], (b'q ends it', b'q'))
     assert code == 0
     title = shown.rpartition(b'\x1b[2J')[2].split(b'\r\n')[0]
     assert re.match(br'geproxy top \(q ends it\), \d\d:\d\d:\d\d: 1 process, 0 connect', title) and len(title) <= 60
+
+
+def test_top_waits_for_the_process_that_is_started_anew():
+    with folder() as here:
+        with running(ADMIN % here) as one:
+            other = running(ADMIN % here)
+            try:
+                code, _shown = on_a_terminal(
+                    80, ['top', '--for', '200ms', '-c', one.path], (b': 1 process, ', lambda: one.tell(signal.SIGTERM)),
+                    (b': no process answers, waiting for the next; ', other.__enter__), (b': 1 process, ', b'q'))
+            finally:
+                other.__exit__(None, None, None)
+        assert code == 0
+
+
+def test_q_ends_top_while_there_is_no_process():
+    with running('[admin]\nlisten = unix:FOLDER/{pid}.sock\n') as proxy:
+        code, _shown = on_a_terminal(
+            80, ['top', '--for', '200ms', '-c', proxy.path], (b': 1 process, ', lambda: proxy.tell(signal.SIGTERM)),
+            (b': no process answers', b'q'))
+    assert code == 0
 
 
 def tallied(tally):

@@ -106,8 +106,13 @@ def fill(source, sink, most=splice.SIZE):
 
 def empty(pipe, sink, limit, chunked=False):
     """Send all that is in a pipe, and give it back -> how many octets. `chunked`: as one chunk. May wait."""
+    count = pipe.held
     try:
-        return _send(pipe, sink, limit, chunked)
+        if chunked:
+            _send(pipe, sink, limit, chunked)
+        else:
+            sink.send_from(pipe, limit)
+        return count
     finally:
         splice.pool.give_back(pipe)
 

@@ -100,6 +100,15 @@ class Chunked(object):
         """As Sized.skip."""
         self._left -= count
 
+    @property
+    def again(self):
+        """The octets that lead from the end of this chunk to another of its size; None outside of chunks."""
+        return self._again
+
+    def stand(self, left):
+        """Chunks of the same size have gone by, as `again` says: `left` octets are still to come of the last one."""
+        self._left = left
+
     def repeats(self, octets):
         """True if these octets, not fed yet, lead from the end of a chunk to another of its size, which begins."""
         if octets != self._again or self._left or self._line:

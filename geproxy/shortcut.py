@@ -52,16 +52,13 @@ def _sift(body, raw, content, send):
     data = b''
     lines = raw.held // COARSE + 8
     while raw.held and lines and not body.done:
-        left = body.unseen
-        if left:
-            moved = raw.pour(content, left)
-            body.skip(moved)
-            if not moved:
-                send()
-            if moved < left or not raw.held:
+        data = b''
+        if body.unseen:
+            data = _pour(body, raw, content, send)
+            if body.unseen or not data and not raw.held:
                 continue
         lines -= 1
-        data = raw.read(size)
+        data = data or raw.read(size)
         if body.repeats(data):
             continue
         piece = body.feed(data, len(data))
@@ -70,9 +67,25 @@ def _sift(body, raw, content, send):
             content.write(piece)
         taken += len(data) - len(piece)
         if len(piece) or body.unseen:
-            size, taken = max(LINE, taken), 0
+            size, taken = min(splice.PAGE, max(LINE, taken)), 0
     send()
     return data[body.used:] if body.done else b''
+
+
+def _pour(body, raw, content, send):
+    """Pour the rest of a chunk, and as many more of its size as come, out of `raw` into `content` -> what was read
+    behind the last one; b'' if nothing was. `send`: see `_sift`."""
+    if COARSE <= body.chunk and len(body.again) <= splice.PAGE:
+        left, data = raw.pour_run(content, body.unseen, body.chunk, body.again)
+        body.stand(left)
+        if not left:
+            return data
+    if raw.held:
+        moved = raw.pour(content, body.unseen)
+        body.skip(moved)
+        if not moved:
+            send()
+    return b''
 
 
 def fill(source, sink, most=splice.SIZE):
@@ -93,8 +106,13 @@ def fill(source, sink, most=splice.SIZE):
 
 def empty(pipe, sink, limit, chunked=False):
     """Send all that is in a pipe, and give it back -> how many octets. `chunked`: as one chunk. May wait."""
+    count = pipe.held
     try:
-        return _send(pipe, sink, limit, chunked)
+        if chunked:
+            _send(pipe, sink, limit, chunked)
+        else:
+            sink.send_from(pipe, limit)
+        return count
     finally:
         splice.pool.give_back(pipe)
 

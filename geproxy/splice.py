@@ -88,6 +88,36 @@ class Pipe(object):
         other.held += moved
         return moved
 
+    def pour_run(self, other, left, size, line):
+        """Move pieces of octets that have the same line between them into another pipe, without these lines.
+
+        One function for all of them: a call for each step would cost more than the system does. Ends as soon as the
+        other pipe is full, this one does not hold a whole piece, or something else stands in the place of the line.
+
+        `left`: octets of the first piece; `size`: of each further one; `line`: octets. Returns (octets that are still
+        to come of the last piece, what was read instead of the line). Leaves errors of the system to `pour`.
+        """
+        splice, read, source, sink, length = self._splice, os.read, self._reading, other._writing, len(line)
+        held, poured, data = self.held, 0, b''
+        while left <= held:
+            try:
+                moved = splice(source, sink, left)
+            except OSError:
+                break
+            held -= moved
+            poured += moved
+            left -= moved
+            if left or held < length:
+                break
+            data = read(source, length)
+            held -= len(data)
+            if data != line:
+                break
+            left, data = size, b''
+        self.held = held
+        other.held += poured
+        return left, data
+
     def write(self, octets):
         """Put in up to PAGE octets; false if it is too full."""
         try:

@@ -1,9 +1,10 @@
 """When octets take the short way. That nobody can tell stands in test_relay."""
 from __future__ import absolute_import, division, print_function
 
+import gevent
 import pytest
 
-from geproxy import errors, framing, limits, shortcut, splice
+from geproxy import chunks, errors, framing, limits, shortcut, splice
 from geproxy.compat import monotonic
 from geproxy.deadlines import Limit, wait_readable
 from helpers import PATIENCE
@@ -93,6 +94,47 @@ def test_content_of_several_chunks_goes_on_as_one(way):
         passed += shortcut.pass_body(body, origin, client, BODY, False)
     assert receive(user, 30001) == b'x' * 10000 + b'y' * 10000 + b'z' * 10001
     assert body.unseen == 0 and origin.buffer == b'' and client.sent == 30001
+
+
+# What may come behind many chunks of 10000 octets.
+ENDS = [
+    b'\r\n0\r\n\r\n',
+    b'\r\n0\r\nA: b\r\n\r\n',
+    b'\r\n8000;a\r\n' + b'z' * 32768 + b'\r\n0\r\n\r\n',
+    b'\r\n1\r\nz\r\n2711\r\n' + b'z' * 10001 + b'\r\n0\r\n\r\n',
+    b'\r\n2711;%s\r\n' % (b'a' * 900) + b'z' * 10001 + b'\r\n1\r\nz\r\n0\r\n\r\n',
+]
+
+
+@pytest.mark.parametrize('number', range(len(ENDS)))
+def test_many_chunks_of_a_size_go_on_whole_whatever_comes_behind_them(way, number):
+    end = ENDS[number]
+    origin, client, server, user = way
+    body = chunked()
+    body.feed(b'2710\r\n', 6)
+    pieces = [bytes(bytearray([97 + number % 26])) * 10000 for number in range(60)]
+    content = b''.join(pieces) + b'z' * end.count(b'z')
+    octets = b'\r\n2710\r\n'.join(pieces) + end + b'NEXT'
+
+    def pass_on():
+        while not body.done:
+            if not origin.buffer:
+                wait_readable((origin,), monotonic() + PATIENCE)
+            if not shortcut.pass_body(body, origin, client, BODY, False):
+                data, count = origin.read_now(5000)
+                piece = chunks.bytes_of(body.feed(data, count))
+                if piece:
+                    client.send(piece, BODY)
+                origin.unread(bytes(data[body.used:count]))
+    loop = gevent.spawn(pass_on)
+    sender = gevent.spawn(server.sendall, octets)
+    received = gevent.spawn(receive, user, len(content))
+    assert received.get(timeout=PATIENCE) == content
+    gevent.joinall([loop, sender], timeout=PATIENCE, raise_error=True)
+    while len(origin.buffer) < 4:
+        wait_readable((origin,), monotonic() + PATIENCE)
+        origin.fill()
+    assert body.done and origin.buffer == b'NEXT'
 
 
 def test_small_chunks_go_back_to_be_copied(way):

@@ -183,6 +183,35 @@ def test_octets_are_poured_from_pipe_to_pipe_until_that_is_full(splice, ends):
 
 
 @needs_splice
+@pytest.mark.parametrize('octets, result, moved, rest', [
+    (b'abc', (0, b''), b'abc', b''),
+    (b'abc--', (0, b''), b'abc', b'--'),                        # not the whole line
+    (b'abc--|de', (4, b''), b'abc', b'de'),                     # not the whole piece
+    (b'abc--|defg--|hijk--!lm', (0, b'--!'), b'abcdefghijk', b'lm'),
+    (b'ab', (3, b''), b'', b'ab'),
+])
+def test_pieces_with_the_same_line_between_them_are_poured_at_once(splice, octets, result, moved, rest):
+    first, second = pipes = [splicing.Pool(splice).take() for _ in range(2)]
+    first.write(octets)
+    assert first.pour_run(second, 3, 4, b'--|') == result
+    assert (first.held, second.held) == (len(rest), len(moved))
+    assert second.read_all() == moved and first.read_all() == rest
+    for pipe in pipes:
+        pipe.close()
+
+
+@needs_splice
+def test_pieces_are_poured_at_once_until_the_other_pipe_is_full(splice):
+    first, second = pipes = [splicing.Pool(splice).take() for _ in range(2)]
+    while second.write(b'x' * splicing.PAGE):
+        pass
+    first.write(b'abc--|de')
+    assert first.pour_run(second, 3, 4, b'--|') == (3, b'') and first.held == 8
+    for pipe in pipes:
+        pipe.close()
+
+
+@needs_splice
 def test_what_cannot_be_poured_is_copied(splice, ends):
     def refuse(*_):
         raise OSError(errno.EINVAL, 'no')

@@ -7,11 +7,14 @@ import socket
 import gevent
 from gevent.server import StreamServer
 
-from geproxy import listeners, workers
+from geproxy import listeners, turns, workers
 from geproxy.compat import accept
 
 _STARVED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _NOBODY = (errno.EAGAIN, errno.EWOULDBLOCK)     # another process was quicker
+
+
+CROWD = 32              # connections that are accepted at once while others wait for their turn
 
 
 class _NoDescriptor(gevent.GreenletExit):
@@ -27,6 +30,7 @@ class Acceptor(StreamServer):
         StreamServer.__init__(self, listener, handle)
         # Processes that share a listener share its connections evenly only if each takes one at a time.
         self.max_accept = 1
+        self._shared = not listeners.is_own(listener)
         self._serve, self._starved, self._take_reserve = handle, starved, take_reserve
 
     def do_read(self):
@@ -53,6 +57,8 @@ class Acceptor(StreamServer):
     def do_handle(self, sock, peer):
         """Have a connection served, and closed, by a greenlet."""
         workers.serve(self._serve_and_close, sock, peer)
+        # One in each turn of the loop would take seconds to get behind a crowd of costly requests.
+        self.max_accept = CROWD if turns.is_crowded() and not self._shared else 1
 
     def _serve_and_close(self, sock, peer):
         try:

@@ -17,9 +17,9 @@ from geproxy.record import Record
 from geproxy.rulebook import ALLOWED
 from geproxy.rules import question_of
 from geproxy.stream import Stream
-from geproxy.turns import give_way
+from geproxy.turns import give_way, wait_turn
 
-
+LARGE_HEAD = 8 * 1024   # octets; to understand one of 64 KB may take 10 ms
 HEAD_START = 32         # octets: enough for a method
 EMPTY_LINES = 1024      # octets of empty lines before a request; clients send one line, and more is an attack
 SWALLOWED = 64 * 1024   # octets of a body that are read only so that the connection can go on
@@ -47,9 +47,8 @@ class Handler(object):
         self.number = 0                 # among the connections of this process; the server gives it
         self.reaching = ''              # 'dns' or 'connect': what is going on to reach the origin
         self.lingers = False            # what was sent last must arrive
-        self.record = self.reply = None     # of the exchange that is going on
-        self.request = self.head = self.body = self.question = self.edits = None
-        self.depends = self.key = self.up_pace = None
+        self.record = self.reply = self.up_pace = None      # of the exchange that is going on
+        self.request = self.head = self.body = self.question = self.edits = self.depends = self.key = None
 
     def introduce(self):
         """Let a load balancer say for whom it speaks, if this is one. Raises what is wrong with that."""
@@ -225,6 +224,8 @@ class Handler(object):
         if not head:
             raise errors.ClientLost('the client ended the connection in the middle of a request head')
         self.head = head
+        if len(head) > LARGE_HEAD:
+            wait_turn()
         request = reading.parse_request(head, most.fields)
         record = self.record
         record.method, record.version, record.url = request.method, request.protocol, request.url

@@ -36,6 +36,18 @@ def give_way():
     _turn[:] = greenlet, hub.loop.iteration, monotonic()
 
 
+def wait_turn():
+    """Join the queue in any case: for what is known to be much work before it begins. Waits."""
+    greenlet, hub = getcurrent(), get_hub()
+    _wait(greenlet, hub)
+    _turn[:] = greenlet, hub.loop.iteration, monotonic()
+
+
+def is_crowded():
+    """Return True if greenlets wait for their turn."""
+    return bool(_queue)
+
+
 def _wait(greenlet, hub):
     """Wait for the next turn of this greenlet, the current one."""
     _queue[greenlet] = None

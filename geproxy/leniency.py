@@ -79,17 +79,19 @@ def mend_fields(lines, error):
     before a colon go away (5.1), a control octet in a value becomes a blank (RFC 9110, 5.5). What is still wrong is
     left as it is, for the parser to refuse. Raises `error` for a fold where none may be.
     """
-    unfolded, foldable = [], False
+    fields, parts = [], None            # of the last field, if it is folded
     for line in lines:
         if line[:1] not in (b' ', b'\t'):
-            unfolded.append([line])
-            # Not asked for each fold: a name may have 60 KB, and 1,000 folds of that would take 120 ms (3.11).
-            foldable = b':' in line and _name(line).lower() not in FRAMING
-        elif not foldable:
-            raise error('a folded line in front of all fields, in a field name, or in a field that frames the body')
-        else:
-            unfolded[-1].append(line.strip(b' \t'))
-    return [_mend_field(b' '.join(filter(None, parts))) for parts in unfolded]
+            fields.append(line)
+            parts = None
+            continue
+        if parts is None:
+            # Once for each field, not for each fold: a name may have 60 KB.
+            if not fields or b':' not in fields[-1] or _name(fields[-1]).lower() in FRAMING:
+                raise error('a folded line in front of all fields, in a field name, or in a field that frames the body')
+            fields[-1] = parts = [fields[-1]]
+        parts.append(line.strip(b' \t'))
+    return [_mend_field(b' '.join(filter(None, each)) if isinstance(each, list) else each) for each in fields]
 
 
 def _name(line):
@@ -97,10 +99,11 @@ def _name(line):
 
 
 def _mend_field(line):
-    name, value = _name(line), line.partition(b':')[2]
-    if b':' not in line or name.lower() in FRAMING and value != value.translate(_BLANKED):
+    name, colon, value = line.partition(b':')
+    bare, blanked = name.rstrip(b' \t'), value.translate(_BLANKED)
+    if bare == name and blanked == value or not colon or blanked != value and bare.lower() in FRAMING:
         return line
-    return name + b':' + value.translate(_BLANKED)
+    return bare + b':' + blanked
 
 
 def mend_request(line, octets):

@@ -12,7 +12,7 @@ from geproxy.compat import accept
 
 _STARVED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _NOBODY = (errno.EAGAIN, errno.EWOULDBLOCK)     # another process was quicker
-MOST_AT_ONCE = 16       # connections that are taken in one turn of the hub's loop, at most
+CROWD, CROWD_SHARED = 32, 4     # connections that are taken at once while greenlets wait for their turn
 
 
 class _NoDescriptor(gevent.GreenletExit):
@@ -26,13 +26,10 @@ class Acceptor(StreamServer):
         """`handle`: a function of (native socket, peer), for a greenlet; `starved`: called when there are no
         descriptors left; `take_reserve`: frees one, if it can."""
         StreamServer.__init__(self, listener, handle)
+        # Processes that share a listener share its connections evenly only if each takes one at a time.
+        self.max_accept = 1
+        self._crowd = CROWD if listeners.is_own(listener) else CROWD_SHARED
         self._serve, self._starved, self._take_reserve = handle, starved, take_reserve
-
-    @property
-    def max_accept(self):
-        """How many connections gevent takes at once: processes that share a listener share its connections evenly only
-        if each takes one. But while greenlets work for whole turns, one connection for each turn would be too few."""
-        return MOST_AT_ONCE if turns.is_busy() else 1
 
     def do_read(self):
         """Accept one connection -> (a native socket, peer), or None."""
@@ -58,6 +55,8 @@ class Acceptor(StreamServer):
     def do_handle(self, sock, peer):
         """Have a connection served, and closed, by a greenlet."""
         workers.serve(self._serve_and_close, sock, peer)
+        # One in each turn of the loop would take seconds to get behind a crowd of costly requests.
+        self.max_accept = self._crowd if turns.is_crowded() else 1
 
     def _serve_and_close(self, sock, peer):
         try:

@@ -17,7 +17,7 @@ from geproxy.record import Record
 from geproxy.rulebook import ALLOWED
 from geproxy.rules import question_of
 from geproxy.stream import Stream
-from geproxy.turns import give_way
+from geproxy.turns import give_way, wait_turn
 
 HEAD_START = 32         # octets: enough for a method
 EMPTY_LINES = 1024      # octets of empty lines before a request; clients send one line, and more is an attack
@@ -46,9 +46,8 @@ class Handler(object):
         self.number = 0                 # among the connections of this process; the server gives it
         self.reaching = ''              # 'dns' or 'connect': what is going on to reach the origin
         self.lingers = False            # what was sent last must arrive
-        self.record = self.reply = None     # of the exchange that is going on
-        self.request = self.head = self.body = self.question = self.edits = None
-        self.depends = self.key = self.up_pace = None
+        self.record = self.reply = self.up_pace = None      # of the exchange that is going on
+        self.request = self.head = self.body = self.question = self.edits = self.depends = self.key = None
 
     def run(self):
         """Serve the connection to its end, and close it."""
@@ -198,6 +197,7 @@ class Handler(object):
         self.head = head
         if len(head) > memory.FREE:
             client.hold(forward.PARSED * len(head))
+            wait_turn()                 # to understand one of 64 KB may take 10 ms
         request = reading.parse_request(head, most.fields)
         record = self.record
         record.method, record.version, record.url = request.method, request.protocol, request.url

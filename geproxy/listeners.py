@@ -111,6 +111,11 @@ def _explain(sockaddr, code, option):
     return '%s: %s' % (where, os.strerror(code))
 
 
+def is_own(sock):
+    """Return True if a listener was opened here, so that no other process has it."""
+    return sock.fileno() in _own
+
+
 def hush(sock):
     """Have the kernel drop, from now on, what asks for a new connection to a listener: true if it does. What has begun
     to connect goes on.
@@ -118,7 +123,7 @@ def hush(sock):
     Who comes between the last accept() and the close() would be connected, and then reset. What is dropped comes again
     after a second, when there is nobody, or the next process. Not for a listener that is also another's.
     """
-    if sock.fileno() not in _own or not sys.platform.startswith('linux'):
+    if not is_own(sock) or not sys.platform.startswith('linux'):
         return False
     program = array.array('B', b''.join(struct.pack('=HBBI', *step) for step in _NO_SYN))
     try:

@@ -13,6 +13,7 @@ IDEMPOTENT = frozenset([b'GET', b'HEAD', b'OPTIONS', b'TRACE', b'PUT', b'DELETE'
 _PROTOCOLS = [b'HTTP/1.%d' % minor for minor in range(10)]
 NO_EDITS = (frozenset(), b'')       # see Request.write
 EMPTY = Section([], {})
+OFFERS = 16         # protocols in Upgrade that are looked at
 
 
 class Message(object):
@@ -45,7 +46,7 @@ class Message(object):
         """The protocols in Upgrade, if Connection names it too, else b''; what is none is left out (RFC 9110, 7.8)."""
         if self.version < (1, 1) or b'upgrade' not in self.options():
             return b''
-        return b', '.join(filter(grammar.is_protocol, grammar.split_list(self.values(b'upgrade'))))
+        return b', '.join(filter(grammar.is_protocol, grammar.split_list(self.values(b'upgrade'))[:OFFERS]))
 
 
 class Request(Message):

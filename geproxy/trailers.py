@@ -19,6 +19,6 @@ def parse(lines, dropped, error):
     if grammar.find_doubtful(b'\r\n'.join(lines)):
         raise error('a trailer field has a control octet in it')
     fields, _index = grammar.parse_fields(lines, error)
-    # Programs behind CGI take X_Forwarded_For for X-Forwarded-For: so _ counts as - in all names, those of rules, too.
+    # Programs behind CGI take X_Forwarded_For for X-Forwarded-For: so _ counts as - in all names, those of rules too.
     dropped = NOT_IN_TRAILERS.union(name.replace(b'_', b'-') for name in dropped)
     return b''.join(line for lower, _values, line in fields if lower.replace(b'_', b'-') not in dropped)

@@ -36,8 +36,15 @@ def give_way():
     _turn[:] = greenlet, hub.loop.iteration, monotonic()
 
 
-def is_busy():
-    """Return True if greenlets wait for their next turn."""
+def wait_turn():
+    """Join the queue in any case: for what is known to be much work before it begins. Waits."""
+    greenlet, hub = getcurrent(), get_hub()
+    _wait(greenlet, hub)
+    _turn[:] = greenlet, hub.loop.iteration, monotonic()
+
+
+def is_crowded():
+    """Return True if greenlets wait for their turn."""
     return bool(_queue)
 
 

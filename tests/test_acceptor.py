@@ -13,15 +13,39 @@ from geproxy import acceptor, kinds, listeners, turns
 
 
 @contextlib.contextmanager
-def accepting(handle, starved=None, take_reserve=None):
-    """An Acceptor that hands connections to `handle`, not started yet."""
-    sock, = listeners.open_all([kinds.Listener('127.0.0.1', 0, None)])
+def accepting(handle, starved=None, take_reserve=None, shared=False):
+    """An Acceptor that hands connections to `handle`, not started yet. `shared`: its listener came from elsewhere, so
+    other processes may have it, too."""
+    sock, = opened = listeners.open_all([kinds.Listener('127.0.0.1', 0, None)])
+    if shared:
+        sock, = listeners.open_all([kinds.Listener(None, None, opened[0].fileno())])
     made = acceptor.Acceptor(sock, handle, starved or (lambda: None), take_reserve or (lambda: False))
     made.place = sock.getsockname()
     try:
         yield made
     finally:
         made.finish()
+
+
+@pytest.mark.parametrize('shared', [False, True])
+def test_a_client_is_served_before_a_crowd_in_front_of_it_if_that_is_much_work(shared):
+    ended = []
+
+    def handle(_sock, peer):
+        if peer != last.getsockname():
+            turns.wait_turn()               # as for a large head
+        ended.append(peer)
+        if len(ended) == len(clients):
+            done.set()
+    done = Event()
+    with accepting(handle, shared=shared) as made:
+        clients = [connect(made.place) for _ in range(50)]
+        last = clients[-1]
+        made.start()
+        assert done.wait(PATIENCE)
+        assert (ended.index(last.getsockname()) < 10) is not shared
+        for client in clients:
+            client.close()
 
 
 def test_a_connection_is_handed_over_with_its_peer():
@@ -55,18 +79,3 @@ def test_who_waits_already_is_served_before_it_closes():
             connect(made.place)
         for client in clients:
             client.close()
-
-
-def test_more_are_taken_at_once_while_others_work_for_whole_turns():
-    def work():
-        while not over.is_set():
-            turns.give_way()
-    with accepting(lambda _sock, _peer: None) as made:
-        assert made.max_accept == 1
-        over = Event()
-        working = gevent.spawn(work)
-        gevent.sleep(0.01)
-        assert made.max_accept == acceptor.MOST_AT_ONCE
-        over.set()
-        working.get()
-        assert made.max_accept == 1

@@ -901,6 +901,19 @@ def test_pipelined_requests_that_are_refused_at_once_let_others_run(monkeypatch)
         assert b'd' in ends[ends.index(b'/'):ends.rindex(b'/')]
 
 
+def test_large_heads_are_understood_one_at_a_time_and_others_are_served_in_between():
+    last_hop = b'OPTIONS http://a.test/%s HTTP/1.1\r\nHost: a.test\r\nMax-Forwards: 0\r\n\r\n'
+    with proxying() as (address, proxy):
+        clients = [connect(address) for _ in range(31)]
+        proxy.wait_until(lambda: len(proxy.server.live) == len(clients))
+        for number, client in enumerate(clients):           # without a switch to another greenlet
+            client.sendall(last_hop % (b'small' if number == 15 else b'a' * 9000))
+        records = proxy.wait(len(clients))
+        assert [record.url[-5:] for record in records].index(b'small') < 3
+        for client in clients:
+            client.close()
+
+
 def test_empty_lines_before_a_request_are_bounded():
     with proxying() as (address, proxy):
         assert ask(address, b'\r\n' * 20000).startswith(b'HTTP/1.1 400 ')

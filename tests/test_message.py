@@ -3,7 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import pytest
 
-from geproxy import errors, reading
+from geproxy import errors, message, reading
 
 GET = b'GET http://a.example/x HTTP/1.1\r\nHost: a.example\r\n'
 OK = b'HTTP/1.1 200 OK\r\n'
@@ -219,6 +219,12 @@ def test_protocols_are_offered_that_may_be_and_are_some(value, allowed, offers):
     assert asked.wants_upgrade(allowed) == offers
     head = asked.write(b'', upgrades=allowed)
     assert (b'\r\nUpgrade: %s\r\n' % offers in head) if offers else b'pgrade' not in head
+
+
+def test_of_many_protocols_in_upgrade_only_the_first_are_looked_at():
+    asked = request(b'GET http://a/ HTTP/1.1', b'Host: a', b'Connection: upgrade',
+                    b'Upgrade: ' + b'x,' * (message.OFFERS - 1) + b'websocket, late')
+    assert asked.wants_upgrade(frozenset([b'websocket', b'late'])) == b'websocket'
 
 
 # --- what goes on

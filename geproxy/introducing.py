@@ -2,19 +2,18 @@
 from __future__ import absolute_import, division, print_function
 
 from geproxy import errors, limits, proxyproto
-from geproxy.address import parse_ip, within
+from geproxy.address import parse_ip
 from geproxy.compat import monotonic
 
 
 def introduce(handler):
-    """Read the PROXY header of a connection, if its peer is one that sends it, and let its client be who that says.
+    """Read the PROXY header of a connection, and let its client be the one that the header names.
 
-    `handler`: a handler.Handler, whose `ip`, `client_key`, `vouched` and `client.peer` are changed. May wait. Raises
-    BadProxyHeader, and HeadTimeout or ClientLost if only a part of the header came.
+    `handler`: a handler.Handler of a peer that must send such a header. Its `ip`, `client_key`, `vouched` and
+    `client.peer` are changed. May wait. Raises BadProxyHeader, and HeadTimeout or ClientLost if only a part of the
+    header came.
     """
     client = handler.client
-    if not within(handler.ip, handler.proxy.settings.proxy.proxy_protocol):
-        return
     limit = handler.proxy.waits.head
     handler.waiting = True
     try:

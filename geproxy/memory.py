@@ -15,13 +15,26 @@ SHORT = 4               # the budget is short when less than one part of so many
 class Budget(object):
     """A number of octets that is shared by all connections.
 
-    `most`: octets in all, None for no limit; `held`: octets that are charged now; `refused`: how often one was refused.
+    `held`: octets that are charged now; `refused`: how often a charge was refused; `short`: true if so little is left
+    that large pieces should be avoided.
     """
-    __slots__ = ('most', 'held', 'refused')
+    __slots__ = ('held', 'refused', 'short', '_most')
 
     def __init__(self, most=None):
-        self.most = most
+        """`most`: octets in all, None for no limit."""
         self.held = self.refused = 0
+        self.most = most
+
+    @property
+    def most(self):
+        """How many octets may be held in all, None for no limit."""
+        return self._most
+
+    @most.setter
+    def most(self, most):
+        """Change it; what is held already stays."""
+        self._most = most
+        self.force(0, 0)
 
     def charge(self, before, count):
         """Let one connection hold `count` octets instead of the `before` that it held until now.
@@ -30,19 +43,16 @@ class Budget(object):
         allowed.
         """
         more = count - before
-        if more > 0 and self.most is not None and self.held + more > self.most:
+        if more > 0 and self._most is not None and self.held + more > self._most:
             self.refused += 1
             raise errors.MemoryFull('all connections together hold %d octets, and %d more are over the limit of %d '
-                                    '([limits] memory)' % (self.held, more, self.most))
-        self.held += more
+                                    '([limits] memory)' % (self.held, more, self._most))
+        self.force(before, count)
 
     def force(self, before, count):
         """Do the same for octets that are there already and cannot be refused any more."""
         self.held += count - before
-
-    def is_short(self):
-        """Return True if so little is left that large pieces should be avoided."""
-        return self.most is not None and self.held * SHORT > self.most * (SHORT - 1)
+        self.short = self._most is not None and self.held * SHORT > self._most * (SHORT - 1)
 
 
 # There is one hub in a process, so there is one budget; a reload changes its `most`.

@@ -8,9 +8,10 @@ from __future__ import absolute_import, division, print_function
 import gevent
 from gevent.event import Event
 
-from geproxy import chunks, deadlines, errors, memory, shortcut, workers
+from geproxy import chunks, deadlines, errors, shortcut, workers
 from geproxy.compat import monotonic
 from geproxy.deadlines import wait_readable
+from geproxy.memory import FREE, budget
 from geproxy.stream import HEAD_PIECE, SCRATCH_SIZE
 from geproxy.turns import give_way
 
@@ -147,15 +148,10 @@ def _most(body):
     return max(HEAD_PIECE, min(SCRATCH_SIZE, CHUNKS * body.chunk)) if body.chunk else SCRATCH_SIZE
 
 
-def _careful():
-    """How many octets to read at once for a sink that may not take them."""
-    return memory.FREE if memory.budget.is_short() else CAREFUL
-
-
 def _piece(sink, most):
     """How many octets to read at once. What the sink does not take of them is kept in memory until it does."""
     if sink.at_once < SCRATCH_SIZE:
-        most = min(most, _careful())
+        most = min(most, FREE if budget.short else CAREFUL)
     return most if sink.pace is None else min(most, sink.pace.piece(monotonic()))
 
 
@@ -280,7 +276,7 @@ class Tunnel(object):
                     self._check_silence()
                     continue
             sink = origin if source is client else client
-            got = source.read_now(_careful())
+            got = source.read_now(FREE if budget.short else CAREFUL)
             if got is None:
                 continue
             data, count = got

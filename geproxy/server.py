@@ -157,17 +157,17 @@ class Server(object):
 
     def _admit(self, handler):
         """Count it, for as long as it runs. Raises why it may not: Denied if it is a stranger."""
-        access = self.proxy.access
         balanced = within(handler.ip, self.proxy.settings.proxy.proxy_protocol)
         if not balanced:
-            access.check_client(handler.ip)     # a stranger gets no place
+            handler.check_client()              # a stranger gets no place
         self.check_room()
         handler.number = self.accepted
         self.live[handler] = gevent.getcurrent()
         try:
-            introducing.introduce(handler)                 # only now it is known whose limits count
-            if balanced and not handler.client.ended:
-                access.check_client(handler.ip)
+            if balanced:
+                introducing.introduce(handler)  # only now it is known whose limits count
+                if not handler.client.ended:
+                    handler.check_client()
             self._taken.enter(handler.client_key, self.proxy.limits.per_client)
         except BaseException:                   # a stop in the middle of it, too
             del self.live[handler]

@@ -36,14 +36,14 @@ def test_to_hold_less_is_allowed_even_over_the_limit():
 def test_without_a_limit_all_is_counted_and_nothing_refused():
     budget = memory.Budget()
     budget.charge(0, 1 << 40)
-    assert budget.held == 1 << 40 and not budget.is_short()
+    assert budget.held == 1 << 40 and not budget.short
 
 
 @pytest.mark.parametrize('held, short', [(0, False), (750, False), (751, True), (2000, True)])
 def test_the_budget_is_short_when_less_than_a_quarter_is_left(held, short):
     budget = memory.Budget(1000)
     budget.force(0, held)
-    assert budget.is_short() is short
+    assert budget.short is short
 
 
 # --- what connections charge to it

@@ -118,7 +118,7 @@ class Access(object):
         """Raise AddressDenied if what a packet to `ip` may end at, `inner`, is special for this client."""
         what = kind(inner)
         usual = what == 'public' or what == 'private' and self._settings.private
-        here = what == 'loopback' or usual and self._is_here(inner)
+        here = what == 'loopback' or (usual or what in ('link-local', 'reserved')) and self._is_here(inner)
         if usual and not here:
             return
         # A client on this very host reaches all of it without the proxy, too. Not by way of another address, though.

@@ -311,6 +311,8 @@ class Server(object):
                     self._dump()
                 elif event == 'reopen':
                     self.log.reopen()
+                elif event == 'reload':
+                    self.log.say('SIGHUP: nothing changed, as this process is stopping')
             except Empty:
                 pass
         self._cut()

@@ -9,7 +9,7 @@ from geproxy.address import allows_port, parse_ip, show_ip, unmap
 from geproxy.rules import Question
 
 OWN = (parse_ip('192.168.0.1'), 9000)
-LOCAL = [parse_ip(text) for text in ('192.168.0.1', '198.41.0.4', '2001:4860::4')]      # addresses of this host
+LOCAL = [parse_ip(text) for text in ('192.168.0.1', '198.41.0.4', '2001:4860::4', '169.254.7.7', 'fe80::7', '192.0.2.7')]        # addresses of this host
 
 
 def access(*lines):
@@ -180,6 +180,10 @@ ADDRESSES = [
     ('', '2001:4860::4', '127.0.0.1', 80, None),
     ('', HERE, '64:ff9b::198.41.0.4', 80, '198.41.0.4 is an address of this host, by way of 64:ff9b::c629:4'),
     ('loopback = deny', HERE, '198.41.0.4', 80, '198.41.0.4 is an address of this host'),
+    ('', HERE, '169.254.7.7', 80, None), ('', HERE, 'fe80::7', 80, None), ('', HERE, '192.0.2.7', 80, None),
+    ('', THERE, '169.254.7.7', 80, '169.254.7.7 is a link-local address'),
+    ('', THERE, '192.0.2.7', 80, '192.0.2.7 is a reserved address'),
+    ('', HERE, '192.0.2.8', 80, '192.0.2.8 is a reserved address'),
     ('loopback = deny', '192.168.0.1', '192.168.0.1', 80, '192.168.0.1 is an address of this host'),
 ]
 

@@ -264,7 +264,7 @@ def test_a_client_that_still_waits_when_the_drain_is_over_is_told_why():
         assert [(record.status, record.reason) for record in proxy.records] == [(503, 'drained')]
 
 
-def test_logs_are_opened_anew_while_it_drains():
+def test_while_it_drains_logs_are_opened_anew_and_nothing_else_changes():
     origin = Slow()
     with listening(origin) as place, running('[log]\naccess = FOLDER/access.log\n') as proxy, (
             Client(proxy.address)) as client:
@@ -276,6 +276,8 @@ def test_logs_are_opened_anew_while_it_drains():
         os.rename(path, path + '.1')
         proxy.tell(signal.SIGUSR1)
         wait_until(lambda: os.path.exists(path), 'the new file')
+        proxy.tell(signal.SIGHUP)
+        proxy.wait_for(br'SIGHUP: nothing changed, as this process is stopping')
         origin.go.set()
         client.rest()
         client.socket.close()

@@ -313,7 +313,8 @@ def _top(options):
             height, width = _size()
             title = 'geproxy top (q ends it), %s: %s; counted since %s' % (time.strftime('%H:%M:%S'), there, began)
             lines = [title] + tally.view(max(1, min(TOP, height - 3)))
-            print('\x1b[H\x1b[2J' + '\n'.join(line[:width] for line in lines))
+            # In one piece: print() sends the last line end by itself, and Control-C may come before it.
+            sys.stdout.write('\x1b[H\x1b[2J%s\n' % '\n'.join(line[:width] for line in lines))
             sys.stdout.flush()
 
 

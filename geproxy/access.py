@@ -12,7 +12,7 @@ REMEMBERED = 10000      # addresses that may be dialled, with who asked
 _NOUNS = {'unspecified': 'an unspecified address'}
 # Ports of http_ports do not count for CONNECT: no rule for methods, and no log, sees what goes through a tunnel.
 CONNECT_HINT = (
-    'Whoever runs this proxy can add the port to [access] connect_ports, or allow it by a rule that names the port. '
+    'The operator of this proxy can add the port to [access] connect_ports, or allow it by a rule that names the port. '
     "http_ports does not count for CONNECT, which some clients use for plain http, too (Node's fetch, WebSocket).")
 LATELY = 10             # seconds: addresses of this very host come and go
 

@@ -222,7 +222,7 @@ class Admin(object):
         handler = live.find(self._server.live, name)
         if handler is None:
             return _plain(404, 'no connection has the id %s' % name)
-        self._server.end([handler], errors.Killed('ended by whoever runs the proxy'))
+        self._server.end([handler], errors.Killed('ended by the operator of the proxy'))
         self._server.log.say('connection %s of %s: killed' % (name, handler.client.peer))
         return _plain(200, 'killed')
 

@@ -25,9 +25,9 @@ class ClientLost(ProxyError):
 
 
 class BadRequest(ProxyError):
-    """The request is not HTTP/1.x as RFC 9112 has it, or could be read in two ways."""
+    """The request is not valid HTTP/1.x (RFC 9112), or it could be read in two ways."""
     status, token = 400, 'http_request_error'
-    hint = 'Look at what the client sends: nothing doubtful is passed on.'
+    hint = 'Look at what the client sends. Nothing doubtful is passed on.'
 
 
 class WrongProtocol(BadRequest):
@@ -41,13 +41,13 @@ class WrongProtocol(BadRequest):
 
 
 class BadProxyHeader(BadRequest):
-    """A peer in [proxy] proxy_protocol did not say first, as it must, for whom it speaks."""
+    """A peer in [proxy] proxy_protocol did not begin with a PROXY header, as it must."""
     token = 'proxy_header_error'
     hint = 'The load balancer and [proxy] proxy_protocol must agree on who sends a PROXY header.'
 
 
 class SpoofedClient(BadRequest):
-    """A PROXY header came from a peer that is not trusted to say who the client is."""
+    """A PROXY header came from a peer that is not in [proxy] proxy_protocol."""
     token = 'proxy_header_refused'
     hint = 'If that is a load balancer of yours, add its address to [proxy] proxy_protocol.'
 
@@ -85,7 +85,7 @@ class HeadTooLarge(ProxyError):
 
 
 class ExpectationFailed(ProxyError):
-    """The request expects something that is not 100-continue."""
+    """The request has an Expect field that is not 100-continue."""
     status, token = 417, 'http_request_error'
 
 
@@ -104,7 +104,7 @@ class VersionNotSupported(ProxyError):
 class Denied(ProxyError):
     """The policy of this proxy does not allow it."""
     status, token = 403, 'http_request_denied'
-    hint = 'Whoever runs this proxy decides that, in the section [access] of its ini file.'
+    hint = 'The operator of this proxy decides that, in the section [access] of the ini file.'
 
     def __init__(self, message, rule=''):
         """`rule`: where the rule that decided stands, as file:line; '' if it was none."""
@@ -113,26 +113,26 @@ class Denied(ProxyError):
 
 
 class AddressDenied(Denied):
-    """The name leads to addresses that are off limits only."""
+    """All addresses of the name are forbidden."""
     token = 'destination_ip_prohibited'
-    hint = 'Whoever runs this proxy can allow an address with [access] allow_addresses.'
+    hint = 'The operator of this proxy can allow an address with [access] allow_addresses.'
 
 
 class Ourselves(AddressDenied):
     """The address is the proxy's own."""
-    hint = 'A proxy is not its own origin: did you mean to send this to somebody else?'
+    hint = 'The request asks the proxy for itself. Did you mean another host?'
 
 
 class LoginRequired(ProxyError):
-    """The client has to say who is asking, and has not."""
+    """The client must log in, and has not done so."""
     status, token = 407, 'login_required'
     hint = 'Give the proxy a name and a password, as in http://NAME:PASSWORD@gateway:9000/.'
 
 
 class LoginFailed(ProxyError):
-    """There is no such user, or the password is another."""
+    """There is no such user, or the password is wrong."""
     status, token = 407, 'login_failed'
-    hint = 'Check name and password; whoever runs this proxy keeps them in the file of [auth] users.'
+    hint = 'Check name and password. The operator of this proxy keeps them in the file of [auth] users.'
 
 
 class LoginTimeout(ProxyError):
@@ -145,14 +145,14 @@ class LoginTimeout(ProxyError):
 class LoopDetected(ProxyError):
     """The request has been through this very proxy before."""
     status, token = 508, 'proxy_loop_detected'
-    hint = 'Some proxy or name sends requests round in a circle.'
+    hint = 'Some proxy or name sends requests in a circle.'
 
 
 class Full(ProxyError):
     """The proxy is at its limit of connections or file descriptors."""
     status, token = 503, 'connection_limit_reached'
     retry_after = 1
-    hint = 'Try again soon; whoever runs this proxy may raise [limits] connections and ulimit -n.'
+    hint = 'Try again soon. The operator of this proxy can raise [limits] connections and ulimit -n.'
 
 
 class MemoryFull(ProxyError):
@@ -165,7 +165,7 @@ class MemoryFull(ProxyError):
 class TooManyRequests(ProxyError):
     """The client or user sends more requests per second than [limits] requests."""
     status, token = 429, 'request_rate_exceeded'
-    hint = 'Try again later; whoever runs this proxy may raise [limits] requests or burst.'
+    hint = 'Try again later. The operator of this proxy can raise [limits] requests or burst.'
 
     def __init__(self, message, retry_after=None):
         """`retry_after`: see ProxyError."""
@@ -183,13 +183,13 @@ class ClientFull(TooManyRequests):
     """The client has [limits] per_client connections already."""
     # Not 503, which says that the proxy is full: others are served, and monitoring must be able to tell.
     token = 'client_connections_exceeded'
-    hint = 'Close some of them first; whoever runs this proxy may raise [limits] per_client.'
+    hint = 'Close some of them first. The operator of this proxy can raise [limits] per_client.'
 
 
 class QuotaExceeded(TooManyRequests):
     """The client or user has had its [limits] quota of octets for today."""
     token = 'quota_exceeded'
-    hint = 'The count begins anew at midnight; whoever runs this proxy may raise [limits] quota.'
+    hint = 'The count starts again at midnight. The operator of this proxy can raise [limits] quota.'
 
 
 # --- the way to the origin --------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ class ConnectTimeout(ProxyError):
 
 
 class Unroutable(ProxyError):
-    """There is no way from here to any address of the origin."""
+    """This host has no route to any address of the origin."""
     status, token = 502, 'destination_ip_unroutable'
     hint = 'Look at the routes of the proxy\'s host.'
 
@@ -252,9 +252,9 @@ class BodyTimeout(ProxyError):
 
 
 class BadResponse(ProxyError):
-    """The response is not HTTP/1.x as RFC 9112 has it, or could be read in two ways."""
+    """The response is not valid HTTP/1.x (RFC 9112), or it could be read in two ways."""
     status, token = 502, 'http_protocol_error'
-    hint = 'Look at what the origin sends: nothing doubtful is passed on.'
+    hint = 'Look at what the origin sends. Nothing doubtful is passed on.'
 
 
 class ResponseHeadTooLarge(ProxyError):
@@ -273,7 +273,7 @@ class ResponseIncomplete(ProxyError):
 
 
 class UpgradeFailed(ProxyError):
-    """The origin changed protocols without having been asked to, or not as HTTP has it."""
+    """The origin changed the protocol without being asked, or not as HTTP demands."""
     status, token = 502, 'http_upgrade_failed'
 
 
@@ -285,7 +285,7 @@ class TunnelIdle(ProxyError):
 
 
 class Killed(ProxyError):
-    """Whoever runs this proxy ended the connection (geproxy kill)."""
+    """The operator of this proxy ended the connection (geproxy kill)."""
     status, token = 503, 'killed'
 
 

@@ -377,7 +377,7 @@ def test_a_client_that_waits_for_its_response_is_told_that_it_is_killed(cut, pha
             assert client.rest() == b''
             client.socket.close()
             assert killing.get() == (200, b'killed\n')
-        assert shown.startswith(b'HTTP/1.1 503 ended by whoever runs the proxy\r\n')
+        assert shown.startswith(b'HTTP/1.1 503 ended by the operator of the proxy\r\n')
         assert b'\r\nConnection: close\r\n' in shown and b'\nreason: killed\n' in shown
         record, = proxy.wait(1)
         assert (record.status, record.reason, record.aborted) == (503, 'killed', False)

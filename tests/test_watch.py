@@ -64,7 +64,7 @@ def test_a_connection_of_any_process_is_killed():
         name = '%d-1' % proxies[1].pid
         assert command('kill', name, *where) == (0, name + ': killed\n', '')
         assert client.rest() == b''
-        proxies[1].wait_for(br' killed: ended by whoever runs the proxy \[', 'out')
+        proxies[1].wait_for(br' killed: ended by the operator of the proxy \[', 'out')
         assert command('kill', name, '1-1', *where) == (
             1, '%s: no connection has that id\n1-1: no connection has that id\n' % name, '')
         assert command('kill', 'a b', *where)[0] == 2

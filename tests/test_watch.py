@@ -182,7 +182,7 @@ def on_a_terminal(columns, arguments, *steps):
         os.close(terminal)
 
 
-@pytest.mark.parametrize('name,until', [('tail', b'\x1b[2m'), ('top', b'REQUESTS')])
+@pytest.mark.parametrize('name,until', [('tail', b'\x1b[2m'), ('top', b'127.0.0.1')])
 def test_control_c_ends_it_in_silence(name, until):
     with two() as (proxies, where), Client(proxies[0].address) as client:
         asking = gevent.spawn(lambda: [client.ask(own()) and gevent.sleep(0.05) for _ in range(1000)])

@@ -41,6 +41,7 @@ _METHODS = frozenset('''
 _set_value = re.compile(r'(\sset\s+[^\s=]+=)\S+')
 # What IDNA of 2003 and of 2008 read differently (UTS 46, 7): sharp s (the capital one, too), final sigma, joiners.
 _DEVIATIONS = frozenset(b'\xc3\x9f\xe1\xba\x9e\xcf\x82\xe2\x80\x8c\xe2\x80\x8d'.decode('utf-8'))
+_SHARP_S = b'\xe1\xba\x9e'.decode('utf-8'), b'\xc3\x9f'.decode('utf-8')       # the capital one, the usual one
 _DOTS = b'[.\xe3\x80\x82\xef\xbc\x8e\xef\xbd\xa1]'.decode('utf-8')         # all that are one (RFC 3490, 3.1)
 _secret_part = re.compile(r'(?<==).+|[^/]+(?=@.)')
 _HOST = re.compile(r'(?:\.|\*\.)?[0-9a-z_~-][0-9a-z._~-]{0,253}\Z')
@@ -180,7 +181,7 @@ def _travelling(name):
     sigma of these, and nothing of the joiners. Browsers ask for another name (RFC 5891; UTS 46, section 7)."""
     try:
         letters = ini.octets_of(name).decode('utf-8')
-        old = compat.to_native(letters.encode('idna'))
+        old = compat.to_native(letters.replace(*_SHARP_S).encode('idna'))       # 3.14 keeps the capital one
     except UnicodeError:
         raise ValueError("'%s' is no host name" % name)
     if not _DEVIATIONS.intersection(letters):

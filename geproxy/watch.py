@@ -352,8 +352,14 @@ def _keys(wanted):
     raw[3] &= ~(termios.ICANON | termios.ECHO)
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
+    def restore():
+        try:
+            termios.tcsetattr(0, termios.TCSADRAIN, before)
+        except termios.error:
+            pass                        # the terminal is gone
+
     def end(number, _frame):
-        termios.tcsetattr(0, termios.TCSADRAIN, before)
+        restore()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
     try:
@@ -362,6 +368,6 @@ def _keys(wanted):
         termios.tcsetattr(0, termios.TCSADRAIN, raw)
         yield lambda: bool(select.select([0], [], [], 0)[0]) and os.read(0, 100)[:1] in (b'q', b'Q', b'\x04', b'')
     finally:
-        termios.tcsetattr(0, termios.TCSADRAIN, before)
+        restore()
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)

@@ -197,6 +197,26 @@ def test_control_c_ends_it_in_silence(name, until):
         assert b'Traceback' not in shown and b'KeyboardInterrupt' not in shown
 
 
+def test_top_ends_with_its_terminal():
+    with two() as (_proxies, where):
+        pid, terminal = pty.fork()
+        if not pid:
+            try:
+                os.chdir(CHECKOUT)
+                os.execv(GEPROXY[0], GEPROXY + ['top'] + where)
+            finally:
+                os._exit(99)
+        shown = b''
+        with gevent.Timeout(PATIENCE, AssertionError('no view')):
+            while b'REQUESTS' not in shown:
+                gevent.socket.wait_read(terminal)
+                shown += os.read(terminal, 65536)
+        os.close(terminal)
+        with gevent.Timeout(PATIENCE, AssertionError('no end')):
+            while os.waitpid(pid, os.WNOHANG)[0] == 0:
+                gevent.sleep(0.02)
+
+
 def test_rows_fit_on_the_terminal_and_are_whole_in_a_pipe():
     with two() as (proxies, where), listening(read_all) as origin, Client(proxies[0].address) as client:
         client.send(get(origin, b'/' + b'x' * 300))

@@ -55,7 +55,7 @@ class Acceptor(StreamServer):
     def do_handle(self, sock, peer):
         """Have a connection served, and closed, by a greenlet."""
         workers.serve(self._serve_and_close, sock, peer)
-        # One in each turn of the loop would take seconds to get behind a crowd of costly requests.
+        # With one connection in each turn, new clients would wait for seconds behind a crowd of costly requests.
         self.max_accept = self._crowd if turns.is_crowded() else 1
 
     def _serve_and_close(self, sock, peer):

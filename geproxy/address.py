@@ -179,7 +179,7 @@ def opens(networks, ip):
 
 
 def household(text, ipv6_prefix=64):
-    """Return whom to count, as native text: an IPv4 address, or the IPv6 network from which a client chooses addresses.
+    """Return the name under which a client is counted, native text: its IPv4 address, or its IPv6 network.
 
     `text`: native text of an address; `ipv6_prefix`: length of the prefix of such a network, in bits.
     """

@@ -117,7 +117,7 @@ def wait_writable(stream, deadline):
 
 def watching(stream, wait, *arguments):
     """As wait(*arguments), one of the above, but also None, within SWEEP seconds, once the peer of `stream` has reset
-    its connection, or `look_again` was called. Whoever called looks what it was.
+    its connection, or `look_again` was called. The caller checks which of these it was.
 
     For a stream that cannot be waited for, as its octets are not to be read now, or it has sent its last. One poll(2)
     for all of them costs 0.05 us each; a greenlet that looks for itself, 5 us (3.11, 2026).

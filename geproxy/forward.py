@@ -100,10 +100,10 @@ class Forward(object):
         if self.body is not None and not self.body.done:
             connection.bodies = True
         upload = self.watch.upload = self.send_request(connection.stream, edits)
-        if self.request.large and not (connection.kept and self.repeatable) and b'upgrade' not in self.request.index:
-            self.request.forget()       # it will not be sent again
-            self.client.hold(len(self.request.url))
         try:
+            if self.request.large and not (connection.kept and self.repeatable or b'upgrade' in self.request.index):
+                self.request.forget()   # it will not be sent again
+                self.client.hold(len(self.request.url))
             response = self.read_response(connection.stream, upload)
             if response.status == 408 and connection.kept and self.repeatable:
                 raise errors.UpstreamLost('the origin gave up a kept connection')
@@ -267,8 +267,8 @@ class Forward(object):
 def logs_in(head, *names):
     """Tell if a field of these names (in lower case) is about a log-in of the whole connection.
 
-    A scheme counts where it stands first or behind a comma, within quotes too: at worst a connection is not shared that
-    could be.
+    A scheme counts at the beginning of a value and after each comma, even inside quotes. A mistake only means that a
+    connection is not shared, although it could be.
     """
     members = b','.join(value for name in names for value in head.values(name)).lower().split(b',')
     return any(CONNECTION_SCHEMES.intersection(member.split(None, 1)[:1]) for member in members)

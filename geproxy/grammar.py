@@ -19,7 +19,7 @@ is_protocol = re.compile(TCHAR + br'+(?:/' + TCHAR + br'+)?\Z').match
 
 # request-line = method SP request-target SP HTTP-version                               (RFC 9112, 3)
 # The target is any visible ASCII: what is in it is judged by `split_target`. Octets from 0x80 on pass, too: curl, git,
-# Go, PHP and busybox send them in paths, and whoever reads them finds no end of anything in them. No host has any.
+# Go, PHP and busybox send them in paths. No program takes them for a delimiter. They are refused in a host.
 match_request_line = re.compile(br'(' + TCHAR + br'+) ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])\Z').match
 
 # The same as most clients of a proxy send it, with its authority and path: 1.0 instead of 2.5 us (3.13). What does not

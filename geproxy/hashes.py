@@ -101,8 +101,8 @@ def verify(secret, password, pause=lambda: None):
     `pause`: called after each bit of work that holds the interpreter. (The library for bcrypt lets go of it.)
     """
     if secret.kind == 'bcrypt':
-        # A longer password would be as good as all that begin like it. It is compared nevertheless, so that the time
-        # tells nothing about the kind of the hash.
+        # bcrypt ignores what is behind 72 octets, so a longer password is refused. It is compared all the same: the
+        # time that this takes must not tell which kind of hash the user has.
         good = bcrypt.checkpw(password[:BCRYPT_SIZE], secret.digest)
         return good and len(password) <= BCRYPT_SIZE
     if secret.kind == 'sha':

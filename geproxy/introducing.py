@@ -1,4 +1,4 @@
-"""Lets a load balancer say for whom a connection speaks, by a PROXY header at its beginning (see proxyproto)."""
+"""Reads the PROXY header of a load balancer, which says who the client of a connection is (see proxyproto)."""
 from __future__ import absolute_import, division, print_function
 
 from geproxy import errors, limits, proxyproto

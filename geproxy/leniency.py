@@ -136,7 +136,7 @@ def _spellings(userinfo):
     try:
         spellings.append(decoded.decode('utf-8').encode('latin-1').strip(b' \t'))
     except UnicodeError:
-        pass                    # what is not UTF-8, or not in Latin-1, has no such spelling
+        pass                    # it is not UTF-8, or Latin-1 cannot write it: urllib cannot have sent it
     return spellings
 
 

@@ -11,9 +11,8 @@ import sys
 import gevent
 
 from geproxy import (
-    __version__, config, doctor, early, explain, keep, kinds, learn, listeners, notify, privileges, server, shadows,
-    watch,
-    why)
+    __version__, config, doctor, early, explain, keep, learn, listeners, notify, privileges, server, shadows, watch,
+    why, wording)
 from geproxy.log import Log, complain
 
 # From where modules are imported, some only when they are needed: this program's, gevent's, Python's own.
@@ -49,7 +48,7 @@ def _main(arguments):
     if strange:
         hint = ' (did you mean -c %s?)' % strange[0]
         if not os.path.isfile(strange[0]):
-            hint = kinds.did_you_mean(strange[0], COMMANDS)
+            hint = wording.did_you_mean(strange[0], COMMANDS)
         parser.error('unrecognized arguments: %s%s' % (' '.join(strange), hint))
     if options.version:
         print('geproxy %s, Python %s, gevent %s' % (__version__, platform.python_version(), gevent.__version__))

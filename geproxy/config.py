@@ -10,10 +10,10 @@ import io
 import os
 import socket
 
-from geproxy import compat, ini, rules, users
-from geproxy.kinds import did_you_mean
+from geproxy import compat, ini, rulelines, users
 from geproxy.rulefiles import LineErrors, beside
 from geproxy.schema import SCHEMA, SECTIONS, WHOLE
+from geproxy.wording import did_you_mean
 
 Problem = collections.namedtuple('Problem', 'path line section name what')
 
@@ -108,7 +108,7 @@ def _text(option, entry):
     if entry is None:
         return (option.default,) if option.default else ()
     # With the comment of a rule, as clients that it refuses are told that.
-    return tuple(rules.mask(line.text) + ('  # ' + line.comment if line.comment and option.kind in WHOLE else '')
+    return tuple(rulelines.mask(line.text) + ('  # ' + line.comment if line.comment and option.kind in WHOLE else '')
                  for line in entry.lines if line.text)
 
 

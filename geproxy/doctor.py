@@ -14,7 +14,7 @@ import time
 import gevent
 from gevent import monkey
 
-from geproxy import address, compat, config, errors, ini, kinds, listeners, privileges, unixsocket
+from geproxy import address, compat, config, errors, ini, kinds, listeners, outlets, privileges, unixsocket
 from geproxy.resolver import Resolver
 from geproxy.deadlines import Limit
 
@@ -73,7 +73,7 @@ def hindrances(path, settings):
         found.append('%s: %s' % (config.place_of(path, 'proxy', 'user' if user else 'group'), why))
     for section, name in (('log', 'access'), ('log', 'errors'), ('limits', 'quota_file')):
         target = getattr(getattr(settings, section), name)
-        if target in ('-', 'off') or kinds.syslog(target):
+        if target in ('-', 'off') or outlets.syslog_address(target):
             continue
         why = _hindrance(os.path.abspath(target))
         if not why and user and not found and os.geteuid() == 0:
@@ -166,7 +166,7 @@ def examine(settings, name='localhost', supervisord=None):
     yield 'clock', clock(time.time())
     for title, path in (('log', settings.log.access), ('log', settings.log.errors),
                         ('quota', settings.limits.quota_file)):
-        if path not in ('-', 'off') and not kinds.syslog(path):
+        if path not in ('-', 'off') and not outlets.syslog_address(path):
             yield title, [disk(path)]
     for listener in settings.admin.listen:
         if isinstance(listener, kinds.UnixListener):

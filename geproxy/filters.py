@@ -9,7 +9,7 @@ import fnmatch
 import operator
 import re
 
-from geproxy import address, kinds
+from geproxy import address, kinds, wording
 
 _find_comparison = re.compile(r'(>=|<=|>|<|=|)(.+)\Z').match
 _COMPARE = {'>=': operator.ge, '<=': operator.le, '>': operator.gt, '<': operator.lt, '=': operator.eq}
@@ -22,7 +22,7 @@ def parse(word):
         return lambda event: word in event.get('url.original', '')
     if name not in FILTERS:
         raise ValueError("'%s': there is no such filter%s; there are %s" % (
-            word, kinds.did_you_mean(name, FILTERS), ' '.join(sorted(each + ':' for each in FILTERS))))
+            word, wording.did_you_mean(name, FILTERS), ' '.join(sorted(each + ':' for each in FILTERS))))
     tests = [FILTERS[name](each) for each in value.split(',') if each]
     if not tests:
         raise ValueError("'%s': %s of what?" % (word, name))

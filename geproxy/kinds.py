@@ -5,33 +5,19 @@ A kind returns the value, or raises ValueError with what is wrong and what it ta
 from __future__ import absolute_import, division, print_function
 
 import collections
-import difflib
 import re
 
-from geproxy import address, ini
+from geproxy import address, ini, outlets, wording
 
 # host: native text, '' for all; fd: a number, SYSTEMD for all that systemd hands over, or None.
 Listener = collections.namedtuple('Listener', 'host port fd')
 SYSTEMD = 'systemd'
-# A syslogd: by `path` of its socket, by `host` and `port`, or, if both are '', where it always is.
-Syslog = collections.namedtuple('Syslog', 'facility path host port')
-SYSLOG_PORT = 514
-# RFC 3164, 4.1.1
-FACILITIES = dict((name, number) for number, name in enumerate(
-    'kern user mail daemon auth syslog lpr news uucp cron authpriv ftp'.split()))
-FACILITIES.update(('local%d' % number, 16 + number) for number in range(8))
 UnixListener = collections.namedtuple('UnixListener', 'path')           # {pid} in it stands for the process id
 
 
 def words(text):
     """The members of a list, separated by blanks, commas or both."""
     return text.replace(',', ' ').split()
-
-
-def did_you_mean(word, words):
-    """' (did you mean X?)' if one of `words` is near to `word`, else ''."""
-    near = difflib.get_close_matches(word, list(words), 1, 0.6)
-    return ' (did you mean %s?)' % near[0] if near else ''
 
 
 UNIX_PATH = 90          # octets; the system allows 107, and while a socket is made its name is longer
@@ -127,7 +113,7 @@ def choice(*options):
     """A kind that takes one of `options`."""
     def kind(text):
         if text not in options:
-            raise ValueError("'%s' is none of %s%s" % (text, ', '.join(options), did_you_mean(text, options)))
+            raise ValueError("'%s' is none of %s%s" % (text, ', '.join(options), wording.did_you_mean(text, options)))
         return text
     kind.__doc__ = 'One of %s.' % ', '.join(options)
     return kind
@@ -154,7 +140,7 @@ def networks(text):
             found.append(address.parse_network(word))
         except ValueError as error:
             raise ValueError('%s; it takes addresses, networks as 10.0.0.0/8, or %s%s' % (
-                error, ', '.join(sorted(address.PRESETS)), did_you_mean(word, address.PRESETS)))
+                error, ', '.join(sorted(address.PRESETS)), wording.did_you_mean(word, address.PRESETS)))
     return tuple(found)
 
 
@@ -236,26 +222,9 @@ def path(text):
     return ini.path_of(text)
 
 
-def syslog(text):
-    """syslog, syslog:FACILITY, syslog:/path/of/a/socket or syslog://HOST:PORT -> Syslog; None if it is about none."""
-    word, colon, rest = text.partition(':')
-    if word != 'syslog':
-        return None
-    if not colon or rest in FACILITIES:
-        return Syslog(FACILITIES[rest or 'daemon'], '', '', 0)
-    if rest[:2] == '//':
-        match = re.match(r'//(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::([0-9]{1,5}))?\Z', rest)
-        if match and 0 < int(match.group(2) or SYSLOG_PORT) < 65536:
-            return Syslog(FACILITIES['daemon'], '', match.group(1).strip('[]'), int(match.group(2) or SYSLOG_PORT))
-    elif rest[:1] == '/':
-        return Syslog(FACILITIES['daemon'], rest, '', 0)
-    raise ValueError("'%s' is no syslog: it takes syslog, syslog:FACILITY%s, syslog:/path/of/a/socket or "
-                     "syslog://HOST:514" % (text, did_you_mean(rest, FACILITIES)))
-
-
 def log_path(text):
     """A path, - for the terminal, syslog, or off."""
-    return text if syslog(text) else path(text)
+    return text if outlets.syslog_address(text) else path(text)
 
 
 def pseudonym(text):

@@ -14,7 +14,7 @@ import re
 import sys
 import time
 
-from geproxy import address, compat, errors, grammar, ini, record, rules
+from geproxy import address, compat, errors, grammar, ini, record, rulelines
 
 TOGETHER = 3            # hosts below one name from which on one rule for that name is proposed
 MOST_PORTS = 32         # ports and ranges in a rule; where there are more, somebody has searched, or they change
@@ -268,7 +268,7 @@ def _rule(host, tally, said=''):
 def _means(where, host, tally):
     """True if WHERE is for these ports of exactly that host."""
     try:
-        rule = rules.parse(ini.Line('', 0, '', 'allow any ' + where, ''), lambda path: frozenset())
+        rule = rulelines.parse(ini.Line('', 0, '', 'allow any ' + where, ''), lambda path: frozenset())
     except ValueError:
         return False
     found = rule.wheres[0]

@@ -5,25 +5,56 @@ to a function `tell`, once.
 """
 from __future__ import absolute_import, division, print_function
 
+import collections
 import errno
 import os
+import re
 import socket
 import time
 
-from geproxy import kinds
+from geproxy import wording
 from geproxy.compat import NativeSocket, native_getaddrinfo, native_sleep, to_octets
 
 PAUSE = 0.05            # seconds, before a terminal that somebody made non-blocking is tried again
 RETRY = 1.0             # seconds, before a full disk, or a syslogd that is not there, is tried again
 DATAGRAM = 8192         # octets; what goes on is cut off. RFC 3164 has 1024, but rsyslog and syslog-ng take these
 LOCAL = '/dev/log'
+# A syslogd: by `path` of its socket, by `host` and `port`, or, if both are '', where it always is.
+SyslogAddress = collections.namedtuple('SyslogAddress', 'facility path host port')
+SYSLOG_PORT = 514
+# RFC 3164, 4.1.1
+FACILITIES = dict((name, number) for number, name in enumerate(
+    'kern user mail daemon auth syslog lpr news uucp cron authpriv ftp'.split()))
+FACILITIES.update(('local%d' % number, 16 + number) for number in range(8))
 INFO, NOTICE = 6, 5     # severities: RFC 3164, 4.1.1
 
 
 def open_outlet(path, tell):
     """The outlet for a value of [log]. Raises OSError if a file cannot be opened."""
-    target = kinds.syslog(path)
+    target = syslog_address(path)
     return Syslog(target, tell) if target else File(path, tell)
+
+
+def syslog_address(text):
+    """Return the SyslogAddress that a value of [log] stands for; None if it names a file.
+
+    `text`: native text: syslog, syslog:FACILITY, syslog:/path/of/a/socket or syslog://HOST:PORT. Raises ValueError if
+    it begins with syslog: and is none of these.
+    """
+    word, colon, rest = text.partition(':')
+    if word != 'syslog':
+        return None
+    if not colon or rest in FACILITIES:
+        return SyslogAddress(FACILITIES[rest or 'daemon'], '', '', 0)
+    if rest[:2] == '//':
+        match = re.match(r'//(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::([0-9]{1,5}))?\Z', rest)
+        if match and 0 < int(match.group(2) or SYSLOG_PORT) < 65536:
+            return SyslogAddress(
+                FACILITIES['daemon'], '', match.group(1).strip('[]'), int(match.group(2) or SYSLOG_PORT))
+    elif rest[:1] == '/':
+        return SyslogAddress(FACILITIES['daemon'], rest, '', 0)
+    raise ValueError("'%s' is no syslog: it takes syslog, syslog:FACILITY%s, syslog:/path/of/a/socket or "
+                     "syslog://HOST:514" % (text, wording.did_you_mean(rest, FACILITIES)))
 
 
 def is_journal(fd):
@@ -92,7 +123,7 @@ class Syslog(object):
     stamps = True
 
     def __init__(self, target, tell):
-        """`target`: a kinds.Syslog. It need not be there yet."""
+        """`target`: a SyslogAddress. It need not be there yet."""
         self._target, self._tell = target, tell
         self._host = ' ' + socket.gethostname() if target.host else ''      # only by the network: 4.1.2
         self._socket = None

@@ -29,7 +29,7 @@ class RuleBook(object):
     """Rules in their order; never changed, only replaced."""
 
     def __init__(self, ruled):
-        """`ruled`: Rules, as rules.parse makes them. Without any, all is allowed."""
+        """`ruled`: Rules, as rulelines.parse makes them. Without any, all is allowed."""
         self.rules = tuple(ruled)
         self._anywhere = []             # entries for any host
         self._lists = []                # those with many names, each looked up in a set of its own

@@ -5,7 +5,7 @@ import codecs
 import io
 import os
 
-from geproxy import address, compat, ini, rules
+from geproxy import address, compat, ini, rulelines
 
 
 class LineErrors(ValueError):
@@ -33,7 +33,7 @@ def rule_list(entry):
     for line in () if isinstance(entry, str) else entry.lines:
         if line.text:
             try:
-                found.append(rules.parse(line, lambda name: names_of(line, name)))
+                found.append(rulelines.parse(line, lambda name: names_of(line, name)))
             except ValueError as error:
                 wrong.append((line, str(error)))
     if wrong:
@@ -65,7 +65,7 @@ def _names_in(words):
         # As a name it would deny what is written so, and nothing that leads there.
         if _is_address(word):
             raise ValueError("'%s' is an address, and this a list of names: addresses stand in the rule itself" % word)
-    return [rules.parse_name(word) for word in words]
+    return [rulelines.parse_name(word) for word in words]
 
 
 def _is_address(word):

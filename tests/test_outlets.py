@@ -12,7 +12,7 @@ import pytest
 from helpers import PATIENCE
 from processes import GEPROXY, Client, folder, own, process, running, wait_until, write
 
-from geproxy import kinds, log, outlets
+from geproxy import log, outlets
 from geproxy.compat import monotonic
 
 MESSAGE = re.compile(
@@ -190,9 +190,9 @@ def test_what_is_too_long_for_a_datagram_is_cut_off():
 
 
 @pytest.mark.parametrize('target,where', [
-    (kinds.Syslog(3, '', 'no-such-host.invalid', 514), 'no-such-host.invalid'),
-    (kinds.Syslog(3, '', 'x' * 64 + '.invalid', 514), 'x' * 64 + '.invalid'),
-    (kinds.Syslog(3, '/nowhere/at/all', '', 0), '/nowhere/at/all'),
+    (outlets.SyslogAddress(3, '', 'no-such-host.invalid', 514), 'no-such-host.invalid'),
+    (outlets.SyslogAddress(3, '', 'x' * 64 + '.invalid', 514), 'x' * 64 + '.invalid'),
+    (outlets.SyslogAddress(3, '/nowhere/at/all', '', 0), '/nowhere/at/all'),
 ])
 def test_what_cannot_be_reached_is_told_once_and_its_lines_are_kept(monkeypatch, target, where):
     monkeypatch.setattr(outlets, 'RETRY', 0.01)         # seconds that each write takes here
@@ -201,3 +201,19 @@ def test_what_cannot_be_reached_is_told_once_and_its_lines_are_kept(monkeypatch,
     for _ in range(2):
         assert outlet.write(['one', 'two']) == (0, ['one', 'two'])
     assert len(troubles) == 1 and troubles[0].startswith('syslog: %s: ' % where)
+
+
+@pytest.mark.parametrize('text, address', [
+    ('syslog', outlets.SyslogAddress(3, '', '', 0)),
+    ('syslog:daemon', outlets.SyslogAddress(3, '', '', 0)),
+    ('syslog:local7', outlets.SyslogAddress(23, '', '', 0)),
+    ('syslog:kern', outlets.SyslogAddress(0, '', '', 0)),
+    ('syslog:/run/systemd/journal/dev-log', outlets.SyslogAddress(3, '/run/systemd/journal/dev-log', '', 0)),
+    ('syslog://log.example.org', outlets.SyslogAddress(3, '', 'log.example.org', 514)),
+    ('syslog://192.0.2.1:5514', outlets.SyslogAddress(3, '', '192.0.2.1', 5514)),
+    ('syslog://[2001:db8::1]:5514', outlets.SyslogAddress(3, '', '2001:db8::1', 5514)),
+    ('/var/log/syslog', None),
+    ('syslogs', None),
+])
+def test_a_syslogd_is_named_by_facility_socket_or_host(text, address):
+    assert outlets.syslog_address(text) == address

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from geproxy import ini, rulebook, rules
+from geproxy import ini, rulebook, rulelines, rules
 from geproxy.address import parse_ip, unmap
 
 NOW = calendar.timegm((2026, 11, 24, 12, 0, 0))         # a Tuesday, wherever we are
@@ -16,7 +16,7 @@ NAMES = frozenset([b'one.example', b'.two.example', b'*.three.example'])
 
 def book(*lines):
     """A RuleBook of these lines, the first of which is p.ini:1; @list holds NAMES."""
-    return rulebook.RuleBook(rules.parse(ini.Line('p.ini', number, 'p.ini:%d' % number, text, ''), lambda path: NAMES)
+    return rulebook.RuleBook(rulelines.parse(ini.Line('p.ini', number, 'p.ini:%d' % number, text, ''), lambda path: NAMES)
                              for number, text in enumerate(lines, 1))
 
 

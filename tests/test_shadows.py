@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from geproxy import cli, ini, rulebook, rules, shadows
+from geproxy import cli, ini, rulebook, rulelines, rules, shadows
 from geproxy.address import parse_ip, unmap
 
 NAMES = {'list': frozenset([b'one.example', b'.two.example']), 'empty': frozenset(), 'one': frozenset([b'one.example'])}
@@ -15,7 +15,7 @@ NAMES = {'list': frozenset([b'one.example', b'.two.example']), 'empty': frozense
 
 def parsed(*lines):
     """Rules of these lines, the first of which is p.ini:1."""
-    return [rules.parse(ini.Line('p.ini', number, 'p.ini:%d' % number, text, ''), NAMES.get)
+    return [rulelines.parse(ini.Line('p.ini', number, 'p.ini:%d' % number, text, ''), NAMES.get)
             for number, text in enumerate(lines, 1)]
 
 

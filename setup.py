@@ -105,7 +105,7 @@ setuptools.setup(
     description='A correct HTTP forward proxy on gevent, for every Python from 2.7 on',
     author='The geproxy authors',
     license='MIT',
-    packages=['geproxy'],
+    packages=['geproxy'] + ['geproxy.' + name for name in setuptools.find_packages('geproxy')],
     # Not package data: these are to be copied and edited, so they go where an administrator looks.
     data_files=[('share/geproxy/conf', sorted(glob.glob('conf/*')))],
     entry_points={'console_scripts': ['geproxy = geproxy.__main__:main']},

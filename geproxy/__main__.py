@@ -23,7 +23,7 @@ def leave_current_folder():
 
 leave_current_folder()
 
-from geproxy import early       # noqa: E402
+from geproxy.service import early_signals       # noqa: E402
 
 # (from this Python on, the oldest gevent that runs there). Older ones import, and then crash or hang. setup.py asks for
 # the same; here it is for hosts where pip had no say.
@@ -91,7 +91,7 @@ def patch():
     monkey.patch_all()
 
 
-early.hold()
+early_signals.hold()
 hold_standard_descriptors()
 patch()
 

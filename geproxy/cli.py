@@ -10,15 +10,17 @@ import sys
 
 import gevent
 
-from geproxy import (
-    __version__, config, doctor, early, explain, keep, learn, listeners, notify, privileges, server, shadows, watch,
-    why, wording)
-from geproxy.log import Log, complain
+from geproxy import __version__, wording
+from geproxy.commands import docs, doctor, learn, live, rolling, why
+from geproxy.observe.log import Log, complain
+from geproxy.policy import shadows
+from geproxy.service import early_signals, listeners, privileges, server, systemd
+from geproxy.settings import loading
 
 # From where modules are imported, some only when they are needed: this program's, gevent's, Python's own.
-FOLDERS = [os.path.dirname(os.path.abspath(module.__file__)) for module in (config, gevent, os)]
+FOLDERS = [os.path.dirname(os.path.abspath(module.__file__)) for module in (loading, gevent, os)]
 BAD_FILE = 78           # EX_CONFIG of sysexits(3): to start it once more, as it is, is of no use
-COMMANDS = dict(watch.COMMANDS, why=why.main, learn=learn.main, doctor=doctor.main, **keep.COMMANDS)
+COMMANDS = dict(live.COMMANDS, why=why.main, learn=learn.main, doctor=doctor.main, **rolling.COMMANDS)
 
 
 def main(arguments=None):
@@ -28,7 +30,7 @@ def main(arguments=None):
     try:
         command = COMMANDS.get(arguments[0] if arguments else '')
         if command is not None:
-            early.release()
+            early_signals.release()
             signal.signal(signal.SIGINT, signal.SIG_DFL)        # or gevent prints a word about it, or a traceback
         code = (command or _main)(arguments)
         if sys.stdout is not None:      # closed, on Python 3
@@ -54,15 +56,15 @@ def _main(arguments):
         print('geproxy %s, Python %s, gevent %s' % (__version__, platform.python_version(), gevent.__version__))
         return 0
     if options.example:
-        sys.stdout.write(explain.example())
+        sys.stdout.write(docs.example())
         return 0
     if options.check is not None:
         return _check(options.check or options.config, options.against)
     try:
-        settings = config.load(options.config)
-    except (config.ConfigError, IOError, OSError) as error:
+        settings = loading.load(options.config)
+    except (loading.ConfigError, IOError, OSError) as error:
         _complain(options.config, error)
-        notify.tell(notify.status('%s' % error))        # there `systemctl status` still has it tomorrow
+        systemd.tell(systemd.status('%s' % error))        # there `systemctl status` still has it tomorrow
         return BAD_FILE
     return _serve(options.config, settings)
 
@@ -93,8 +95,8 @@ def _check(path, against):
     loaded = []
     for each in filter(None, (path, against)):
         try:
-            loaded.append(config.load(each))
-        except (config.ConfigError, IOError, OSError) as error:
+            loaded.append(loading.load(each))
+        except (loading.ConfigError, IOError, OSError) as error:
             return _complain(each, error)
     wrong = doctor.hindrances(path, loaded[0])
     if wrong:
@@ -105,12 +107,12 @@ def _check(path, against):
                  + list(shadows.find(loaded[0].access.rules))):
         print(text)
     if against:
-        print('\n'.join(config.changes(loaded[1], loaded[0]) or ['no changes against %s' % against]))
+        print('\n'.join(loading.changes(loaded[1], loaded[0]) or ['no changes against %s' % against]))
     return 0
 
 
 def _complain(path, error):
-    if isinstance(error, config.ConfigError):
+    if isinstance(error, loading.ConfigError):
         sys.stderr.write('%s\n' % error)
     else:
         complain('%s: %s' % (path, error.strerror or error))
@@ -127,7 +129,7 @@ def _serve(path, settings):
         privileges.drop(settings.proxy.user, settings.proxy.group, FOLDERS)
     except privileges.PrivilegeError as error:
         complain(error.args[0])
-        notify.tell(notify.status(error.args[0]))
+        systemd.tell(systemd.status(error.args[0]))
         return BAD_FILE
     try:
         admin_sockets = listeners.open_all(settings.admin.listen, '[admin] listen')     # which shall be that user's

@@ -6,7 +6,10 @@ import os       # noqa: E402
 import sys      # noqa: E402
 
 TESTS = os.path.dirname(os.path.abspath(__file__))
-for folder in (TESTS, os.path.dirname(TESTS)):
+# The folders of the wings, too: a test may use a part of another wing's test.
+WINGS = sorted(os.path.join(TESTS, name) for name in os.listdir(TESTS)
+               if os.path.exists(os.path.join(os.path.dirname(TESTS), 'geproxy', name, '__init__.py')))
+for folder in WINGS + [TESTS, os.path.dirname(TESTS)]:
     if folder not in sys.path:
         sys.path.insert(0, folder)
 

@@ -9,8 +9,10 @@ from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
 
-from geproxy import config, errors, ini, kinds, listeners, server
-from geproxy.stream import Stream
+from geproxy import errors
+from geproxy.net.stream import Stream
+from geproxy.service import listeners, server
+from geproxy.settings import ini, loading, option_types
 
 PATIENCE = 20       # seconds; whatever takes longer has failed
 
@@ -97,8 +99,8 @@ def proxying(more='', host='127.0.0.1'):
     values = dict((entry[:2], entry) for entry in ini.read('', (INI + more).splitlines()) if entry.name)
     for (section, name), entry in sorted(values.items()):
         lines += ['[%s]' % section, name + ' ='] + ['  ' + line.text for line in entry.lines if line.text]
-    settings = config.load('test.ini', lines)
-    sockets = listeners.open_all([kinds.Listener(host, 0, None)])
+    settings = loading.load('test.ini', lines)
+    sockets = listeners.open_all([option_types.Listener(host, 0, None)])
     recorder = Recorder()
     recorder.server = server.Server(None, settings, recorder, sockets, listeners.open_all(settings.admin.listen))
     recorder.server.start()

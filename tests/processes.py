@@ -17,7 +17,7 @@ from gevent.event import Event
 
 from helpers import PATIENCE, connect, read_all, read_until
 
-from geproxy import adminclient
+from geproxy.admin import client
 from geproxy.compat import to_native
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -194,7 +194,7 @@ def read(path):
 
 def scraped(proxy):
     """The text of /metrics of a process whose admin socket is admin.sock in its folder, native. Raises Trouble."""
-    answers, _silent = adminclient.ask(['unix:' + os.path.join(proxy.folder, 'admin.sock')], b'GET', b'/metrics')
+    answers, _silent = client.ask(['unix:' + os.path.join(proxy.folder, 'admin.sock')], b'GET', b'/metrics')
     return '\n'.join(answers[0][2])
 
 

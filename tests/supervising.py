@@ -13,7 +13,7 @@ import gevent
 from helpers import PATIENCE
 from processes import CHECKOUT, PYTHON, Client, folder, get, process, read, run, write
 
-from geproxy import explain
+from geproxy.commands import docs
 
 CONF = os.path.join(CHECKOUT, 'conf', 'supervisord.conf')
 SECOND_FORM = '; --- The other form'
@@ -29,7 +29,7 @@ def supervised(where, form='program', access='FOLDER/access.log', bad='', ini=No
     what startsecs and stopwaitsecs are to be; `python`: that runs geproxy."""
     with folder() as here:
         port = free_port()
-        text = explain.example()
+        text = docs.example()
         for name, value in (('listen', '127.0.0.1:%d' % port), ('connect_ports', 'any'), ('http_ports', 'any'),
                             ('access', access.replace('FOLDER', here)), ('format', 'json')):
             text = re.sub(r'(?m)^%s = .*' % name, '%s = %s' % (name, value), text, count=1)     # [admin] listens, too
@@ -105,11 +105,11 @@ class Supervisor(object):
             code = asked.wait(6 * PATIENCE)
         return code, asked.out.decode('ascii'), asked.err.decode('ascii')
 
-    def log(self, name='geproxy.log'):
+    def log(self, name='geproxy.observe.log'):
         """What stands in that log by now."""
         return read(self._path(name))
 
-    def wait_for(self, pattern, name='geproxy.log', count=1, seconds=2 * PATIENCE):
+    def wait_for(self, pattern, name='geproxy.observe.log', count=1, seconds=2 * PATIENCE):
         """Wait until `pattern` stands in that log so many times -> the last match."""
         with gevent.Timeout(seconds, False):
             while True:
@@ -120,7 +120,7 @@ class Supervisor(object):
         raise AssertionError('no %d times %r in %s: %r\n%r' % (
             count, pattern, name, self.log(name)[-2000:], self._process))
 
-    def geproxy(self, count=1, name='geproxy.log'):
+    def geproxy(self, count=1, name='geproxy.observe.log'):
         """Wait until geproxy has announced itself so many times -> its process id."""
         return int(self.wait_for(br'geproxy\[(\d+)\] listening on ', name, count).group(1))
 

@@ -18,7 +18,7 @@ from gevent.monkey import is_module_patched
 unpatched = [name for name in ('socket', 'thread' if sys.version_info[0] == 2 else '_thread', 'time', 'ssl', 'os')
              if not is_module_patched(name)]
 early = [name for name in sys.modules if name.startswith('geproxy.') and sys.modules[name] and name not in (
-    'geproxy.__main__', 'geproxy.early')]
+    'geproxy.__main__', 'geproxy.service', 'geproxy.service.early_signals')]
 print('%r %r' % (unpatched, early))
 '''
 

@@ -9,7 +9,7 @@ import gevent
 import pytest
 from helpers import ask, connect, listening, proxying, read_all, read_until
 from processes import answering, get, own
-from test_proxyproto import BAD, IPV4, LOCAL, NONE, PROXY, SSL, TCP4, UNIX, places, v2
+from test_proxy_header import BAD, IPV4, LOCAL, NONE, PROXY, SSL, TCP4, UNIX, places, v2
 
 BALANCER, STRANGER = '127.0.0.2', '127.0.0.3'
 INI = '[proxy]\nproxy_protocol = %s\n' % BALANCER

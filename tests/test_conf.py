@@ -11,7 +11,7 @@ import time
 import pytest
 from processes import CHECKOUT, Client, folder, own, read, run, running, wait_until, write
 
-from geproxy import config, schema
+from geproxy.settings import loading, schema
 
 CONF = os.path.join(CHECKOUT, 'conf')
 LOGROTATE = '/usr/sbin/logrotate'
@@ -111,7 +111,7 @@ def test_the_ini_file_for_kubernetes_is_one():
     lines = embedded_ini()
     if 'admin' not in schema.SECTIONS:
         lines = lines[:lines.index('[admin]')]
-    settings = config.load('proxy.ini', lines)
+    settings = loading.load('proxy.ini', lines)
     assert settings.proxy.listen[0].port == int(value('containerPort')) == int(value('port'))
     assert (settings.log.access, settings.log.format) == ('-', 'json')
     sleep = int(re.search(r'command: \["sleep", "(\d+)"\]', text_of(KUBERNETES)).group(1))

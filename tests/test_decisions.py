@@ -8,10 +8,13 @@ import time
 import pytest
 from processes import folder, write
 
-from geproxy import access, config, errors, reading
-from geproxy.address import parse_ip, unmap
+from geproxy import errors
 from geproxy.compat import to_octets
-from geproxy.rules import Question
+from geproxy.http1 import reading
+from geproxy.net.address import parse_ip, unmap
+from geproxy.policy import access
+from geproxy.policy.rules import Question
+from geproxy.settings import loading
 
 OWN = (parse_ip('10.0.0.1'), 9000)      # where this proxy listens
 
@@ -401,7 +404,7 @@ def load(here, files):
         write(os.path.join(here, path), text)
         for number, line in enumerate(text.split('\n'), 1):
             names['%s:%d' % (path, number)] = line.partition('# ')[2]
-    settings = config.load(os.path.join(here, files[0][0]))
+    settings = loading.load(os.path.join(here, files[0][0]))
     return access.Access(settings.access, lambda ip, port: (ip, port) == OWN, lambda ip: False), names
 
 

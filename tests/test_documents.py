@@ -8,7 +8,8 @@ import re
 
 import pytest
 
-from geproxy import config, explain
+from geproxy.commands import docs
+from geproxy.settings import loading
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 INI = os.path.join(TOP, 'conf', 'proxy.ini')
@@ -23,28 +24,36 @@ def read(path):
 
 
 def test_the_ini_file_is_what_the_code_prints():
-    assert read(INI) == explain.example(), 'run: python -m geproxy --example > conf/proxy.ini'
+    assert read(INI) == docs.example(), 'run: python -m geproxy --example > conf/proxy.ini'
 
 
 def test_the_ini_file_changes_nothing():
-    assert config.load(INI) == config.load(None)
+    assert loading.load(INI) == loading.load(None)
 
 
 @pytest.mark.parametrize('path', EXAMPLES, ids=os.path.basename)
 def test_every_example_loads_and_is_documented(path):
-    config.load(path)
+    loading.load(path)
     assert read(path).startswith('# %s: ' % os.path.basename(path)) or path == INI
     assert '`conf/%s`' % os.path.basename(path) in read(README)
 
 
 def test_the_tables_of_the_readme_are_those_of_the_code():
-    assert read(README) == explain.refreshed(read(README)), 'run: python -m geproxy.explain README.md'
+    assert read(README) == docs.refreshed(read(README)), 'run: python -m geproxy.commands.docs README.md'
 
 
-def test_the_readme_says_of_each_module_on_which_floor_it_is():
-    table = re.search(r'(?s)\| floor \| modules \|.*?\n\n', read(README)).group()
-    modules = set(os.path.basename(path)[:-len('.py')] for path in glob.glob(os.path.join(TOP, 'geproxy', '*.py')))
-    assert sorted(re.findall(r'`(\w+)`', table)) == sorted(modules - set(['__init__']))
+def test_the_readme_says_of_each_module_in_which_wing_it_is():
+    table = re.search(r'(?s)\| wing, top down \|.*?\n\n', read(README)).group()
+    told = set()
+    for row in table.split('\n')[2:]:
+        cells = row.split(' | ')
+        if len(cells) == 3:
+            wing = re.match(r'\| `(\w+)/`', cells[0])
+            told.update((wing.group(1) if wing else '', name) for name in re.findall(r'`(\w+)`', cells[2]))
+    package = os.path.join(TOP, 'geproxy')
+    assert told == set((os.path.relpath(where, package).strip('.'), name[:-len('.py')])
+                       for where, _folders, names in os.walk(package)
+                       for name in names if name.endswith('.py') and name != '__init__.py')
 
 
 @pytest.mark.parametrize('mark', ['options', 'reasons', 'fields'])
@@ -84,7 +93,7 @@ def test_the_mistakes_that_the_readme_shows_are_at_the_lines_that_the_program_na
     path = tmpdir.join('proxy.ini')
     text = read(INI).replace('\nclients = loopback private', '\nclient = any').replace('\nconnect = 10', '\nconnect = ten')
     path.write(text)
-    with pytest.raises(config.ConfigError) as raised:
-        config.load(str(path))
+    with pytest.raises(loading.ConfigError) as raised:
+        loading.load(str(path))
     said = str(raised.value).replace(str(path), 'conf/proxy.ini')
     assert '$ python -m geproxy --check conf/proxy.ini\n%s\n```' % said in read(README)

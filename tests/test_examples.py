@@ -9,8 +9,10 @@ import time
 
 import pytest
 
-from geproxy import access, config, errors, rules
-from geproxy.address import parse_ip
+from geproxy import errors
+from geproxy.net.address import parse_ip
+from geproxy.policy import access, rules
+from geproxy.settings import loading
 from processes import CHECKOUT, GEPROXY, folder, run, write
 
 CONF = os.path.join(CHECKOUT, 'conf')
@@ -20,7 +22,7 @@ SUNDAY_NOON = TUESDAY_NOON - 2 * 86400
 
 def policy(name):
     """The Access of an example, and its Settings."""
-    settings = config.load(os.path.join(CONF, name))
+    settings = loading.load(os.path.join(CONF, name))
     return access.Access(settings.access, lambda ip, port: False, lambda ip: False), settings
 
 

@@ -16,7 +16,7 @@ from gevent.server import DatagramServer
 from helpers import PATIENCE, ask, listening
 from processes import Client, answering, folder, get, metric, run, running, wait_until, write
 
-from geproxy.resolver import THREADS
+from geproxy.upstream.resolver import THREADS
 
 pytestmark = pytest.mark.programs
 

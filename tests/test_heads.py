@@ -8,15 +8,17 @@ import re
 
 import pytest
 
-from geproxy import chunks, errors, framing, grammar, reading, relay
+from geproxy import errors
 from geproxy.compat import monotonic, to_native
-from geproxy.deadlines import Limit
-from geproxy.stream import Stream
+from geproxy.exchange import relay
+from geproxy.http1 import chunks, framing, grammar, reading
+from geproxy.net.deadlines import TimeLimit
+from geproxy.net.stream import Stream
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'heads')
 SIZES = (1, 2, 3, 7, 1 << 20)       # octets of the pieces; the last is all at once
 NEXT = b'GET / HTTP/1.1\r\n'        # what stands behind a message that knows its end
-PATIENCE = Limit('head', 10, errors.HeadTimeout)
+PATIENCE = TimeLimit('head', 10, errors.HeadTimeout)
 LIMITS = collections.namedtuple('Limits', 'head_size fields')(64 * 1024, 200)
 
 # The comment: why, the section of an RFC, and the status that a bad one gets.

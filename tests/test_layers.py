@@ -2,50 +2,53 @@
 from __future__ import absolute_import, division, print_function
 
 import ast
-import glob
 import os
+import subprocess
+import sys
+import zipfile
 
 import pytest
+from processes import CHECKOUT, PYTHON, folder
 
 TESTS = os.path.dirname(os.path.abspath(__file__))
 PACKAGE = os.path.join(os.path.dirname(TESTS), 'geproxy')
 
-# A module imports only from lines above its own.
-FLOORS = [
-    ['__init__', 'compat', 'early', 'errors', 'memo', 'privileges', 'supervise'],
-    ['address', 'protocols', 'ini', 'hashes'],
-    ['grammar', 'kinds', 'thishost'],
-    ['leniency', 'section', 'rules', 'filters'],
-    ['message'],
-    ['reading'],
-    ['trailers'],
-    ['chunks'],
-    ['framing', 'forwarded', 'rulebook', 'proxyproto'],
-    ['access', 'auth', 'deadlines', 'hostmemory', 'limits', 'memory', 'shadows', 'splice', 'turns'],
-    ['stream', 'users', 'rulefiles', 'watchdog', 'unixsocket', 'workers', 'shortcut'],
-    ['relay', 'resolver', 'logins', 'upstream', 'responses', 'record', 'listeners', 'ledger', 'notify', 'outlets',
-     'metrics', 'waits'],
-    ['log', 'forward', 'quota', 'live', 'tail', 'leaving', 'strangers', 'ownanswers', 'introducing'],
-    ['handler', 'admin', 'acceptor'],
-    ['schema'],
-    ['config'],
-    ['proxy', 'housekeeping', 'explain', 'learn', 'why', 'doctor', 'adminclient', 'reloads'],
-    ['server', 'watch'],
-    ['keep'],
-    ['cli'],
-    ['__main__'],
+# Which wings each wing may import from, beside the modules of the ground. The order is from the ground up: a wing never
+# imports from one below it in this table.
+WINGS = [
+    ('net', []),
+    ('http1', ['net']),
+    ('policy', ['net', 'http1']),
+    ('auth', ['http1']),
+    ('limits', ['net']),
+    ('upstream', ['net']),
+    ('observe', ['net', 'http1']),
+    ('exchange', ['net', 'http1', 'policy', 'auth', 'limits', 'observe']),
+    ('settings', ['net', 'http1', 'policy', 'auth', 'observe']),
+    ('admin', ['net', 'http1', 'limits', 'observe', 'exchange', 'settings']),
+    ('service', ['net', 'auth', 'limits', 'upstream', 'exchange', 'settings', 'admin']),
+    ('commands', ['net', 'http1', 'policy', 'upstream', 'observe', 'settings', 'admin', 'service']),
 ]
-FLOOR = dict((name, number) for number, names in enumerate(FLOORS) for name in names)
+ALLOWED = dict((wing, set(below) | {wing}) for wing, below in WINGS)
+# The ground: what every wing may import.
+GROUND = {'__init__', 'compat', 'errors', 'memo', 'wording'}
+# The top: it may import every wing, and no wing may import it.
+TOP = {'__main__', 'cli'}
 
-# Who may import gevent: those that wait, and those that must come before everything else.
-WITH_GEVENT = {'__main__', 'acceptor', 'admin', 'cli', 'compat', 'deadlines', 'doctor', 'forward', 'housekeeping', 'leaving', 'live', 'logins', 'relay',
-               'reloads', 'resolver', 'server', 'stream', 'supervise', 'tail', 'turns', 'watchdog', 'workers'}
-# Who may spawn greenlets: someone waits for each there, or kills it.
-SPAWNING = {'acceptor', 'relay', 'workers', 'server'}
-# Who may import config. The others are handed values, so there is no global to reload.
-WITH_CONFIG = {'adminclient', 'cli', 'doctor', 'keep', 'reloads', 'watch', 'why'}
-# Who may ask which Python this is.
-ASKING_PYTHON = {'compat', '__main__'}      # the latter before there is a gevent, without which compat is none either
+# Modules that import gevent: those that wait, and those that must come before everything else.
+WITH_GEVENT = {
+    '__main__', 'cli', 'compat', 'net.deadlines', 'net.stream', 'net.supervise', 'net.turns', 'net.workers',
+    'auth.logins', 'upstream.resolver', 'observe.subscribers', 'exchange.forward', 'exchange.leaving', 'exchange.relay',
+    'admin.listener', 'admin.status', 'admin.watchdog', 'service.acceptor', 'service.housekeeping', 'service.reloads',
+    'service.server', 'commands.doctor',
+}
+# Modules that spawn greenlets: there, somebody waits for each greenlet or kills it.
+SPAWNING = {'net.workers', 'exchange.relay', 'service.acceptor', 'service.server'}
+# Modules that read the ini file. All others are handed values, so there is no global configuration to reload.
+WITH_LOADING = {'cli', 'admin.client', 'service.reloads', 'commands.doctor', 'commands.live', 'commands.rolling',
+                'commands.why'}
+# Modules that ask which Python this is. (__main__ does before there is gevent, which compat needs.)
+ASKING_PYTHON = {'compat', '__main__'}
 
 MOST_LINES = 400            # of a file
 MOST_LINES_OF_COMPAT = 60
@@ -54,7 +57,6 @@ LONGER = {                  # file, or file.function: why it is longer
 }
 FUTURE = ['absolute_import', 'division', 'print_function']
 WITHOUT_FUTURE = {          # file: why
-    '__init__': 'it has no code: a docstring and the version',
     'conftest': 'patching comes first',
 }
 
@@ -62,20 +64,22 @@ WITHOUT_FUTURE = {          # file: why
 class Source(object):
     """A file, read and parsed."""
 
-    def __init__(self, path):
-        with open(path, 'rb') as opened:
+    def __init__(self, top, path):
+        """`top`: the folder that names begin below; `path`: of the file, below it."""
+        with open(os.path.join(top, path), 'rb') as opened:
             octets = opened.read()
-        self.name = os.path.basename(path)[:-len('.py')]
+        self.name = path[:-len('.py')].replace(os.sep, '.')         # net.stream
+        self.wing, _dot, self.module = self.name.rpartition('.')
         self.lines = octets.count(b'\n')
         self.tree = ast.parse(octets, path)
         self.nodes = list(ast.walk(self.tree))
 
     def walk(self, *kinds):
-        """All nodes of these kinds."""
+        """Return all nodes of these kinds."""
         return [node for node in self.nodes if isinstance(node, kinds)]
 
     def imports(self):
-        """All that it imports, as dotted names; for `from a import b` both a and a.b."""
+        """Return all that it imports, as dotted names; for `from a import b` both a and a.b."""
         names = set()
         for node in self.walk(ast.Import):
             names.update(alias.name for alias in node.names)
@@ -86,42 +90,87 @@ class Source(object):
         return names
 
     def ours(self):
-        """The modules of geproxy that it imports."""
-        return set(name.split('.')[1] for name in self.imports() if name.startswith('geproxy.')) & set(FLOOR)
+        """Return the modules of geproxy that it imports, as dotted names below geproxy."""
+        return set(name.partition('.')[2] for name in self.imports() if name.startswith('geproxy.')) & MODULES
 
 
-SOURCES = [Source(path) for path in sorted(glob.glob(os.path.join(PACKAGE, '*.py')))]
-TEST_SOURCES = [Source(path) for path in sorted(glob.glob(os.path.join(TESTS, '*.py')))]
+def python_files(top):
+    """Return the paths of all Python files below a folder, relative to it."""
+    return sorted(os.path.relpath(os.path.join(where, name), top)
+                  for where, _folders, names in os.walk(top) for name in names if name.endswith('.py'))
+
+
+MODULES = set(path[:-len('.py')].replace(os.sep, '.') for path in python_files(PACKAGE))
+SOURCES = [Source(PACKAGE, path) for path in python_files(PACKAGE)]
+TEST_SOURCES = [Source(TESTS, path) for path in python_files(TESTS) if path.split(os.sep)[0] in (
+    [wing for wing, _below in WINGS] + [path])]
 
 
 def those(condition, sources=None):
-    """The names of the sources of which that is true."""
+    """Return the names of the sources for which `condition` is true."""
     return set(source.name for source in sources or SOURCES if condition(source))
 
 
 def functions():
-    """All functions of the package, as (module.function, lines)."""
+    """Return all functions of the package, as (module.function, lines)."""
     return [('%s.%s' % (source.name, node.name),
              max(getattr(child, 'lineno', 0) for child in ast.walk(node)) - node.lineno + 1)
             for source in SOURCES for node in source.walk(ast.FunctionDef)]
 
 
-def test_every_module_has_its_floor():
-    assert those(lambda source: True) == set(FLOOR)
-    assert len(SOURCES) == sum(len(names) for names in FLOORS)
+def circles(edges):
+    """Return those keys of {module: set of modules} from which a way leads back to themselves."""
+    reached = dict((name, set(nexts)) for name, nexts in edges.items())
+    for _ in edges:
+        for nexts in reached.values():
+            nexts.update(*[reached[name] for name in list(nexts)])
+    return [name for name, nexts in reached.items() if name in nexts]
 
 
-def test_imports_only_go_down():
-    assert [(source.name, name) for source in SOURCES for name in source.ours()
-            if FLOOR[name] >= FLOOR[source.name]] == []
+# --- wings
+
+def test_every_module_has_its_wing():
+    assert set(source.wing for source in SOURCES) == set(ALLOWED) | {''}
+    assert those(lambda source: not source.wing) == GROUND | TOP
+
+
+def test_imports_between_wings_only_go_down():
+    order = [wing for wing, _below in WINGS]
+    assert [(wing, name) for wing, below in WINGS for name in below if order.index(name) >= order.index(wing)] == []
+    wrong = []
+    for source in SOURCES:
+        for name in source.ours():
+            wing, _dot, module = name.rpartition('.')
+            if not wing and (module in TOP or source.name in GROUND and module not in GROUND) and source.name not in TOP:
+                wrong.append((source.name, name))
+            if wing and source.name not in TOP and wing not in ALLOWED.get(source.wing, ()):
+                wrong.append((source.name, name))
+    assert wrong == []
+
+
+def test_a_wing_lists_no_wing_that_it_does_not_need():
+    for wing, below in WINGS:
+        used = set(name.rpartition('.')[0] for source in SOURCES if source.wing == wing for name in source.ours())
+        assert set(below) <= used, wing
+
+
+def test_no_import_goes_round_in_a_circle():
+    assert circles(dict((source.name, source.ours() - {source.name}) for source in SOURCES)) == []
+
+
+def test_a_wing_says_what_it_is_for_and_exports_nothing():
+    for source in SOURCES:
+        if source.module == '__init__' and source.wing:
+            text = ast.get_docstring(source.tree)
+            assert len(source.tree.body) == 1 and 'May import: ' in text and 'Start reading at: ' in text, source.name
 
 
 def test_gevent_is_imported_only_where_it_is_needed():
     assert those(lambda source: any(name.split('.')[0] == 'gevent' for name in source.imports())) == WITH_GEVENT
 
 
-def test_config_is_imported_by_nothing_below_the_wiring():
-    assert those(lambda source: 'config' in source.ours()) == WITH_CONFIG
+def test_the_ini_file_is_read_by_nothing_below_the_wiring():
+    assert those(lambda source: 'settings.loading' in source.ours()) == WITH_LOADING
 
 
 def test_greenlets_are_spawned_only_where_someone_waits_for_them():
@@ -130,26 +179,41 @@ def test_greenlets_are_spawned_only_where_someone_waits_for_them():
         for node in source.walk(ast.Attribute))) == SPAWNING
 
 
-def test_every_module_has_a_test_of_its_name():
+def test_every_module_has_a_test_of_its_name_in_the_same_wing():
     tests = those(lambda source: True, TEST_SOURCES)
-    assert those(lambda source: 'test_' + source.name not in tests) == {'__init__'}
 
+    def test_of(source):
+        return '%s%stest_%s' % (source.wing, source.wing and '.', source.module)
+    assert those(lambda source: source.module != '__init__' and test_of(source) not in tests) == set()
+    # And none is left behind by a module that was moved.
+    assert those(lambda source: source.wing in ALLOWED and source.name.replace('test_', '') not in MODULES,
+                 TEST_SOURCES) == set()
+
+
+def test_no_two_tests_have_one_name():
+    names = [source.module for source in TEST_SOURCES if source.module.startswith('test_')]
+    assert sorted(names) == sorted(set(names))          # pytest imports them by these
+
+
+# --- sizes and manners
 
 def test_a_file_is_not_longer_than_its_reader_is_patient():
-    assert those(lambda source: source.lines > MOST_LINES) == set(name for name in LONGER if name in FLOOR)
+    assert those(lambda source: source.lines > MOST_LINES) == set(name for name in LONGER if name in MODULES)
     assert [source.lines for source in SOURCES if source.name == 'compat'] <= [MOST_LINES_OF_COMPAT]
 
 
 def test_a_function_fits_on_a_screen():
     longer = set(name for name, lines in functions() if lines > MOST_LINES_OF_A_FUNCTION)
-    assert longer == set(name for name in LONGER if name not in FLOOR)
+    assert longer == set(name for name in LONGER if name not in MODULES)
 
 
 def test_a_file_begins_with_what_it_is_for():
     def begins_so(source):
+        if not ast.get_docstring(source.tree):
+            return False
         future = source.tree.body[1] if len(source.tree.body) > 1 else None
-        return ast.get_docstring(source.tree) and (source.name in WITHOUT_FUTURE or (
-            getattr(future, 'module', '') == '__future__' and [alias.name for alias in future.names] == FUTURE))
+        return source.module in WITHOUT_FUTURE or source.module == '__init__' or (
+            getattr(future, 'module', '') == '__future__' and [alias.name for alias in future.names] == FUTURE)
     assert those(lambda source: not begins_so(source), SOURCES + TEST_SOURCES) == set()
 
 
@@ -163,10 +227,9 @@ def test_what_can_be_called_from_elsewhere_has_a_docstring():
 
 
 def test_the_version_of_python_is_the_business_of_compat():
-    # __main__ must know the pair before it may touch gevent, which compat imports.
     names = ('version_info', 'PY2', 'PY3', 'hexversion', 'six', 'unicode_literals')
     assert those(lambda source: any(node.attr in names for node in source.walk(ast.Attribute)) or any(
-        name.rsplit('.', 1)[-1] in names for name in source.imports())) == {'compat', '__main__'}
+        name.rsplit('.', 1)[-1] in names for name in source.imports())) == ASKING_PYTHON
 
 
 def test_nothing_is_caught_or_imported_by_accident():
@@ -175,6 +238,41 @@ def test_nothing_is_caught_or_imported_by_accident():
 
 
 def test_no_module_is_named_like_one_of_the_standard_library():
-    for name in sorted(set(FLOOR) - {'__init__', '__main__'}):
+    # On Python 2 there is a module commands: a wing is never imported by its bare name.
+    for name in sorted(set(source.module for source in SOURCES) - {'__init__', '__main__'}):
         with pytest.raises(ImportError):
             __import__(name)
+
+
+# --- what is installed
+
+def test_importing_any_module_patches_nothing_and_installs_no_signal_handler():
+    names = sorted('geproxy.' + name for name in MODULES if '__' not in name) + ['geproxy']
+    script = '\n'.join([
+        'import signal, socket, sys, threading',
+        'before = [signal.getsignal(number) for number in range(1, 65) if number not in (32, 33)]',
+        'socket_class = socket.socket',
+        'for name in %r:' % names,
+        '    __import__(name)',
+        'assert before == [signal.getsignal(number) for number in range(1, 65) if number not in (32, 33)]',
+        'assert socket.socket is socket_class',
+        'from gevent import monkey',
+        'assert not monkey.saved, monkey.saved',
+        'assert threading.active_count() == 1',
+    ])
+    subprocess.check_call([sys.executable, '-c', script], cwd=CHECKOUT)
+
+
+@pytest.mark.programs
+def test_a_wheel_has_every_file_of_the_package():
+    for needed in ('setuptools', 'wheel'):
+        pytest.importorskip(needed)         # .ci/run compares the wheel that it builds, too
+    with folder() as here:
+        subprocess.check_output(PYTHON + [
+            '-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '--quiet', '--wheel-dir', here, CHECKOUT],
+            stderr=subprocess.STDOUT)
+        name, = os.listdir(here)
+        with zipfile.ZipFile(os.path.join(here, name)) as wheel:
+            packed = set(each for each in wheel.namelist() if each.startswith('geproxy/'))
+    kept = subprocess.check_output(['git', 'ls-files', 'geproxy'], cwd=CHECKOUT).decode('ascii').split()
+    assert packed == set(kept)

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_heads import BAD, GOOD, decode, read_request, read_response
 
-from geproxy import chunks, errors, framing, grammar
+from geproxy import errors
+from geproxy.http1 import chunks, framing, grammar
 
 EVERY_TIME_THE_SAME = dict(
     deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])

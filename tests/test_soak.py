@@ -31,7 +31,7 @@ monkey.patch_all()
 import os, runpy
 sys.argv[:3] = ['geproxy']
 sys.path.insert(0, os.getcwd())
-from geproxy.proxy import Proxy
+from geproxy.exchange.wiring import Proxy
 observe = Proxy.observe
 def leak(proxy, record):
     os.dup(0)

@@ -9,7 +9,7 @@ import pytest
 from helpers import connect, listening, proxying, read_until
 from processes import folder, process, write
 
-from geproxy.resolver import Resolver
+from geproxy.upstream.resolver import Resolver
 
 pytestmark = pytest.mark.programs
 

@@ -9,7 +9,7 @@ import pytest
 from helpers import ask, connect, listening, proxying, read_all, read_until
 from processes import Client
 
-from geproxy.resolver import Resolver, look_up
+from geproxy.upstream.resolver import Resolver, look_up
 
 GOOD, CANARY = '127.0.0.1', '127.0.0.2'
 INI = '''

@@ -6,7 +6,6 @@ nothing else. Wheels are zipped here, so neither setuptools nor an index has a p
 from __future__ import absolute_import, division, print_function
 
 import contextlib
-import glob
 import os
 import re
 import shutil
@@ -44,8 +43,9 @@ def wheel(here, version):
     """Make a wheel of this checkout that calls itself that version -> its path."""
     path = os.path.join(here, 'geproxy-%s-py2.py3-none-any.whl' % version)
     info = 'geproxy-%s.dist-info/' % version
-    files = dict(('geproxy/' + os.path.basename(source), read(source).decode('utf-8'))
-                 for source in glob.glob(os.path.join(CHECKOUT, 'geproxy', '*.py')))
+    files = dict((os.path.relpath(os.path.join(where, name), CHECKOUT), read(os.path.join(where, name)).decode('utf-8'))
+                 for where, _folders, names in os.walk(os.path.join(CHECKOUT, 'geproxy'))
+                 for name in names if name.endswith(('.py', '.md')))
     files['geproxy/__init__.py'] = re.sub(r"__version__ = '.*'", "__version__ = '%s'" % version, files['geproxy/__init__.py'])
     files.update({info + 'METADATA': 'Metadata-Version: 2.1\nName: geproxy\nVersion: %s\n' % version, info + 'WHEEL': WHEEL})
     files[info + 'RECORD'] = ''.join('%s,,\n' % name for name in sorted(files) + [info + 'RECORD'])

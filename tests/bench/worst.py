@@ -16,8 +16,11 @@ import sys
 if __name__ == '__main__':
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from geproxy import (       # noqa: E402
-    auth, chunks, errors, forwarded, framing, grammar, reading, record, responses)
+from geproxy import errors  # noqa: E402
+from geproxy.auth import htpasswd  # noqa: E402
+from geproxy.http1 import chunks, framing, grammar, reading, responses  # noqa: E402
+from geproxy.observe import record  # noqa: E402
+from geproxy.policy import forwarded  # noqa: E402
 
 BOUND = 10                  # times a usual message, for each octet: tests/test_bench.py holds it
 USUAL = 50                  # of them are measured at once, as one is quick
@@ -39,7 +42,7 @@ def read_request(octets):
     try:
         request = understand(octets, told)
         for value in request.values(b'proxy-authorization'):
-            auth.parse_credentials(value)
+            htpasswd.parse_credentials(value)
         raise errors.LoginRequired('who is there?')
     except (errors.ProxyError, ValueError) as error:
         error = error if isinstance(error, errors.ProxyError) else errors.LoginFailed(str(error))

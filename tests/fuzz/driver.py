@@ -19,8 +19,9 @@ from fuzz import mutations
 from helpers import connect
 from processes import Client, folder, get, running, scraped, wait_until, write
 
-from geproxy import adminclient, splice
+from geproxy.admin import client
 from geproxy.compat import monotonic
+from geproxy.net import splice
 
 RESET = struct.pack('ii', 1, 0)
 WAIT = 0.4              # seconds that a client or an origin waits for what may not come
@@ -177,7 +178,7 @@ class Fuzz(object):
     def _census(self, proxy):
         try:
             text = scraped(proxy)
-        except adminclient.Trouble as trouble:
+        except client.Trouble as trouble:
             raise Failed('%s: %r' % (trouble, proxy))
         figures = dict(re.findall(r'(?m)^(\w+)(?:\{[^}\n]*\})? ([-.e+0-9]+)$', text))
         self.resident = float(figures['process_resident_memory_bytes'])

@@ -35,7 +35,7 @@ import gevent           # noqa: E402
 
 import attackers        # noqa: E402
 import origins          # noqa: E402
-from geproxy.adminclient import Trouble     # noqa: E402
+from geproxy.admin.client import Trouble     # noqa: E402
 from geproxy.compat import monotonic        # noqa: E402
 from helpers import read_until              # noqa: E402
 from processes import PYTHON, folder, process, running, scraped, write      # noqa: E402

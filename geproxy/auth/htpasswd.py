@@ -1,0 +1,104 @@
+"""Who is asking: the files that say who there is, and the field in which a client says who it is. Pure.
+
+Decides nothing: whether a password fits is for `hashes`, when that is tried for `logins`, and what a user may for
+`access`. What is in the field is a secret, and so is a hash: no message quotes either, but for the name.
+"""
+from __future__ import absolute_import, division, print_function
+
+import binascii
+import re
+
+from geproxy.auth import hashes
+from geproxy.http1 import grammar
+
+SHOWN = 64              # octets of a name, in messages
+LONGEST_NAME = 255      # octets, as htpasswd has it
+LONGEST_PASSWORD = 512  # octets; the costs of a hash grow with it, and libxcrypt takes no more either
+
+_find_control = re.compile(br'[\x00-\x1f\x7f]').search
+# token68, as base64 is written                                                         (RFC 4648, 4)
+_is_base64 = re.compile(br'[A-Za-z0-9+/]*={0,2}\Z').match
+
+
+def show_name(name):
+    """Octets of a name -> native text for people."""
+    return grammar.escape(name[:SHOWN]) + ('...' if len(name) > SHOWN else '')
+
+
+def parse_users(lines):
+    """Lines of an htpasswd file, octets -> ({name: hashes.Secret}, problems).
+
+    `problems`: [(line number, what is wrong, as native text)]; the line is left out then.
+    """
+    users, problems, first = {}, [], {}
+    for number, name, value in _entries(lines, problems):
+        if name in first:
+            problems.append((number, "user '%s' stands in line %d already" % (show_name(name), first[name])))
+            continue
+        first[name] = number
+        try:
+            # Apache ignores what may follow behind another colon, so that passwd files can be used.
+            users[name] = hashes.parse(value.partition(b':')[0].strip(b' \t'))
+        except ValueError as error:
+            problems.append((number, "user '%s' has %s" % (show_name(name), error)))
+    return users, sorted(problems)
+
+
+def parse_groups(lines):
+    """Lines of Apache's AuthGroupFile (``name: user user``), octets -> ({group: frozenset of users}, problems).
+
+    A group may go on in a further line. `problems`: see `parse_users`.
+    """
+    groups, problems = {}, []
+    for _number, name, value in _entries(lines, problems):
+        groups[name] = groups.get(name, frozenset()) | frozenset(value.split())
+    return groups, problems
+
+
+def _entries(lines, problems):
+    """(line number, name, the rest) of each line that is ``name:rest``; adds to `problems`."""
+    for number, line in enumerate(lines, 1):
+        line = _as_utf8(line.strip(b' \t\r\n'))
+        if not line or line[:1] == b'#':
+            continue
+        name, colon, value = line.partition(b':')
+        name = name.rstrip(b' \t')
+        if not colon or not name:
+            problems.append((number, 'this line is no name:value'))     # it may be a password: not a word of it
+        elif _find_control(name) or len(name) > LONGEST_NAME:
+            problems.append((number, 'the name has a control character, or more than %d octets' % LONGEST_NAME))
+        else:
+            yield number, name, value
+
+
+def _as_utf8(octets):
+    """Octets as they are if they are UTF-8; else read as Latin-1, and written as UTF-8."""
+    try:
+        octets.decode('utf-8')
+        return octets
+    except UnicodeDecodeError:
+        return octets.decode('latin-1').encode('utf-8')
+
+
+def parse_credentials(value):
+    """The value of a Proxy-Authorization field -> (name, password) as octets, or None if it is of another scheme
+    than Basic (RFC 7617, 2). Raises ValueError with what is wrong; nothing of the value.
+
+    What is not UTF-8 is read as Latin-1, which requests, urllib3 and aiohttp send, and returned as UTF-8.
+    """
+    scheme, _space, encoded = value.partition(b' ')
+    if scheme.lower() != b'basic':
+        return None
+    encoded = encoded.strip(b' ')
+    if not _is_base64(encoded) or len(encoded) % 4:
+        raise ValueError('what follows Basic is no base64')
+    name, colon, password = binascii.a2b_base64(encoded).partition(b':')
+    if not colon:
+        raise ValueError('there is no colon between name and password')
+    name, password = _as_utf8(name), _as_utf8(password)
+    if _find_control(name) or _find_control(password):
+        raise ValueError('name or password has a control character')
+    if len(name) > LONGEST_NAME or len(password) > LONGEST_PASSWORD:
+        raise ValueError('the name is longer than %d octets, or the password than %d' % (
+            LONGEST_NAME, LONGEST_PASSWORD))
+    return name, password

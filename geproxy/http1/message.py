@@ -1,0 +1,251 @@
+"""Request and response heads: asked, and written anew (RFC 9110, RFC 9112). No I/O, no clock, no log.
+
+A head is never copied: what goes on is written from what was understood, so that the next one to read it cannot
+understand something else. Order, case and duplicates of the fields that pass are kept, and every octet of a value.
+"""
+from __future__ import absolute_import, division, print_function
+
+from geproxy import errors
+from geproxy.http1 import grammar
+from geproxy.http1.section import Section, restore, restored
+
+# Sending these twice does what sending them once does (RFC 9110, 9.2.2).
+IDEMPOTENT = frozenset([b'GET', b'HEAD', b'OPTIONS', b'TRACE', b'PUT', b'DELETE'])
+_PROTOCOLS = [b'HTTP/1.%d' % minor for minor in range(10)]
+NO_EDITS = (frozenset(), b'')       # see Request.write
+EMPTY = Section([], {})
+OFFERS = 16         # protocols in Upgrade that are looked at
+
+
+class Message(object):
+    """What both kinds of head have: `version` as (1, minor); `fields` and `index` as of grammar.parse_fields, but ask
+    `values` for a value, as `index` has marks where secrets were cut out; `framed`: what framing has found out of it,
+    None before; `large`: true if it is too large to be remembered, and so is nobody else's."""
+    __slots__ = ('version', 'index', 'framed', 'large', '_section', '_written', '_secrets')
+
+    @property
+    def fields(self):
+        """See grammar.parse_fields."""
+        return self._section.fields if self._secrets is None else self._section.fields_with(self._secrets)
+
+    def count(self):
+        """Return the number of field lines."""
+        return len(self._section.fields)
+
+    def values(self, lower):
+        """All values of the fields of that name (in lower case), as a tuple."""
+        found = self.index.get(lower, ())
+        if found and self._secrets is not None and found[0][:1] == b'\0':
+            return tuple([restore(value, self._secrets) for value in found])
+        return found
+
+    def options(self):
+        """The connection options, in lower case: what Connection names (RFC 9110, 7.6.1)."""
+        return self._section.options
+
+    def upgrades(self):
+        """The protocols in Upgrade, if Connection names it too, else b''; what is none is left out (RFC 9110, 7.8)."""
+        if self.version < (1, 1) or b'upgrade' not in self.options():
+            return b''
+        return b', '.join(filter(grammar.is_protocol, grammar.split_list(self.values(b'upgrade'))[:OFFERS]))
+
+
+class Request(Message):
+    """A request head, never changed: all exchanges that have it, octet for octet, share it, unless it has secrets.
+
+    `target`: as it came, without userinfo and fragment; `form`, `authority`, `path`: see grammar.split_target; without
+    an authority in the target, it is that of Host; `protocol`: the version as octets; `url`: for people: absolute, or
+    host:port for CONNECT; `host`, `port`: of the origin, in lower case, without brackets or a last dot.
+
+    `persists`: the client's connection may carry another request (RFC 9112, 9.3); `repeatable`: sending it twice is as
+    good as once, as far as its method tells; `expects`: the client waits for 100, `unmet`: it expects something else,
+    octets, else None (RFC 9110, 10.1.1); `hops`: how many more OPTIONS or TRACE may take, or None (RFC 9110, 7.6.2).
+    """
+    __slots__ = ('method', 'target', 'form', 'authority', 'path', 'protocol', 'url', 'host', 'port', 'persists',
+                 'repeatable', 'expects', 'unmet', 'hops')
+
+    def __init__(self, start, section):
+        """`start`: what is known of its request line; `section`: its Section. Raises BadRequest."""
+        self.version, self.method, self.target, self.form, self.authority, self.path = start
+        self._section, self.index, self._secrets = section, section.index, None
+        index = self.index
+        self._settle_authority(index.get(b'host', ()))
+        host = self.authority.host
+        self.protocol, self.url = _PROTOCOLS[self.version[1]], self.target
+        if self.form in ('origin', 'asterisk'):
+            self.url = b'http://' + self.authority.text + (self.path if self.form == 'origin' else b'')
+        self.host, self.port = host[:-1] if host[-1:] == b'.' else host, self.authority.port or 80
+        # Never with HTTP/1.0: a proxy must not, as Keep-Alive there may come from behind another, older proxy.
+        self.persists = self.version >= (1, 1) and b'close' not in section.options and (
+            b'proxy-connection' not in index or self._keeps())
+        self.repeatable = self.method in IDEMPOTENT
+        self.expects, self.unmet = self._expectations() if b'expect' in index else (False, None)
+        self.hops = self._max_forwards() if b'max-forwards' in index else None
+        self.framed, self.large, self._written = None, False, [None, b'']
+
+    def with_secrets(self, values):
+        """Return a copy that has the values which section.cut has given. What is written of it is shared."""
+        made = Request.__new__(Request)
+        # One by one: to pack and unpack them took a third more (3.11).
+        made.version, made.framed = self.version, self.framed
+        made._section, made._written = self._section, self._written
+        made.method, made.target = self.method, self.target
+        made.form, made.authority = self.form, self.authority
+        made.path, made.protocol = self.path, self.protocol
+        made.url, made.host = self.url, self.host
+        made.port, made.persists = self.port, self.persists
+        made.repeatable, made.expects = self.repeatable, self.expects
+        made.unmet, made.hops = self.unmet, self.hops
+        made.index, made.large = self.index, self.large
+        made._secrets = values
+        return made
+
+    def forget(self):
+        """Drop the fields of a large head that will not be sent again. All else that is known of it stays."""
+        self._section, self.index, self._written, self._secrets = EMPTY, {}, [None, b''], None
+
+    def _settle_authority(self, values):
+        """By Host, where the target has none (RFC 9112, 3.2). `values`: of Host."""
+        if self.form == 'authority':
+            return      # the target decides, and nothing of the head goes on: some clients write nonsense into Host
+        if len(values) > 1:
+            raise errors.BadRequest('there are %d Host fields' % len(values))
+        if not values and self.version >= (1, 1):
+            raise errors.BadRequest('HTTP/1.1 needs a Host field')
+        named = grammar.parse_authority(values[0]) if values and values[0] else None
+        if self.form != 'absolute':
+            if named is None:
+                raise errors.BadRequest('there is no host to go by, neither in the target nor in Host')
+            self.authority = named
+
+    def _keeps(self):
+        """Proxy-Connection is no field of HTTP, but who sends `close` in it means it."""
+        return not any(b'close' in value.lower() for value in self.values(b'proxy-connection'))
+
+    def _expectations(self):
+        members = [member.lower() for member in grammar.split_list(self.values(b'expect'))]
+        unmet = [member for member in members if member != b'100-continue']
+        return bool(members) and self.version >= (1, 1), unmet[0] if unmet else None
+
+    def _max_forwards(self):
+        if self.method not in (b'OPTIONS', b'TRACE'):
+            return None
+        values = self.values(b'max-forwards')
+        if len(values) > 1 or not grammar.is_length(values[0]):
+            raise errors.BadRequest('Max-Forwards is not one number')
+        return int(values[0])
+
+    def passed_by(self, name):
+        """True if that one, in lower case, passed it on before us, by Via: a pseudonym or host (RFC 9110, 7.6.3)."""
+        if b'via' not in self.index:
+            return False
+        members = [member.lower().split() for member in grammar.split_list(self.values(b'via'))]
+        return any(words[1:2] == [name] for words in members)
+
+    def wants_upgrade(self, allowed=None):
+        """Return what the client would change to, as Upgrade has it, or b''. `allowed`: the protocols that may be
+        offered, a frozenset of octets in lower case; None for any.
+
+        Never h2c, in any spelling: its settings go hop by hop, and what tunnels behind it would escape every rule. What
+        is no protocol (RFC 9110, 7.8: token ["/" token]) is not offered.
+        """
+        offers = []
+        for offer in self.upgrades().split(b', '):
+            name, slash, version = offer.partition(b'/')
+            lower = name.lower()
+            if grammar.is_token(name) and (not slash or grammar.is_token(version)) and lower[:3] != b'h2c' and (
+                    allowed is None or lower in allowed):
+                offers.append(offer)
+        return b', '.join(offers)
+
+    def write(self, framing, via=b'', settled=frozenset(), edits=NO_EDITS, upgrades=None):
+        """The head for the origin, as octets.
+
+        `framing`: the field line that frames the body, or b''; `via`: our Via field value, or b''; `settled`: names,
+        in lower case, of fields that are not passed on; `edits`: what policy takes away, as such names, and puts in, as
+        field lines; `upgrades`: see wants_upgrade.
+        """
+        asked = framing, via, settled, edits, upgrades
+        written = self._written
+        if written[0] != asked:                 # 2.3 us, where heads are repeated (3.13, 2026)
+            written[:] = asked, self._write(*asked)
+        return written[1] if self._secrets is None else restored(written, self._secrets)
+
+    def _write(self, framing, via, settled, edits, upgrades):
+        host = b'Host: %s\r\n' % self.authority.text
+        index, replaced, first = self.index, {}, b''
+        if b'host' not in index:
+            first = host
+        elif self._section.fields[0][2] != host or b'host' in self._section.options:  # mostly it comes first, so
+            replaced[b'host'] = host
+        if framing:
+            replaced[framing.partition(b':')[0].lower()] = framing
+        if self.hops is not None:
+            replaced[b'max-forwards'] = b'Max-Forwards: %d\r\n' % (self.hops - 1)
+        offers = self.wants_upgrade(upgrades) if b'upgrade' in index else b''
+        if offers:
+            replaced[b'connection'] = b'Connection: Upgrade\r\n'
+            replaced[b'upgrade'] = b'Upgrade: %s\r\n' % offers
+        return b'%s %s HTTP/1.1\r\n%s%s%s%s\r\n' % (
+            self.method, self.path, first, self._section.write(replaced, settled | edits[0] if edits[0] else settled),
+            edits[1], b'Via: %s\r\n' % via if via else b'')
+
+
+class Response(Message):
+    """A response head, never changed, and shared as requests are. `status`: an int; `reason`: the reason phrase, as
+    octets; `persists`: true if the origin's connection may carry another request (RFC 9112, 9.3); `dated`: true if it
+    has a Date that goes on; `content_type`: without its parameters, octets."""
+    __slots__ = ('status', 'reason', 'persists', 'dated', 'content_type')
+    behind = b''            # see Mended
+
+    def __init__(self, start, section):
+        """`start`: what is known of its status line; `section`: its Section."""
+        self.version, self.status, self.reason = start
+        self._section, self.index, self._secrets = section, section.index, None
+        options = section.options
+        self.persists = b'close' not in options and (self.version >= (1, 1) or b'keep-alive' in options)
+        self.dated = b'date' in self.index and b'date' not in options
+        self.content_type = self.index.get(b'content-type', (b'',))[0].partition(b';')[0]
+        self.framed, self.large, self._written = None, False, [None, b'']
+
+    def with_secrets(self, values):
+        """As Request.with_secrets."""
+        made = Response.__new__(Response)
+        made.version, made.framed, made._section, made._written = (
+            self.version, self.framed, self._section, self._written)
+        made.status, made.reason, made.persists = self.status, self.reason, self.persists
+        made.dated, made.content_type = self.dated, self.content_type
+        made.index, made.large, made._secrets = self.index, self.large, values
+        return made
+
+    def write(self, framing, via=b'', date=b'', close=False, upgrade=b''):
+        """The head for the client, as octets.
+
+        `framing`, `via`: see Request.write; `date`: for a response that came without Date (RFC 9110, 6.6.1);
+        `close`: say that the connection ends behind it; `upgrade`: the Upgrade field value of a 101 or 426.
+        """
+        asked = framing, via, date, close, upgrade
+        written = self._written
+        if written[0] != asked:
+            written[:] = asked, self._write(*asked)
+        return written[1] if self._secrets is None else restored(written, self._secrets)
+
+    def _write(self, framing, via, date, close, upgrade):
+        replaced = {}
+        if framing:
+            replaced[framing.partition(b':')[0].lower()] = framing
+        if date and not self.dated:
+            replaced[b'date'] = b'Date: %s\r\n' % date
+        if close or upgrade:
+            options = (b'close' if close else b'', b'Upgrade' if upgrade else b'')
+            replaced[b'connection'] = b'Connection: %s\r\n' % b', '.join(filter(None, options))
+        if upgrade:
+            replaced[b'upgrade'] = b'Upgrade: %s\r\n' % upgrade
+        return b'HTTP/1.1 %03d %s\r\n%s%s\r\n' % (
+            self.status, self.reason, self._section.write(replaced, frozenset()),
+            b'Via: %s\r\n' % via if via else b'')
+
+
+class Mended(Response):
+    """One whose head had to be mended. `behind`: octets that were taken for its head, and stand behind it."""
+    __slots__ = ('behind',)

@@ -1,0 +1,138 @@
+"""The responses that the proxy itself originates. Chooses no status: the error does."""
+from __future__ import absolute_import, division, print_function
+
+import re
+import time
+
+from geproxy import __version__
+from geproxy.compat import to_octets
+from geproxy.http1 import grammar
+
+ESTABLISHED = b'HTTP/1.1 200 Connection established\r\n\r\n'
+METHODS = b'GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE, CONNECT'
+REASON_SIZE = 160               # octets; a reason phrase is all that many clients print
+_DAYS = (b'Mon', b'Tue', b'Wed', b'Thu', b'Fri', b'Sat', b'Sun')
+_MONTHS = (b'Jan', b'Feb', b'Mar', b'Apr', b'May', b'Jun', b'Jul', b'Aug', b'Sep', b'Oct', b'Nov', b'Dec')
+_date = [0, b'']                # the second, and how it reads
+_not_printable = re.compile(r'[^\x20-\x7e]')
+
+
+def date():
+    """Now, as an HTTP date (RFC 9110, 5.6.7)."""
+    now = int(time.time())
+    if now != _date[0]:
+        at = time.gmtime(now)
+        _date[:] = now, b'%s, %02d %s %d %02d:%02d:%02d GMT' % (
+            _DAYS[at.tm_wday], at.tm_mday, _MONTHS[at.tm_mon - 1], at.tm_year, at.tm_hour, at.tm_min, at.tm_sec)
+    return _date[1]
+
+
+def _plain(text):
+    return _not_printable.sub('?', text)
+
+
+def _head(status, reason, fields, close):
+    lines = [b'HTTP/1.1 %d %s' % (status, reason), b'Date: ' + date()]
+    lines.extend(fields)
+    if close:
+        lines.append(b'Connection: close')
+    return b'\r\n'.join(lines) + b'\r\n\r\n'
+
+
+def failure(error, name, record_id, method, close, realm=''):
+    """The response that a ProxyError calls for, as octets.
+
+    `name`: of this proxy, for Proxy-Status (RFC 9209); `record_id`: the request id, also in the log; `method`: of the
+    request, b'' if unknown; `close`: say that the connection ends behind it; `realm`: what a log-in is for.
+    The reason phrase says what the body does: for a refused CONNECT it is all that many clients print.
+    """
+    what = grammar.shorten(_plain(str(error)))
+    body = to_octets('geproxy: %s\n%s\nreason: %s\nrequest id: %s\n' % (
+        what, (error.hint + '\n') if error.hint else '', error.token, record_id))
+    quoted = what.replace('\\', '\\\\').replace('"', '\\"')
+    token = error.token
+    if token not in RFC9209:
+        token = 'http_request_error' if error.status < 500 else 'proxy_internal_response'
+    fields = [
+        b'Content-Type: text/plain; charset=us-ascii',
+        b'Content-Length: %d' % len(body),
+        to_octets('Proxy-Status: %s; error=%s; details="%s"; request-id="%s"' % (name, token, quoted, record_id)),
+        b'Cache-Control: no-store',
+    ]
+    if error.status == 407:
+        fields.append(to_octets('Proxy-Authenticate: Basic realm="%s", charset="UTF-8"' % realm))     # RFC 7617, 2
+    if error.retry_after is not None:
+        fields.append(b'Retry-After: %d' % error.retry_after)      # RFC 9110, 10.2.3; for 429 RFC 6585, 4
+    reason = to_octets(what)
+    if len(reason) > REASON_SIZE:
+        reason = reason[:REASON_SIZE - 3] + b'...'
+    return _head(error.status, reason, fields, close) + (b'' if method == b'HEAD' else body)
+
+
+# The error types that RFC 9209, 2.3 registers, as far as they occur here; others go out as
+# the general one of their side.
+RFC9209 = frozenset('''
+    dns_timeout dns_error destination_ip_prohibited destination_ip_unroutable connection_refused connection_terminated
+    connection_timeout connection_read_timeout connection_write_timeout connection_limit_reached http_request_error
+    http_request_denied http_response_incomplete http_response_header_section_size http_response_transfer_coding
+    http_response_timeout http_upgrade_failed http_protocol_error proxy_internal_error proxy_loop_detected
+'''.split())
+
+
+def options(close):
+    """What this proxy answers to OPTIONS when it is the last to have it (RFC 9110, 9.3.7)."""
+    return _head(200, b'OK', [b'Allow: ' + METHODS, b'Content-Length: 0'], close)
+
+
+def trace(head, close):
+    """What this proxy answers to TRACE when it is the last to have it: the request head as it came, but without
+    what may be secret (RFC 9110, 9.3.8)."""
+    secret = (b'authorization', b'proxy-authorization', b'cookie')
+    lines = [line for line in head[:-4].split(b'\r\n') if line.partition(b':')[0].lower() not in secret]
+    body = b'\r\n'.join(lines) + b'\r\n\r\n'
+    fields = [b'Content-Type: message/http', b'Content-Length: %d' % len(body)]
+    return _head(200, b'OK', fields, close) + body
+
+
+PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>geproxy</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>body{font:17px/1.5 system-ui,sans-serif;max-width:42em;margin:3em auto;padding:0 1em;color:#222}
+pre{background:#f2f2ee;padding:.8em 1em;border-radius:6px;overflow:auto}h1{font-size:1.5em}
+@media(prefers-color-scheme:dark){body{background:#1b1b1b;color:#ddd}pre{background:#2a2a2a}}</style></head><body>
+<h1>This is a proxy, not a web site</h1>
+<p>geproxy %(version)s listens here. Your browser asked it for a page of its own; tell your programs to go
+<em>through</em> it instead:</p>
+<pre>export http_proxy=http://%(host)s/
+export https_proxy=http://%(host)s/</pre>
+<p>Both begin with <code>http://</code>: the way to the proxy is plain HTTP, also for https sites, which go through it
+as encrypted as ever. Then try:</p>
+<pre>curl -v https://example.org/</pre>
+<p>In a browser: its proxy settings, "HTTP proxy", this host and port, also for HTTPS.</p>
+</body></html>
+"""
+
+
+def page(method, host, close):
+    """The page for whoever visits the proxy as if it were a web site. `host`: octets of its authority."""
+    body = to_octets(PAGE % {'version': __version__, 'host': _plain(host.decode('latin-1'))})
+    fields = [b'Content-Type: text/html; charset=utf-8', b'Content-Length: %d' % len(body), b'Cache-Control: no-store']
+    return _head(200, b'OK', fields, close) + (b'' if method == b'HEAD' else body)
+
+
+def no_page(method, host, close):
+    """For what the proxy has none of: it is not a web site."""
+    body = b'geproxy: this is a proxy and has only one page of its own: http://%s/\n' % host
+    fields = [b'Content-Type: text/plain; charset=us-ascii', b'Content-Length: %d' % len(body)]
+    return _head(404, b'Not Found', fields, close) + (b'' if method == b'HEAD' else body)
+
+
+# What is said, in its own language, to a client that talks another protocol, by errors.WrongProtocol.kind.
+FOREIGN = {
+    'tls': b'\x15\x03\x01\x00\x02\x02\x46',             # an alert, fatal: protocol_version (RFC 8446, 6)
+    'socks4': b'\x00\x5b\x00\x00\x00\x00\x00\x00',      # request rejected or failed
+    'socks5': b'\x05\xff',                              # no acceptable methods (RFC 1928, 3)
+    # empty SETTINGS, then GOAWAY with HTTP_1_1_REQUIRED (RFC 9113, 6.5, 6.8, 7)
+    'http2': b'\x00\x00\x00\x04\x00\x00\x00\x00\x00' b'\x00\x00\x08\x07\x00\x00\x00\x00\x00'
+             b'\x00\x00\x00\x00\x00\x00\x00\x0d',
+}

@@ -1,0 +1,5 @@
+"""How much a client may use: connections, requests, octets, memory.
+
+May import: net and what lies below.
+Start reading at: `rates` counts per client; `quota` counts per day.
+"""

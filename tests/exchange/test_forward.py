@@ -1,0 +1,1018 @@
+"""One request to its origin, and the response back: who says what in which order, and what becomes of the octets."""
+from __future__ import absolute_import, division, print_function
+
+import base64
+import contextlib
+import hashlib
+import re
+import socket
+import struct
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from geproxy.compat import monotonic
+from helpers import PATIENCE, ask, connect, listening, proxying, read_all, read_until
+from processes import run
+from test_conversation import get, nothing, saying, split, text_of
+
+OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
+
+
+def answering(octets, seen=None, close=True):
+    """An origin that answers the first request of each connection with `octets`."""
+    def handle(sock):
+        head = read_until(sock, b'\r\n\r\n')
+        if seen is not None:
+            seen.append(head)
+        sock.sendall(octets)
+        if not close:
+            read_all(sock)
+    return handle
+
+
+ESTABLISHED = 1         # see tcp(7), TCP_INFO
+
+
+def state_of(sock):
+    """The state of a TCP connection, as Linux numbers them."""
+    return struct.unpack('B', sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1))[0]
+
+
+def reset(sock):
+    """Have the close of `sock` be a reset."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+
+
+# --- heads ---------------------------------------------------------------------------------------------------------
+
+def test_fields_keep_order_case_duplicates_and_octets():
+    seen = []
+    with listening(answering(b'HTTP/1.1 200 Fine\r\nX-b: 1\r\nX-A: \xe9\r\nDate: now\r\nX-b: 2\r\n'
+                             b'Content-Length: 0\r\n\r\n', seen)) as origin, proxying('[proxy]\nname = me') as (at, _):
+        shown = ask(at, get(origin, more=b'x-B: one\r\nAccept:  a \xff\tb  \r\nX-b: two\r\nx-B: one\r\n'))
+        assert seen[0] == (b'GET / HTTP/1.1\r\nHost: %s\r\nx-B: one\r\nAccept: a \xff\tb\r\nX-b: two\r\nx-B: one\r\n'
+                           b'Via: 1.1 me\r\n\r\n' % text_of(origin))
+        assert shown == (b'HTTP/1.1 200 Fine\r\nX-b: 1\r\nX-A: \xe9\r\nDate: now\r\nX-b: 2\r\nContent-Length: 0\r\n'
+                         b'Via: 1.1 me\r\n\r\n')
+
+
+def test_what_is_between_two_hops_stays_there():
+    seen = []
+    with listening(answering(b'HTTP/1.1 200 OK\r\nConnection: X-Hop, close\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nUpgrade: h2\r\n'
+                             b'Proxy-Authenticate: Basic\r\nContent-Length: 2\r\n\r\nok', seen)) as origin:
+        with proxying() as (address, _proxy):
+            _status, fields, _body = split(ask(address, get(origin, more=(
+                b'Connection: X-Mine, Keep-Alive, content-length, host\r\nX-Mine: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\n'
+                b'Proxy-Connection: x\r\nProxy-Authorization: Basic c2VjcmV0\r\nUpgrade: h2c\r\nX-Other: 1\r\n'))))
+            sent = seen[0].lower()
+            assert b'\r\nhost: ' in sent and b'\r\nx-other: 1\r\n' in sent
+            for name in (b'connection', b'x-mine', b'keep-alive', b'te', b'proxy-authorization', b'upgrade'):
+                assert b'\r\n' + name + b':' not in sent
+            assert not set(fields) & set([b'x-hop', b'keep-alive', b'upgrade', b'proxy-authenticate', b'connection'])
+
+
+def test_connection_never_takes_framing_with_it():
+    seen = []
+
+    def handle(sock):
+        seen.append(read_until(sock, b'hello'))
+        sock.sendall(OK)
+    with listening(handle) as origin, proxying() as (address, _proxy):
+        ask(address, get(origin, method=b'POST', more=b'Connection: Content-Length\r\nContent-Length: 5\r\n') + b'hello')
+        assert b'\r\nContent-Length: 5\r\n' in seen[0]
+
+
+def test_a_response_without_date_gets_one_and_via_tells_its_version():
+    with listening(answering(b'HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok')) as origin:
+        with proxying('[proxy]\nname = me') as (address, _proxy):
+            _status, fields, _body = split(ask(address, get(origin)))
+            assert fields[b'date'].endswith(b' GMT') and fields[b'via'] == b'1.0 me'
+
+
+def test_via_can_be_switched_off():
+    seen = []
+    with listening(saying(b'ok', seen)) as origin, proxying('[proxy]\nvia = off') as (address, _proxy):
+        assert b'via' not in split(ask(address, get(origin)))[1] and b'Via' not in seen[0]
+
+
+# --- framing of responses ------------------------------------------------------------------------------------------
+
+CHUNKED = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: A\r\n\r\n3;x="y"\r\nabc\r\n02\r\nde\r\n0\r\nA: b\r\nHost: x\r\n\r\n'
+
+
+def test_a_chunked_response_stays_chunked_with_its_trailers_and_without_extensions():
+    with listening(answering(CHUNKED)) as origin, proxying() as (address, _proxy):
+        _status, fields, body = split(ask(address, get(origin)))
+        assert fields[b'transfer-encoding'] == b'chunked' and b'content-length' not in fields
+        assert body == b'5\r\nabcde\r\n0\r\nA: b\r\n\r\n'
+
+
+def test_a_chunked_response_is_dechunked_for_http_1_0_and_ended_by_close():
+    with listening(answering(CHUNKED)) as origin, proxying() as (address, _proxy):
+        client = connect(address)
+        client.sendall(b'GET http://%s/ HTTP/1.0\r\n\r\n' % text_of(origin))
+        _status, fields, body = split(read_all(client))
+        assert body == b'abcde' and fields[b'connection'] == b'close'
+        assert not set(fields) & set([b'transfer-encoding', b'content-length'])
+
+
+def test_a_response_until_close_is_chunked_for_http_1_1():
+    with listening(answering(b'HTTP/1.1 200 OK\r\n\r\nabc')) as origin, proxying() as (address, _proxy):
+        shown = ask(address, get(origin) * 2)
+        assert shown.count(b'\r\n\r\n3\r\nabc\r\n0\r\n\r\n') == 2
+
+
+@pytest.mark.parametrize('method, head', [
+    (b'HEAD', b'HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n'),
+    (b'HEAD', b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'),
+    (b'GET', b'HTTP/1.1 304 Not Modified\r\nContent-Length: 999\r\n\r\n'),
+    (b'GET', b'HTTP/1.1 204 No Content\r\n\r\n'),
+])
+def test_what_has_no_body_has_none_whatever_it_says(method, head):
+    with listening(answering(head, close=False)) as origin, proxying() as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin, method=method))
+        shown = read_until(client, b'\r\n\r\n')
+        field = head.split(b'\r\n')[1]
+        assert field in shown
+        client.close()
+        assert proxy.wait()[0].reason == ''
+
+
+def test_octets_behind_a_204_are_never_the_next_response():
+    forged = b'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged'
+    with listening(answering(b'HTTP/1.1 204 No Content\r\n\r\n' + forged, close=False)) as origin:
+        with proxying() as (address, proxy):
+            for _ in range(3):
+                assert ask(address, get(origin))[9:12] == b'204'
+            assert [record.kept for record in proxy.wait(3)] == [False] * 3
+
+
+@pytest.mark.parametrize('response', [
+    b'garbage\r\n\r\n', b'HTTP/2.0 200 OK\r\n\r\n', b'HTTP/1.1 20 OK\r\n\r\n', b'HTTP/1.1 200 OK\nA\n\n', b'\x16\x03\x01',
+    b'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx',
+    b'HTTP/1.1 200 OK\r\n A: b\r\n\r\n', b'ICY 200 OK\r\n\r\n',
+])
+def test_a_doubtful_response_is_502_even_if_the_origin_stays(response):
+    with listening(answering(response, close=False)) as origin, proxying() as (address, proxy):
+        assert ask(address, get(origin))[9:12] == b'502'
+        assert proxy.wait()[0].reason == 'http_protocol_error'
+
+
+@pytest.mark.parametrize('more, passed', [
+    ('', b'X-Forwarded-For: 1\r\nX-Secret: 2\r\nx-real-ip: 3\r\nX-Sum: 4\r\n'),
+    ('[proxy]\nforwarded = add\n', b'X-Secret: 2\r\nx-real-ip: 3\r\nX-Sum: 4\r\n'),
+    ('[proxy]\nforwarded = strip\n', b'X-Secret: 2\r\nX-Sum: 4\r\n'),
+    ('[access]\nrules = allow any any strip X-Secret,X-Real-IP\n', b'X-Forwarded-For: 1\r\nX-Sum: 4\r\n'),
+    ('[access]\nrules = allow any any set X-Secret=mine\n', b'X-Forwarded-For: 1\r\nx-real-ip: 3\r\nX-Sum: 4\r\n'),
+])
+def test_what_policy_treats_in_a_head_does_not_come_as_a_trailer(more, passed):
+    seen = []
+
+    def handle(sock):
+        seen.append(read_until(sock, b'X-Sum: 4\r\n\r\n'))
+        sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n')
+    with listening(handle) as origin, proxying(more) as (address, _proxy):
+        head = get(origin, more=b'Transfer-Encoding: chunked\r\n', method=b'POST')
+        trailers = b'X-Forwarded-For: 1\r\nX-Secret: 2\r\nx-real-ip: 3\r\nX-Sum: 4\r\n'
+        assert ask(address, head + b'1\r\na\r\n0\r\n' + trailers + b'\r\n')[9:12] == b'200'
+        assert seen[0].endswith(b'1\r\na\r\n0\r\n' + passed + b'\r\n')
+
+
+# --- origins that die ----------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('response, reason', [
+    (b'', 'connection_terminated'),
+    (b'HTTP/1.1 200 OK\r\nCont', 'http_response_incomplete'),
+])
+def test_an_origin_that_dies_before_its_head_is_502(response, reason):
+    with listening(answering(response)) as origin, proxying() as (address, proxy):
+        assert ask(address, get(origin))[9:12] == b'502'
+        assert proxy.wait()[0].reason == reason
+
+
+@pytest.mark.parametrize('how', ['close', 'reset'])
+@pytest.mark.parametrize('start', [
+    b'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc',
+    b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc',
+    b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n',
+    b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n',
+])
+def test_an_origin_that_dies_in_mid_body_never_looks_like_a_clean_end(start, how):
+    heard = Event()
+
+    def handle(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(start)
+        assert heard.wait(PATIENCE)
+        if how == 'reset':
+            reset(sock)
+    with listening(handle) as origin, proxying() as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin))
+        shown = read_until(client, b'abc')
+        heard.set()
+        shown += read_all(client)
+        _status, fields, body = split(shown)
+        assert not body.endswith(b'0\r\n\r\n') and len(body) < 20
+        assert fields.get(b'content-length', b'10') == b'10'
+        record = proxy.wait()[0]
+        assert record.aborted and record.reason in ('http_response_incomplete', 'connection_terminated')
+
+
+def test_a_broken_end_is_a_reset_where_the_end_is_all_there_is():
+    heard = Event()
+
+    def handle(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(b'HTTP/1.1 200 OK\r\n\r\nabc')
+        assert heard.wait(PATIENCE)
+        reset(sock)
+    with listening(handle) as origin, proxying() as (address, _proxy):
+        client = connect(address)
+        client.sendall(b'GET http://%s/ HTTP/1.0\r\n\r\n' % text_of(origin))
+        read_until(client, b'abc')
+        heard.set()
+        with pytest.raises(socket.error):
+            assert client.recv(100) != b''
+
+
+# --- connections that are logged in --------------------------------------------------------------------------------
+
+class Accounts(object):
+    """An origin that logs in connections, as NTLM has it: the first message gets a challenge, the second is a name. It
+    says who a connection's requests are from, and does not ask again."""
+
+    def __init__(self, offers=(b'NTLM',)):
+        self.offers = offers            # lines of WWW-Authenticate
+        self.requests = []              # (number of the connection, method, path, as whom)
+        self.connections = 0
+        self.dying = 0                  # so many connections end when their next request is there
+
+    def __call__(self, sock):
+        self.connections += 1
+        number, who, challenged, rest = self.connections, None, False, b''
+        while True:
+            head = rest + read_until(sock, b'\r\n\r\n')
+            if not head:
+                return
+            if self.dying:
+                self.dying -= 1
+                return
+            head, _end, rest = head.partition(b'\r\n\r\n')
+            method, path = head.split(b' ')[:2]
+            length = re.search(br'(?i)\r\ncontent-length: (\d+)', head)
+            left = int(length.group(1)) if length else 0
+            while left > len(rest):
+                rest += sock.recv(left - len(rest))
+            rest = rest[left:]
+            said = re.search(br'(?i)\r\nauthorization: *(\S+) (\S+)', head)
+            if said and said.group(2) != b'hello' and challenged:
+                who = said.group(2)
+            self.requests.append((number, method, path, who))
+            if who:
+                sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s' % (len(who), who))
+                continue
+            challenged = said is not None and said.group(2) == b'hello'
+            offers = [said.group(1) + b' challenge'] if challenged else self.offers
+            sock.sendall(b'HTTP/1.1 401 Who?\r\nContent-Length: 4\r\n%s\r\nwho?' % b''.join(
+                b'WWW-Authenticate: %s\r\n' % offer for offer in offers))
+
+
+def log_in(client, origin, name, scheme=b'NTLM', method=b'GET', body=b''):
+    """Do it on that connection -> the last response."""
+    for message in (b'hello', name):
+        more = b'Authorization: %s %s\r\n' % (scheme, message)
+        octets = body if message == name else b''
+        if method == b'POST':
+            more += b'Content-Length: %d\r\n' % len(octets)
+        client.sendall(get(origin, method=method, more=more) + octets)
+        shown = read_until(client, b'who?' if message == b'hello' else name)
+    return shown
+
+
+@pytest.mark.parametrize('scheme', [b'NTLM', b'ntlm', b'Negotiate', b'Kerberos', b'CredSSP'])
+def test_a_connection_that_is_logged_in_is_its_clients_alone(scheme):
+    accounts = Accounts()
+    with listening(accounts) as origin, proxying() as (address, proxy):
+        with contextlib.closing(connect(address)) as first, contextlib.closing(connect(address)) as second:
+            assert log_in(first, origin, b'joe', scheme).endswith(b'joe')
+            assert ask(address, get(origin)).endswith(b'who?')          # a stranger is one
+            assert log_in(second, origin, b'ann', scheme).endswith(b'ann')
+            for client, name in ((first, b'joe'), (second, b'ann')) * 2:
+                for method, more in ((b'GET', b''), (b'POST', b'Content-Length: 2\r\n')):
+                    client.sendall(get(origin, method=method, more=more) + b'hi' * (method == b'POST'))
+                    assert read_until(client, name).endswith(name)
+        proxy.wait_until(lambda: not proxy.server._upstream.kept)
+        assert ask(address, get(origin)).endswith(b'who?')
+
+
+def test_log_ins_at_once_do_not_get_mixed():
+    accounts = Accounts()
+    with listening(accounts) as origin, proxying() as (address, _proxy):
+        clients = dict((b'user%d' % number, connect(address)) for number in range(8))
+        asking = [gevent.spawn(log_in, client, origin, name) for name, client in clients.items()]
+        assert [each.get(timeout=PATIENCE).rpartition(b'\n')[2] for each in asking] == list(clients)
+        for client in clients.values():
+            client.close()
+
+
+def test_a_post_logs_in_by_the_connection_that_was_challenged():
+    accounts = Accounts()
+    with listening(accounts) as origin, proxying() as (address, _proxy):
+        with contextlib.closing(connect(address)) as client:
+            assert log_in(client, origin, b'joe', method=b'POST', body=b'much').endswith(b'joe')
+        assert [request[0] for request in accounts.requests] == [1, 1]
+
+
+@pytest.mark.parametrize('offers', [
+    [b'NTLM'], [b'Negotiate', b'Basic realm="x"'], [b'Basic realm="a, b", NTLM'], [b'Digest realm="x",nEgotiate abc=='],
+    [b'Basic realm="x" ,\tNTLM'],
+])
+def test_an_offer_to_log_in_a_connection_makes_it_the_clients(offers):
+    accounts = Accounts(offers)
+    with listening(accounts) as origin, proxying() as (address, proxy):
+        with contextlib.closing(connect(address)) as client:
+            client.sendall(get(origin))
+            shown = read_until(client, b'who?')
+            assert b'\r\nProxy-Support: Session-Based-Authentication\r\n' in shown
+            assert b'\r\nConnection: Proxy-Support\r\n' in shown
+            assert ask(address, get(origin)).endswith(b'who?')
+            assert [request[0] for request in accounts.requests] == [1, 2]
+            client.sendall(get(origin, method=b'POST'))
+            read_until(client, b'who?')
+            assert accounts.requests[-1][0] == 1
+
+
+@pytest.mark.parametrize('more, offers', [
+    (b'Authorization: Basic bnRsbTpudGxt\r\n', [b'Basic realm="NTLM"', b'Bearer error=ntlm']),
+    (b'X-Authorization: NTLM x\r\n', [b'Digest negotiate="yes"']),
+])
+def test_a_log_in_of_requests_leaves_the_connection_to_all(more, offers):
+    accounts = Accounts(offers)
+    with listening(accounts) as origin, proxying() as (address, proxy):
+        for _ in range(3):
+            assert ask(address, get(origin, more=more)).endswith(b'who?')
+        assert accounts.connections == 1
+        assert [record.kept for record in proxy.wait(3)] == [False, True, True]
+
+
+def test_a_post_on_a_connection_that_is_logged_in_and_dies_is_never_sent_twice():
+    accounts = Accounts()
+    with listening(accounts) as origin, proxying() as (address, proxy):
+        with contextlib.closing(connect(address)) as client:
+            log_in(client, origin, b'joe')
+            accounts.dying = 1
+            client.sendall(get(origin, method=b'POST', more=b'Content-Length: 2\r\n') + b'hi')
+            assert read_until(client, b'\r\n\r\n')[9:12] == b'502'
+            assert accounts.connections == 1
+            assert proxy.wait(3)[2].kept
+
+
+def test_a_get_on_a_connection_that_is_logged_in_and_dies_begins_anew():
+    accounts = Accounts()
+    with listening(accounts) as origin, proxying() as (address, proxy):
+        with contextlib.closing(connect(address)) as client:
+            log_in(client, origin, b'joe')
+            accounts.dying = 1
+            client.sendall(get(origin))
+            assert read_until(client, b'who?').endswith(b'who?')
+            assert accounts.connections == 2
+
+
+@pytest.mark.parametrize('end', ['kill', 'drain'])
+def test_connections_that_are_logged_in_end_with_their_client_however_it_ends(end):
+    accounts = Accounts()
+    with listening(accounts) as origin, proxying() as (address, proxy):
+        with contextlib.closing(connect(address)) as client:
+            log_in(client, origin, b'joe')
+            upstream = proxy.server._upstream
+            assert upstream.kept == 1
+            if end == 'kill':
+                for greenlet in list(proxy.server.live.values()):
+                    greenlet.kill()
+            else:
+                proxy.server.proxy.timeouts = proxy.server.proxy.timeouts._replace(drain=0.01)
+                proxy.server.drain()
+            assert upstream.kept == upstream.connections == 0
+
+
+def ntlm(sock):
+    """An origin that logs in connections by real NTLM messages, and believes every name; POST must log in, too."""
+    who, rest = b'', b''
+    while True:
+        head = rest + read_until(sock, b'\r\n\r\n')
+        if not head:
+            return
+        head, _end, rest = head.partition(b'\r\n\r\n')
+        length = re.search(br'(?i)\r\ncontent-length: (\d+)', head)
+        while length and len(rest) < int(length.group(1)):
+            rest += sock.recv(65536)
+        rest = rest[int(length.group(1)):] if length else rest
+        said = re.search(br'(?i)\r\nauthorization: ntlm (\S+)', head)
+        message = base64.b64decode(said.group(1)) if said else b''
+        offer = b'NTLM'
+        if message[8:9] == b'\1':
+            challenge = struct.pack('<8sIHHIIQQHHI', b'NTLMSSP', 2, 0, 0, 48, 0x201, 1, 0, 0, 0, 48)
+            offer += b' ' + base64.b64encode(challenge)
+        elif message[8:9] == b'\3':
+            size, _room, at = struct.unpack('<HHI', message[36:44])
+            who = message[at:at + size].replace(b'\0', b'')
+        page = b'page of ' + who if who else b'who?'
+        sock.sendall(b'HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s' % (
+            b'200 OK' if who else b'401 Who?\r\nWWW-Authenticate: ' + offer, len(page), page))
+
+
+def curl(address, origin, *options):
+    """What curl prints, asking for a page through the proxy."""
+    done = run(['curl', '-q', '-sS', '-x', 'http://%s:%d' % address, 'http://%s:%d/' % origin] + list(options))
+    assert done.popen.returncode == 0, done.err
+    return done.out
+
+
+def test_curl_logs_in_by_ntlm_for_itself_only():
+    try:
+        features = run(['curl', '-V']).out
+    except OSError:
+        features = b''
+    if b' NTLM ' not in features:
+        pytest.skip('no curl with NTLM')
+    with listening(ntlm) as origin, proxying() as (address, _proxy):
+        for options in ([], ['-d', 'a body that is sent twice']):
+            assert curl(address, origin, '--ntlm', '-u', 'user1:secret', *options) == b'page of user1'
+            assert curl(address, origin) == b'who?'
+        asking = [gevent.spawn(curl, address, origin, '--ntlm', '-u', 'user%d:secret' % number) for number in range(4)]
+        assert [each.get(timeout=PATIENCE) for each in asking] == [b'page of user%d' % number for number in range(4)]
+
+
+# --- kept connections ----------------------------------------------------------------------------------------------
+
+def test_kept_connections_are_shared_by_all_clients():
+    seen = []
+    with listening(saying(b'ok', seen)) as origin, proxying() as (address, proxy):
+        for _ in range(3):
+            assert ask(address, get(origin)).endswith(b'ok')
+        assert [record.kept for record in proxy.wait(3)] == [False, True, True]
+        # Nothing was looked up or connected for those that it served later.
+        assert [None in record.took for record in proxy.records] == [False, True, True]
+
+
+def test_a_kept_connection_that_turns_out_dead_is_not_seen_by_the_client():
+    requests = []
+
+    def once(sock):
+        requests.append(read_until(sock, b'\r\n\r\n'))
+        sock.sendall(OK)
+        read_until(sock, b'\r\n\r\n')           # the second request of a connection is met by a close
+    with listening(once) as origin, proxying() as (address, proxy):
+        for method in (b'GET', b'GET', b'HEAD', b'DELETE'):
+            assert ask(address, get(origin, method=method))[9:12] == b'200'
+        assert [record.kept for record in proxy.wait(4)] == [False] * 4
+        assert len(requests) == 4
+
+
+def unread(sock):
+    """An origin that does not read request bodies, as Python's http.server in HTTP/1.1 does not: it answers each request
+    with its path."""
+    buffer = b''
+    while True:
+        while b'\r\n\r\n' not in buffer:
+            piece = sock.recv(65536)
+            if not piece:
+                return
+            buffer += piece
+        head, _end, buffer = buffer.partition(b'\r\n\r\n')
+        path = head.split(b' ')[1]
+        sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s' % (len(path), path))
+
+
+@pytest.mark.parametrize('method', [b'GET', b'POST', b'PUT'])
+def test_a_request_body_that_its_origin_does_not_read_is_nobodys_request(method):
+    body = b'GET /evil HTTP/1.1\r\nX-Rest: '        # which the request line of somebody else would complete
+    more = b'Content-Length: %d\r\n' % len(body)
+    with listening(unread) as origin, proxying() as (address, proxy):
+        for _ in range(3):
+            assert ask(address, get(origin, path=b'/good', method=method, more=more) + body).endswith(b'/good')
+            assert ask(address, get(origin, path=b'/bank')).endswith(b'/bank')
+        # The client's own next request is not answered by it either.
+        with contextlib.closing(connect(address)) as client:
+            client.sendall(get(origin, path=b'/good', method=method, more=more) + body)
+            assert read_until(client, b'/good').endswith(b'/good')
+            client.sendall(get(origin, path=b'/bank'))
+            assert read_until(client, b'/bank').endswith(b'/bank')
+
+
+def test_an_empty_body_leaves_the_connection_to_all():
+    with listening(saying(b'ok', [])) as origin, proxying() as (address, proxy):
+        assert ask(address, get(origin, method=b'POST', more=b'Content-Length: 0\r\n')).endswith(b'ok')
+        assert ask(address, get(origin)).endswith(b'ok')
+        assert [record.kept for record in proxy.wait(2)] == [False, True]
+
+
+@pytest.mark.parametrize('method, more, body', [
+    (b'POST', b'Content-Length: 2\r\n', b'hi'), (b'POST', b'', b''), (b'PUT', b'Content-Length: 2\r\n', b'hi'),
+    (b'PATCH', b'Transfer-Encoding: chunked\r\n', b'2\r\nhi\r\n0\r\n\r\n'),
+])
+def test_what_cannot_be_repeated_is_never_sent_twice(method, more, body):
+    methods = []
+
+    def handle(sock):
+        for _ in range(2):
+            head = read_until(sock, b'\r\n\r\n')
+            if not head:
+                return
+            methods.append(head.split(b' ')[0])
+            if methods[-1] != b'GET':
+                return                          # dies with it
+            sock.sendall(OK)
+    with listening(handle) as origin, proxying() as (address, proxy):
+        assert ask(address, get(origin))[9:12] == b'200'
+        assert ask(address, get(origin, method=method, more=more) + body)[9:12] == b'502'
+        assert methods == [b'GET', method]
+
+
+def test_an_answer_that_nobody_asked_for_goes_to_nobody():
+    unasked, sent = Event(), Event()
+
+    def handle(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(OK)
+        if not sent.is_set():
+            assert unasked.wait(PATIENCE)
+            sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged')
+            sent.set()
+            read_all(sock)
+    with listening(handle) as origin, proxying() as (address, proxy):
+        assert ask(address, get(origin)).endswith(b'ok')
+        unasked.set()
+        assert sent.wait(PATIENCE)
+        assert ask(address, get(origin)).endswith(b'ok')
+        assert [record.kept for record in proxy.wait(2)] == [False, False]
+
+
+# --- request bodies ------------------------------------------------------------------------------------------------
+
+def storing(stored):
+    """An origin that stores one request, head and body, and answers."""
+    def handle(sock):
+        head, _end, body = read_until(sock, b'\r\n\r\n').partition(b'\r\n\r\n')
+        if b'Content-Length: ' in head:
+            size = int(head.split(b'Content-Length: ')[1].split(b'\r\n')[0])
+            while len(body) < size:
+                body += sock.recv(1 << 20)
+        else:
+            while not (b'\r\n0\r\n' in body and body.endswith(b'\r\n\r\n')):
+                body += sock.recv(1 << 20)
+        stored.append((head, body))
+        sock.sendall(OK)
+    return handle
+
+
+def test_an_upload_arrives_whole_with_its_length():
+    stored, body = [], bytes(bytearray(range(256))) * 12000
+    with listening(storing(stored)) as origin, proxying() as (address, proxy):
+        shown = ask(address, get(origin, method=b'PUT', more=b'Content-Length: %d\r\n' % len(body)) + body)
+        assert shown.startswith(b'HTTP/1.1 200 OK\r\n') and shown.endswith(b'\r\n\r\nok')
+        assert hashlib.sha1(stored[0][1]).digest() == hashlib.sha1(body).digest()
+        assert proxy.wait()[0].received > len(body)
+
+
+@pytest.mark.parametrize('size', [1, 2, 7, 1000])
+def test_a_chunked_upload_is_checked_and_written_anew(size):
+    stored = []
+    body = b'5;a=b\r\nhello\r\n1\r\n,\r\n6;x="\\"\xff"\r\n world\r\n0\r\nT: 1\r\nContent-Length: 3\r\n\r\n'
+    with listening(storing(stored)) as origin, proxying() as (address, _proxy):
+        client = connect(address)
+        client.sendall(get(origin, method=b'POST', more=b'Transfer-Encoding: chunked\r\n'))
+        for at in range(0, len(body), size):
+            client.sendall(body[at:at + size])
+            gevent.sleep(0)
+        assert read_until(client, b'ok').endswith(b'ok')
+        client.close()
+        head, body = stored[0]
+        assert b'\r\nTransfer-Encoding: chunked\r\n' in head + b'\r\n' and b'Content-Length' not in head
+        content, rest = b'', body
+        while not rest.startswith(b'0\r\n'):
+            digits, _crlf, rest = rest.partition(b'\r\n')
+            content, rest = content + rest[:int(digits, 16)], rest[int(digits, 16) + 2:]
+        assert content == b'hello, world' and rest == b'0\r\nT: 1\r\n\r\n'
+
+
+def test_a_broken_chunk_of_a_request_is_400_and_the_origin_never_sees_an_end():
+    got = []
+    with listening(lambda sock: got.append(read_all(sock))) as origin, proxying() as (address, proxy):
+        shown = ask(address, get(origin, method=b'POST', more=b'Transfer-Encoding: chunked\r\n') + b'2\r\nhi\r\nX\r\n\r\n')
+        assert shown[9:12] == b'400' and proxy.wait()[0].reason == 'http_request_error'
+    assert not got[0].endswith(b'0\r\n\r\n')
+
+
+def test_a_client_that_dies_in_mid_upload_takes_its_request_with_it():
+    got, began = [], Event()
+
+    def handle(sock):
+        data = read_until(sock, b'half')
+        began.set()
+        got.append(data + read_all(sock))
+    with listening(handle) as origin, proxying() as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin, method=b'PUT', more=b'Content-Length: 100\r\n') + b'half')
+        assert began.wait(PATIENCE)
+        client.close()
+        assert proxy.wait()[0].reason == 'client_lost'
+    assert got[0].endswith(b'half')
+
+
+def test_a_client_that_stalls_in_mid_upload_gets_408():
+    with listening(read_all) as origin, proxying('[timeouts]\nbody = 0.4') as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin, method=b'PUT', more=b'Content-Length: 100\r\n') + b'half')
+        assert read_until(client, b'\r\n\r\n')[9:12] == b'408'
+        client.close()
+        assert proxy.wait()[0].reason == 'client_body_timeout'
+
+
+# --- 100-continue, and answers that come early ---------------------------------------------------------------------
+
+EXPECT = b'Expect: 100-continue\r\nContent-Length: 5\r\n'
+
+
+def test_100_continue_comes_from_the_origin():
+    heads = []
+
+    def handle(sock):
+        heads.append(read_until(sock, b'\r\n\r\n'))
+        sock.sendall(b'HTTP/1.1 100 Continue\r\n\r\n')
+        assert read_until(sock, b'hello') == b'hello'
+        sock.sendall(OK)
+    with listening(handle) as origin, proxying() as (address, _proxy):
+        client = connect(address)
+        for _ in range(2):                      # and the connection goes on
+            client.sendall(get(origin, method=b'PUT', more=EXPECT))
+            assert read_until(client, b'\r\n\r\n').startswith(b'HTTP/1.1 100 Continue\r\n')
+            client.sendall(b'hello')
+            assert read_until(client, b'ok').startswith(b'HTTP/1.1 200 OK\r\n')
+        client.close()
+        assert [b'\r\nExpect: 100-continue\r\n' in head for head in heads] == [True, True]
+
+
+def test_a_client_that_does_not_wait_for_100_may_send_at_once():
+    stored = []
+    with listening(storing(stored)) as origin, proxying() as (address, _proxy):
+        assert ask(address, get(origin, method=b'PUT', more=EXPECT) + b'hello').endswith(b'ok')
+        assert stored[0][1] == b'hello'
+
+
+def test_a_refused_expectation_comes_through_and_ends_the_connection():
+    with listening(answering(b'HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n', close=False)) as origin:
+        with proxying() as (address, _proxy):
+            client = connect(address)
+            client.sendall(get(origin, method=b'PUT', more=EXPECT))
+            status, fields, _body = split(read_all(client))
+            assert status[9:12] == b'417' and fields[b'connection'] == b'close'
+
+
+def test_an_http_1_0_client_gets_no_interim_response_and_its_expectation_is_not_passed_on():
+    seen = []
+    with listening(answering(b'HTTP/1.1 103 Early\r\n\r\n' + OK, seen)) as origin, proxying() as (address, _proxy):
+        shown = ask(address, b'POST http://%s/ HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n' % (
+            text_of(origin)))
+        assert shown.startswith(b'HTTP/1.1 200 OK\r\n') and b'Expect' not in seen[0]
+
+
+def test_interim_responses_are_passed_on_but_not_for_ever():
+    early = b'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x\r\nContent-Length: 7\r\n\r\n'
+    with listening(answering(early * 2 + OK)) as origin, proxying('[proxy]\nvia = off') as (address, _proxy):
+        shown = ask(address, get(origin))
+        assert shown.startswith(b'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n' * 2 + b'HTTP/1.1 200 OK\r\n')
+    with listening(answering(early * 1000)) as origin, proxying() as (address, proxy):
+        assert b'HTTP/1.1 502 ' in ask(address, get(origin))
+
+
+def test_nothing_follows_an_interim_response_that_the_client_took_in_part():
+    early = b'HTTP/1.1 103 Early Hints\r\nLink: %s\r\n\r\n' % (b'a' * 60000)
+    with listening(answering(early * 90)) as origin, proxying('[timeouts]\nbody = 0.3') as (address, proxy):
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(PATIENCE)
+        client.connect(address)
+        client.sendall(get(origin))
+        record, = proxy.wait()              # which takes none of it
+        assert (record.reason, record.aborted) == ('client_write_timeout', True)
+        came = read_all(client)
+        assert came.startswith(b'HTTP/1.1 103 ') and set(re.findall(br'HTTP/1.1 \d+', came)) == {b'HTTP/1.1 103'}
+        client.close()
+
+
+def test_an_unknown_expectation_is_417():
+    with listening(nothing) as origin, proxying() as (address, _proxy):
+        assert ask(address, get(origin, more=b'Expect: coffee\r\n'))[9:12] == b'417'
+
+
+def test_an_early_final_response_is_delivered_while_the_client_still_sends():
+    def handle(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(b'HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig')
+        sock.shutdown(socket.SHUT_WR)
+        gevent.sleep(0.2)
+    with listening(handle) as origin, proxying('[timeouts]\nlinger = 2') as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin, method=b'PUT', more=b'Content-Length: 50000000\r\n'))
+        client.sendall(b'x' * 100000)
+        status, fields, body = split(read_until(client, b'big'))
+        assert (status, body, fields[b'connection']) == (b'HTTP/1.1 413 Too Large', b'big', b'close')
+        client.close()
+        assert proxy.wait()[0].status == 413
+
+
+def test_an_early_final_response_ends_for_whoever_reads_to_the_end():
+    def handle(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(b'HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig')
+    with listening(handle) as origin, proxying('[timeouts]\nlinger = 1h') as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin, method=b'PUT', more=b'Content-Length: 100000\r\n') + b'x' * 1000)
+        assert read_all(client).endswith(b'\r\n\r\nbig')
+        client.close()
+        assert proxy.wait()[0].status == 413
+
+
+def test_an_origin_that_answers_early_still_gets_the_rest():
+    got = []
+
+    def handle(sock):
+        got.append(read_until(sock, b'\r\n\r\n').partition(b'\r\n\r\n')[2])
+        sock.sendall(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n')
+        while len(b''.join(got)) < 500000:
+            got.append(sock.recv(65536))
+            sock.sendall(b'%x\r\n%s\r\n' % (len(got[-1]), got[-1]))     # an echo, while it still reads
+        sock.sendall(b'0\r\n\r\n')
+    with listening(handle) as origin, proxying() as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin, method=b'POST', more=b'Connection: close\r\nContent-Length: 500000\r\n'))
+        sender = gevent.spawn(client.sendall, b'y' * 500000)
+        shown = read_all(client)
+        sender.join(PATIENCE)
+        assert len(b''.join(got)) == 500000 and shown.endswith(b'0\r\n\r\n')
+        client.close()
+        assert proxy.wait()[0].reason == ''
+
+
+# --- clients that leave --------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('how', ['close', 'reset'])
+@pytest.mark.parametrize('more', [b'', b'pipelined'])
+def test_a_client_that_leaves_while_its_origin_thinks_ends_the_origin_connection(how, more):
+    ended, came = [], Event()
+
+    def think(sock):
+        read_until(sock, b'\r\n\r\n')
+        came.set()
+        began = monotonic()
+        read_all(sock)
+        ended.append(monotonic() - began)
+    with listening(think) as origin, proxying() as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin) + (get(origin) if more else b''))
+        assert came.wait(PATIENCE)
+        if how == 'reset':
+            reset(client)
+        client.close()
+        assert proxy.wait()[0].reason == 'client_lost'
+    assert ended[0] < 1
+
+
+@pytest.mark.parametrize('more', [b'POST', b'pipelined'])
+def test_a_client_that_resets_where_it_cannot_be_read_from_ends_the_origin_connection(more):
+    ended = Event()
+
+    def handle(sock):
+        read_until(sock, b'\r\n\r\n')
+        if more == b'POST':             # reads no more of it, and notices the end of what it has not read
+            while sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0 and not ended.is_set():
+                gevent.sleep(0.02)
+                if state_of(sock) != ESTABLISHED:
+                    break
+        else:
+            read_all(sock)
+        ended.set()
+    with listening(handle) as origin, proxying('[limits]\nhead_size = 4k') as (address, proxy):
+        client = connect(address)
+        if more == b'POST':
+            client.sendall(get(origin, method=b'POST', more=b'Content-Length: 100000000\r\n'))
+            client.settimeout(0.5)
+            with pytest.raises(socket.timeout):
+                client.sendall(b'x' * 100000000)
+        else:
+            client.sendall(get(origin) * 200)
+            gevent.sleep(0.5)           # until they have been read ahead as far as they are
+        reset(client)
+        client.close()
+        assert ended.wait(3)
+        assert proxy.wait()[0].reason == 'client_lost'
+
+
+def test_a_half_closed_client_gets_what_comes_slowly_but_comes():
+    def handle(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n')
+        for number in range(6):
+            gevent.sleep(0.2)
+            sock.sendall(b'%d' % number)
+    with listening(handle) as origin, proxying('[timeouts]\nlinger = 500ms') as (address, proxy):
+        assert ask(address, get(origin)).endswith(b'\r\n\r\n012345')
+        assert proxy.wait()[0].reason == ''
+
+
+def test_a_client_that_leaves_a_silent_stream_ends_the_origin_connection():
+    came, ended = Event(), []
+
+    def stream(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n')
+        came.set()
+        began = monotonic()
+        read_all(sock)
+        ended.append(monotonic() - began)
+    with listening(stream) as origin, proxying() as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin))
+        assert b'\r\n9\r\ndata: 1\n\n' in read_until(client, b'data: 1\n\n')      # events pass at once
+        assert came.wait(PATIENCE)
+        client.close()
+        assert proxy.wait()[0].reason == 'client_lost'
+    assert ended[0] < 1
+
+
+def test_a_half_closed_client_of_a_slow_stream_gets_all_of_it():
+    def stream(sock):
+        read_until(sock, b'\r\n\r\n')
+        for piece in (b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', b'3\r\none\r\n', b'3\r\ntwo\r\n', b'0\r\n\r\n'):
+            sock.sendall(piece)
+            gevent.sleep(0.4)
+    with listening(stream) as origin, proxying() as (address, proxy):
+        body = split(ask(address, get(origin)))[2]
+        content = b''
+        while True:
+            digits, _crlf, body = body.partition(b'\r\n')
+            if not int(digits, 16):
+                break
+            content, body = content + body[:int(digits, 16)], body[int(digits, 16) + 2:]
+        assert content == b'onetwo' and proxy.wait()[0].reason == ''
+
+
+def test_a_half_closed_client_does_not_wait_for_ever():
+    with listening(read_all) as origin, proxying('[timeouts]\nlinger = 0.5') as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin))
+        client.shutdown(socket.SHUT_WR)
+        read_all(client)
+        assert 'linger' in proxy.wait()[0].message
+        client.close()
+
+
+# --- limits --------------------------------------------------------------------------------------------------------
+
+def test_an_origin_that_never_answers_is_504():
+    with listening(read_all) as origin, proxying('[timeouts]\nresponse = 0.4') as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin))
+        assert read_until(client, b'\r\n\r\n').startswith(b'HTTP/1.1 504 no response for 0.4 s ([timeouts] response)')
+        client.close()
+        assert proxy.wait()[0].reason == 'http_response_timeout'
+
+
+def test_an_origin_that_trickles_its_head_is_504():
+    def trickle(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(b'HTTP/1.1 200 OK\r\n')
+        try:
+            while True:
+                sock.sendall(b'A')
+                gevent.sleep(0.1)
+        except socket.error:
+            pass
+    with listening(trickle) as origin, proxying('[timeouts]\nresponse = 0.5') as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin))
+        assert read_until(client, b'\r\n\r\n')[9:12] == b'504'
+        client.close()
+
+
+def test_an_origin_that_stalls_in_mid_body_is_given_up():
+    with listening(answering(b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc', close=False)) as origin:
+        with proxying('[timeouts]\nbody = 0.4') as (address, proxy):
+            client = connect(address)
+            client.sendall(get(origin))
+            assert read_all(client).endswith(b'abc')
+            client.close()
+            assert proxy.wait()[0].reason == 'connection_read_timeout'
+
+
+def test_a_client_that_does_not_read_is_given_up():
+    def flood(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(b'HTTP/1.1 200 OK\r\n\r\n')
+        try:
+            while True:
+                sock.sendall(b'x' * 100000)
+        except socket.error:
+            pass
+    with listening(flood) as origin, proxying('[timeouts]\nbody = 0.5\nlinger = 0.1') as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin))
+        assert proxy.wait()[0].reason == 'client_write_timeout'
+        client.close()
+
+
+def test_a_response_head_that_is_too_large_is_502():
+    for head in (b'A: b\r\n' * 1001, b'A: ' + b'a' * 70000):
+        with listening(answering(b'HTTP/1.1 200 OK\r\n' + head + b'\r\n\r\n')) as origin, proxying() as (address, proxy):
+            assert ask(address, get(origin))[9:12] == b'502'
+            assert proxy.wait()[0].reason == 'http_response_header_section_size'
+
+
+# --- upgrade -------------------------------------------------------------------------------------------------------
+
+UPGRADE = b'Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n'
+
+
+def test_an_upgrade_ends_in_a_tunnel():
+    heads = []
+
+    def handle(sock):
+        heads.append(read_until(sock, b'\r\n\r\n'))
+        sock.sendall(b'HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: WebSocket\r\nX: y\r\n\r\nfirst')
+        sock.sendall(read_until(sock, b'second').upper())
+    with listening(handle) as origin, proxying() as (address, proxy):
+        client = connect(address)
+        client.sendall(get(origin, more=UPGRADE))
+        shown = read_until(client, b'first')
+        assert shown.startswith(b'HTTP/1.1 101 Switching\r\n') and b'\r\nUpgrade: WebSocket\r\n' in shown
+        assert b'\r\nConnection: Upgrade\r\n' in shown and b'\r\nX: y\r\n' in shown
+        client.sendall(b'second')
+        assert read_until(client, b'SECOND').endswith(b'SECOND')
+        client.close()
+        record = proxy.wait()[0]
+        assert (record.status, record.tunnel) == (101, True)
+        assert b'\r\nConnection: Upgrade\r\n' in heads[0] and b'\r\nUpgrade: websocket\r\n' in heads[0]
+
+
+def switching(protocol, heads):
+    """An origin that changes to a protocol if it is asked to, and says hello there."""
+    def handle(sock):
+        heads.append(read_until(sock, b'\r\n\r\n'))
+        if b'\r\nUpgrade: %s\r\n' % protocol in heads[-1]:
+            sock.sendall(b'HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: %s\r\n\r\nhello' % protocol)
+        else:
+            sock.sendall(OK)
+    return handle
+
+
+@pytest.mark.parametrize('line, protocol, taken', [
+    ('', b'websocket', True), ('', b'spdy/3', False), ('', b'TLS/1.0', False), ('upgrades = any', b'spdy/3', True),
+    ('upgrades = spdy', b'spdy/3', True), ('upgrades = spdy', b'websocket', False), ('upgrades =', b'websocket', False),
+    ('upgrades = any', b'h2c', False), ('upgrades = any', b'h2c-14', False)])
+def test_what_may_not_be_upgraded_to_goes_on_as_an_ordinary_request(line, protocol, taken):
+    heads, more = [], b'Connection: Upgrade\r\nUpgrade: %s\r\n' % protocol
+    with listening(switching(protocol, heads)) as origin, proxying('[access]\n' + line) as (address, proxy):
+        shown = ask(address, get(origin, more=more))
+        assert (shown[9:12], shown[-5:] == b'hello') == ((b'101', True) if taken else (b'200', False))
+        assert taken or b'pgrade' not in heads[0]
+
+
+def test_an_upgrade_that_is_not_taken_is_an_ordinary_exchange():
+    with listening(saying(b'ok')) as origin, proxying() as (address, proxy):
+        assert ask(address, get(origin, more=UPGRADE) + get(origin)).count(b'\r\n\r\nok') == 2
+
+
+@pytest.mark.parametrize('more, response', [
+    (b'', b'HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n'),
+    (UPGRADE, b'HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n'),
+    (UPGRADE, b'HTTP/1.1 101 Switching\r\n\r\n'),
+    (b'Connection: Upgrade\r\nUpgrade: h2c\r\n', b'HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n'),
+])
+def test_an_upgrade_that_nobody_asked_for_is_502(more, response):
+    with listening(answering(response, close=False)) as origin, proxying() as (address, proxy):
+        assert ask(address, get(origin, more=more))[9:12] == b'502'
+        assert proxy.wait()[0].reason == 'http_upgrade_failed'
+
+
+def test_a_body_that_is_bad_from_its_first_octets_is_still_a_502():
+    with listening(answering(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nXYZ\r\n')) as origin:
+        with proxying() as (address, proxy):
+            assert ask(address, get(origin))[9:12] == b'502'
+            assert proxy.wait()[0].reason == 'http_response_transfer_coding'
+
+
+@pytest.mark.parametrize('unasked', [b'HTTP/1.1 408 Too Late\r\nConnection: close\r\n\r\n', b'garbage\r\n\r\n'])
+def test_what_an_origin_says_to_an_idle_connection_is_not_the_answer_to_what_crosses_it(unasked):
+    def handle(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(OK)
+        if read_until(sock, b'\r\n\r\n'):
+            sock.sendall(unasked)               # as if it had been sent just before the request came
+    with listening(handle) as origin, proxying() as (address, proxy):
+        for _ in range(3):
+            assert ask(address, get(origin)).endswith(b'ok')

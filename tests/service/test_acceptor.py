@@ -1,0 +1,83 @@
+"""Taking connections. How it lives through the end of descriptors, in a process, is in test_server."""
+from __future__ import absolute_import, division, print_function
+
+import contextlib
+import socket
+
+import gevent
+import pytest
+from gevent.event import Event
+from helpers import PATIENCE, connect, read_all
+
+from geproxy.net import turns
+from geproxy.service import acceptor, listeners
+from geproxy.settings import option_types
+
+
+@contextlib.contextmanager
+def accepting(handle, starved=None, take_reserve=None, shared=False):
+    """An Acceptor that hands connections to `handle`, not started yet. `shared`: its listener came from elsewhere, so
+    other processes may have it, too."""
+    sock, = opened = listeners.open_all([option_types.Listener('127.0.0.1', 0, None)])
+    if shared:
+        sock, = listeners.open_all([option_types.Listener(None, None, opened[0].fileno())])
+    made = acceptor.Acceptor(sock, handle, starved or (lambda: None), take_reserve or (lambda: False))
+    made.place = sock.getsockname()
+    try:
+        yield made
+    finally:
+        made.finish()
+
+
+@pytest.mark.parametrize('shared', [False, True])
+def test_a_client_is_served_before_a_crowd_in_front_of_it_if_that_is_much_work(shared):
+    ended = []
+
+    def handle(_sock, peer):
+        if peer != last.getsockname():
+            turns.wait_turn()               # as for a large head
+        ended.append(peer)
+        if len(ended) == len(clients):
+            done.set()
+    done = Event()
+    with accepting(handle, shared=shared) as made:
+        clients = [connect(made.place) for _ in range(50)]
+        last = clients[-1]
+        made.start()
+        assert done.wait(PATIENCE)
+        assert (ended.index(last.getsockname()) < 10) is not shared
+        for client in clients:
+            client.close()
+
+
+def test_a_connection_is_handed_over_with_its_peer():
+    came = []
+
+    def handle(sock, peer):
+        came.append(peer)
+        sock.close()
+        done.set()
+    done = Event()
+    with accepting(handle) as made:
+        made.start()
+        client = connect(made.place)
+        assert done.wait(PATIENCE) and came == [client.getsockname()]
+        client.close()
+
+
+def test_who_waits_already_is_served_before_it_closes():
+    served = []
+
+    def handle(sock, _peer):
+        served.append(1)
+        sock.close()
+    with accepting(handle) as made:             # which is never started: all of them wait
+        clients = [connect(made.place) for _ in range(5)]
+        made.finish()
+        made.finish()                           # once more does nothing
+        gevent.sleep(0)
+        assert len(served) == 5 and [read_all(client) for client in clients] == [b''] * 5
+        with pytest.raises(socket.error):
+            connect(made.place)
+        for client in clients:
+            client.close()

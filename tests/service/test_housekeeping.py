@@ -1,0 +1,52 @@
+"""The chores of a process: each is done in each round, whatever becomes of the others."""
+from __future__ import absolute_import, division, print_function
+
+import gevent
+from gevent.event import Event
+from helpers import PATIENCE, Recorder, proxying
+
+from geproxy.service.housekeeping import Housekeeping
+
+
+class Server(object):
+    """What the chores need of a server.Server that has nothing to report."""
+
+    def __init__(self, proxy):
+        self.log, self.proxy, self.admin = Recorder(), proxy, None
+        self.strangers, self.use_users = self, None
+
+    def report(self, _now):
+        """No stranger came."""
+        return []
+
+
+class Logins(object):
+    """A logins.Logins of whom nothing is asked."""
+
+    def refresh(self, _book, _use):
+        """Nobody's file has changed."""
+
+
+def test_a_chore_that_fails_is_told_and_stops_no_other():
+    done = Event()
+    with proxying() as (_address, recorder):
+        server = Server(recorder.server.proxy)
+        house = Housekeeping(server, Logins(), None, [('bad', lambda: 1 // 0), ('good', done.set)])
+        greenlet = gevent.spawn(house.run)
+        try:
+            assert done.wait(PATIENCE)
+        finally:
+            greenlet.kill()
+    assert 'ZeroDivisionError' in server.log.said[0] and 'housekeeping: bad' in server.log.said[0]
+
+
+def test_dropped_lines_are_told_once():
+    with proxying() as (_address, recorder):
+        server = Server(recorder.server.proxy)
+        house = Housekeeping(server, Logins(), None, [])
+        server.log.dropped = lambda: 1
+        house.tell_of_the_log()
+        house.tell_of_the_log()
+        server.log.dropped = lambda: 3
+        house.tell_of_the_log()
+    assert [text.partition(' dropped')[0] for text in server.log.said] == ['1 log line', '2 log lines']

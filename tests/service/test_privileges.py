@@ -1,0 +1,218 @@
+"""From root to a user, for real where root runs the tests; and what is said where that cannot be."""
+from __future__ import absolute_import, division, print_function
+
+import contextlib
+import os
+import pwd
+import re
+import signal
+import socket
+
+import pytest
+from helpers import listening
+from processes import GEPROXY, Client, answering, folder, own, process, read, run, running, wait_until, write
+
+from geproxy import cli
+from geproxy.service import privileges
+
+USER = 'nobody'
+INI = '''
+[proxy]
+listen = 127.0.0.1:%d
+user = %s
+group = %s
+[access]
+http_ports = any
+[log]
+access = %s/logs/access.log
+'''
+IMPORT = 'import os, sys; os.setuid(%d); import gevent.core, geproxy.settings.loading'
+START = IMPORT + '; os.execv(sys.executable, [sys.executable, "-c", ""])'
+as_root = pytest.mark.skipif(os.getuid() != 0, reason='only root can become somebody else')
+
+
+def become():
+    """For preexec_fn: USER, for good."""
+    privileges.drop(USER, '', ())
+
+
+def can(python, what):
+    """True if that works for USER, in a Python that root has started."""
+    return run(python + ['-c', what % pwd.getpwnam(USER).pw_uid]).popen.returncode == 0
+
+
+def readable():
+    """A command for geproxy with a Python whose modules USER can read: this one, or the distribution's."""
+    for python in (GEPROXY[:-2], ['/usr/bin/python3']):
+        if os.path.exists(python[0]):
+            if can(python, START):
+                return python + ['-m', 'geproxy']
+    pytest.skip('no Python here whose gevent and geproxy %s can read' % USER)
+
+
+def low_port():
+    """A port for root only, which nobody has at the moment."""
+    for port in range(1023, 600, -1):
+        sock = socket.socket()
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(('127.0.0.1', port))
+            return port
+        except socket.error:
+            pass
+        finally:
+            sock.close()
+    raise AssertionError('all ports are taken')
+
+
+@contextlib.contextmanager
+def dropped(command, user=USER, group='', logs=True, ini=INI):
+    """geproxy, started by root with `user` and `group`: a Process with `folder`. `logs`: that user can write them."""
+    with folder() as here:
+        os.chmod(here, 0o755)
+        os.mkdir(os.path.join(here, 'logs'), 0o755)
+        if logs:
+            os.chown(os.path.join(here, 'logs'), pwd.getpwnam(USER).pw_uid, -1)
+        path, port = os.path.join(here, 'proxy.ini'), low_port()
+        write(path, ini % (port, user, group, here))
+        with process(command + ['-c', path]) as started:
+            started.folder, started.path, started.address = here, path, ('127.0.0.1', port)
+            yield started
+
+
+def ids(pid, name):
+    """The four of Uid, or Gid, or all of Groups, of a process."""
+    return [int(word) for word in re.search(r'(?m)^%s:(.*)$' % name, read('/proc/%d/status' % pid).decode('ascii')).group(1).split()]
+
+
+# --- for real --------------------------------------------------------------------------------------------------------
+
+@as_root
+def test_root_opens_a_low_port_and_becomes_the_user_for_good():
+    entry = pwd.getpwnam(USER)
+    with dropped(readable()) as proxy:
+        proxy.wait_for(br' listening on 127\.0\.0\.1:%d ' % proxy.address[1])
+        assert ids(proxy.pid, 'Uid') == [entry.pw_uid] * 4
+        assert ids(proxy.pid, 'Gid') == [entry.pw_gid] * 4
+        assert 0 not in ids(proxy.pid, 'Groups')
+        assert re.search(br'(?m)^CapEff:\t0+$', read('/proc/%d/status' % proxy.pid))
+        with listening(answering()) as (_host, port), Client(proxy.address) as client:
+            # By a name, as what looks names up is imported only now.
+            assert client.ask(b'GET http://localhost:%d/ HTTP/1.1\r\nHost: x\r\n\r\n' % port).endswith(b'fine')
+
+
+@as_root
+def test_its_logs_can_be_opened_anew_and_its_file_read_again():
+    with dropped(readable()) as proxy:
+        proxy.wait_for(br' listening on ')
+        path = os.path.join(proxy.folder, 'logs', 'access.log')
+        assert os.stat(path).st_uid == pwd.getpwnam(USER).pw_uid
+        os.rename(path, path + '.1')
+        proxy.tell(signal.SIGUSR1)
+        wait_until(lambda: os.path.exists(path), 'the log to be opened anew')
+        with Client(proxy.address) as client:
+            client.ask(own())
+        wait_until(lambda: b'OPTIONS' in read(path), 'a line in it')
+        proxy.tell(signal.SIGHUP)
+        proxy.wait_for(br' SIGHUP: \S+ read\n')
+
+
+@as_root
+def test_it_may_have_another_group():
+    with dropped(readable(), group='daemon') as proxy:
+        proxy.wait_for(br' listening on ')
+        gid = pwd.getpwnam('daemon').pw_gid
+        assert ids(proxy.pid, 'Gid') == [gid] * 4 and gid in ids(proxy.pid, 'Groups')
+
+
+@as_root
+def test_an_ini_file_that_the_user_cannot_read_is_told_at_the_start():
+    command = readable()
+    with dropped(command, ini=INI) as first:
+        first.wait_for(br' listening on ')
+        os.chmod(first.path, 0o600)
+        first.tell(signal.SIGTERM)
+        first.wait()
+        with process(command + ['-c', first.path]) as second:
+            second.wait_for(br'proxy\.ini: nobody cannot read it: it holds until the next start, but a reload will fail\n')
+            second.wait_for(br' listening on ')
+
+
+@as_root
+def test_on_this_python_too_there_is_no_way_back():
+    asked = run(GEPROXY[:-2] + ['-c', 'import os; from geproxy.service import privileges; privileges.drop("nobody", "daemon", ["/"]); '
+                                'print(sorted(set(os.getresuid())), os.getgroups()); os.setuid(0)'])
+    entry, gid = pwd.getpwnam(USER), pwd.getpwnam('daemon').pw_gid
+    assert re.sub(br'[^0-9]+', b' ', asked.out).split() == [b'%d' % entry.pw_uid, b'%d' % gid]
+    assert asked.popen.returncode == 1 and b'not permitted' in asked.err
+
+
+# --- what cannot be --------------------------------------------------------------------------------------------------
+
+def refused(command, code=cli.BAD_FILE, **options):
+    """What is said by one that does not start: one line."""
+    with dropped(command, **options) as proxy:
+        assert proxy.wait() == code
+        assert proxy.err.count(b'\n') == 1 and proxy.out == b''
+        return proxy.err.decode('ascii')
+
+
+@as_root
+def test_a_log_that_the_user_cannot_write_ends_it_at_the_start():
+    said = refused(readable(), 1, logs=False)
+    assert re.match(r"geproxy: cannot open the log '\S+/access\.log': Permission denied\n\Z", said)
+
+
+@as_root
+@pytest.mark.parametrize('user,group,said', [
+    ('no-such-user', '', "[proxy] user: there is no user 'no-such-user'; make it: useradd --system no-such-user\n"),
+    ('nobody', 'no-such-group', "[proxy] group: there is no group 'no-such-group'; make it: groupadd --system no-such-group\n"),
+    ('root', '', "[proxy] user: 'root' is root itself\n"),
+    ('', 'daemon', '[proxy] group needs [proxy] user\n'),
+])
+def test_whom_it_cannot_become_is_told_in_one_line(user, group, said):
+    assert refused(GEPROXY, user=user, group=group) == 'geproxy: ' + said
+
+
+@as_root
+def test_a_python_that_the_user_cannot_read_is_told():
+    if can(GEPROXY[:-2], IMPORT):
+        pytest.skip('%s can read this one' % USER)
+    assert re.match(r'geproxy: \[proxy\] user = nobody: it cannot read /\S+, which it has to: chmod, or ', refused(GEPROXY))
+
+
+@as_root
+def test_somebody_else_than_root_cannot():
+    command = readable()
+    with folder() as here:
+        os.chmod(here, 0o755)
+        path = os.path.join(here, 'proxy.ini')
+        write(path, '[proxy]\nlisten = 127.0.0.1:0\nuser = daemon\n')
+        asked = run(command + ['-c', path], preexec_fn=become)
+        assert asked.popen.returncode == cli.BAD_FILE
+        assert asked.err == (b'geproxy: [proxy] user = daemon: only root can become somebody else, and this was started by '
+                             b'nobody; leave user empty, or start it as root\n')
+
+
+@as_root
+def test_who_is_that_user_already_need_not_become_it():
+    command = readable()
+    with folder() as here:
+        os.chmod(here, 0o755)
+        path = os.path.join(here, 'proxy.ini')
+        write(path, '[proxy]\nlisten = 127.0.0.1:0\nuser = nobody\n')
+        with process(command + ['-c', path], preexec_fn=become) as started:
+            started.wait_for(br' listening on ')
+
+
+def test_nobody_named_is_nothing_changed():
+    before = os.getresuid(), os.getresgid(), os.getgroups()
+    privileges.drop('', '', ['/no/such/folder'])
+    assert (os.getresuid(), os.getresgid(), os.getgroups()) == before
+
+
+def test_a_change_of_the_user_needs_a_restart():
+    with running() as proxy:
+        write(proxy.path, '[proxy]\nlisten = 127.0.0.1:0\nuser = nobody\n')
+        proxy.tell(signal.SIGHUP)
+        proxy.wait_for(br'SIGHUP: \[proxy\] user: nothing -> nobody \(needs a restart\)\n')

@@ -470,10 +470,10 @@ def test_a_policy_decides(policies, name, line):
 def test_every_rule_of_every_policy_decides_something(policies):
     for name, (policy, names) in policies.items():
         decided = set(line.split()[-1] for line in CASES[name].strip().split('\n')) | {'shadowed'}
-        assert [names[rule.place] for rule in policy.book.rules if names[rule.place] not in decided] == []
+        assert [names[rule.place] for rule in policy.ruleset.rules if names[rule.place] not in decided] == []
 
 
 def test_a_name_in_a_policy_is_the_comment_of_its_rule(policies):
     for policy, names in policies.values():
-        for rule in policy.book.rules:
+        for rule in policy.ruleset.rules:
             assert rule.comment == names[rule.place]

@@ -97,7 +97,7 @@ class Access(object):
                 hint = CONNECT_HINT if question.method == b'CONNECT' else None
         if decision.allowed or self._settings.policy == 'report':
             return decision
-        error = errors.Denied(decision.why, decision.rule.place if decision.rule else '')
+        error = errors.Denied(decision.why, decision.rule.source if decision.rule else '')
         error.hint = hint or error.hint
         raise error
 

@@ -5,7 +5,7 @@ import re
 
 from geproxy.compat import to_octets
 from geproxy.http1 import grammar
-from geproxy.http1.message import NO_EDITS
+from geproxy.http1.message import NO_EDITS, Edits
 
 NAMES = frozenset([b'forwarded', b'x-forwarded-for', b'x-forwarded-host', b'x-forwarded-proto', b'x-forwarded-by',
                    b'x-real-ip'])
@@ -40,7 +40,7 @@ def edits(request, client, mode, options):
                 before = before if parses(b', '.join(before)) else []
                 lines.append(b'%s: %s\r\n' % (name, b', '.join(before + [value])))
                 dropped.add(name.lower())
-    return _with_twins(dropped, request, not options), b''.join(lines)
+    return Edits(_with_twins(dropped, request, not options), b''.join(lines))
 
 
 def _with_twins(names, request, ours):

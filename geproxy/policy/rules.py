@@ -9,8 +9,8 @@ import functools
 
 from geproxy.net import address
 
-# `place`: basename:line, for people; `wheres`: [Where]; `options`: Options; `comment`: what stands behind #.
-Rule = collections.namedtuple('Rule', 'allows who methods wheres options place text comment')
+# `source`: FILE:LINE, as refusals and the log name it; `wheres`: [Where]; `options`: Options; `comment`: what stands behind #.
+Rule = collections.namedtuple('Rule', 'allows who methods wheres options source text comment')
 # WHO, any of it: Networks, or frozensets of octets.
 Who = collections.namedtuple('Who', 'networks users groups')
 # One of WHERE: `tunnel`: True for https://, False for http://, None for both; `names`: a frozenset of host_keys, or
@@ -79,4 +79,4 @@ def expired(rule, moment):
 
 def show(rule):
     """A Rule as a refusal names it."""
-    return '%s: %s%s' % (rule.place, rule.text, rule.comment and ' (%s)' % rule.comment)
+    return '%s: %s%s' % (rule.source, rule.text, rule.comment and ' (%s)' % rule.comment)

@@ -207,7 +207,7 @@ def _lists_of(buckets, question):
 
 def _files(ruled):
     """Return the names of the files that Rules come from, in their order."""
-    names = collections.OrderedDict((rule.place.rpartition(':')[0], None) for rule in ruled)
+    names = collections.OrderedDict((rule.source.rpartition(':')[0], None) for rule in ruled)
     return list(names)
 
 

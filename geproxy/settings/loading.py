@@ -39,9 +39,9 @@ SHOWN_CHANGES = 50      # rules
 
 _TYPES = dict((section, collections.namedtuple(
     section.capitalize(), [option.name for option in SCHEMA if option.section == section])) for section in SECTIONS)
-# A field for each section; `texts`: {(section, name): a tuple of lines, as the file has them}, for people; `book`: a
+# A field for each section; `texts`: {(section, name): a tuple of lines, as the file has them}, for people; `users`: a
 # users.Book, or None.
-Settings = collections.namedtuple('Settings', list(SECTIONS) + ['texts', 'book'])
+Settings = collections.namedtuple('Settings', list(SECTIONS) + ['texts', 'users'])
 
 
 # --- loading -------------------------------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ def load(path, lines=None):
     book = None if problems else _settle(path, sections, values, problems)
     if problems:
         raise ConfigError(sorted(problems, key=lambda problem: (problem.path != path, problem.path, problem.line)))
-    settings = Settings(texts=texts, book=book, **dict((name, _TYPES[name](**sections[name])) for name in SECTIONS))
+    settings = Settings(texts=texts, users=book, **dict((name, _TYPES[name](**sections[name])) for name in SECTIONS))
     if settings.proxy.name == 'auto':
         settings = settings._replace(proxy=settings.proxy._replace(name=_name_for(settings)))
     return settings
@@ -101,7 +101,7 @@ def _settle(path, sections, values, problems):
     for rule in sections['access']['rules']:
         if rule.who.users and not people or rule.who.groups and not (people and groups):
             entry = values['access', 'rules']
-            line = next(line for line in entry.lines if line.place == rule.place)
+            line = next(line for line in entry.lines if line.source == rule.source)
             problems.append(_problem(line, entry, 'it names users or groups, and [auth] does not say who they are'))
     return book
 

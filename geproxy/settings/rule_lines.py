@@ -63,7 +63,7 @@ def _parse(line, read_names):
     if words[0] == 'deny' and (options.rate or options.strip or options.fields):
         raise ValueError('what is denied has neither rate, strip nor set')
     wheres = _parse_wheres(words[2], read_names)
-    return Rule(words[0] == 'allow', _parse_who(words[1]), methods, wheres, options, line.place,
+    return Rule(words[0] == 'allow', _parse_who(words[1]), methods, wheres, options, line.source,
                 mask(line.text), line.comment)
 
 

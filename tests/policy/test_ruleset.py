@@ -33,7 +33,7 @@ def decided(lines, host, address=None, **asked):
         return 'depends'
     if decision.rule is None:
         return 'none'
-    return '%s %s' % (decision.rule.place.rpartition(':')[2], 'allow' if decision.allowed else 'deny')
+    return '%s %s' % (decision.rule.source.rpartition(':')[2], 'allow' if decision.allowed else 'deny')
 
 
 def test_without_rules_all_is_allowed():

@@ -108,7 +108,7 @@ def test_what_is_told_never_decides():
         places = set(text.split(': ')[0] for text in shadows.find(ruled))
         told += len(places)
         book = ruleset.Ruleset(ruled)
-        deciding = set(decision.rule.place for decision in (
+        deciding = set(decision.rule.source for decision in (
             book.decide(question, address, now) for question in asked for now in moments
             for address in ('10.1.1.1', '10.2.0.1', '8.8.8.8', '64:ff9b::10.1.1.1', '2001:0:a01:101::f5fe:fefe')
         ) if decision.rule)

@@ -93,7 +93,7 @@ def test_a_name_is_made_from_host_and_listener_unless_given():
 def ruled(path, text):
     """Write an ini file at a py.path -> its rules, as (place, text, comment)."""
     path.write_binary(text)
-    return [(rule.place, rule.text, rule.comment) for rule in loading.load(str(path)).access.rules]
+    return [(rule.source, rule.text, rule.comment) for rule in loading.load(str(path)).access.rules]
 
 
 def test_rules_keep_their_order_lines_and_tickets(tmpdir):
@@ -256,7 +256,7 @@ def test_users_and_groups_are_read_from_files_beside_it(tmpdir):
     tmpdir.join('users').write_binary(b'bob:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=\n')
     tmpdir.join('groups').write_binary(b'ops: bob\n')
     path.write_binary(b'[auth]\nusers = users\ngroups = groups\n[access]\nrules = allow group:ops,user:bob any\n')
-    book = loading.load(str(path)).book
+    book = loading.load(str(path)).users
     assert list(book.users) == [b'bob'] and book.groups == {b'bob': frozenset([b'ops'])}
     tmpdir.join('users').write_binary(b'bob:plain\n\nx\n')
     tmpdir.join('groups').remove()

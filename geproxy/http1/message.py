@@ -190,9 +190,10 @@ class Request(Message):
         if offers:
             replaced[b'connection'] = b'Connection: Upgrade\r\n'
             replaced[b'upgrade'] = b'Upgrade: %s\r\n' % offers
+        settled = settled | edits.removed if edits.removed else settled
         return b'%s %s HTTP/1.1\r\n%s%s%s%s\r\n' % (
-            self.method, self.path, first, self._section.write(replaced, settled | edits.removed if edits.removed else settled),
-            edits.added, b'Via: %s\r\n' % via if via else b'')
+            self.method, self.path, first, self._section.write(replaced, settled), edits.added,
+            b'Via: %s\r\n' % via if via else b'')
 
 
 class Response(Message):

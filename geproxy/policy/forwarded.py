@@ -20,7 +20,7 @@ _is_address = re.compile(br'[0-9A-Za-z._:%\[\]-]+\Z').match
 def edits(request, client, mode, options):
     """What to take away from a Request, as names in lower case, and what to put in, as field lines.
 
-    `client`: native text of its address; `mode`: 'off', 'add' or 'strip'; `options`: rules.Options, or None.
+    `client`: native text of its address; `mode`: 'off', 'add' or 'strip'; `options`: rule_options.Options, or None.
     """
     if mode == 'off' and not (options and (options.strip or options.fields)):
         return NO_EDITS

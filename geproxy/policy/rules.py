@@ -9,16 +9,14 @@ import functools
 
 from geproxy.net import address
 
-# `source`: FILE:LINE, as refusals and the log name it; `wheres`: [Where]; `options`: Options; `comment`: what stands behind #.
+# `wheres`: [Where]; `options`: settings.rule_options.Options; `source`: FILE:LINE, as refusals and the log name it;
+# `comment`: the text behind #, without it.
 Rule = collections.namedtuple('Rule', 'allows who methods wheres options source text comment')
 # WHO, any of it: Networks, or frozensets of octets.
 Who = collections.namedtuple('Who', 'networks users groups')
 # One of WHERE: `tunnel`: True for https://, False for http://, None for both; `names`: a frozenset of host_keys, or
 # None; `networks`: Networks, or (); neither: any; `ports`: Ports, or None.
 Where = collections.namedtuple('Where', 'tunnel names networks ports')
-# `until`: a date, or None; `days`: a frozenset, Monday is 0; `hours`: (first, last) minute of the day, or None; `rate`:
-# octets a second, or None; `strip`: names in lower case; `fields`: ((name, value) ...) as octets.
-Options = collections.namedtuple('Options', 'until days hours rate strip fields')
 # What is asked. `client`: an IP; `user`: octets, or None; `host`: octets as of grammar.Authority, without a last dot.
 Question = collections.namedtuple('Question', 'client user groups method host port')
 # A tuple of these -> Question: each request has one, and so it takes 0.2 us instead of 0.4 (3.13).
@@ -26,7 +24,6 @@ question_of = functools.partial(tuple.__new__, Question)
 
 ANYBODY = b'*'          # user:* is whoever has logged in
 ALL_DAYS = frozenset(range(7))
-NO_OPTIONS = Options(None, ALL_DAYS, None, None, frozenset(), ())       # shared: 10,000 rules have their own else
 EVERYBODY = Who(tuple(network._replace(text='any') for network in address.PRESETS['any']),
                 frozenset(), frozenset())
 

@@ -8,7 +8,7 @@ import collections
 
 from geproxy.http1.message import NO_EDITS
 
-# `edits`: message.Edits of the request; `up_pace`, `down_pace`: rates.Pace of the octets from and to the client, or None
-# where nothing limits them.
+# `edits`: message.Edits of the request; `up_pace`, `down_pace`: a rates.Pace for the octets from and to the client, or
+# None where nothing limits them.
 Treatment = collections.namedtuple('Treatment', 'edits up_pace down_pace')
 PLAIN = Treatment(NO_EDITS, None, None)     # the usual one: nothing is edited, nothing is slowed down

@@ -4,13 +4,14 @@ from __future__ import absolute_import, division, print_function
 import pytest
 
 from geproxy.http1 import message, reading
-from geproxy.policy import forwarded, rules
+from geproxy.policy import forwarded
+from geproxy.settings.rule_options import NO_OPTIONS
 
 
 def passed_on(lines, mode, client='10.0.0.5', strip=(), fields=()):
     """The field lines of a GET with `lines`, as they reach its origin."""
     request = reading.parse_request(b'GET http://a/ HTTP/1.1\r\nHost: a\r\n' + lines + b'\r\n')
-    options = rules.Options(None, rules.ALL_DAYS, None, None, frozenset(strip), fields)
+    options = NO_OPTIONS._replace(strip=frozenset(strip), fields=fields)
     edits = forwarded.edits(request, client, mode, options)
     return request.write(b'', b'1.1 gate', edits=edits)[len(b'GET / HTTP/1.1\r\nHost: a\r\n'):-4].split(b'\r\n')
 

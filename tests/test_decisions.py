@@ -445,7 +445,7 @@ def say(why, place, names):
     for start, word in (('denied by ', 'deny '), ('no longer allowed by ', 'over ')):
         if place and why.startswith(start + place):
             return word + names[place]
-    return why.partition(' (')[0].partition(', by way of ')[0]
+    return why.partition(' (')[0].partition(', reached through ')[0]
 
 
 @pytest.mark.parametrize('name, line', ALL)

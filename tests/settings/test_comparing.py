@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 from geproxy.settings import comparing, loading, schema
 
 
-def test_changes_are_told_option_by_option_and_rule_by_rule():
+def test_changes_are_listed_by_option_and_by_rule():
     old = loading.load('test.ini', ['[limits]', 'connections = 200', '[access]', 'rules = deny any a', '  allow  any b', '  deny any c'])
     new = loading.load('test.ini', ['[proxy]', 'listen = *:1', '[access]', 'clients =', 'rules = deny any a',
                                     '  allow any b # c', '  deny any d', '  allow any any'])

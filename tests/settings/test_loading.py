@@ -10,7 +10,7 @@ from geproxy.settings import checking, loading
 
 
 def problems(*lines):
-    """What is wrong with a file of these lines, as texts of one line each."""
+    """Return what is wrong with a file of these lines, as texts of one line each."""
     with pytest.raises(loading.ConfigError) as raised:
         loading.load('test.ini', lines)
     assert str(raised.value).split('\n') == [checking.show_problem(problem) for problem in raised.value.problems]
@@ -36,7 +36,7 @@ def test_without_a_file_all_defaults_hold():
     assert settings.log == ('-', 'auto', 'auto', '-')
 
 
-def test_what_stands_in_a_file_is_taken_and_the_rest_is_default():
+def test_options_of_the_file_are_taken_and_all_others_have_their_default():
     settings = loading.load('test.ini', [
         '[limits]', 'fields = 7', '[timeouts]', 'head = 3', '[limits]', 'head_size = 1m', '[access]', 'clients ='])
     assert (settings.limits.head_size, settings.limits.fields) == (1048576, 7)
@@ -67,7 +67,7 @@ def test_what_stands_in_a_file_is_taken_and_the_rest_is_default():
      ['test.ini:2: [access] clients: %s (expected: addresses, networks such as 10.0.0.0/8, any, link-local, loopback, '
       'metadata, multicast, private, reserved, unspecified)' % refusal('\\xc3\\xab')]),
 ])
-def test_all_that_is_wrong_is_said_with_its_line(lines, said):
+def test_all_mistakes_are_reported_each_with_its_line(lines, said):
     assert problems(*lines) == said
 
 
@@ -81,12 +81,12 @@ def test_a_file_is_read_from_its_path(tmpdir):
     assert str(raised.value).startswith('%s:2: [limits] fields: ' % path)
 
 
-def test_a_file_that_is_not_there_is_an_error_of_its_own(tmpdir):
+def test_a_missing_file_is_an_error_of_the_system(tmpdir):
     with pytest.raises(IOError):
         loading.load(str(tmpdir.join('none.ini')))
 
 
-def test_a_name_is_made_from_host_and_listener_unless_given():
+def test_the_automatic_name_is_made_of_host_and_listener():
     name = loading.load(None).proxy.name
     assert re.match(r'geproxy-[0-9a-f]{6}\Z', name)
     assert loading.load('test.ini', ['[limits]', 'fields = 7']).proxy.name == name
@@ -97,12 +97,12 @@ def test_a_name_is_made_from_host_and_listener_unless_given():
 # --- rules
 
 def ruled(path, text):
-    """Write an ini file at a py.path -> its rules, as (place, text, comment)."""
+    """Write an ini file at a py.path. Return its rules as (source, text, comment)."""
     path.write_binary(text)
     return [(rule.source, rule.text, rule.comment) for rule in loading.load(str(path)).access.rules]
 
 
-def test_rules_keep_their_order_lines_and_tickets(tmpdir):
+def test_rules_keep_their_order_sources_and_comments(tmpdir):
     assert ruled(tmpdir.join('p.ini'), b'[access]\nrules =\n  deny any a.example  # CHG-1: bad\n\n  # not this\n'
                  b'  allow  any any ; ok\n') == [
         ('p.ini:3', 'deny any a.example', 'CHG-1: bad'), ('p.ini:6', 'allow any any', 'ok')]
@@ -110,7 +110,7 @@ def test_rules_keep_their_order_lines_and_tickets(tmpdir):
     assert ruled(tmpdir.join('r.ini'), b'[access]\nrules =\n') == []
 
 
-def test_all_rules_that_are_wrong_are_told_each_with_its_line():
+def test_all_wrong_rules_are_reported_each_with_its_line():
     assert problems('[access]', 'rules = alow any any', '  allow any any', '  deny nobody any', 'private = x') == [
         "test.ini:2: [access] rules: invalid rule: expected allow or deny at its beginning, found 'alow' (did you mean allow?)",
         'test.ini:4: [access] rules: %s (expected: addresses, networks such as 10.0.0.0/8, any, link-local, loopback, '
@@ -118,7 +118,7 @@ def test_all_rules_that_are_wrong_are_told_each_with_its_line():
         "test.ini:5: [access] private: invalid value 'x': expected one of allow, deny"]
 
 
-def test_included_rules_go_before_those_of_the_file_in_the_order_of_their_names(tmpdir):
+def test_included_rules_come_before_those_of_the_file_in_the_order_of_file_names(tmpdir):
     folder = tmpdir.mkdir('rules.d')
     for name, line in (('b.ini', b'deny any b'), ('a.ini', b'deny any a'), ('c.txt', b'deny any c')):
         folder.join(name).write_binary(b'[access]\nrules = %s\n' % line)
@@ -127,7 +127,7 @@ def test_included_rules_go_before_those_of_the_file_in_the_order_of_their_names(
     assert ruled(tmpdir.join('p.ini'), b'[access]\ninclude = rules.d/b.ini\n') == [('rules.d/b.ini:2', 'deny any b', '')]
 
 
-def test_what_is_wrong_in_an_included_file_is_told_where_it_stands(tmpdir):
+def test_mistakes_in_an_included_file_are_reported_with_its_path_and_line(tmpdir):
     tmpdir.join('a.ini').write_binary(b'[access]\nrules = deny any\nprivate = deny\n[x]\n')
     tmpdir.join('b.ini').write_binary(b'\xff')
     tmpdir.join('proxy.ini').write_binary(b'[access]\ninclude = none.d/*.ini ?.ini\n')
@@ -143,7 +143,7 @@ def test_what_is_wrong_in_an_included_file_is_told_where_it_stands(tmpdir):
 
 
 @pytest.mark.parametrize('include', ['rulse.d/*.ini', 'rules.d/*.txt', 'rules.d/none.ini', 'rules.d/*.ini'])
-def test_rules_that_vanish_do_not_open_the_proxy(tmpdir, include):
+def test_an_include_without_rules_does_not_open_the_proxy(tmpdir, include):
     tmpdir.mkdir('rules.d').join('empty.ini').write_binary(b'[access]\nrules =\n')
     tmpdir.join('p.ini').write_binary(b'[access]\ninclude = %s\n' % include.encode('ascii'))
     with pytest.raises(loading.ConfigError) as raised:
@@ -151,10 +151,10 @@ def test_rules_that_vanish_do_not_open_the_proxy(tmpdir, include):
     assert ':2: [access] include: no rules found, neither in these files nor in this one' in str(raised.value)
 
 
-def test_two_files_of_one_name_are_two_places(tmpdir):
+def test_two_files_of_one_name_are_two_sources(tmpdir):
     for name in ('a', 'b'):
         tmpdir.mkdir(name).join('r.ini').write_binary(b'[access]\nrules = deny any %s\n' % name.encode('ascii'))
-    assert [place for place, _text, _comment in ruled(tmpdir.join('p.ini'), b'[access]\ninclude = a/*.ini b/*.ini\n')] == [
+    assert [source for source, _text, _comment in ruled(tmpdir.join('p.ini'), b'[access]\ninclude = a/*.ini b/*.ini\n')] == [
         'a/r.ini:2', 'b/r.ini:2']
 
 
@@ -163,14 +163,14 @@ def test_two_files_of_one_name_are_two_places(tmpdir):
     (b'[access]\nrules = allow any @x\0y\n', ':2: a control character (0x00)'),
     (b'[auth]\nusers = a\rb\n', ':2: a control character (0x0d)'),
 ])
-def test_a_control_character_is_told_with_its_line(tmpdir, line, what):
+def test_a_control_character_is_reported_with_its_line(tmpdir, line, what):
     tmpdir.join('p.ini').write_binary(line)
     with pytest.raises(loading.ConfigError) as raised:
         loading.load(str(tmpdir.join('p.ini')))
     assert str(tmpdir.join('p.ini')) + what in str(raised.value)
 
 
-def test_paths_are_what_was_typed(tmpdir):
+def test_paths_are_the_octets_of_the_file(tmpdir):
     tmpdir.join(u'b\xe9\\.txt'.encode('utf-8').decode('utf-8')).write_binary(b'\xef\xbb\xbf# c\na.example\n')
     tmpdir.join('p.ini').write_binary(u'[access]\nrules = deny any @b\xe9\\.txt\n[log]\naccess = \xfc\n'.encode('utf-8'))
     settings = loading.load(str(tmpdir.join('p.ini')))
@@ -178,7 +178,7 @@ def test_paths_are_what_was_typed(tmpdir):
     assert settings.log.access == (u'\xfc'.encode('utf-8') if bytes is str else u'\xfc')
 
 
-def test_a_list_of_names_stands_beside_the_file_that_names_it(tmpdir):
+def test_the_path_of_a_list_is_relative_to_the_file_that_names_it(tmpdir):
     tmpdir.mkdir('rules.d').join('bad.txt').write_binary(
         b'# c\nA.example # d\n\n.b.example\r\n0.0.0.0 c.example\nb\xc3\xbccher.example\n::1 d.example\te.example\n'
         b'fe80::1%lo0 f.example\n0.0.0.0 0.0.0.0\n')
@@ -194,7 +194,7 @@ def test_a_list_of_names_stands_beside_the_file_that_names_it(tmpdir):
     ('::1', "invalid name '::1': this is an address"),
     ('a.example 8.8.8.8', "invalid name '8.8.8.8': this is an address"),
 ])
-def test_a_list_takes_no_addresses_for_names_have_other_ways_to_these(tmpdir, line, what):
+def test_a_list_of_names_takes_no_addresses(tmpdir, line, what):
     tmpdir.join('bad.txt').write_binary(line.encode('ascii'))
     path = tmpdir.join('p.ini')
     path.write_binary(b'[access]\nrules = deny any @bad.txt\n')
@@ -203,7 +203,7 @@ def test_a_list_takes_no_addresses_for_names_have_other_ways_to_these(tmpdir, li
     assert 'bad.txt:1: ' + what in str(raised.value)
 
 
-def test_a_list_that_is_missing_or_wrong_is_told_with_its_line(tmpdir):
+def test_a_list_that_is_missing_or_wrong_is_reported_with_its_line(tmpdir):
     path = tmpdir.join('p.ini')
     path.write_binary(b'[access]\nrules = deny any @none.txt\n deny any @bad.txt\n')
     tmpdir.join('bad.txt').write_binary(b'a\nb/c\n')
@@ -214,7 +214,7 @@ def test_a_list_that_is_missing_or_wrong_is_told_with_its_line(tmpdir):
     assert found[1].startswith("p.ini:3: [access] rules: bad.txt:2: invalid host 'b/c': ")
 
 
-def test_users_and_groups_are_read_from_files_beside_it(tmpdir):
+def test_users_and_groups_are_read_from_files_beside_the_ini_file(tmpdir):
     path = tmpdir.join('proxy.ini')
     tmpdir.join('users').write_binary(b'bob:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=\n')
     tmpdir.join('groups').write_binary(b'ops: bob\n')

@@ -1,4 +1,4 @@
-"""The text of a rule: how it is read, and what is wrong with it."""
+"""The text of a rule: how it is read, and what is told about mistakes."""
 from __future__ import absolute_import, division, print_function
 
 import datetime
@@ -52,14 +52,14 @@ def test_who_and_where_are_lists():
     assert [where.ports and where.ports.text for where in found.wheres] == ['22 80', None, '1']
 
 
-def test_a_list_of_names_is_read_from_where_the_line_says():
+def test_a_list_of_names_is_read_from_its_path():
     asked = []
     names = frozenset([b'a.example', b'.b.example'])
     found = rule_lines.parse(ini.Line('p.ini', 1, 'p.ini:1', 'deny any @bad.txt:443', ''), lambda path: asked.append(path) or names)
     assert (asked, found.wheres[0].names, found.wheres[0].ports.text) == (['bad.txt'], names, '443')
 
 
-def test_options_stand_behind():
+def test_options_come_after_where():
     found = rule('allow any any until 2027-03-31 mon-fri,sun 07:00-19:00 rate 1m strip Referer,X-A set X-B=c=\\xfc set d=')
     assert found.options == rule_options.Options(
         datetime.date(2027, 3, 31), frozenset([0, 1, 2, 3, 4, 6]), (420, 1140), 1048576, frozenset([b'referer', b'x-a']),
@@ -67,13 +67,13 @@ def test_options_stand_behind():
     assert rule('allow any any sat-mon').options.days == frozenset([5, 6, 0])
 
 
-def test_a_host_in_capitals_is_no_method():
+def test_a_host_in_capitals_is_not_taken_for_a_method():
     found = rule('deny any EVILHOST sat,sun')
     assert found.methods is None and found.wheres[0].names == {b'evilhost'} and found.options.days == {5, 6}
     assert rule('deny any GET,PROPFIND EVILHOST').methods == {b'GET', b'PROPFIND'}
 
 
-def test_what_a_rule_sets_is_shown_to_nobody():
+def test_the_value_that_a_rule_sets_is_not_shown():
     found = rule('allow  any a.example strip X set Authorization=Bearer-s3cret set Y=z')
     assert found.text == 'allow any a.example strip X set Authorization=*** set Y=***'
     assert found.options.fields == ((b'Authorization', b'Bearer-s3cret'), (b'Y', b'z'))
@@ -107,7 +107,7 @@ def test_what_a_rule_sets_is_shown_to_nobody():
     ('allow any a%41', 'invalid host '),
     ('allow any .', 'is not an IP address'),
     ('allow any \\xff\\xfe', 'invalid host name'),
-    # what browsers and older programs spell differently: neither is taken for the other
+    # names that browsers and older programs spell differently are refused
     ('deny any stra\\xc3\\x9fe.example', "browsers ask for 'xn--strae-oqa.example', older programs for 'strasse.example'"),
     ('deny any .STRA\\xc3\\x9fE.example', "browsers ask for 'xn--strae-oqa.example', older programs for 'strasse.example'"),
     ('deny any \\xce\\xbb\\xcf\\x8c\\xce\\xb3\\xce\\xbf\\xcf\\x82.b.example',
@@ -132,7 +132,7 @@ def test_what_a_rule_sets_is_shown_to_nobody():
     ('deny any any rate 1m', 'a deny rule cannot have '),
     ('deny any any set X=y', 'a deny rule cannot have '),
 ])
-def test_what_is_no_rule_is_refused_with_what_it_takes(text, what):
+def test_a_wrong_rule_is_refused_with_what_is_expected(text, what):
     with pytest.raises(ValueError) as raised:
         rule(text)
     assert what in str(raised.value)
@@ -147,7 +147,7 @@ def test_what_is_no_rule_is_refused_with_what_it_takes(text, what):
     'deny any b set X-Key=hunter2', 'allow any b strip X-Key=hunter2', 'allow any b rate X=hunter2',
     'allow any http://joe:hunter2@b/', 'allow joe:hunter2@b any',
 ])
-def test_what_is_wrong_with_a_rule_is_told_without_what_may_be_secret(text):
+def test_a_message_about_a_rule_has_no_secrets(text):
     with pytest.raises(ValueError) as raised:
         rule_lines.parse(ini.Line('', 1, 'x:1', text, ''), None)
     assert str(raised.value) and 'hunter2' not in str(raised.value)

@@ -15,7 +15,7 @@ from geproxy.commands import docs, doctor, learn, live, rolling, why
 from geproxy.observe.log import Log, complain
 from geproxy.policy import shadows
 from geproxy.service import early_signals, listeners, privileges, server, systemd
-from geproxy.settings import loading
+from geproxy.settings import comparing, loading
 
 # From where modules are imported, some only when they are needed: this program's, gevent's, Python's own.
 FOLDERS = [os.path.dirname(os.path.abspath(module.__file__)) for module in (loading, gevent, os)]
@@ -107,7 +107,7 @@ def _check(path, against):
                  + list(shadows.find(loaded[0].access.rules))):
         print(text)
     if against:
-        print('\n'.join(loading.changes(loaded[1], loaded[0]) or ['no changes against %s' % against]))
+        print('\n'.join(comparing.changes(loaded[1], loaded[0]) or ['no changes against %s' % against]))
     return 0
 
 

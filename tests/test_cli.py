@@ -48,21 +48,21 @@ def test_a_good_file_is_fine(here, capsys, text):
 
 
 BAD = [     # text, what is said: line: [section] name: ...
-    ('[proxy]\nlisten = 90000\n', "2: [proxy] listen: '90000' is nothing to listen on: it takes *:9000, "),
-    ('[proxy]\nlisten = ::1:9000\n', "2: [proxy] listen: '::1:9000': an IPv6 address goes in brackets"),
-    ('[proxy]\nlisten = *:65536\n', "2: [proxy] listen: '*:65536' is nothing to listen on"),
-    ('[proxy]\nlisten =\n', '2: [proxy] listen: it takes at least one of *:9000'),
-    ('[proxy]\n\n# so\nlisen = *:9000\n', '4: [proxy] lisen: there is no such option (did you mean listen?)'),
-    ('[proxi]\nlisten = *:9000\n', '1: [proxi]: there is no such section (did you mean proxy?)'),
+    ('[proxy]\nlisten = 90000\n', "2: [proxy] listen: invalid listener '90000': expected *:9000, "),
+    ('[proxy]\nlisten = ::1:9000\n', "2: [proxy] listen: invalid listener '::1:9000': expected brackets"),
+    ('[proxy]\nlisten = *:65536\n', "2: [proxy] listen: invalid listener '*:65536'"),
+    ('[proxy]\nlisten =\n', '2: [proxy] listen: no listener: expected at least one of *:9000'),
+    ('[proxy]\n\n# so\nlisen = *:9000\n', '4: [proxy] lisen: unknown option (did you mean listen?)'),
+    ('[proxi]\nlisten = *:9000\n', '1: [proxi]: unknown section (did you mean proxy?)'),
     ('[proxy]\nclients = any\n',
-     '2: [proxy] clients: there is no such option here (did you mean [access] clients?)'),
-    ('listen = *:9000\n', '1: listen: this stands before the first [section]'),
-    ('[proxy]\nlisten\n', '2: [proxy] listen: this line is no name = value'),
-    ('[timeouts]\nhead = 1\nhead = 2\n', '3: [timeouts] head: it stands in line 2 already'),
-    ('[timeouts]\nhead = soon\n', "2: [timeouts] head: 'soon' is no duration: it takes seconds above 0, or a number"),
+     '2: [proxy] clients: unknown option in this section (did you mean [access] clients?)'),
+    ('listen = *:9000\n', '1: listen: this line is before the first [section]'),
+    ('[proxy]\nlisten\n', '2: [proxy] listen: invalid line: expected name = value'),
+    ('[timeouts]\nhead = 1\nhead = 2\n', '3: [timeouts] head: duplicate option: line 2 has it already'),
+    ('[timeouts]\nhead = soon\n', "2: [timeouts] head: invalid duration 'soon': expected seconds above 0, or a number"),
     ('[access]\nclients = 10.0.0.1/8\n', "did you mean 10.0.0.0/8?"),
     ('[access]\nclients = lopback\n', '(did you mean loopback?)'),
-    ('[log]\nformat = jsn\n', "2: [log] format: 'jsn' is none of auto, console, squid, common, json "
+    ('[log]\nformat = jsn\n', "2: [log] format: invalid value 'jsn': expected one of auto, console, squid, common, json "
                               "(did you mean json?)"),
 ]
 
@@ -173,7 +173,7 @@ def test_check_as_a_process_exits_with_0_or_1(here):
     fine, wrong = run(GEPROXY + ['--check', good]), run(GEPROXY + ['--check', bad])
     assert (fine.popen.returncode, fine.out, fine.err) == (0, ('%s: fine\n' % good).encode('ascii'), b'')
     assert (wrong.popen.returncode, wrong.out) == (1, b'')
-    assert wrong.err.decode('ascii') == '%s:2: [proxy] listem: there is no such option (did you mean listen?)\n' % bad
+    assert wrong.err.decode('ascii') == '%s:2: [proxy] listem: unknown option (did you mean listen?)\n' % bad
 
 
 # --- --example, --version, usage -------------------------------------------------------------------------------------
@@ -269,7 +269,7 @@ def test_a_binary_file_is_told(here, capsys, octets, line):
 
 def test_a_bad_option_is_told(here, capsys):
     path = written(here, '[timeouts]\ndrain = never\n')
-    assert refused_here(capsys, path).startswith("%s:2: [timeouts] drain: 'never' is no duration: " % path)
+    assert refused_here(capsys, path).startswith("%s:2: [timeouts] drain: invalid duration 'never': " % path)
 
 
 @pytest.mark.parametrize('option', ['access', 'errors'])

@@ -445,7 +445,7 @@ def say(why, place, names):
     for start, word in (('denied by ', 'deny '), ('no longer allowed by ', 'over ')):
         if place and why.startswith(start + place):
             return word + names[place]
-    return why.partition(' (')[0].partition(', by way of ')[0]
+    return why.partition(' (')[0].partition(', reached through ')[0]
 
 
 @pytest.mark.parametrize('name, line', ALL)
@@ -459,9 +459,9 @@ def test_a_policy_decides(policies, name, line):
         decision = decide(policy, asked, known, seconds(moment))
         verdict = 'depends' if decision.allowed is None else 'allow ' if decision.allowed else 'report '
         if decision.allowed is False:
-            verdict += say(decision.why, decision.rule.place if decision.rule else '', names)
+            verdict += say(decision.why, decision.rule.source if decision.rule else '', names)
         elif decision.rule:
-            verdict += names[decision.rule.place]
+            verdict += names[decision.rule.source]
     except errors.Denied as error:
         verdict = say(str(error), error.rule, names)
     assert verdict.rstrip() == expected
@@ -470,10 +470,10 @@ def test_a_policy_decides(policies, name, line):
 def test_every_rule_of_every_policy_decides_something(policies):
     for name, (policy, names) in policies.items():
         decided = set(line.split()[-1] for line in CASES[name].strip().split('\n')) | {'shadowed'}
-        assert [names[rule.place] for rule in policy.ruleset.rules if names[rule.place] not in decided] == []
+        assert [names[rule.source] for rule in policy.ruleset.rules if names[rule.source] not in decided] == []
 
 
 def test_a_name_in_a_policy_is_the_comment_of_its_rule(policies):
     for policy, names in policies.values():
         for rule in policy.ruleset.rules:
-            assert rule.comment == names[rule.place]
+            assert rule.comment == names[rule.source]

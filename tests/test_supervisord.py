@@ -127,7 +127,7 @@ def test_a_bad_file_ends_in_FATAL_and_the_log_says_why(where):
         lines = supervisor.log().split(b'\n')[:-1]
         assert len(lines) >= 4                  # the first try, and startretries
         for line in lines:
-            assert re.match(br'/\S+/proxy\.ini:\d+: \[timeouts\] conect: there is no such option '
+            assert re.match(br'/\S+/proxy\.ini:\d+: \[timeouts\] conect: unknown option '
                             br'\(did you mean connect\?\)\Z', line)
 
 

@@ -56,7 +56,7 @@ def patterns(admin, path):
         raise ValueError('it takes -c FILE, whose [admin] listen says where to ask, or --admin')
     try:
         # Half-edited or bad, the file must not keep anybody from looking at what runs.
-        found = loading.glance(path, 'admin', 'listen')
+        found = loading.load_option(path, 'admin', 'listen')
     except EnvironmentError as error:
         raise ValueError('%s: %s' % (path, error.strerror))
     if not found:

@@ -12,6 +12,7 @@ import textwrap
 from geproxy import errors
 from geproxy.observe import record
 from geproxy.settings import schema
+from geproxy.settings.rule_options import RULE_OPTIONS
 
 
 def example():
@@ -22,7 +23,7 @@ def example():
         lines += ['', '[%s]' % section, '# ' + sentence]
         for option in schema.SCHEMA:
             if option.section == section:
-                restart = '' if option.live else ' (A change needs a restart.)'
+                restart = '' if option.reloadable else ' (A change needs a restart.)'
                 lines += [''] + textwrap.wrap(option.sentence + restart, 100, initial_indent='# ',
                                               subsequent_indent='# ', break_on_hyphens=False)
                 lines.append(('%s = %s' % (option.name, option.default)).rstrip())
@@ -33,7 +34,7 @@ def options():
     """The options, as a Markdown table."""
     rows = []
     for option in schema.SCHEMA:
-        restart = '' if option.live else ' *(restart)*'
+        restart = '' if option.reloadable else ' *(restart)*'
         rows.append(('`[%s]`' % option.section, '`%s`' % option.name,
                      '`%s`' % option.default if option.default else '', option.sentence + restart))
     return _table(('section', 'option', 'default', 'what it is'), rows)
@@ -52,6 +53,12 @@ def fields():
     return _table(('field', 'what it is'), [('`%s`' % field.name, field.sentence) for field in record.FIELDS])
 
 
+def rule_options():
+    """Return the options that a rule may have, as a Markdown table."""
+    return _table(('option', 'example', 'what it does'), [
+        ('`%s`' % option.syntax, '`%s`' % option.example, option.sentence) for option in RULE_OPTIONS])
+
+
 def _table(head, rows):
     lines = [head, ['---'] * len(head)] + rows
     return ''.join('| %s |\n' % ' | '.join(cell.replace('|', '\\|') for cell in line) for line in lines)
@@ -59,7 +66,7 @@ def _table(head, rows):
 
 def refreshed(text):
     """A document with the tables of today between its marks: ``<!-- options -->`` to ``<!-- end -->``, and so on."""
-    for name, table in (('options', options), ('reasons', reasons), ('fields', fields)):
+    for name, table in (('options', options), ('rule options', rule_options), ('reasons', reasons), ('fields', fields)):
         pattern = re.compile('(<!-- %s -->\\n).*?(<!-- end -->)' % name, re.S)
         text = pattern.sub(lambda match: match.group(1) + table() + match.group(2), text)
     return text

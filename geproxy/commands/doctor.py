@@ -74,7 +74,7 @@ def hindrances(path, settings):
     user, group = settings.proxy.user, settings.proxy.group
     why = privileges.complaint(user, group)
     if why:
-        found.append('%s: %s' % (loading.place_of(path, 'proxy', 'user' if user else 'group'), why))
+        found.append('%s: %s' % (loading.where_set(path, 'proxy', 'user' if user else 'group'), why))
     for section, name in (('log', 'access'), ('log', 'errors'), ('limits', 'quota_file')):
         target = getattr(getattr(settings, section), name)
         if target in ('-', 'off') or sinks.syslog_address(target):
@@ -83,12 +83,12 @@ def hindrances(path, settings):
         if not why and user and not found and os.geteuid() == 0:
             why = _try_as(user, group, os.path.abspath(target))
         if why:
-            found.append('%s: [%s] %s: %s' % (loading.place_of(path, section, name), section, name, why))
+            found.append('%s: [%s] %s: %s' % (loading.where_set(path, section, name), section, name, why))
     taken = []
     for section, listener in _places(settings):
         why = _place_hindrance(listener, taken)
         if why:
-            found.append('%s: [%s] listen: %s' % (loading.place_of(path, section, 'listen'), section, why))
+            found.append('%s: [%s] listen: %s' % (loading.where_set(path, section, 'listen'), section, why))
     return found
 
 
@@ -96,7 +96,7 @@ def missing_admin_folders(path, settings):
     """Return a line of text for each socket of [admin] listen whose folder does not exist. `path`: the ini file; native
     text. That is no mistake in the file: systemd makes such a folder only when it starts geproxy."""
     return ['%s: [admin] listen: %s (systemd makes it by RuntimeDirectory=)' % (
-        loading.place_of(path, 'admin', 'listen'), why)
+        loading.where_set(path, 'admin', 'listen'), why)
             for why in [unix_sockets.missing_folder(listener.path) for listener in settings.admin.listen
                         if isinstance(listener, option_types.UnixListener)] if why]
 
@@ -114,7 +114,7 @@ def absent(path, settings):
         except listeners.ListenError as error:
             why = 'this host has no address %s now' % listener.host
             found.append('%s: [%s] listen: %s: it cannot start here' % (
-                loading.place_of(path, section, 'listen'), section,
+                loading.where_set(path, section, 'listen'), section,
                 why if error.args[1] == errno.EADDRNOTAVAIL else error.args[0]))
     return found
 
@@ -220,7 +220,7 @@ def clients(settings):
     hosts = [listener.host for listener in settings.proxy.listen]
     local = all(address.is_ip(host) and address.kind(address.parse_ip(host)) == 'loopback' for host in hosts)
     if any(address.within(address.parse_ip(each), allowed) for each in ('8.8.8.8', '2001:4860::1')) and not local:
-        if settings.book is None:
+        if settings.users is None:
             return [Finding(WARNING, 'anybody on the internet who can reach this host may use it',
                             'narrow [access] clients, or ask for log-ins with [auth] users')]
         return [Finding(NOTE, 'anybody who has a password may use it, from anywhere', '')]

@@ -59,7 +59,7 @@ def _status(value):
 
 
 def _slow(value):
-    least = option_types.seconds(value.lstrip('>='))
+    least = option_types.duration(value.lstrip('>='))
     return lambda event: event['event'] == 'ended' and event.get('event.duration', 0) >= least * 1e9
 
 

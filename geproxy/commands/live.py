@@ -65,7 +65,7 @@ def top(arguments):
                      'ends it.')
     options.add_argument('--by', choices=('client', 'host', 'user'), default='client')
     options.add_argument('--once', action='store_true', help='show it once, and end')
-    options.add_argument('--for', dest='seconds', metavar='TIME', type=option_types.seconds, default=REFRESH,
+    options.add_argument('--for', dest='seconds', metavar='TIME', type=option_types.duration, default=REFRESH,
                          help='how long to watch before that, and between two views (%d s)' % REFRESH)
     return run(_top, options, arguments)
 

@@ -93,7 +93,7 @@ def restart(arguments):
     options.add_argument('--supervisord', metavar='FILE', help='its configuration, if it is not where supervisorctl '
                          'looks by itself')
     options.add_argument('--supervisorctl', metavar='PROGRAM', help='if it is neither beside this Python nor on PATH')
-    options.add_argument('--wait', metavar='TIME', type=option_types.seconds, default=PATIENCE,
+    options.add_argument('--wait', metavar='TIME', type=option_types.duration, default=PATIENCE,
                          help='for each to be ready (%d s)' % PATIENCE)
     return run(_restart, options, arguments)
 

@@ -50,7 +50,7 @@ def main(arguments):
     if options.method not in (None, 'CONNECT') and request.method == b'CONNECT':
         sys.stderr.write('geproxy: --method %s is ignored: of https:// a proxy sees nothing but CONNECT\n' % (
             options.method))
-    user, book = compat.to_octets(options.user) if options.user else None, settings.book
+    user, book = compat.to_octets(options.user) if options.user else None, settings.users
     if user is not None and (book is None or user not in book.users):
         sys.stderr.write("geproxy: [auth] users knows no '%s'\n" % options.user)
         return USAGE
@@ -228,8 +228,8 @@ def _show_json(finding, _settings):
         ('host', compat.to_native(question.host)),
         ('port', question.port), ('client', address.show_ip(question.client)),
         ('user', compat.to_native(question.user) if question.user else None),
-        ('rule', finding.passed[-1][0].place if finding.passed and not finding.passed[-1][1] else None),
-        ('rules', [{'place': rule.place, 'rule': rule.text, 'comment': rule.comment, 'passed': missed or None}
+        ('rule', finding.passed[-1][0].source if finding.passed and not finding.passed[-1][1] else None),
+        ('rules', [{'place': rule.source, 'rule': rule.text, 'comment': rule.comment, 'passed': missed or None}
                    for rule, missed in finding.passed]),
         ('addresses', [{'address': each, 'refused': refusal or None} for each, refusal in finding.addresses]),
         ('route', 'direct'),

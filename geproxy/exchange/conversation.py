@@ -256,9 +256,10 @@ class Handler(object):
     def follow(self, decision):
         """Do as a ruleset.Decision has it, which only the address may have settled."""
         rule = decision.rule
-        self.record.rule = rule.place if rule is not None else ''
+        self.record.rule = rule.source if rule is not None else ''
         self.record.would = decision.why        # with policy = report: it goes on nevertheless
-        self.edits, self.up_pace, self.client.pace = self.proxy.treat(self.request, self.client.peer, self.key, rule)
+        treatment = self.proxy.treat(self.request, self.client.peer, self.key, rule)
+        self.edits, self.up_pace, self.client.pace = treatment.edits, treatment.up_pace, treatment.down_pace
 
     # --- ways through
 

@@ -134,8 +134,8 @@ class Forward(object):
         """Send the head, and the body or what is there of it; the BodyUpload that sends the rest, or None."""
         request, body, waits = self.request, self.body, self.proxy.waits
         settled = NOTHING if request.expects else EXPECT
-        if body is not None and edits[0] and body.left is None:
-            body.dropped = body.dropped | edits[0]      # what policy takes from the head does not come as a trailer
+        if body is not None and edits.removed and body.left is None:
+            body.dropped = body.dropped | edits.removed     # what policy takes from the head does not come as a trailer
         head = request.write(b'' if body is None else body.framing, self.proxy.vias[request.version], settled,
                              edits, self.proxy.upgrades)
         if body is not None and body.left is not None and body.left <= len(self.client.buffer):

@@ -7,14 +7,12 @@ from geproxy import errors
 from geproxy.auth.logins import ANONYMOUS
 from geproxy.compat import monotonic, to_octets
 from geproxy.exchange.timeouts import waits
-from geproxy.http1.message import NO_EDITS
 from geproxy.limits.rates import key_of
 from geproxy.net.address import within
 from geproxy.net.this_host import is_local
 from geproxy.policy import forwarded
 from geproxy.policy.access import Access
-
-PLAIN = (NO_EDITS, None, None)      # see Proxy.treat
+from geproxy.policy.treatment import PLAIN, Treatment
 
 
 class Proxy(object):
@@ -41,7 +39,7 @@ class Proxy(object):
         self.name = settings.proxy.name
         self.upgrades = settings.access.upgrades
         self._forwarded = settings.proxy.forwarded
-        self.book = settings.book                   # a users.Book: who may log in; None if nobody need
+        self.book = settings.users                   # a users.Book: who may log in; None if nobody need
         self.counts = self.limits.requests is not None or self._quota is not None       # `admit` may say no
         # `treat` has something to do, even if no rule says so.
         self.treats = self._forwarded != 'off' or self.limits.rate is not None or self._quota is not None
@@ -77,9 +75,9 @@ class Proxy(object):
             self._quota.check(key, self.limits.quota, now)
 
     def treat(self, request, client, key, rule):
-        """How an exchange that `rule`, or none, has allowed is treated -> (edits, Pace up, Pace down).
+        """Return the Treatment of an exchange that `rule` (None: no rule) has allowed.
 
-        `edits`: see forwarded.edits; a Pace is None where nothing limits it. `request`: a Request; `client`: its
+        `request`: a Request; `client`: its
         address as native text; `key`: of limits.key_of.
         """
         if rule is None and not self.treats:
@@ -87,9 +85,9 @@ class Proxy(object):
         options = rule and rule.options
         edits = forwarded.edits(request, client, self._forwarded, options)
         rate = options and options.rate
-        shares = [(key, self.limits.rate)] + ([('rule ' + rule.place, rate)] if rate else [])
+        shares = [(key, self.limits.rate)] + ([('rule ' + rule.source, rate)] if rate else [])
         charge = self._quota and self._quota.charge(key, self.limits.quota)
-        return (edits,) + self._taken.paces(shares, charge, monotonic())
+        return Treatment(edits, *self._taken.paces(shares, charge, monotonic()))
 
     def pace_up(self, key):
         """How fast octets may come that nobody wants, from the client that limits.key_of names -> a Pace, or None.

@@ -5,6 +5,8 @@ understand something else. Order, case and duplicates of the fields that pass ar
 """
 from __future__ import absolute_import, division, print_function
 
+import collections
+
 from geproxy import errors
 from geproxy.http1 import grammar
 from geproxy.http1.section import Section, restore, restored
@@ -12,7 +14,10 @@ from geproxy.http1.section import Section, restore, restored
 # Sending these twice does what sending them once does (RFC 9110, 9.2.2).
 IDEMPOTENT = frozenset([b'GET', b'HEAD', b'OPTIONS', b'TRACE', b'PUT', b'DELETE'])
 _PROTOCOLS = [b'HTTP/1.%d' % minor for minor in range(10)]
-NO_EDITS = (frozenset(), b'')       # see Request.write
+# What policy changes in a request head. `removed`: a frozenset of field names in lower case; `added`: whole field lines
+# as octets.
+Edits = collections.namedtuple('Edits', 'removed added')
+NO_EDITS = Edits(frozenset(), b'')
 EMPTY = Section([], {})
 OFFERS = 16         # protocols in Upgrade that are looked at
 
@@ -162,8 +167,7 @@ class Request(Message):
         """The head for the origin, as octets.
 
         `framing`: the field line that frames the body, or b''; `via`: our Via field value, or b''; `settled`: names,
-        in lower case, of fields that are not passed on; `edits`: what policy takes away, as such names, and puts in, as
-        field lines; `upgrades`: see wants_upgrade.
+        in lower case, of fields that are not passed on; `edits`: Edits; `upgrades`: see wants_upgrade.
         """
         asked = framing, via, settled, edits, upgrades
         written = self._written
@@ -186,9 +190,10 @@ class Request(Message):
         if offers:
             replaced[b'connection'] = b'Connection: Upgrade\r\n'
             replaced[b'upgrade'] = b'Upgrade: %s\r\n' % offers
+        settled = settled | edits.removed if edits.removed else settled
         return b'%s %s HTTP/1.1\r\n%s%s%s%s\r\n' % (
-            self.method, self.path, first, self._section.write(replaced, settled | edits[0] if edits[0] else settled),
-            edits[1], b'Via: %s\r\n' % via if via else b'')
+            self.method, self.path, first, self._section.write(replaced, settled), edits.added,
+            b'Via: %s\r\n' % via if via else b'')
 
 
 class Response(Message):

@@ -1,6 +1,6 @@
-"""One rule each: who may, or may not, go where; asked whether it fits a request. Pure, and without order.
+"""One rule, which allows or denies some requests, and whether a request matches it. Pure.
 
-Which of many rules decides is the business of `ruleset`; the text of a rule is read by settings.rule_lines.
+`ruleset` finds the rule that decides among many; settings.rule_lines reads the text of a rule.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -9,30 +9,31 @@ import functools
 
 from geproxy.net import address
 
-# `place`: basename:line, for people; `wheres`: [Where]; `options`: Options; `comment`: what stands behind #.
-Rule = collections.namedtuple('Rule', 'allows who methods wheres options place text comment')
-# WHO, any of it: Networks, or frozensets of octets.
+# `allows`: True for allow, False for deny; `methods`: a frozenset of octets, or None for all; `wheres`: a tuple of
+# Where; `options`: settings.rule_options.Options; `source`: FILE:LINE, as refusals and the log name it; `text`: for
+# people; `comment`: the text behind #, without it.
+Rule = collections.namedtuple('Rule', 'allows who methods wheres options source text comment')
+# The clients of a rule: those in one of `networks`, a tuple of Networks, and users who have logged in and are in
+# `users` or in one of `groups`, frozensets of octets.
 Who = collections.namedtuple('Who', 'networks users groups')
-# One of WHERE: `tunnel`: True for https://, False for http://, None for both; `names`: a frozenset of host_keys, or
-# None; `networks`: Networks, or (); neither: any; `ports`: Ports, or None.
+# One destination of a rule. `tunnel`: True for https://, False for http://, None for both; `names`: a frozenset of
+# host_keys, or None; `networks`: a tuple of Networks; neither names nor networks: any host; `ports`: Ports, or None for
+# all.
 Where = collections.namedtuple('Where', 'tunnel names networks ports')
-# `until`: a date, or None; `days`: a frozenset, Monday is 0; `hours`: (first, last) minute of the day, or None; `rate`:
-# octets a second, or None; `strip`: names in lower case; `fields`: ((name, value) ...) as octets.
-Options = collections.namedtuple('Options', 'until days hours rate strip fields')
-# What is asked. `client`: an IP; `user`: octets, or None; `host`: octets as of grammar.Authority, without a last dot.
+# A request, as far as rules can see it. `client`: an IP; `user`: octets, or None; `groups`: a frozenset of octets;
+# `method`: octets; `host`: octets as of grammar.Authority, without a dot at its end; `port`: an int.
 Question = collections.namedtuple('Question', 'client user groups method host port')
-# A tuple of these -> Question: each request has one, and so it takes 0.2 us instead of 0.4 (3.13).
+# Makes a Question of a tuple. Each request needs one: 0.2 us instead of 0.4 us (3.13).
 question_of = functools.partial(tuple.__new__, Question)
 
-ANYBODY = b'*'          # user:* is whoever has logged in
+ANYBODY = b'*'          # user:* means each user who has logged in
 ALL_DAYS = frozenset(range(7))
-NO_OPTIONS = Options(None, ALL_DAYS, None, None, frozenset(), ())       # shared: 10,000 rules have their own else
 EVERYBODY = Who(tuple(network._replace(text='any') for network in address.PRESETS['any']),
                 frozenset(), frozenset())
 
 
 def host_keys(host):
-    """All that a rule could have written to mean `host`: [b'a.b', b'.a.b', b'.b', b'*.b']"""
+    """Return all names by which a rule can mean `host`, octets: [b'a.b', b'.a.b', b'.b', b'*.b']."""
     keys = [host, b'.' + host]
     while True:
         host = host.partition(b'.')[2]
@@ -43,13 +44,15 @@ def host_keys(host):
 
 
 def mismatch(rule, where, question, moment):
-    """Why `rule`, by its Where `where`, says nothing about `question`, as one word; '' if it does. Hosts and addresses
-    are not looked at here. `moment`: a datetime of the host's zone."""
+    """Return why a Rule does not match a Question, as one word; '' if it matches. Hosts and addresses are not compared.
+
+    `where`: one of the Wheres of the rule; `moment`: a datetime in the time zone of this host.
+    """
     who = rule.who
     if not (address.within(question.client, who.networks) or question.user is not None and (
             question.user in who.users or ANYBODY in who.users or who.groups & question.groups)):
         return 'client'
-    # Methods are case-sensitive (RFC 9110, 9.1), but not for every origin: what is denied is denied in any case.
+    # Methods are case-sensitive (RFC 9110, 9.1), but not for all origins: a denied method is denied in any case.
     if rule.methods is not None and (question.method if rule.allows else question.method.upper()) not in rule.methods:
         return 'method'
     if where.tunnel is not None and where.tunnel != (question.method == b'CONNECT'):
@@ -68,15 +71,15 @@ def _is_time(options, moment):
     first, last = options.hours or (0, 24 * 60)
     if first < last:
         return day in options.days and first <= minute < last
-    # Over midnight: what is left of it in the morning belongs to the day before.
+    # Over midnight: the hours after midnight belong to the day before.
     return day in options.days and minute >= first or (day - 1) % 7 in options.days and minute < last
 
 
 def expired(rule, moment):
-    """True if its last day is over."""
+    """Return True if the last day of a Rule is over. `moment`: a datetime in the time zone of this host."""
     return rule.options.until is not None and moment.date() > rule.options.until
 
 
 def show(rule):
-    """A Rule as a refusal names it."""
-    return '%s: %s%s' % (rule.place, rule.text, rule.comment and ' (%s)' % rule.comment)
+    """Return a Rule as refusals name it: FILE:LINE: text (comment)."""
+    return '%s: %s%s' % (rule.source, rule.text, rule.comment and ' (%s)' % rule.comment)

@@ -1,6 +1,7 @@
-"""Which rule decides: the first that fits, found without asking each. Pure; the same question gets the same answer.
+"""Finds the rule that decides: the first that matches, without a look at each. Pure.
 
-A rule about networks can only be judged once an address is known: until then the answer may be that it depends.
+Whether a rule about networks matches is known only when the address is known. Until then the decision may be that it
+depends on the address.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -12,44 +13,45 @@ from geproxy.http1 import grammar
 from geproxy.net import address
 from geproxy.policy import rules
 
-# `allowed`: True or False, None if it depends on the address; `rule`, `where`: what decided, or None; `why`: why not.
+# `allowed`: True, False, or None if it depends on the address; `rule`, `where`: the Rule that decided and its Where, or
+# None; `why`: native text, why the request is denied, else ''.
 Decision = collections.namedtuple('Decision', 'allowed rule where why')
 ALLOWED = Decision(True, None, None, '')
 DEPENDS = Decision(None, None, None, '')
 
-REMEMBERED = 10000      # decisions; a kept-alive client asks the same again and again
-METHOD_SIZE = 32        # octets of a method that decisions are remembered for: what is bounded by number is so by size
-FEW = 8                 # entries that are asked one by one whether they are for this client
-PORTS = 16              # of a rule, that are looked up one by one
-WARNING = 14            # days before a rule ends
+REMEMBERED = 10000      # decisions: clients ask the same again and again
+METHOD_SIZE = 32        # octets: a decision about a longer method is not remembered, as it would need more memory
+FEW = 8                 # entries: so many are compared one by one with the client; more are looked up
+PORTS = 16              # ports of a rule: so many are put into a look-up table one by one
+WARNING = 14            # days before the end of a rule from which on there is a warning
 
-# Both of a rule and one of its Wheres. `order`: its place, which no other has.
+# A Rule and one of its Wheres. `order`: sorts the entries; no two have the same.
 _Entry = collections.namedtuple('_Entry', 'order rule where')
 
 
 class Ruleset(object):
-    """Rules in their order; never changed, only replaced."""
+    """Rules in their order. It never changes: a reload makes another one."""
 
-    def __init__(self, ruled):
-        """`ruled`: Rules, as rulelines.parse makes them. Without any, all is allowed."""
-        self.rules = tuple(ruled)
-        self._anywhere = []             # entries for any host
-        self._lists = []                # those with many names, each looked up in a set of its own
+    def __init__(self, in_order):
+        """`in_order`: an iterable of Rules. Without rules, everything is allowed."""
+        self.rules = tuple(in_order)
+        self._any_host = []             # entries for any host
+        self._lists = []                # entries with many names: each has a set of them
         self._by_name = {}              # {one of host_keys: [entry]}
-        self._waiting = {}              # of those with networks, the first of each kind: for while no address is known
         self._by_network = {}           # {(version, shift): {value: [entry]}}
-        self._denied = Decision(False, None, None, 'no rule allows it (of the %d in %s)' % (
+        self._unresolved = {}           # {kind: entry with networks}: for questions while no address is known
+        self._denied = Decision(False, None, None, 'no rule allows it (none of the %d in %s)' % (
             len(self.rules), ', '.join(_files(self.rules))))
         self._remembered = {}
         self._timed = any(rule.options.until or rule.options.hours or rule.options.days != rules.ALL_DAYS
                           for rule in self.rules)
-        self._minute = 0                # of what is remembered, if some rules go by the clock
+        self._minute = 0                # of the decisions that are remembered; always 0 if no rule depends on the time
         for order, rule in enumerate(self.rules):
             for number, where in enumerate(rule.wheres):
-                # Of one rule, what names ports counts before what leaves them to the lists.
+                # Within a rule, a Where that names ports comes before a Where that leaves them to the lists of ports.
                 self._add(_Entry((order, where.ports is None, number), rule, where))
-        self._first_waiting = _bucket(sorted(self._waiting.values()))
-        self._anywhere, self._lists = _bucket(self._anywhere), _bucket(self._lists)
+        self._first_unresolved = _bucket(sorted(self._unresolved.values()))
+        self._any_host, self._lists = _bucket(self._any_host), _bucket(self._lists)
         for by_key in [self._by_name] + list(self._by_network.values()):
             by_key.update((key, _bucket(entries)) for key, entries in by_key.items() if len(entries) > FEW)
 
@@ -60,19 +62,22 @@ class Ruleset(object):
         elif names is not None:
             self._lists.append(entry)
         elif networks:
-            # One that asks for the same as an earlier one can add nothing as long as the address is not known.
+            # While no address is known, an entry that differs from an earlier one only in its networks adds nothing.
             rule = entry.rule
             kind = (rule.allows, rule.who, rule.methods, rule.options, entry.where.tunnel, entry.where.ports)
-            self._waiting.setdefault(kind, entry)
+            self._unresolved.setdefault(kind, entry)
             for network in networks:
                 by_value = self._by_network.setdefault((network.version, network.shift), {})
                 by_value.setdefault(network.value, []).append(entry)
         else:
-            self._anywhere.append(entry)
+            self._any_host.append(entry)
 
     def decide(self, question, text, now):
-        """The Decision about a rules.Question. `text`: the address that is about to be dialled, native, or None if it
-        is not known yet; `now`: seconds since the epoch."""
+        """Return the Decision about a rules.Question.
+
+        `text`: the address that the proxy is going to connect to, native text, or None if it is not known yet; `now`:
+        seconds since the epoch.
+        """
         if not self.rules:
             return ALLOWED
         minute = now // 60 if self._timed else 0
@@ -87,7 +92,7 @@ class Ruleset(object):
         return decision
 
     def _find(self, question, carried, moment):
-        open_yet = False                # a rule has been passed over that may deny it, once the address is known
+        undecided = False               # an earlier rule may deny the request when the address is known
         for entry in heapq.merge(*self.candidates(question, carried)):
             rule, where = entry.rule, entry.where
             if rules.mismatch(rule, where, question, moment):
@@ -95,23 +100,26 @@ class Ruleset(object):
             if where.networks and carried is None:
                 if rule.allows:
                     return DEPENDS
-                open_yet = True
+                undecided = True
                 continue
             if where.networks and rule.allows and not _covers(where.networks, carried):
                 continue
             decision = _decision(rule, where, moment)
-            return DEPENDS if open_yet and decision.allowed else decision
-        # Not even a look-up for what cannot be allowed: names can carry secrets out.
+            return DEPENDS if undecided and decision.allowed else decision
+        # Denied before the name is looked up: the look-up itself could carry secrets out.
         return self._denied
 
     def candidates(self, question, carried):
-        """Return the entries that may fit, as lists in order: an entry compares by its place, which comes first. Some
-        may be there twice. `carried`: the IPs of an address (address.unwrap), or None if it is not known."""
+        """Return the entries that may match a rules.Question, as a list of lists; each of these is in order.
+
+        `carried`: the IPs of the address (address.unwrap), or None if it is not known. An entry may be in several
+        lists.
+        """
         keys = rules.host_keys(question.host)
-        buckets = [self._anywhere]
+        buckets = [self._any_host]
         buckets.extend(self._by_name[key] for key in keys if key in self._by_name)
         if carried is None:
-            buckets.append(self._first_waiting)
+            buckets.append(self._first_unresolved)
         else:
             for (version, shift), by_value in self._by_network.items():
                 buckets.extend(by_value[ip.value >> shift] for ip in carried
@@ -122,7 +130,10 @@ class Ruleset(object):
         return found
 
     def explain(self, question, text, now):
-        """All rules up to the one that decides, as [(Rule, why it says nothing about `question`, or '')]."""
+        """Return the rules up to the one that decides, as a list of (Rule, why it does not match, '' if it does).
+
+        For the arguments see decide.
+        """
         carried = None if text is None else address.unwrap(address.unmap(address.parse_ip(text)))
         moment = datetime.datetime.fromtimestamp(now)
         passed = []
@@ -134,8 +145,10 @@ class Ruleset(object):
         return passed
 
     def warnings(self, now, users, groups):
-        """What an operator should know, as texts: rules that end soon or have ended, and those that name somebody who
-        is not among `users` and `groups`, sets of octets."""
+        """Return warnings for the operator, as a list of texts: rules that end soon or have ended, and unknown users.
+
+        `now`: seconds since the epoch; `users`, `groups`: sets of octets, those that [auth] knows.
+        """
         today = datetime.datetime.fromtimestamp(now).date()
         said = []
         for rule in self.rules:
@@ -143,16 +156,16 @@ class Ruleset(object):
             if days is not None and days < WARNING:
                 when = 'ended on' if days < 0 else 'ends after'
                 said.append('%s %s %s' % (rules.show(rule), when, rule.options.until))
-            strangers = (rule.who.users - users - {rules.ANYBODY}) | (rule.who.groups - groups)
-            if strangers:
-                said.append('%s names %s, whom [auth] does not know' % (
-                    rules.show(rule), ', '.join(sorted(grammar.printable(name) for name in strangers))))
+            unknown = (rule.who.users - users - {rules.ANYBODY}) | (rule.who.groups - groups)
+            if unknown:
+                said.append('%s names %s: [auth] has no such user or group' % (
+                    rules.show(rule), ', '.join(sorted(grammar.printable(name) for name in unknown))))
         return said
 
 
 class _ByClient(object):
-    """Entries that are alike in where they lead, by whom they are for, and those for everybody by their ports. Those
-    that cannot fit are not looked at."""
+    """Finds, among many entries for the same hosts, those for one client: by its network, user and groups. Entries for
+    all clients are found by their ports."""
 
     def __init__(self, entries):
         self._everybody, self._ports, self._users, self._groups, self._networks = [], {}, {}, {}, {}
@@ -170,8 +183,10 @@ class _ByClient(object):
                     by_name.setdefault(name, []).append(entry)
 
     def lists(self, question):
-        """Return the entries that are for the client of a rules.Question, as lists, each in order. An entry may be in
-        several."""
+        """Return the entries for the client of a rules.Question, as a list of lists; each of these is in order.
+
+        An entry may be in several lists.
+        """
         found, client = [self._everybody, self._ports.get(question.port, ())], question.client
         for (version, shift), by_value in self._networks.items():
             if version == client.version and client.value >> shift in by_value:
@@ -183,7 +198,7 @@ class _ByClient(object):
 
 
 def _ports_of(where):
-    """Return the ports of a Where, as a set; an empty one if it names none, or too many to be looked up by each."""
+    """Return the ports of a Where as a frozenset; an empty one if it names no ports, or more than PORTS."""
     ranges = where.ports.ranges if where.ports is not None else ()
     if sum(last - first + 1 for first, last in ranges) > PORTS:
         return frozenset()
@@ -191,7 +206,7 @@ def _ports_of(where):
 
 
 def _bucket(entries):
-    """Return what `_lists_of` takes: a list of entries, or a _ByClient where that is quicker than to ask each."""
+    """Return `entries`, a list, or a _ByClient of them if there are many, because that is faster."""
     return entries if len(entries) <= FEW else _ByClient(entries)
 
 
@@ -205,9 +220,9 @@ def _lists_of(buckets, question):
     return found
 
 
-def _files(ruled):
+def _files(in_order):
     """Return the names of the files that Rules come from, in their order."""
-    names = collections.OrderedDict((rule.place.rpartition(':')[0], None) for rule in ruled)
+    names = collections.OrderedDict((rule.source.rpartition(':')[0], None) for rule in in_order)
     return list(names)
 
 
@@ -220,13 +235,16 @@ def _decision(rule, where, moment):
 
 
 def _covers(networks, carried):
-    """True if `networks` hold an address itself, or all that it carries: to deny one of these is enough."""
+    """Return True if an allow rule for `networks` matches an address: they hold it, or all addresses inside it.
+
+    `carried`: the address and those inside it, as IPs. For a deny rule one of these is enough.
+    """
     return address.within(carried[0], networks) is not None or len(carried) > 1 and all(
         address.within(ip, networks) for ip in carried[1:])
 
 
 def _missed(rule, where, question, carried, moment):
-    """As rules.mismatch, of hosts and addresses too."""
+    """Return what rules.mismatch returns, but hosts and addresses are compared, too."""
     missed = rules.mismatch(rule, where, question, moment)
     if missed:
         return missed

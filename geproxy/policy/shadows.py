@@ -1,6 +1,7 @@
-"""Rules that can never decide, as an earlier one fits whatever they fit. Pure; for --check, never for requests.
+"""Finds rules that can never decide, because an earlier rule matches all of their requests. Pure; used by --check only.
 
-Nothing is said that is not so: what several earlier rules cover only together, or only today, is not told.
+It reports only what is certain: not a rule that several earlier rules cover together, and not one that is covered today
+only.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -8,74 +9,80 @@ from geproxy.net.address import IP
 from geproxy.policy import rules
 from geproxy.policy.ruleset import Ruleset
 
-MOST_LOOKS = 300000         # comparisons of two rules: about a second; after that nothing more is told
-EVERY_PORT = ((1, 65535),)  # of a rule that names none
-_NOBODY = b'\x00'           # a user, a group and a host that no rule can name
+MOST_COMPARISONS = 300000   # of two rules: they take about a second; after that nothing more is reported
+EVERY_PORT = ((1, 65535),)  # the ports of a rule that names none
+_UNKNOWN = b'\x00'          # a user, a group or a host that no rule can name
 
 
-def find(ruled):
-    """Return what is to be said of Rules that can never decide, as texts, with the places of both.
+def find(in_order):
+    """Return a warning for each rule that can never decide, as a list of texts that name both rules.
 
-    `ruled`: Rules in their order. Takes a second at most, for thousands of rules that are much alike."""
-    ruleset, said, looks = Ruleset(ruled), [], MOST_LOOKS
+    `in_order`: an iterable of Rules. Takes a second at most, even for thousands of rules that are alike.
+    """
+    ruleset, warnings, left = Ruleset(in_order), [], MOST_COMPARISONS
     for order, rule in enumerate(ruleset.rules):
         earlier = []
         for where in rule.wheres:
-            covering, looked = _covering(ruleset, order, rule, where, looks)
-            looks -= looked
-            if looks <= 0:
-                return said
+            covering, compared = _covering(ruleset, order, rule, where, left)
+            left -= compared
+            if left <= 0:
+                return warnings
             if covering is None:
                 break
             if covering not in earlier:
                 earlier.append(covering)
         else:
-            said.append('%s can never decide: %s comes before it, and fits all that it fits' % (
-                rules.show(rule), ' with '.join(rules.show(each) for each in earlier)))
-    return said
+            warnings.append('%s can never decide, because %s all of its requests: %s' % (
+                rules.show(rule), 'an earlier rule matches' if len(earlier) == 1 else 'earlier rules match',
+                ' and '.join(rules.show(each) for each in earlier)))
+    return warnings
 
 
-def _covering(ruleset, order, rule, where, looks):
-    """Return (the first rule before that `order` that covers `rule` at `where`, or None; how many were looked at)."""
-    # A rule that covers another fits each question that the other fits: only those are looked at that may fit this one.
+def _covering(ruleset, order, rule, where, left):
+    """Return (the first rule before `order` that covers `rule` at `where`, or None; the number of rules compared).
+
+    `left`: how many rules may be compared.
+    """
+    # A rule that covers another one matches each request of that one. So it is enough to compare the rules that match
+    # one of these requests.
     if where.names is not None and not where.names:
-        return None, 1                  # a list that is empty today
-    question, carried = _witness(rule, where)
-    found, looked = None, 0
+        return None, 1                  # a list of names that is empty today
+    question, carried = _example(rule, where)
+    found, compared = None, 0
     for entries in ruleset.candidates(question, carried):
         for entry in entries:
             if entry.order[0] >= (order if found is None else found[0]):
                 break                   # entries are in order
-            looked += 1
-            if looked > looks:
-                return None, looked
+            compared += 1
+            if compared > left:
+                return None, compared
             if _covers(entry.rule, entry.where, rule, where):
                 found = entry.order[0], entry.rule
                 break
-    return found and found[1], looked
+    return found and found[1], compared
 
 
-def _witness(rule, where):
-    """Return a question that `rule` fits by `where`, and the IPs of its address, or None."""
+def _example(rule, where):
+    """Return (a Question that `rule` matches by `where`, the IPs of its address, or None)."""
     who, client, user, groups = rule.who, IP(4, 0), None, frozenset()
     if who.networks:
         client = IP(who.networks[0].version, who.networks[0].value << who.networks[0].shift)
     elif who.users:
         user = next(iter(who.users))
-        user = _NOBODY if user == rules.ANYBODY else user
+        user = _UNKNOWN if user == rules.ANYBODY else user
     else:
-        user, groups = _NOBODY, frozenset(list(who.groups)[:1])
-    host, carried = _NOBODY, None
+        user, groups = _UNKNOWN, frozenset(list(who.groups)[:1])
+    host, carried = _UNKNOWN, None
     if where.names:
         host = next(iter(where.names))
-        host = _NOBODY + host[1:] if host[:2] == b'*.' else host.lstrip(b'.')
+        host = _UNKNOWN + host[1:] if host[:2] == b'*.' else host.lstrip(b'.')
     elif where.networks:
         carried = [IP(where.networks[0].version, where.networks[0].value << where.networks[0].shift)]
     return rules.Question(client, user, groups, b'GET', host, 80), carried
 
 
 def _covers(earlier, its_where, rule, where):
-    """Return True if `earlier`, by one of its Wheres, fits all that `rule` fits by `where`, now and later."""
+    """Return True if `earlier`, by its Where `its_where`, matches all that `rule` matches by `where`, now and later."""
     return (_covers_options(earlier, rule) and _covers_methods(earlier, rule) and _covers_who(earlier.who, rule.who) and
             (its_where.tunnel is None or its_where.tunnel == where.tunnel) and
             _covers_ports(its_where.ports, where.ports) and
@@ -84,13 +91,13 @@ def _covers(earlier, its_where, rule, where):
 
 def _covers_options(earlier, rule):
     if not earlier.allows and earlier.options.until is not None:
-        return False                    # one day it is over; an allow refuses then
+        return False                    # a deny rule that has ended is skipped; an allow rule that has ended refuses
     always = earlier.options.hours is None and earlier.options.days == rules.ALL_DAYS
     return always or (earlier.options.hours, earlier.options.days) == (rule.options.hours, rule.options.days)
 
 
 def _covers_methods(earlier, rule):
-    # What is denied is denied in any case of its letters, what is allowed is not.
+    # A deny rule matches a method in upper and lower case, an allow rule only as it is written.
     return earlier.methods is None or rule.methods is not None and rule.methods <= earlier.methods and (
         rule.allows or not earlier.allows)
 
@@ -121,13 +128,14 @@ def _covers_hosts(earlier_allows, earlier, allows, where):
     if earlier.names is not None:
         return where.names is not None and (
             earlier.names is where.names or all(_covers_name(earlier.names, name) for name in where.names))
-    # To deny, one of the addresses in a wrapped one is enough; to allow, it takes all: see ruleset.
+    # A deny rule matches if it holds one of the addresses inside another one, an allow rule if it holds all: see
+    # ruleset.
     return bool(where.networks) and (allows or not earlier_allows) and all(
         _covers_network(earlier.networks, network) for network in where.networks)
 
 
 def _covers_name(names, name):
-    """True if all that `name`, one of rules.host_keys, means is meant by one of `names`."""
+    """Return True if `names` hold a name that means all hosts of `name`, which is one of rules.host_keys."""
     if name[:1] not in (b'.', b'*'):
         return not names.isdisjoint(rules.host_keys(name))
     keys = rules.host_keys(name.lstrip(b'*.'))[1:]          # all but the host alone

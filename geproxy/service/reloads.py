@@ -11,7 +11,7 @@ import gevent
 from gevent.lock import BoundedSemaphore
 from gevent.threadpool import ThreadPool
 
-from geproxy.settings import loading
+from geproxy.settings import comparing, loading
 
 SLOW = 3.0              # seconds of reading after which the log says that it takes long
 PATIENCE = 30.0         # seconds after which a reload is given up; its thread hangs on
@@ -54,7 +54,7 @@ class Reloads(object):
         try:
             settings = self._in_a_thread(loading.load, self.path)
             running = self._running()
-            changes = loading.changes(running, settings)
+            changes = comparing.changes(running, settings)
             if dry_run:
                 return Outcome(True, changes)
             self._log.change(settings.log, self._in_a_thread)
@@ -64,7 +64,7 @@ class Reloads(object):
             return Outcome(False, ['nothing changed, because of mistakes in the file:\n%s' % error])
         except (IOError, OSError) as error:
             return Outcome(False, ['nothing changed, for %s: %s' % (error.filename, error.strerror)])
-        self._use(loading.held(running, settings))
+        self._use(comparing.without_restart(running, settings))
         return Outcome(True, changes + ['%s read' % self.path])
 
     def _in_a_thread(self, do, path):

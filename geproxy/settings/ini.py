@@ -12,7 +12,7 @@ import re
 from geproxy import compat
 
 # `place`: file:line as refusals have it; `comment`: without its sign.
-Line = collections.namedtuple('Line', 'path number place text comment')
+Line = collections.namedtuple('Line', 'path number source text comment')
 # `name`: None for a section's own line; `section`: None before the first; `value`: all lines of it, joined, None for a
 # line that is nothing; `lines`: the Lines it came from.
 Entry = collections.namedtuple('Entry', 'section name value lines')

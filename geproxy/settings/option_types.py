@@ -1,49 +1,57 @@
-"""What the value of an option may be: its kinds, each a function of native text. Looks nothing up.
+"""The types of options: functions that read the text of an option. They look nothing up.
 
-A kind returns the value, or raises ValueError with what is wrong and what it takes.
+Each takes the text as native str and returns the value, or raises ValueError: what is wrong, and what is expected.
 """
 from __future__ import absolute_import, division, print_function
 
 import collections
+import hashlib
 import re
+import socket
 
 from geproxy import wording
 from geproxy.net import address
 from geproxy.observe import sinks
 from geproxy.settings import ini
 
-# host: native text, '' for all; fd: a number, SYSTEMD for all that systemd hands over, or None.
+# `host`: native text, '' for all addresses; `fd`: the number of a socket, SYSTEMD for all that systemd hands over, or
+# None.
 Listener = collections.namedtuple('Listener', 'host port fd')
 SYSTEMD = 'systemd'
-UnixListener = collections.namedtuple('UnixListener', 'path')           # {pid} in it stands for the process id
+# `path`: native text; {pid} in it stands for the process id.
+UnixListener = collections.namedtuple('UnixListener', 'path')
 
-
-def words(text):
-    """The members of a list, separated by blanks, commas or both."""
-    return text.replace(',', ' ').split()
-
-
-UNIX_PATH = 90          # octets; the system allows 107, and while a socket is made its name is longer
+UNIX_PATH = 90          # octets; the system allows 107, and the socket has a longer name while it is being made
+LONGEST_DURATION = 3650         # days
 
 _UNITS = {'ms': 0.001, '': 1, 's': 1, 'm': 60, 'min': 60, 'h': 3600, 'd': 86400}
 _SIZES = {'': 1, 'k': 1024, 'm': 1024 ** 2, 'g': 1024 ** 3, 't': 1024 ** 4}
 
 
-def seconds(text):
-    """Seconds, as a float: 20, 0.5, 500ms, 2m, 1h, 1d; more than none."""
+def words(text):
+    """Return the words of a list as native text: they are separated by blanks, commas or both."""
+    return text.replace(',', ' ').split()
+
+
+# --- numbers
+
+def duration(text):
+    """Return the seconds of a duration above 0, as a float: 20, 0.5, 500ms, 2m, 1h, 1d."""
     match = re.match(r'([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(ms|s|min|m|h|d|)\Z', text)
     value = float(match.group(1)) * _UNITS[match.group(2)] if match else 0
-    if not 0 < value <= 10 * 365 * 86400:
-        raise ValueError(
-            "'%s' is no duration: it takes seconds above 0, or a number with ms, s, m, h or d, as in 20 or 2m" % text)
+    if not value:
+        raise ValueError("invalid duration '%s': expected seconds above 0, or a number with ms, s, m, h or d (20, 2m)" %
+                         text)
+    if value > LONGEST_DURATION * 86400:
+        raise ValueError("invalid duration '%s': expected at most %dd" % (text, LONGEST_DURATION))
     return value
 
 
-def octets(text, most='1g'):
-    """A number of octets: 65536, 64k, 1m."""
+def size(text, most='1g'):
+    """Return a number of octets from 1k to `most` (text of the same form), as an int: 65536, 64k, 1m."""
     value, limit = _octets(text), _octets(most)
     if value is None or not 1024 <= value <= limit:
-        raise ValueError("'%s' is no size from 1k to %s: it takes octets, or a number with k, m or g, as in 64k" % (
+        raise ValueError("invalid size '%s': expected octets from 1k to %s, or a number with k, m or g (64k)" % (
             text, most))
     return value
 
@@ -53,87 +61,135 @@ def _octets(text):
     return int(match.group(1)) * _SIZES[match.group(2)] if match else None
 
 
-def many_octets(text):
-    """A number of octets, up to what goes through in a day: 500m, 20g."""
-    return octets(text, '1024t')
+def large_size(text):
+    """Return a number of octets, as many as may pass in a day: 500m, 20g."""
+    return size(text, '1024t')
 
 
-def per_second(text):
-    """How many in a second: 50, 0.5."""
-    if not re.match(r'[0-9]{1,6}(\.[0-9]{1,3})?\Z', text) or not float(text):
-        raise ValueError("'%s' is no number per second, as in 50 or 0.5" % text)
-    return float(text)
-
-
-def or_off(kind):
-    """A kind that also takes `off`: None."""
-    def either(text):
-        try:
-            return None if text == 'off' else kind(text)
-        except ValueError as error:
-            raise ValueError('%s, or off' % error)
-    either.__doc__ = kind.__doc__.rstrip('.') + ', or off.'
-    return either
-
-
-def count(text):
-    """A whole number, 0 or more."""
-    if not re.match(r'[0-9]{1,9}\Z', text):
-        raise ValueError("'%s' is no whole number, as in 100" % text)
-    return int(text)
-
-
-def ipv6_prefix(text):
-    """The length of an IPv6 prefix, in bits: 64"""
-    bits = count(text)
-    if not 1 <= bits <= 128:
-        raise ValueError('%r is no length of an IPv6 prefix: 1 to 128' % text)
-    return bits
-
-
-def count_or_auto(text):
-    """A whole number, 1 or more; None for `auto`."""
-    if text == 'auto':
-        return None
+def size_or_auto(text):
+    """Return a number of octets, for instance of 64m; None for `auto`."""
     try:
-        value = count(text)
-    except ValueError:
-        value = 0
-    if not value:
-        raise ValueError("'%s' is neither auto nor a whole number from 1" % text)
-    return value
-
-
-def octets_or_auto(text):
-    """A number of octets: 65536, 64m, 1g; None for `auto`."""
-    try:
-        return None if text == 'auto' else octets(text, '1024g')
+        return None if text == 'auto' else size(text, '1024g')
     except ValueError as error:
         raise ValueError('%s, or auto' % error)
 
 
-def choice(*options):
-    """A kind that takes one of `options`."""
-    def kind(text):
-        if text not in options:
-            raise ValueError("'%s' is none of %s%s" % (text, ', '.join(options), wording.did_you_mean(text, options)))
+def per_second(text):
+    """Return how many there may be in a second, above 0, as a float: 50, 0.5."""
+    if not re.match(r'[0-9]{1,6}(\.[0-9]{1,3})?\Z', text) or not float(text):
+        raise ValueError("invalid rate '%s': expected a number per second, above 0 (50, 0.5)" % text)
+    return float(text)
+
+
+def whole_number(text):
+    """Return a whole number, 0 or more, as an int."""
+    if not re.match(r'[0-9]{1,9}\Z', text):
+        raise ValueError("invalid number '%s': expected a whole number of at most 9 digits (100)" % text)
+    return int(text)
+
+
+def whole_number_or_auto(text):
+    """Return a whole number, 1 or more, as an int; None for `auto`."""
+    if text == 'auto':
+        return None
+    try:
+        value = whole_number(text)
+    except ValueError:
+        value = 0
+    if not value:
+        raise ValueError("invalid number '%s': expected auto, or a whole number from 1" % text)
+    return value
+
+
+def prefix_length(text):
+    """Return the length of an IPv6 prefix in bits, as an int: 64."""
+    bits = whole_number(text)
+    if not 1 <= bits <= 128:
+        raise ValueError("invalid prefix length '%s': expected 1 to 128 bits" % text)
+    return bits
+
+
+# --- words
+
+def or_off(read):
+    """Return a type that takes `off`, which means None, and all that the type `read` takes."""
+    def read_or_off(text):
+        try:
+            return None if text == 'off' else read(text)
+        except ValueError as error:
+            raise ValueError('%s, or off' % error)
+    read_or_off.__doc__ = read.__doc__.rstrip('.') + '; None for `off`.'
+    return read_or_off
+
+
+def choice(*allowed):
+    """Return a type that takes one of the words `allowed`, native text, and returns that word."""
+    def read_choice(text):
+        if text not in allowed:
+            raise ValueError("invalid value '%s': expected one of %s%s" % (
+                text, ', '.join(allowed), wording.did_you_mean(text, allowed)))
         return text
-    kind.__doc__ = 'One of %s.' % ', '.join(options)
-    return kind
+    read_choice.__doc__ = 'Return one of %s.' % ', '.join(allowed)
+    return read_choice
 
 
-def switch(*options):
-    """A kind for yes or no, written as one of two words: the first means yes."""
-    check = choice(*options)
+def boolean(true, false):
+    """Return a type that takes the word `true` or the word `false`, and returns True or False."""
+    read_choice = choice(true, false)
 
-    def kind(text):
-        return check(text) == options[0]
-    kind.__doc__ = 'One of %s.' % ', '.join(options)
-    return kind
+    def read_boolean(text):
+        return read_choice(text) == true
+    read_boolean.__doc__ = 'Return True for %s, False for %s.' % (true, false)
+    return read_boolean
 
 
-def networks(text):
-    """Addresses, networks and presets (loopback, private, any ...), separated by blanks."""
+def any_text(text):
+    """Return the text as it stands there: words, separated by blanks."""
+    return text
+
+
+def realm(text):
+    """Return the text that a browser shows in its log-in window: ASCII without quotes and backslashes."""
+    if not re.match(r'[ !#-\[\]-~]{1,100}\Z', text):
+        raise ValueError(
+            "invalid realm '%s': expected 1 to 100 ASCII characters, without quotes and backslashes" % text)
+    return text
+
+
+def pseudonym(text):
+    """Return the name of this proxy in Via (RFC 9110, 7.6.3), or `auto`: see automatic_pseudonym."""
+    if not re.match(r"[A-Za-z][A-Za-z0-9._-]{0,62}\Z", text):
+        raise ValueError("invalid name '%s': expected a letter, then up to 62 letters, digits, '.', '_' or '-'" % text)
+    return text
+
+
+def automatic_pseudonym(listen):
+    """Return the pseudonym for `auto`, made of the name of this host and the tuple of Listeners `listen`.
+
+    All processes of one listener have the same, and another proxy hardly ever has it.
+    """
+    seed = '%s %r' % (socket.gethostname(), listen)
+    return 'geproxy-' + hashlib.sha1(seed.encode('utf-8')).hexdigest()[:6]
+
+
+def protocols(text):
+    """Return protocols that Upgrade may name, as a frozenset of octets in lower case; None for `any`."""
+    found = [word.lower() for word in words(text)]
+    for word in found:
+        if not re.match(r"[!#$%&'*+.^_`|~0-9a-z-]+\Z", word):
+            raise ValueError("invalid protocol '%s': expected names as in an Upgrade field (websocket), or any" % word)
+        if word.startswith('h2c'):
+            raise ValueError('h2c cannot be allowed: the requests inside it would escape all rules')
+    return None if found == ['any'] else frozenset(word.encode('ascii') for word in found)
+
+
+# --- addresses and ports
+
+def networks(text, also=''):
+    """Return a tuple of Networks: addresses, networks and names such as loopback, private, any, separated by blanks.
+
+    `also`: what else the caller takes, as the end of the message about a word that is none of these.
+    """
     found = []
     for word in words(text):
         if word in address.PRESETS:
@@ -142,42 +198,36 @@ def networks(text):
         try:
             found.append(address.parse_network(word))
         except ValueError as error:
-            raise ValueError('%s; it takes addresses, networks as 10.0.0.0/8, or %s%s' % (
-                error, ', '.join(sorted(address.PRESETS)), wording.did_you_mean(word, address.PRESETS)))
+            raise ValueError('%s (expected: addresses, networks such as 10.0.0.0/8, %s%s)%s' % (
+                error, ', '.join(sorted(address.PRESETS)), also, wording.did_you_mean(word, address.PRESETS)))
     return tuple(found)
 
 
 def ports(text):
-    """Ports and ranges, as in 443 1024-65535, separated by blanks; or any."""
+    """Return address.Ports: ports and ranges such as 1024-65535, separated by blanks; or any."""
     ranges = []
     for word in words(text):
         first, dash, last = ('1', '-', '65535') if word == 'any' else word.partition('-')
         last = last if dash else first
         if not (first.isdigit() and last.isdigit() and 0 < int(first) <= int(last) < 65536):
-            raise ValueError("'%s' is no port: it takes 1 to 65535, ranges as 8000-8999, or any" % word)
+            raise ValueError(invalid_port(word))
         ranges.append((int(first), int(last)))
     return address.Ports(tuple(ranges), text)
 
 
-def protocols(text):
-    """Protocols that Upgrade names, as in websocket, separated by blanks; or any."""
-    found = [word.lower() for word in words(text)]
-    for word in found:
-        if not re.match(r"[!#$%&'*+.^_`|~0-9a-z-]+\Z", word):
-            raise ValueError("'%s' is no protocol that Upgrade may name, as in websocket, or any" % word)
-        if word.startswith('h2c'):
-            raise ValueError('h2c is never passed on: what goes inside of it would escape every rule')
-    return None if found == ['any'] else frozenset(word.encode('ascii') for word in found)
+def invalid_port(text):
+    """Return what is said about native text that should be a port, and is not."""
+    return "invalid port '%s': expected 1 to 65535, a range (8000-8999), or any" % text
 
 
 def listeners(text):
-    """Where to listen: *:9000 or 9000, HOST:PORT, [v6]:PORT, fd:N or systemd, separated by blanks."""
+    """Return a tuple of Listeners: *:9000 or 9000, HOST:PORT, [IPv6]:PORT, fd:N or systemd, separated by blanks."""
     found = [_listener(word) for word in words(text)]
-    twice = [word for number, word in enumerate(found) if word in found[:number]]
+    twice = [each for number, each in enumerate(found) if each in found[:number]]
     if twice:
-        raise ValueError('port %d is there twice' % twice[0].port)
+        raise ValueError('port %d is listed twice' % twice[0].port)
     if not found:
-        raise ValueError('it takes at least one of *:9000, 127.0.0.1:9000, [::1]:9000, fd:0, systemd')
+        raise ValueError('no listener: expected at least one of *:9000, 127.0.0.1:9000, [::1]:9000, fd:0, systemd')
     return tuple(found)
 
 
@@ -185,73 +235,56 @@ def _listener(word):
     if word == SYSTEMD:
         return Listener('', 0, SYSTEMD)
     host, colon, port = word.rpartition(':')
-    if not port.isdigit() or int(port) > 65535 or '/' in host:      # a URL, for one
-        raise ValueError(
-            "'%s' is nothing to listen on: it takes *:9000, 127.0.0.1:9000, [::1]:9000, fd:0 or systemd" % word)
+    if not port.isdigit() or int(port) > 65535 or '/' in host:      # / as in http://127.0.0.1:9000
+        raise ValueError("invalid listener '%s': expected *:9000, 127.0.0.1:9000, [::1]:9000, fd:0 or systemd" % word)
     if host == 'fd':
         return Listener('', 0, int(port))
     host = '' if host == '*' else host
     if host[:1] == '[' and host[-1:] == ']':
         host = host[1:-1]
     elif ':' in host:
-        raise ValueError("'%s': an IPv6 address goes in brackets, as in [::1]:9000" % word)
+        raise ValueError("invalid listener '%s': expected brackets around an IPv6 address ([::1]:9000)" % word)
     return Listener(host, int(port), None)
 
 
 def admin_listeners(text):
-    """127.0.0.1:PORT, [::1]:PORT, unix:/PATH (with {pid} for the process id), separated by blanks; or off."""
+    """Return a tuple of Listeners and UnixListeners: 127.0.0.1:PORT, [::1]:PORT or unix:/PATH, separated by blanks; an
+    empty one for `off`."""
     found = []
     for word in words(text) if text != 'off' else ():
         if word.startswith('unix:'):
             if word[5:6] != '/' or len(word[5:]) > UNIX_PATH - len('4194304' * word.count('{pid}')):
-                raise ValueError("'%s' is no absolute path of at most %d octets, as in unix:/run/geproxy/{pid}.sock" % (
-                    word, UNIX_PATH))
+                raise ValueError("invalid socket '%s': expected unix: and an absolute path of at most %d octets "
+                                 '(unix:/run/geproxy/{pid}.sock)' % (word, UNIX_PATH))
             found.append(UnixListener(word[5:]))
             continue
         try:
             found.append(_listener(word))
         except ValueError:
             found.append(Listener('', 0, 0))
-        if found[-1].fd is not None or word.isdigit():      # not on all addresses by a slip
-            raise ValueError("'%s' is nothing to listen on here: it takes 127.0.0.1:9001, [::1]:9001, "
-                             "unix:/run/geproxy/{pid}.sock, or off" % word)
+        # A bare port would be open on all addresses: the admin listener has no password.
+        if found[-1].fd is not None or word.isdigit():
+            raise ValueError("invalid admin listener '%s': expected 127.0.0.1:9001, [::1]:9001, "
+                             'unix:/run/geproxy/{pid}.sock, or off' % word)
     return tuple(found)
 
 
-def path(text):
-    """A path, - for the terminal, or off."""
+# --- paths
+
+def output_path(text):
+    """Return a path to write to, for open(); `-` (the terminal) and `off` are returned as they are."""
     if not text or text[:1] == '~' or text in ('stdout', 'stderr'):
-        raise ValueError("'%s' is none: it takes a path (without ~), - for the terminal, or off" % text)
+        raise ValueError("invalid path '%s': expected a path without ~, - for the terminal, or off" % text)
     return ini.path_of(text)
 
 
 def log_path(text):
-    """A path, - for the terminal, syslog, or off."""
-    return text if sinks.syslog_address(text) else path(text)
+    """Return what output_path returns, or a syslog address: see sinks.syslog_address."""
+    return text if sinks.syslog_address(text) else output_path(text)
 
 
-def pseudonym(text):
-    """A token to name this proxy by; `auto`: made from host and listener."""
-    if not re.match(r"[A-Za-z][A-Za-z0-9._-]{0,62}\Z", text):
-        raise ValueError(
-            "'%s' is no name for Via: it takes a letter and up to 62 letters, digits, '.', '_', '-'" % text)
-    return text
-
-
-def text_line(text):
-    """Words, separated by blanks."""
-    return text
-
-
-def file_path(text):
-    """A path; nothing for none."""
+def input_path(text):
+    """Return the path of a file to read, for open(); '' for none."""
     if text[:1] == '~' or text in ('-', 'off', 'on'):
-        raise ValueError("'%s' is no path (without ~)" % text)
+        raise ValueError("invalid path '%s': expected a path without ~, or nothing" % text)
     return ini.path_of(text)
-
-
-def realm(text):
-    """Words for people, without quotes and backslashes."""
-    if not re.match(r'[ !#-\[\]-~]{1,100}\Z', text):
-        raise ValueError("'%s' is no realm: it takes up to 100 characters of ASCII, without quotes" % text)
-    return text

@@ -1,46 +1,38 @@
-"""The text of a rule, as it stands in the ini file, made into a Rule. Looks nothing up.
+"""Reads the text of a rule, as it stands in the ini file. Looks nothing up.
 
-    allow|deny WHO [METHODS] WHERE [until DATE] [DAYS] [HH:MM-HH:MM] [rate SIZE] [strip FIELDS] [set FIELD=VALUE]
+    allow|deny WHO [METHODS] WHERE [OPTIONS]
 
-WHO and WHERE are lists, separated by commas.
+WHO and WHERE are lists, separated by commas. For OPTIONS see rule_options.
 """
 from __future__ import absolute_import, division, print_function
 
-import datetime
 import re
 import unicodedata
 
 from geproxy import compat, wording
-from geproxy.http1 import grammar
 from geproxy.net import address
-from geproxy.policy.rules import ALL_DAYS, EVERYBODY, NO_OPTIONS, Options, Rule, Where, Who
-from geproxy.settings import ini, option_types
+from geproxy.policy.rules import EVERYBODY, Rule, Where, Who
+from geproxy.settings import ini, option_types, rule_options
 
-_DAYS = frozenset(range(7))
-_DAYS = 'mon tue wed thu fri sat sun'.split()
 _METHODS = frozenset('''
     GET HEAD POST PUT DELETE PATCH OPTIONS TRACE CONNECT PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK REPORT SEARCH
     PURGE
 '''.split())
 _set_value = re.compile(r'(\sset\s+[^\s=]+=)\S+')
-# What IDNA of 2003 and of 2008 read differently (UTS 46, 7): sharp s (the capital one, too), final sigma, joiners.
+# Letters that IDNA of 2003 and of 2008 read differently (UTS 46, 7): sharp s (small and capital), final sigma, joiners.
 _DEVIATIONS = frozenset(b'\xc3\x9f\xe1\xba\x9e\xcf\x82\xe2\x80\x8c\xe2\x80\x8d'.decode('utf-8'))
 _SHARP_S = b'\xe1\xba\x9e'.decode('utf-8'), b'\xc3\x9f'.decode('utf-8')       # the capital one, the usual one
-_DOTS = b'[.\xe3\x80\x82\xef\xbc\x8e\xef\xbd\xa1]'.decode('utf-8')         # all that are one (RFC 3490, 3.1)
+_DOTS = b'[.\xe3\x80\x82\xef\xbc\x8e\xef\xbd\xa1]'.decode('utf-8')         # all dots of IDNA (RFC 3490, 3.1)
 _secret_part = re.compile(r'(?<==).+|[^/]+(?=@.)')
 _HOST = re.compile(r'(?:\.|\*\.)?[0-9a-z_~-][0-9a-z._~-]{0,253}\Z')
 _PORTS = re.compile(r'[0-9]{1,5}(?:-[0-9]{1,5})?\Z')
-_HOURS = re.compile(r'([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-4]):([0-5][0-9])\Z')
-_DATE = re.compile(r'([0-9]{4})-([0-9]{2})-([0-9]{2})\Z')
-# What the proxy settles by itself: a rule may neither take it away nor make it up.
-_FIXED = frozenset(['host', 'via', 'connection', 'content-length', 'transfer-encoding', 'te', 'upgrade', 'trailer',
-                    'proxy-connection', 'keep-alive', 'proxy-authorization', 'expect', 'max-forwards'])
 
 
 def parse(line, read_names):
-    """An ini.Line -> Rule. Raises ValueError with what is wrong.
+    """Return the Rule that stands in a line.
 
-    `read_names`: a function of (path, as the line has it) that returns the frozenset of host_keys in that file.
+    `line`: an ini.Line; `read_names`: a function that is given a path, as the line has it, and returns the frozenset of
+    rules.host_keys in that file. Raises ValueError, without the secrets that the line may have.
     """
     try:
         return _parse(line, read_names)
@@ -51,30 +43,32 @@ def parse(line, read_names):
 def _parse(line, read_names):
     words = line.text.split()
     if words[0] not in ('allow', 'deny'):
-        raise ValueError("a rule begins with allow or deny, not '%s'%s" % (
+        raise ValueError("invalid rule: expected allow or deny at its beginning, found '%s'%s" % (
             words[0] if words[0].isalpha() else '***', wording.did_you_mean(words[0], ('allow', 'deny'))))
     methods = None
     if len(words) > 2 and _METHODS.issuperset(words[2].split(',')):
         methods = frozenset(compat.to_octets(word) for word in words.pop(2).split(','))
     if len(words) < 3:
         raise ValueError(
-            "'%s' is no rule: it takes allow or deny, WHO and WHERE, as in allow any .debian.org" % line.text)
-    options = _parse_options(words[3:])
-    if words[0] == 'deny' and (options.rate or options.strip or options.fields):
-        raise ValueError('what is denied has neither rate, strip nor set')
+            "invalid rule '%s': expected allow or deny, WHO and WHERE (allow any .debian.org)" % line.text)
+    options = rule_options.parse(words[3:])
+    if words[0] == 'deny':
+        rule_options.check_denies(options)
     wheres = _parse_wheres(words[2], read_names)
-    return Rule(words[0] == 'allow', _parse_who(words[1]), methods, wheres, options, line.place,
+    return Rule(words[0] == 'allow', _parse_who(words[1]), methods, wheres, options, line.source,
                 mask(line.text), line.comment)
 
 
 def mask(text):
-    """The text of a rule, for people: on one line, and without what it sets, which may be a secret."""
+    """Return the text of a rule for people: on one line, and without the values of `set`, which may be secrets."""
     return _set_value.sub(r'\1***', ' '.join(text.split()))
 
 
 def _without_secrets(message, text):
-    """Return the message about the rule `text`, without words in quotes that may be the value of a field, a piece of
-    one that has blanks, or a password."""
+    """Return the message about the rule `text`, without quoted words that may be secrets.
+
+    That is the value of a field, a part of such a value if it has blanks, or a password.
+    """
     behind = ' '.join(text.split()).partition(' set ')[2]
 
     def masked(match):
@@ -82,7 +76,7 @@ def _without_secrets(message, text):
         if quoted and quoted in behind and '=' not in quoted:
             return "'***'"
         return "'%s'" % _secret_part.sub('***', quoted)
-    # With a quotation mark in the rule nobody can tell where a word ends.
+    # If the rule itself has a quotation mark, the end of a quoted word cannot be found: mask up to the last mark.
     return re.sub("'(.*)'" if "'" in text else "'([^']*)'", masked, message)
 
 
@@ -97,10 +91,7 @@ def _parse_who(text):
         if colon and kind in ('user', 'group') and name:
             (users if kind == 'user' else groups).append(ini.octets_of(name))
         else:
-            try:
-                networks.extend(option_types.networks(word))
-            except ValueError as error:
-                raise ValueError('%s, user:NAME or group:NAME' % error)
+            networks.extend(option_types.networks(word, ', user:NAME, group:NAME'))
     return Who(tuple(networks), frozenset(users), frozenset(groups))
 
 
@@ -118,7 +109,7 @@ def _parse_wheres(text, read_names):
 def _parse_where(word, read_names):
     scheme, separator, rest = word.rpartition('://')
     if separator and scheme not in ('http', 'https'):
-        raise ValueError("'%s' begins neither with http:// nor with https://" % word)
+        raise ValueError("invalid scheme in '%s': expected http:// or https://" % word)
     tunnel = scheme == 'https' if separator else None
     host, ports = _split_ports(rest.rstrip('/') if separator else rest)
     if host == 'any':
@@ -131,130 +122,59 @@ def _parse_where(word, read_names):
 
 
 def _split_ports(text):
-    """``host:80``, ``[::1]:80-90``, ``::1`` or ``host`` -> (host, Ports or None)"""
+    """Return (host, Ports or None) of ``host:80``, ``[::1]:80-90``, ``::1`` or ``host``."""
     if text[:1] == '[':
         host, _bracket, ports = text[1:].partition(']')
         if ports and not re.match(r':([0-9]{1,5}(-[0-9]{1,5})?|any)\Z', ports) or ':' not in host:
-            raise ValueError("'%s' is no [IPv6 address] with a port behind it" % text)
+            raise ValueError("invalid address '%s': expected [IPv6 address] or [IPv6 address]:PORT" % text)
         return host, option_types.ports(ports[1:]) if ports else None
     host, colon, ports = text.rpartition(':')
     if not colon or ':' in host:
         return text, None
     if not _PORTS.match(ports) and ports != 'any':
-        raise ValueError("'%s' is no port: it takes 1 to 65535, a range as 8000-8999, or any" % ports)
+        raise ValueError(option_types.invalid_port(ports))
     return host, option_types.ports(ports)
 
 
 def parse_name(text):
-    """``host``, ``.suffix`` (it and all below) or ``*.suffix`` (what is below) -> octets, as of host_keys; an
-    internationalized name is looked for as it travels (xn--). Raises ValueError."""
+    """Return a host name in a rule as octets, in the form of rules.host_keys.
+
+    `text`: ``host``, ``.suffix`` (that name and all names below it) or ``*.suffix`` (only the names below it). An
+    international name is returned in its form on the wire (xn--). Raises ValueError.
+    """
     lead, name = ('*.', text[2:]) if text[:2] == '*.' else ('.', text[1:]) if text[:1] == '.' else ('', text)
     if '\\x' in name:
-        name = _travelling(name)
+        name = _on_the_wire(name)
     name = lead + name.lower().rstrip('.')
     if not _HOST.match(name) or '..' in name:
-        raise ValueError("'%s' is no host: it takes a name, .name with all below it, *.name for only that, an address, "
-                         'a network, @FILE, or any' % text)
+        raise ValueError("invalid host '%s': expected a name, .name (and all names below it), *.name (only the names "
+                         'below it), an address, a network, @FILE, or any' % text)
     return compat.to_octets(name)
 
 
-def _travelling(name):
-    """Return an internationalized name, with octets as \\xNN, as it travels (xn--). Raises ValueError.
+def _on_the_wire(name):
+    """Return the form that an international name has on the wire (xn--). `name`: native text, with octets as \\xNN.
 
-    Python knows IDNA of 2003 (RFC 3490), which has no sharp s, no final sigma and no joiners: it makes ss and a usual
-    sigma of these, and nothing of the joiners. Browsers ask for another name (RFC 5891; UTS 46, section 7)."""
+    Python knows IDNA of 2003 (RFC 3490). It writes ss for a sharp s, a usual sigma for a final one, and drops joiners.
+    Browsers keep all of these, so they ask for another name (RFC 5891; UTS 46, section 7). Raises ValueError for such
+    names, and for what is no name.
+    """
     try:
         letters = ini.octets_of(name).decode('utf-8')
         old = compat.to_native(letters.replace(*_SHARP_S).encode('idna'))       # 3.14 keeps the capital one
     except UnicodeError:
-        raise ValueError("'%s' is no host name" % name)
+        raise ValueError("invalid host name '%s': expected letters that host names may have, in UTF-8" % name)
     if not _DEVIATIONS.intersection(letters):
         return old
-    new = '.'.join(_travelling_label(label) for label in re.split(_DOTS, letters))
-    raise ValueError("'%s' is '%s' for browsers, and '%s' for older programs: write the one that is meant, or both" % (
-        name, new, old))
+    new = '.'.join(_label_on_the_wire(label) for label in re.split(_DOTS, letters))
+    raise ValueError("ambiguous host '%s': browsers ask for '%s', older programs for '%s'; write the one you mean, or "
+                     'both' % (name, new, old))
 
 
-def _travelling_label(label):
-    # One by one: as a word, Greek would get a final sigma that nobody wrote.
+def _label_on_the_wire(label):
+    # Letter by letter: lower() of a whole Greek word would make a final sigma that the rule does not have.
     label = ''.join(letter.lower() for letter in unicodedata.normalize('NFKC', label))
     try:
         return compat.to_native(label.encode('ascii'))
     except UnicodeError:
         return compat.to_native(b'xn--' + label.encode('punycode'))
-
-
-# --- options
-
-def _parse_options(words):
-    if not words:
-        return NO_OPTIONS
-    until, days, hours, rate, strip, fields = None, ALL_DAYS, None, None, [], []
-    words = list(words)
-    while words:
-        word = words.pop(0)
-        value = words.pop(0) if word in ('until', 'rate', 'strip', 'set') and words else None
-        if word == 'until':
-            until = _parse_date(value)
-        elif word == 'rate':
-            rate = option_types.octets(value or '')
-        elif word == 'strip':
-            strip += [_parse_field(name).lower() for name in (value or '').split(',')]
-        elif word == 'set':
-            name, equals, text = (value or '').partition('=')
-            if not equals:
-                raise ValueError('set takes FIELD=VALUE')
-            fields.append((_parse_field(name), _parse_value(text)))
-        elif _HOURS.match(word):
-            hours = _parse_hours(word)
-        else:
-            days = _parse_days(word)
-    return Options(until, days, hours, rate, frozenset(strip), tuple(fields))
-
-
-def _parse_value(text):
-    value = ini.octets_of(text)
-    if grammar.find_control(value):
-        raise ValueError('what a field is set to has a control character')
-    return value
-
-
-def _parse_field(name):
-    octets = compat.to_octets(name)
-    if not grammar.is_token(octets):
-        raise ValueError("'%s' is no field name" % name)
-    if name.lower().replace('_', '-') in _FIXED:         # they are one for CGI, and so for `strip`: see forwarded
-        raise ValueError('the field %s is settled by the proxy itself' % name)
-    return octets
-
-
-def _parse_date(text):
-    match = _DATE.match(text or '')
-    try:
-        return datetime.date(*[int(number) for number in match.groups()])
-    except (AttributeError, ValueError):
-        raise ValueError("'%s' is no day: until takes one as 2027-03-31" % (text or ''))
-
-
-def _parse_hours(text):
-    numbers = [int(number) for number in _HOURS.match(text).groups()]
-    first, last = numbers[0] * 60 + numbers[1], numbers[2] * 60 + numbers[3]
-    if first == last or last > 24 * 60:
-        raise ValueError("'%s' are no hours, as in 07:00-19:00" % text)
-    return first, last
-
-
-def _parse_days(text):
-    days = set()
-    for word in text.lower().split(','):
-        first, dash, last = word.partition('-')
-        last = last if dash else first
-        if first not in _DAYS or last not in _DAYS:
-            raise ValueError("'%s' is nothing that stands behind WHERE: that is until DATE, days as mon-fri, hours as "
-                             '07:00-19:00, rate SIZE, strip FIELDS or set FIELD=VALUE' % text)
-        at = _DAYS.index(first)
-        days.add(at)
-        while _DAYS[at] != last:
-            at = (at + 1) % 7
-            days.add(at)
-    return frozenset(days)

@@ -1,20 +1,24 @@
-"""The options of the ini file: the table that declares each of them once. Reads nothing.
+"""The options of the ini file: the table that declares each of them once. Reads no file.
 
-From it come validation with path and line, conf/proxy.ini, the README's table and what a reload may change.
+From it come the checks with path and line, conf/proxy.ini, the table of options in the manual, and what a reload may
+change.
 """
 from __future__ import absolute_import, division, print_function
 
 import collections
 
 from geproxy.settings.option_types import (
-    admin_listeners, choice, count, count_or_auto, file_path, ipv6_prefix, listeners, log_path, many_octets, networks,
-    octets, octets_or_auto, or_off, path, per_second, ports, protocols, pseudonym, realm, seconds, switch, text_line)
+    admin_listeners, any_text, boolean, choice, duration, input_path, large_size, listeners, log_path, networks, or_off,
+    output_path, per_second, ports, prefix_length, protocols, pseudonym, realm, size, size_or_auto, whole_number,
+    whole_number_or_auto)
 from geproxy.settings.rule_files import rule_list
 
-Option = collections.namedtuple('Option', 'section name kind default live sentence')
+# `read`: one of option_types, or of READ_ENTRIES; `default`: as text; `reloadable`: a reload may change it; `sentence`:
+# for people.
+Option = collections.namedtuple('Option', 'section name read default reloadable sentence')
 
-# Kinds that are given the whole ini.Entry, for its lines; where there is none, the default as text.
-WHOLE = (rule_list,)
+# Types that are given the whole ini.Entry, because they need each of its lines; without an entry, the default as text.
+READ_ENTRIES = (rule_list,)
 
 SECTIONS = collections.OrderedDict((
     ('proxy', 'The proxy itself, and where it listens.'),
@@ -35,7 +39,7 @@ SCHEMA = [Option(*row) for row in (
     ('proxy', 'name', pseudonym, 'auto', True,
      'The name of this proxy in Via and Proxy-Status. Loops are found by this name, so give each proxy its own. '
      "auto: a name made from the host's name and the listener."),
-    ('proxy', 'via', switch('on', 'off'), 'on', True,
+    ('proxy', 'via', boolean('on', 'off'), 'on', True,
      'Add a Via field to requests and responses, as RFC 9110 demands. Without it, a loop through another proxy '
      'is not found.'),
     ('proxy', 'forwarded', choice('off', 'add', 'strip'), 'off', True,
@@ -45,10 +49,10 @@ SCHEMA = [Option(*row) for row in (
     ('proxy', 'proxy_protocol', networks, '', True,
      'Addresses and networks of load balancers. They must send a PROXY header (version 1 or 2) at the beginning '
      'of each connection, which says who the client is. A PROXY header from any other address is refused.'),
-    ('proxy', 'user', text_line, '', False,
+    ('proxy', 'user', any_text, '', False,
      'The user to switch to after the ports are open, when started as root. This user opens the log files and '
      'reads the ini file again at a reload. Empty: do not switch.'),
-    ('proxy', 'group', text_line, '', False,
+    ('proxy', 'group', any_text, '', False,
      'The group to switch to together with user. Empty: the group of that user.'),
     ('access', 'clients', networks, 'loopback private', True,
      'Clients that may use this proxy: addresses, networks such as 10.1.0.0/16, or loopback, private, any. All '
@@ -64,13 +68,13 @@ SCHEMA = [Option(*row) for row in (
     ('access', 'rules', rule_list, '', True,
      'Who may go where, one rule per line: allow or deny, WHO, WHERE. The first rule that matches decides. If '
      'there are rules and none matches, the request is denied. See "Rules" in the README.'),
-    ('access', 'include', text_line, '', True,
+    ('access', 'include', any_text, '', True,
      'Files with more [access] rules, such as rules.d/*.ini, relative to this file. Their rules come before the '
      'rules of this file, in the order of the file names.'),
     ('access', 'policy', choice('enforce', 'report'), 'enforce', True,
      'enforce: refuse what the rules and ports forbid. report: let it through, and log that it would have been '
      'refused. Strangers and special addresses are refused in both cases.'),
-    ('access', 'private', switch('allow', 'deny'), 'allow', True,
+    ('access', 'private', boolean('allow', 'deny'), 'allow', True,
      'Allow or deny private addresses as destinations (RFC 1918, RFC 6598, fc00::/7).'),
     ('access', 'loopback', choice('auto', 'deny'), 'auto', True,
      'auto: only a client on this host may reach loopback addresses and the other addresses of this host, as it '
@@ -81,76 +85,76 @@ SCHEMA = [Option(*row) for row in (
      'reserved do not include the cloud metadata inside them: write metadata, any or the address for that.'),
     ('access', 'deny_addresses', networks, '', True,
      'Addresses that are always refused, even if another option allows them.'),
-    ('auth', 'users', file_path, '', True,
+    ('auth', 'users', input_path, '', True,
      'An htpasswd file. If it is set, all clients must log in (Basic), except those in exempt. Hashes: {SHA}, '
      '$apr1$, $1$, $5$, $6$, and bcrypt if the library bcrypt is installed. A relative path is relative to this '
      'file. The file is read again when it changes.'),
-    ('auth', 'groups', file_path, '', True,
+    ('auth', 'groups', input_path, '', True,
      'A file with lines such as `group: user user`, for group:NAME in rules.'),
     ('auth', 'realm', realm, 'geproxy', True,
      'The text that browsers show when they ask for the log-in.'),
     ('auth', 'exempt', networks, '', True,
      'Clients that do not have to log in. If such a client sends a log-in, it must be right.'),
-    ('timeouts', 'head', seconds, '20', True,
+    ('timeouts', 'head', duration, '20', True,
      'Time to receive a whole request head. Also the time that a new connection may stay silent.'),
-    ('timeouts', 'idle', seconds, '75', True,
+    ('timeouts', 'idle', duration, '75', True,
      'Time that a client may keep a connection open between two requests.'),
-    ('timeouts', 'login', seconds, '20', True,
+    ('timeouts', 'login', duration, '20', True,
      'Time to verify a name and a password.'),
-    ('timeouts', 'dns', seconds, '10', True,
+    ('timeouts', 'dns', duration, '10', True,
      'Time to look up the addresses of a name.'),
-    ('timeouts', 'connect', seconds, '10', True,
+    ('timeouts', 'connect', duration, '10', True,
      'Time to connect to an origin, for all its addresses together.'),
-    ('timeouts', 'response', seconds, '120', True,
+    ('timeouts', 'response', duration, '120', True,
      'Time from the end of the request until the whole head of the response has arrived.'),
-    ('timeouts', 'body', seconds, '300', True,
+    ('timeouts', 'body', duration, '300', True,
      'Longest pause inside a request or response body.'),
-    ('timeouts', 'tunnel', seconds, '1h', True,
+    ('timeouts', 'tunnel', duration, '1h', True,
      'Longest time that a tunnel may be silent in both directions.'),
-    ('timeouts', 'linger', seconds, '30', True,
+    ('timeouts', 'linger', duration, '30', True,
      'Time for a peer that has ended its own direction: a client that still waits for its answer, a half-closed '
      'tunnel. Also the time to read the rest of a refused request; at most 16 MiB of it are read.'),
-    ('timeouts', 'drain', seconds, '8', True,
+    ('timeouts', 'drain', duration, '8', True,
      'Time for exchanges to end after SIGTERM. Keep it below stopwaitsecs of supervisord, which is 10 by '
      'default.'),
-    ('limits', 'connections', count_or_auto, 'auto', True,
+    ('limits', 'connections', whole_number_or_auto, 'auto', True,
      'Largest number of client connections. More get 503. auto: as many as the file descriptors of the process '
      'allow, two for each connection.'),
-    ('limits', 'per_client', or_off(count), 'off', True,
+    ('limits', 'per_client', or_off(whole_number), 'off', True,
      'Largest number of connections of one client. More get 429. off: no limit.'),
-    ('limits', 'ipv6_prefix', ipv6_prefix, '64', True,
+    ('limits', 'ipv6_prefix', prefix_length, '64', True,
      'IPv6 clients whose addresses have the same first bits, this many, count as one client in limits and failed '
      'log-ins, because one host can use all addresses of its network. 56 or 48: if your clients have several '
      'networks. 128: each address counts alone; a client with a network can then evade the limits.'),
     ('limits', 'requests', or_off(per_second), 'off', True,
      'Requests per second of one user, or of one client that has not logged in. More get 429. off: no limit.'),
-    ('limits', 'burst', count, '20', True,
+    ('limits', 'burst', whole_number, '20', True,
      'Requests that may come at once after a pause, in addition to requests.'),
-    ('limits', 'rate', or_off(octets), 'off', True,
+    ('limits', 'rate', or_off(size), 'off', True,
      'Octets per second and direction of one user or client, for all its connections together. off: no limit. '
      'Rules have a rate of their own.'),
-    ('limits', 'quota', or_off(many_octets), 'off', True,
+    ('limits', 'quota', or_off(large_size), 'off', True,
      'Octets per day of one user or client, in both directions together. After that it gets 429 until midnight '
      'of this host. off: no limit.'),
-    ('limits', 'quota_file', path, 'off', False,
+    ('limits', 'quota_file', output_path, 'off', False,
      'The file that counts the quota, shared by all processes: a path, or off. quota needs it.'),
-    ('limits', 'memory', octets_or_auto, 'auto', True,
+    ('limits', 'memory', size_or_auto, 'auto', True,
      'Octets that all connections together may hold: large heads, and data that slow peers have not taken yet. '
      'At the limit a large head gets 503, and data passes in small pieces. auto: a quarter of the memory of the '
      'control group or the host.'),
-    ('limits', 'head_size', octets, '64k', True,
+    ('limits', 'head_size', size, '64k', True,
      'Largest size of a head, and of a trailer section, in octets.'),
-    ('limits', 'fields', count, '1000', True,
+    ('limits', 'fields', whole_number, '1000', True,
      'Largest number of field lines in a head, and in a trailer section.'),
-    ('upstream', 'keep', count, '256', True,
+    ('upstream', 'keep', whole_number, '256', True,
      'Largest number of idle connections to origins that are kept for the next request. Fewer are kept while '
      'clients need the file descriptors.'),
-    ('upstream', 'keep_time', seconds, '30', True,
+    ('upstream', 'keep_time', duration, '30', True,
      'Time that an idle connection to an origin is kept.'),
-    ('upstream', 'dns_keep', seconds, '60', True,
+    ('upstream', 'dns_keep', duration, '60', True,
      'Time that the addresses of a name are remembered. If all of them fail, the name is looked up again at '
      'once.'),
-    ('upstream', 'dns_keep_failed', seconds, '5', True,
+    ('upstream', 'dns_keep_failed', duration, '5', True,
      'Time that a failed look-up is remembered.'),
     ('log', 'access', log_path, '-', True,
      'Where to write one line for each exchange: a path, - for standard output, syslog, or off. Also '

@@ -25,7 +25,7 @@ def test_the_example_explains_each_option_within_100_columns():
     flat = ' '.join(text.replace('\n# ', ' ').split())
     for option in schema.SCHEMA:
         assert option.sentence in flat
-    assert flat.count('(A change needs a restart.)') == sum(not option.live for option in schema.SCHEMA)
+    assert flat.count('(A change needs a restart.)') == sum(not option.reloadable for option in schema.SCHEMA)
 
 
 def cells(table):

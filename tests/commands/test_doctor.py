@@ -36,7 +36,7 @@ def test_a_bad_file_is_told_with_its_line(tmpdir, capsys):
     path = tmpdir.join('proxy.ini')
     path.write_binary(b'[limits]\nfields = x\n')
     assert doctor.main(['doctor', '-c', str(path)]) == 2
-    assert ":2: [limits] fields: 'x' is no whole number" in capsys.readouterr()[1]
+    assert ":2: [limits] fields: invalid number 'x': expected a whole number" in capsys.readouterr()[1]
 
 
 def test_who_has_the_port_is_told():

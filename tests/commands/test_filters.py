@@ -36,7 +36,7 @@ def test_of_a_tunnel_that_opens_much_is_not_known_yet(word, shown):
 
 @pytest.mark.parametrize('word,what', [
     ('hots:a', 'did you mean host?'), ('status:', 'status of what?'), ('status:abc', 'is no status'),
-    ('status:>=4xx', 'is no status'), ('slow:fast', 'is no duration'), ('client:joe', 'joe')])
+    ('status:>=4xx', 'is no status'), ('slow:fast', 'invalid duration '), ('client:joe', 'joe')])
 def test_what_is_wrong_is_told(word, what):
     with pytest.raises(ValueError) as raised:
         filters.parse(word)

@@ -208,7 +208,7 @@ def test_who_does_not_run_comes_first_and_who_was_stopped_not_at_all():
 
 
 @pytest.mark.parametrize('ini,status,what', [
-    ('[access]\nclient = any\n', STATUS, 'proxy.ini:2: [access] client: there is no such option'),
+    ('[access]\nclient = any\n', STATUS, 'proxy.ini:2: [access] client: unknown option'),
     ('', 'unix:///run/x.sock no such file\n', 'supervisord has no geproxy. supervisorctl says:\nunix:///run/x.sock no such'),
     ('', 'geproxyx   RUNNING   pid 1, uptime 0:00:01\n', 'supervisord has no geproxy. '),
     ('', 'geproxy    STOPPED   Not started\n', 'geproxy is stopped. supervisorctl start geproxy')])

@@ -9,10 +9,13 @@ from helpers import Recorder
 from geproxy import errors
 from geproxy.auth import logins
 from geproxy.exchange.wiring import Proxy
+from geproxy.http1 import reading
+from geproxy.http1.message import Edits
 from geproxy.limits import rates
 from geproxy.net.address import parse_ip
 from geproxy.observe.record import Record
 from geproxy.policy.rules import Question
+from geproxy.policy.treatment import PLAIN
 from geproxy.settings import loading
 
 
@@ -102,3 +105,13 @@ def test_who_is_known_by_a_proxy_header_only_has_no_part_in_loopback():
 def test_without_load_balancers_there_is_one_access():
     proxy, _recorder = wired('')
     assert proxy.vouched_access is proxy.access
+
+
+def test_a_treatment_has_names_and_is_the_plain_one_unless_something_asks_for_more():
+    request = reading.parse_request(b'GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n')
+    proxy, _recorder = wired('[access]\nrules = allow any any rate 1m strip Cookie set X-Env=test')
+    rule, = proxy.access.ruleset.rules
+    assert proxy.treat(request, '10.1.2.3', 'key', None) is PLAIN
+    treatment = proxy.treat(request, '10.1.2.3', 'key', rule)
+    assert treatment.edits == Edits(removed={b'cookie', b'x-env'}, added=b'X-Env: test\r\n')
+    assert treatment.up_pace is not None and treatment.down_pace is not None

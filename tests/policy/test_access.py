@@ -1,11 +1,11 @@
-"""Who may go where: the defaults, what the options change, and the names that refusals give."""
+"""Access: the defaults, what the options change, and what refusals say."""
 from __future__ import absolute_import, division, print_function
 
 import pytest
 
 from geproxy import errors
 from geproxy.net.address import allows_port, parse_ip, show_ip, unmap
-from geproxy.policy.access import LATELY, REMEMBERED, Access
+from geproxy.policy.access import PERIOD, REMEMBERED, Access
 from geproxy.policy.rules import Question
 from geproxy.settings import loading, option_types
 
@@ -14,13 +14,13 @@ LOCAL = [parse_ip(text) for text in ('192.168.0.1', '198.41.0.4', '2001:4860::4'
 
 
 def access(*lines):
-    """An Access of the defaults and these lines of [access]; the proxy itself is at 192.168.0.1 port 9000."""
+    """Return an Access with these lines in [access]; the proxy itself listens at 192.168.0.1 port 9000."""
     settings = loading.load('test.ini', ['[access]'] + list(lines)).access
     return Access(settings, lambda ip, port: (ip, port) == OWN, LOCAL.__contains__)
 
 
 def question(client='10.0.0.5', method=b'GET', port=80, host=b'a.example', user=None, groups=()):
-    """A Question, by default of a private client for a public host."""
+    """Return a Question; by default a private client asks for a public host."""
     return Question(unmap(parse_ip(client)), user, frozenset(groups), method, host, port)
 
 
@@ -43,7 +43,7 @@ def question(client='10.0.0.5', method=b'GET', port=80, host=b'a.example', user=
     ('clients = 8.8.8.0/24', '127.0.0.1', False),
     ('clients =', '127.0.0.1', False),
 ])
-def test_only_a_client_of_the_house_may_use_the_proxy(line, client, allowed):
+def test_only_clients_in_the_option_may_use_the_proxy(line, client, allowed):
     policy = access(line)
     if allowed:
         assert policy.check_client(unmap(parse_ip(client))) is None
@@ -96,7 +96,7 @@ def test_a_range_of_ports_includes_both_its_ends(port, allowed):
 HERE, THERE = '127.0.0.1', '10.0.0.5'
 
 ADDRESSES = [
-    # (line, client, address, port, why not; None if it may)
+    # (line, client, address, port, why it is refused, or None)
     ('', THERE, '8.8.8.8', 80, None),
     ('', THERE, '2001:4860::8888', 80, None),
     ('', THERE, '10.0.0.1', 80, None),
@@ -116,37 +116,37 @@ ADDRESSES = [
     # wrapped
     ('', THERE, '::ffff:127.0.0.1', 80, '127.0.0.1 is a loopback address'),
     ('', THERE, '::ffff:8.8.8.8', 80, None),
-    ('', THERE, '::ffff:0:127.0.0.1', 80, '127.0.0.1 is a loopback address, by way of ::ffff:0:7f00:1'),
+    ('', THERE, '::ffff:0:127.0.0.1', 80, '127.0.0.1 is a loopback address, reached through ::ffff:0:7f00:1'),
     ('', THERE, '::127.0.0.1', 80, '::127.0.0.1 is a reserved address'),
-    ('', THERE, '64:ff9b::127.0.0.1', 80, '127.0.0.1 is a loopback address, by way of 64:ff9b::7f00:1'),
-    ('', THERE, '64:ff9b::169.254.169.254', 80, '169.254.169.254 is a metadata address, by way of 64:ff9b::a9fe:a9fe'),
+    ('', THERE, '64:ff9b::127.0.0.1', 80, '127.0.0.1 is a loopback address, reached through 64:ff9b::7f00:1'),
+    ('', THERE, '64:ff9b::169.254.169.254', 80, '169.254.169.254 is a metadata address, reached through 64:ff9b::a9fe:a9fe'),
     ('', THERE, '64:ff9b::8.8.8.8', 80, None),
-    ('', THERE, '2002:7f00:1::', 80, '127.0.0.1 is a loopback address, by way of 2002:7f00:1::'),
-    ('', THERE, '2001:0:7f00:1::ffff:ffff', 80, '127.0.0.1 is a loopback address, by way of 2001:0:7f00:1::ffff:ffff'),
+    ('', THERE, '2002:7f00:1::', 80, '127.0.0.1 is a loopback address, reached through 2002:7f00:1::'),
+    ('', THERE, '2001:0:7f00:1::ffff:ffff', 80, '127.0.0.1 is a loopback address, reached through 2001:0:7f00:1::ffff:ffff'),
     ('', THERE, '2001:0:808:808::80ff:fffe', 80,
-     '127.0.0.1 is a loopback address, by way of 2001:0:808:808::80ff:fffe'),
-    # a client on this very host
+     '127.0.0.1 is a loopback address, reached through 2001:0:808:808::80ff:fffe'),
+    # a client on this host
     ('', HERE, '127.0.0.1', 80, None),
     ('', HERE, '127.9.9.9', 80, None),
     ('', HERE, '::1', 80, None),
     ('', '::1', '127.0.0.1', 80, None),
     ('', '::ffff:127.0.0.1', '::ffff:127.0.0.1', 80, None),
     ('', '64:ff9b::127.0.0.1', '127.0.0.1', 80, '127.0.0.1 is a loopback address'),
-    ('', HERE, '64:ff9b::127.0.0.1', 80, '127.0.0.1 is a loopback address, by way of 64:ff9b::7f00:1'),
+    ('', HERE, '64:ff9b::127.0.0.1', 80, '127.0.0.1 is a loopback address, reached through 64:ff9b::7f00:1'),
     ('', HERE, '0.0.0.0', 80, '0.0.0.0 is an unspecified address'),
     ('', HERE, '169.254.169.254', 80, '169.254.169.254 is a metadata address'),
     ('loopback = deny', HERE, '127.0.0.1', 80, '127.0.0.1 is a loopback address'),
     # private
     ('private = deny', THERE, '10.0.0.1', 80, '10.0.0.1 is a private address'),
     ('private = deny', HERE, '192.168.1.1', 80, '192.168.1.1 is a private address'),
-    ('private = deny', THERE, '2002:a00:1::', 80, '10.0.0.1 is a private address, by way of 2002:a00:1::'),
+    ('private = deny', THERE, '2002:a00:1::', 80, '10.0.0.1 is a private address, reached through 2002:a00:1::'),
     ('private = deny', THERE, '8.8.8.8', 80, None),
     # allowed and denied by name
     ('allow_addresses = loopback', THERE, '127.0.0.1', 80, None),
     ('allow_addresses = 127.0.0.2', THERE, '127.0.0.1', 80, '127.0.0.1 is a loopback address'),
     ('allow_addresses = 169.254.169.254', THERE, '::ffff:169.254.169.254', 80, None),
     ('allow_addresses = any', THERE, '255.255.255.255', 80, None),
-    # what opens a whole kind does not open the metadata within it
+    # an option that opens a kind of addresses does not open the metadata addresses in it
     ('allow_addresses = link-local', THERE, '169.254.1.1', 80, None),
     ('allow_addresses = link-local', THERE, '169.254.169.254', 80, '169.254.169.254 is a metadata address'),
     ('allow_addresses = private', THERE, 'fd00:ec2::254', 80, 'fd00:ec2::254 is a metadata address'),
@@ -164,14 +164,14 @@ ADDRESSES = [
     ('', THERE, '::ffff:192.168.0.1', 9000, '192.168.0.1 port 9000 is this proxy itself'),
     ('allow_addresses = any', HERE, '192.168.0.1', 9000, '192.168.0.1 port 9000 is this proxy itself'),
     ('', '192.168.0.1', '192.168.0.1', 9000, '192.168.0.1 port 9000 is this proxy itself'),
-    # other addresses of this host: what listens at all of them answers there, too
+    # other addresses of this host: a program that listens on all addresses answers there, too
     ('', THERE, '192.168.0.1', 9001, '192.168.0.1 is an address of this host'),
     ('', THERE, '198.41.0.4', 80, '198.41.0.4 is an address of this host'),
     ('', THERE, '::ffff:198.41.0.4', 80, '198.41.0.4 is an address of this host'),
     ('', THERE, '2001:4860::4', 80, '2001:4860::4 is an address of this host'),
     ('', THERE, '2001:4860::5', 80, None),
-    ('', THERE, '64:ff9b::198.41.0.4', 80, '198.41.0.4 is an address of this host, by way of 64:ff9b::c629:4'),
-    ('', THERE, '2002:c629:4::', 80, '198.41.0.4 is an address of this host, by way of 2002:c629:4::'),
+    ('', THERE, '64:ff9b::198.41.0.4', 80, '198.41.0.4 is an address of this host, reached through 64:ff9b::c629:4'),
+    ('', THERE, '2002:c629:4::', 80, '198.41.0.4 is an address of this host, reached through 2002:c629:4::'),
     ('private = deny', THERE, '192.168.0.1', 9001, '192.168.0.1 is a private address'),
     ('private = deny', THERE, '198.41.0.4', 80, '198.41.0.4 is an address of this host'),
     ('allow_addresses = 198.41.0.4', THERE, '198.41.0.4', 80, None),
@@ -179,7 +179,7 @@ ADDRESSES = [
     ('', '192.168.0.1', '198.41.0.4', 80, None),
     ('', '192.168.0.1', '127.0.0.1', 80, None),
     ('', '2001:4860::4', '127.0.0.1', 80, None),
-    ('', HERE, '64:ff9b::198.41.0.4', 80, '198.41.0.4 is an address of this host, by way of 64:ff9b::c629:4'),
+    ('', HERE, '64:ff9b::198.41.0.4', 80, '198.41.0.4 is an address of this host, reached through 64:ff9b::c629:4'),
     ('loopback = deny', HERE, '198.41.0.4', 80, '198.41.0.4 is an address of this host'),
     ('', HERE, '169.254.7.7', 80, None), ('', HERE, 'fe80::7', 80, None), ('', HERE, '192.0.2.7', 80, None),
     ('', THERE, '169.254.7.7', 80, '169.254.7.7 is a link-local address'),
@@ -190,7 +190,7 @@ ADDRESSES = [
 
 
 @pytest.mark.parametrize('line, client, address, port, why', ADDRESSES)
-def test_an_address_is_judged_as_it_is_dialled(line, client, address, port, why):
+def test_each_address_is_judged_before_it_is_dialled(line, client, address, port, why):
     policy = access(line, 'http_ports = any')
     if why is None:
         assert policy.check_address(question(client, port=port, host=address.encode('ascii')), address, 0).allowed
@@ -201,14 +201,14 @@ def test_an_address_is_judged_as_it_is_dialled(line, client, address, port, why)
         assert isinstance(raised.value, errors.Ourselves) == ('this proxy itself' in why)
 
 
-def test_a_denied_address_is_denied_inside_another_too():
+def test_a_denied_address_is_denied_inside_another_address_too():
     policy = access('deny_addresses = 8.8.8.8')
     for address in ('64:ff9b::8.8.8.8', '2002:808:808::', '::ffff:0:8.8.8.8'):
         with pytest.raises(errors.AddressDenied):
             policy.check_address(question(THERE), address, 0)
 
 
-def test_denied_goes_before_allowed():
+def test_deny_addresses_wins_over_allow_addresses():
     policy = access('allow_addresses = loopback', 'deny_addresses = 127.0.0.1')
     assert policy.check_address(question(THERE), '127.0.0.2', 0).allowed
     with pytest.raises(errors.AddressDenied):
@@ -222,7 +222,7 @@ RULES = ('rules = allow any git.example:22', '  allow any 192.0.2.7:25', '  allo
 
 
 @pytest.mark.parametrize('method, host, port, address, why', [
-    # a rule that names ports means them; another one leaves that to the lists
+    # a rule that names ports allows them; for other rules the lists of ports hold
     (b'CONNECT', b'git.example', 22, None, None),
     (b'CONNECT', b'a.example', 22, None, 'port 22 is not among [access] connect_ports'),
     (b'GET', b'a.example', 24, None, 'port 24 is not among [access] http_ports'),
@@ -234,11 +234,11 @@ RULES = ('rules = allow any git.example:22', '  allow any 192.0.2.7:25', '  allo
     # known before anything is looked up
     (b'GET', b'8.8.8.8', 443, None, 'denied by test.ini:5: deny any 8.8.8.0/24'),
     (b'GET', b'::ffff:8.8.8.8', 443, None, 'denied by test.ini:5: deny any 8.8.8.0/24'),
-    # no rule opens what is special
+    # no rule opens special addresses
     (b'GET', b'a.example', 80, '127.0.0.1', '127.0.0.1 is a loopback address'),
     (b'GET', b'192.0.2.7', 25, '192.0.2.7', '192.0.2.7 is a reserved address'),
 ])
-def test_rules_come_before_the_lists_of_ports_and_never_open_what_is_special(method, host, port, address, why):
+def test_rules_win_over_the_lists_of_ports_and_never_open_special_addresses(method, host, port, address, why):
     policy, asked = access(*RULES), question(method=method, host=host, port=port)
 
     def judge():
@@ -253,7 +253,7 @@ def test_rules_come_before_the_lists_of_ports_and_never_open_what_is_special(met
         assert raised.value.rule == ('test.ini:5' if 'test.ini:5' in why else '')
 
 
-def test_who_cannot_be_judged_by_name_is_judged_by_address():
+def test_a_request_that_no_name_decides_is_decided_by_its_address():
     policy, asked = access(*RULES), question(host=b'a.test', port=443)
     assert policy.check_target(asked, 0).allowed is None
     assert policy.check_address(asked, '9.9.9.9', 0).allowed
@@ -261,7 +261,7 @@ def test_who_cannot_be_judged_by_name_is_judged_by_address():
         policy.check_address(asked, '8.8.8.8', 0)
 
 
-def test_a_report_lets_through_what_rules_and_ports_refuse_and_nothing_else():
+def test_policy_report_lets_through_only_what_rules_and_ports_refuse():
     policy = access('policy = report', 'clients = private', *RULES)
     for asked, address, why in (
             (question(host=b'a.test'), '9.9.9.9', 'no rule allows it'),
@@ -276,13 +276,13 @@ def test_a_report_lets_through_what_rules_and_ports_refuse_and_nothing_else():
         policy.check_client(parse_ip('9.9.9.9'))
 
 
-def test_a_refused_address_is_told_with_the_name_that_led_there():
+def test_the_refusal_of_an_address_names_the_host_that_led_there():
     with pytest.raises(errors.AddressDenied) as raised:
         access().check_address(question(host=b'a.example'), '64:ff9b::127.0.0.1', 0)
-    assert str(raised.value) == '127.0.0.1 is a loopback address, by way of 64:ff9b::7f00:1 of a.example'
+    assert str(raised.value) == '127.0.0.1 is a loopback address, reached through 64:ff9b::7f00:1 of a.example'
 
 
-def test_an_address_that_was_allowed_is_judged_anew_after_a_while_and_for_each_client_and_port():
+def test_an_allowed_address_is_judged_again_after_a_period_and_for_each_client_and_port():
     asked = []
     settings = loading.load('test.ini', ['[access]']).access
     policy = Access(settings, lambda ip, port: asked.append((ip, port)), LOCAL.__contains__)
@@ -293,12 +293,12 @@ def test_an_address_that_was_allowed_is_judged_anew_after_a_while_and_for_each_c
                                   ('127.0.0.1', '127.0.0.1', 8081)):
         policy.check_address(question(client, port=port), address, 11)
     assert len(asked) == 5
-    for _ in range(2):          # what one client may does not help another, and what was refused stays so
+    for _ in range(2):          # a client gets nothing from what another client may do, and a refusal stays one
         with pytest.raises(errors.AddressDenied):
             policy.check_address(question('10.0.0.5', port=8080), '127.0.0.1', 11)
 
 
-def test_an_address_that_this_host_gets_or_loses_is_seen_soon_and_asked_for_seldom():
+def test_addresses_that_this_host_gets_or_loses_count_after_one_period():
     local, asked = [], []
 
     def is_local(ip):
@@ -311,12 +311,12 @@ def test_an_address_that_this_host_gets_or_loses_is_seen_soon_and_asked_for_seld
     local.append(parse_ip(moved))
     for _ in range(2):
         with pytest.raises(errors.AddressDenied):
-            policy.check_address(question(), moved, LATELY)
+            policy.check_address(question(), moved, PERIOD)
     del local[:]
-    assert policy.check_address(question(), moved, 2 * LATELY).allowed
+    assert policy.check_address(question(), moved, 2 * PERIOD).allowed
 
 
-def test_what_is_remembered_does_not_grow_for_ever():
+def test_the_memory_for_decisions_is_bounded():
     policy = access()
     for number in range(REMEMBERED + 10):
         client = '10.%d.%d.7' % (number // 256, number % 256)
@@ -324,13 +324,13 @@ def test_what_is_remembered_does_not_grow_for_ever():
         policy.check_client(parse_ip(client))
         policy.check_target(asked, 0)
         policy.check_address(asked, '8.%d.%d.8' % (number // 256, number % 256), 0)
-    assert len(policy._local) <= REMEMBERED and len(policy._clients) <= REMEMBERED and len(policy._settled) <= REMEMBERED
-    assert len(policy._allowed) <= REMEMBERED
+    assert len(policy._local) <= REMEMBERED and len(policy._clients) <= REMEMBERED and len(policy._targets) <= REMEMBERED
+    assert len(policy._addresses) <= REMEMBERED
     policy.check_target(question(method=b'X' * 1000), 0)
-    assert not [each for each in policy._settled if len(each.method) > 100]
+    assert not [each for each in policy._targets if len(each.method) > 100]
 
 
-def test_an_answer_about_a_target_holds_for_the_same_question_only():
+def test_a_remembered_decision_holds_for_the_same_question_only():
     policy = access('clients = private', 'http_ports = 80', 'rules =', '    deny any http://b.example', '    allow any any')
     for _ in range(2):
         assert policy.check_target(question(host=b'a.example', port=80), 0).allowed

@@ -1,16 +1,17 @@
-"""What an origin is told of the client."""
+"""Edits of a request head: what the origin learns about the client, what rules strip and set."""
 from __future__ import absolute_import, division, print_function
 
 import pytest
 
 from geproxy.http1 import message, reading
-from geproxy.policy import forwarded, rules
+from geproxy.policy import forwarded
+from geproxy.settings.rule_options import NO_OPTIONS
 
 
 def passed_on(lines, mode, client='10.0.0.5', strip=(), fields=()):
-    """The field lines of a GET with `lines`, as they reach its origin."""
+    """Return the field lines that reach the origin for a GET with `lines`."""
     request = reading.parse_request(b'GET http://a/ HTTP/1.1\r\nHost: a\r\n' + lines + b'\r\n')
-    options = rules.Options(None, rules.ALL_DAYS, None, None, frozenset(strip), fields)
+    options = NO_OPTIONS._replace(strip=frozenset(strip), fields=fields)
     edits = forwarded.edits(request, client, mode, options)
     return request.write(b'', b'1.1 gate', edits=edits)[len(b'GET / HTTP/1.1\r\nHost: a\r\n'):-4].split(b'\r\n')
 
@@ -26,7 +27,7 @@ BEFORE = b'Forwarded: for=1.2.3.4\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Hos
                                  b'Forwarded: for=1.2.3.4, for=10.0.0.5', b'X-Forwarded-For: 1.2.3.4, 10.0.0.5']),
     (b'', 'add', '2001:db8::1', [b'Forwarded: for="[2001:db8::1]"', b'X-Forwarded-For: 2001:db8::1']),
 ])
-def test_the_client_is_told_of_added_or_hidden(lines, mode, client, expected):
+def test_the_address_of_the_client_is_passed_added_or_removed(lines, mode, client, expected):
     assert passed_on(lines, mode, client) == expected + [b'Via: 1.1 gate']
 
 
@@ -49,18 +50,18 @@ UNDERSCORED = (b'X_Forwarded_For: 1.2.3.4\r\nx-forwarded_for: 1.2.3.4\r\nForward
     ('strip', [b'x-other'], (), []),
     ('strip', [], ((b'X-Other', b'z'),), [b'X-Other: z']),
 ])
-def test_a_field_goes_by_its_name_with_underscores_too(mode, strip, fields, expected):
-    """As programs behind CGI and WSGI know its name."""
+def test_fields_with_underscores_are_removed_too(mode, strip, fields, expected):
+    """Programs behind CGI and WSGI read these as the names with hyphens."""
     assert passed_on(UNDERSCORED, mode, strip=strip, fields=fields) == expected + [b'Via: 1.1 gate']
 
 
-def test_a_rule_that_writes_underscores_means_hyphens_too():
+def test_a_name_with_underscores_in_a_rule_means_hyphens_too():
     lines = b'X-Secret-Key: 1\r\nX_Secret_Key: 2\r\nX_Secret-Key: 3\r\nX: y\r\n'
     assert passed_on(lines, 'off', strip=[b'x_secret_key']) == [b'X: y', b'Via: 1.1 gate']
     assert passed_on(lines, 'off', fields=((b'X_Secret_Key', b'4'),)) == [b'X: y', b'X_Secret_Key: 4', b'Via: 1.1 gate']
 
 
-def test_nothing_is_done_where_nothing_is_asked_for():
+def test_without_options_there_are_no_edits():
     request = reading.parse_request(b'GET http://a/ HTTP/1.1\r\nHost: a\r\n' + BEFORE + b'\r\n')
     assert forwarded.edits(request, '10.0.0.5', 'off', None) is message.NO_EDITS
 
@@ -73,7 +74,7 @@ def test_nothing_is_done_where_nothing_is_asked_for():
     (b'for="a""b"', None), (b'for=[::1]', None), (b'for', None), (b'=a', None), (b'for =a', None), (b'1.2.3.4', None),
     (b'"for=a', None), (b'for=a, for="', None), (b'for=1.2.3.4:80', None), (b'for="a\xe9"', b'for="a\xe9"'),
 ])
-def test_a_forwarded_that_does_not_parse_is_dropped_and_not_added_to(value, before):
+def test_a_forwarded_field_that_does_not_parse_is_replaced(value, before):
     told = b'for=10.0.0.5' if before is None else before + b', for=10.0.0.5'
     assert passed_on(b'Forwarded: %s\r\n' % value, 'add')[0] == b'Forwarded: ' + told
 
@@ -87,10 +88,10 @@ def test_a_forwarded_that_does_not_parse_is_dropped_and_not_added_to(value, befo
     (b'X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-For: a b\r\n', b'10.0.0.5'),
     (b'X-Forwarded-For: <script>\r\n', b'10.0.0.5'),
 ])
-def test_an_x_forwarded_for_that_is_no_list_of_addresses_is_dropped_and_not_added_to(lines, told):
+def test_an_x_forwarded_for_field_that_is_no_list_of_addresses_is_replaced(lines, told):
     assert passed_on(lines, 'add')[1] == b'X-Forwarded-For: ' + told
 
 
-def test_sixty_four_kib_of_anything_are_judged_in_no_time():
+def test_long_fields_are_parsed_in_linear_time():
     for piece in (b'for="', b'"', b'a=b;', b' ;', b'="\\', b', ', b'for=', b'="a"'):
         passed_on(b'Forwarded: %s\r\nX-Forwarded-For: %s\r\n' % ((piece * (65536 // len(piece)),) * 2), 'add')

@@ -1,4 +1,4 @@
-"""Rules that can never decide: those are told, and no other."""
+"""Rules that can never decide are reported, and no others."""
 from __future__ import absolute_import, division, print_function
 
 import datetime
@@ -16,12 +16,12 @@ NAMES = {'list': frozenset([b'one.example', b'.two.example']), 'empty': frozense
 
 
 def parsed(*lines):
-    """Rules of these lines, the first of which is p.ini:1."""
+    """Return the Rules of these lines; the first one is p.ini:1."""
     return [rule_lines.parse(ini.Line('p.ini', number, 'p.ini:%d' % number, text, ''), NAMES.get)
             for number, text in enumerate(lines, 1)]
 
 
-@pytest.mark.parametrize('first, second, told', [
+@pytest.mark.parametrize('first, second, reported', [
     ('deny any any', 'allow any .a.example', True),
     ('allow any .a.example', 'deny any www.a.example', True),
     ('allow any .a.example', 'deny any .example', False),
@@ -36,7 +36,7 @@ def parsed(*lines):
     ('deny any 10.0.0.0/8', 'allow any .example', False),
     ('deny any 10.0.0.0/8', 'allow any 10.1.0.0/16', True),
     ('deny any 10.1.0.0/16', 'allow any 10.0.0.0/8', False),
-    ('allow any 10.0.0.0/8', 'deny any 10.1.0.0/16', False),            # by way of Teredo it decides
+    ('allow any 10.0.0.0/8', 'deny any 10.1.0.0/16', False),            # it decides about a Teredo address
     ('deny any private', 'allow any fd00::/8,10.0.0.1', True),
     # who
     ('deny 10.0.0.0/8 any', 'allow 10.1.0.0/16 any', True),
@@ -54,7 +54,7 @@ def parsed(*lines):
     ('allow any GET .a', 'allow any b.a', False),
     ('allow any GET,PUT .a', 'allow any GET b.a', True),
     ('deny any GET .a', 'allow any GET b.a', True),
-    ('allow any GET .a', 'deny any GET b.a', False),            # which denies get, too
+    ('allow any GET .a', 'deny any GET b.a', False),            # the deny rule denies get, too
     ('allow any https://.a', 'allow any b.a', False),
     ('allow any .a', 'allow any https://b.a', True),
     ('allow any .a', 'allow any b.a:22', True),                 # the lists of ports decide
@@ -80,20 +80,20 @@ def parsed(*lines):
     ('deny any @list', 'allow any @list', True),
     ('deny any any', 'deny any @empty', False),
 ])
-def test_a_rule_is_told_that_an_earlier_one_covers(first, second, told):
+def test_a_rule_that_an_earlier_rule_covers_is_reported(first, second, reported):
     found = shadows.find(parsed(first, second))
-    assert found == ['p.ini:2: %s can never decide: p.ini:1: %s comes before it, and fits all that it fits' % (
-        second, first)] * told
+    assert found == ['p.ini:2: %s can never decide, because an earlier rule matches all of its requests: p.ini:1: %s' % (
+        second, first)] * reported
 
 
-def test_a_rule_may_be_covered_by_several_each_for_a_part_of_it():
+def test_several_earlier_rules_may_each_cover_one_destination_of_a_rule():
     found = shadows.find(parsed('allow any .a', 'allow any .b', 'deny any a,b', 'deny any a,c'))
-    assert found == ['p.ini:3: deny any a,b can never decide: p.ini:1: allow any .a with p.ini:2: allow any .b comes '
-                     'before it, and fits all that it fits']
+    assert found == ['p.ini:3: deny any a,b can never decide, because earlier rules match all of its requests: '
+                     'p.ini:1: allow any .a and p.ini:2: allow any .b']
 
 
-def test_what_is_told_never_decides():
-    dice, told = random.Random(20261127), 0
+def test_no_reported_rule_ever_decides():
+    dice, reported = random.Random(20261127), 0
     whos = ['any', '10.0.0.0/8', '10.1.1.1', 'user:bob', 'user:*', 'group:ops', 'user:bob,10.1.1.1']
     wheres = ['any', '.a', 'b.a', '*.b.a', '10.0.0.0/8', '10.1.1.1', 'any:81', 'https://.a', '.a:80', '@list', 'one.example']
     options = ['', '', '', ' mon-fri', ' 08:00-12:00', ' until 2020-01-01']
@@ -105,40 +105,40 @@ def test_what_is_told_never_decides():
     for _ in range(60):
         ruled = parsed(*['%s %s %s%s%s' % (dice.choice(['allow', 'deny']), dice.choice(whos), dice.choice(
             ['', '', 'GET ']), dice.choice(wheres), dice.choice(options)) for _ in range(8)])
-        places = set(text.split(': ')[0] for text in shadows.find(ruled))
-        told += len(places)
-        book = ruleset.Ruleset(ruled)
-        deciding = set(decision.rule.place for decision in (
-            book.decide(question, address, now) for question in asked for now in moments
+        sources = set(text.split(': ')[0] for text in shadows.find(ruled))
+        reported += len(sources)
+        found = ruleset.Ruleset(ruled)
+        deciding = set(decision.rule.source for decision in (
+            found.decide(question, address, now) for question in asked for now in moments
             for address in ('10.1.1.1', '10.2.0.1', '8.8.8.8', '64:ff9b::10.1.1.1', '2001:0:a01:101::f5fe:fefe')
         ) if decision.rule)
-        assert not places & deciding, [rule.text for rule in ruled]
-    assert told > 50
+        assert not sources & deciding, [rule.text for rule in ruled]
+    assert reported > 50
 
 
-@pytest.mark.parametrize('lines, told', [
+@pytest.mark.parametrize('lines, reported', [
     (['allow 10.%d.%d.1 any' % (number // 250, number % 250) for number in range(5000)], 0),
     (['allow any h%d.example' % number for number in range(5000)] + ['deny any h7.example'], 1),
 ])
-def test_thousands_of_rules_take_few_looks(lines, told, monkeypatch):
+def test_thousands_of_rules_take_few_comparisons(lines, reported, monkeypatch):
     looks, covers = [], shadows._covers
     monkeypatch.setattr(shadows, '_covers', lambda *those: looks.append(1) or covers(*those))
-    assert len(shadows.find(parsed(*lines))) == told
+    assert len(shadows.find(parsed(*lines))) == reported
     assert len(looks) < 10
 
 
-def test_thousands_of_rules_that_are_alike_are_not_compared_for_ever(monkeypatch):
-    monkeypatch.setattr(shadows, 'MOST_LOOKS', 3000)
+def test_thousands_of_similar_rules_are_compared_only_up_to_a_limit(monkeypatch):
+    monkeypatch.setattr(shadows, 'MOST_COMPARISONS', 3000)
     lines = ['allow any .example:80'] * 2 + ['allow any .example:%d' % port for port in range(1000, 3000)]
     assert len(shadows.find(parsed(*lines))) == 1
 
 
-def test_a_check_tells_it_and_is_fine(tmpdir, capsys):
+def test_check_reports_it_and_still_calls_the_file_fine(tmpdir, capsys):
     path = str(tmpdir.join('p.ini'))
     with open(path, 'w') as opened:
         opened.write('[access]\nrules =\n    allow any any\n    deny any .bad.example   # SEC-1\n')
     assert cli.main(['--check', path]) == 0
     out, err = capsys.readouterr()
-    assert out.splitlines() == [path + ': fine', 'p.ini:4: deny any .bad.example (SEC-1) can never decide: p.ini:3: '
-                                'allow any any comes before it, and fits all that it fits']
+    assert out.splitlines() == [path + ': fine', 'p.ini:4: deny any .bad.example (SEC-1) can never decide, because an '
+                                'earlier rule matches all of its requests: p.ini:3: allow any any']
     assert err == ''

@@ -76,7 +76,7 @@ def test_a_bad_file_is_refused_whole_with_its_lines(process, dry_run):
     before = process.settings
     good, lines = process.run('[limits]\nconnections = 400\n[access]\nclient = any\nhttp_ports = x\n', dry_run=dry_run)
     assert not good and process.settings is before and process.log.changed == []
-    assert '\n%s:4: [access] client: there is no such option' % process.path in lines[0]
+    assert '\n%s:4: [access] client: unknown option' % process.path in lines[0]
     assert '\n%s:5: [access] http_ports: ' % process.path in lines[0]
     assert (process.reloads.failing, process.reloads.refused) == (not dry_run, not dry_run)
     assert process.run(CHANGED)[0] and not process.reloads.failing

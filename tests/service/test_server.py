@@ -358,8 +358,8 @@ def test_a_bad_file_changes_nothing_and_is_told_with_its_lines(reloading):
     with listening(answering()) as place, Client(proxy.address) as client:
         said = reload(proxy, '[access]\nhttp_ports = 80\nclient = none\n[log]\nformat = x\n').decode('ascii')
         assert ' SIGHUP: nothing changed, because of mistakes in the file:\n' in said
-        proxy.wait_for(br":5: \[log\] format: 'x' is none of ")
-        assert '%s:3: [access] client: there is no such option (did you mean clients?)\n' % proxy.path in (
+        proxy.wait_for(br":5: \[log\] format: invalid value 'x': expected one of ")
+        assert '%s:3: [access] client: unknown option (did you mean clients?)\n' % proxy.path in (
             proxy.err.decode('ascii'))
         assert client.ask(get(place)).startswith(b'HTTP/1.1 200 ')
 

@@ -246,7 +246,7 @@ def test_systemd_is_told_why_a_bad_file_ends_the_start():
         path = os.path.join(here, 'proxy.ini')
         write(path, '[proxy]\nlistem = x\n')
         assert run(GEPROXY + ['-c', path], more_env={'NOTIFY_SOCKET': place}).popen.returncode == cli.BAD_FILE
-        assert message() == ['STATUS=%s:2: [proxy] listem: there is no such option (did you mean listen?)' % path]
+        assert message() == ['STATUS=%s:2: [proxy] listem: unknown option (did you mean listen?)' % path]
 
 
 @pytest.mark.parametrize('path', [SERVICE, SOCKET])

@@ -1,4 +1,4 @@
-"""Ini files as lines: sections, names, values, comments, and where each stands."""
+"""The lines of ini files: sections, names, values, comments, each with its line number."""
 from __future__ import absolute_import, division, print_function
 
 import pytest
@@ -36,11 +36,11 @@ def test_a_value_keeps_each_of_its_lines_with_the_comment_beside_it():
         ini.Line('a.ini', 2, 'a.ini:2', '', 'first'), ini.Line('a.ini', 3, 'a.ini:3', 'c d', 'second'), ini.Line('a.ini', 6, 'a.ini:6', 'e=f', '')))
 
 
-def test_what_is_not_ascii_is_kept_as_its_octets():
+def test_text_that_is_not_ascii_becomes_escaped_octets():
     assert ini.read('a.ini', [u'[a]', u'b = \xfc # \xfc'])[1].lines == (ini.Line('a.ini', 2, 'a.ini:2', '\\xc3\\xbc', '\\xc3\\xbc'),)
 
 
-def test_what_was_typed_comes_back_as_it_was():
+def test_escaped_text_becomes_the_octets_of_the_file_again():
     line, = ini.read('a.ini', [u'[a]', u'b = \xfc\\xfc\\'])[1].lines
     assert line.text == '\\xc3\\xbc\\x5cxfc\\x5c'
     assert ini.octets_of(line.text) == b'\xc3\xbc\\xfc\\'
@@ -56,5 +56,5 @@ def test_a_control_character_is_refused_with_its_line(line, what):
 
 
 def test_a_long_value_is_read_in_a_time_that_grows_with_it():
-    entry, = ini.read('a.ini', [b'a ='] + [b'  b'] * 100000)        # 28 s, when each line was added to all before it
+    entry, = ini.read('a.ini', [b'a ='] + [b'  b'] * 100000)        # 28 s if each line is added to the text before it
     assert len(entry.value) == 200000 - 1

@@ -1,4 +1,4 @@
-"""Rules as files have them, and lists of names. What is said about them is in test_config."""
+"""Rules of a file, and lists of names. (test_loading has the messages about them.)"""
 from __future__ import absolute_import, division, print_function
 
 import pytest
@@ -7,7 +7,7 @@ from geproxy.settings import ini, rule_files
 
 
 def entry(folder, *texts):
-    """An ini.Entry of rules in a file p.ini of that folder."""
+    """Return an ini.Entry of rules, in a file p.ini of that folder."""
     path = str(folder.join('p.ini'))
     return ini.Entry('access', 'rules', '', tuple(
         ini.Line(path, number, 'p.ini:%d' % number, text, '') for number, text in enumerate(texts, 1)))
@@ -19,7 +19,7 @@ def test_a_list_that_several_rules_name_is_read_once(tmpdir):
     assert first.wheres[0].names is second.wheres[0].names == {b'a.example'}
 
 
-def test_all_that_is_wrong_is_told_with_its_line(tmpdir):
+def test_all_wrong_lines_are_reported(tmpdir):
     with pytest.raises(rule_files.LineErrors) as raised:
         rule_files.rule_list(entry(tmpdir, 'deny any', '', 'deny any any', 'deny any @none'))
     assert [line.number for line, _what in raised.value.found] == [1, 4]

@@ -21,7 +21,7 @@ from geproxy.net.deadlines import TimeLimit
 from geproxy.policy import access, rules
 from geproxy.service import listeners
 from geproxy.settings import loading, option_types
-from geproxy.upstream.pool import Dial
+from geproxy.upstream.dialling import Attempts
 from geproxy.upstream.resolver import Resolver
 
 USAGE = 2
@@ -185,7 +185,7 @@ def _judge(policy, question, text, now):
 def _connect(settings, question, addresses):
     started = compat.monotonic()
     limit = TimeLimit('connect', settings.timeouts.connect, errors.ConnectTimeout)
-    sock, reached = Dial(compat.to_native(question.host), addresses, question.port, limit).run()
+    sock, reached = Attempts(compat.to_native(question.host), addresses, question.port, limit).run()
     sock.close()
     return reached, compat.monotonic() - started
 

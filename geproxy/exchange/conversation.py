@@ -18,6 +18,7 @@ from geproxy.net.deadlines import TimeLimit
 from geproxy.net.stream import Stream
 from geproxy.net.turns import give_way, wait_turn
 from geproxy.observe.record import Record
+from geproxy.policy.routes import DIRECT, Target
 from geproxy.policy.rules import question_of
 from geproxy.policy.ruleset import ALLOWED
 
@@ -272,15 +273,15 @@ class Handler(object):
 
     def connect(self, reuse):
         """A Connection to the origin, which whoever called releases, and what policy edits in the request."""
-        waits = self.proxy.waits
-        key = (self.request.authority.host, self.request.port)
-        connection = self.proxy.upstream.connect(key, self.judge, (waits.dns, waits.connect), reuse, self)
+        request, waits = self.request, self.proxy.waits
+        target = Target(b'https' if request.method == b'CONNECT' else b'http', request.authority.host, request.port)
+        connection = self.proxy.upstream.connect((target, DIRECT), self.judge, (waits.dns, waits.connect), reuse, self)
         record = self.record
         record.address, record.kept = connection.address, connection.kept
         if not connection.kept:
             record.took = connection.took
         if self.depends:
-            self.follow(self.judge(connection.address, key[1]))     # each time: a retry may dial another
+            self.follow(self.judge(connection.address, connection.port))     # each time: a retry may dial another
         connection.stream.pace = self.up_pace           # None too: it may have been another's
         return connection, self.edits
 

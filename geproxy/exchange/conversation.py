@@ -18,7 +18,7 @@ from geproxy.net.deadlines import TimeLimit
 from geproxy.net.stream import Stream
 from geproxy.net.turns import give_way, wait_turn
 from geproxy.observe.record import Record
-from geproxy.policy.routes import DIRECT, Target
+from geproxy.policy.routes import directly
 from geproxy.policy.rules import question_of
 from geproxy.policy.ruleset import ALLOWED
 
@@ -274,8 +274,8 @@ class Handler(object):
     def connect(self, reuse):
         """A Connection to the origin, which whoever called releases, and what policy edits in the request."""
         request, waits = self.request, self.proxy.waits
-        target = Target(b'https' if request.method == b'CONNECT' else b'http', request.authority.host, request.port)
-        connection = self.proxy.upstream.connect((target, DIRECT), self.judge, (waits.dns, waits.connect), reuse, self)
+        way = directly[b'https' if request.method == b'CONNECT' else b'http', request.authority.host, request.port]
+        connection = self.proxy.upstream.connect(way, self.judge, (waits.dns, waits.connect), reuse, self)
         record = self.record
         record.address, record.kept = connection.address, connection.kept
         if not connection.kept:

@@ -46,7 +46,7 @@ class Dialling(object):
     def __init__(self, resolver, make_room):
         """`resolver`: a resolver.Resolver; `make_room`: a function that closes idle connections when there are no file
         descriptors left, and returns False if there was none to close."""
-        self._resolver = resolver
+        self.resolver = resolver
         self._make_room = make_room
 
     def open(self, target, route, judge, limits, owner):
@@ -69,7 +69,7 @@ class Dialling(object):
         """Connect to any address of a hop -> (socket, address, when the look-up began, when it had ended)."""
         owner.reach('dns')
         started = monotonic()
-        addresses = self._resolver.resolve(hop.host, dns, owner.key)
+        addresses = self.resolver.resolve(hop.host, dns, owner.key)
         resolved = monotonic()
         owner.reach('connect')
         try:
@@ -77,7 +77,7 @@ class Dialling(object):
         except (errors.ConnectRefused, errors.ConnectTimeout, errors.Unroutable) as error:
             # The name may have moved to other addresses since it was looked up.
             owner.reach('dns')
-            moved = self._resolver.renew(hop.host, addresses, started, dns, owner.key)
+            moved = self.resolver.renew(hop.host, addresses, started, dns, owner.key)
             if not moved:
                 raise error
             resolved = monotonic()

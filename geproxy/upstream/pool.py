@@ -19,7 +19,8 @@ OWNED_EACH = 4      # logged-in connections of one client connection; the one th
 
 class Connection(object):
     """A stream towards an origin, and what its next user must know."""
-    __slots__ = ('stream', 'key', 'address', 'port', 'took', 'kept', 'clean', 'parked', 'bodies', 'logged_in', 'owner')
+    __slots__ = ('stream', 'key', 'address', 'port', 'took', 'kept', 'clean', 'parked', 'bodies', 'logged_in', 'owner',
+                 'siblings')
 
     def __init__(self, key, opened):
         """`key`: (Target, Route); `opened`: a dialling.Opened."""
@@ -31,6 +32,7 @@ class Connection(object):
         self.bodies = False         # it has carried octets of a request body
         self.logged_in = False      # the origin may take its requests for those of a certain user
         self.owner = None           # (owner, its key) while it is idle and belongs to one client connection
+        self.siblings = None        # while it is idle and for all: the list of those with the same key
 
 
 class Pool(object):
@@ -38,11 +40,10 @@ class Pool(object):
 
     def __init__(self, resolver, keep, keep_time):
         """`resolver`: a resolver.Resolver; `keep`: idle connections kept in all; `keep_time`: seconds each is kept."""
-        self.resolver = resolver
         self.keep, self.keep_time = keep, keep_time
-        self._dialling = Dialling(resolver, self._shed)
+        self.dialling = Dialling(resolver, self._shed)
         self._idle = collections.OrderedDict()      # {Connection: None}, longest idle first
-        self._by_key = {}                           # {key: [Connection]}, longest idle first
+        self._by_key = {}                           # {key: [Connection]}, idle ones, longest idle first
         self._owned = {}                            # {owner: OrderedDict of {(its key, key): Connection}}, idle ones
         self._owned_idle = collections.OrderedDict()    # {Connection: itself} of these, longest idle first
         self._open = set()                          # all Connections, the idle ones included
@@ -64,7 +65,7 @@ class Pool(object):
         if connection is None and reuse:
             connection = self._take(key, judge)
         if connection is None:
-            connection = Connection(key, self._dialling.open(key[0], key[1], judge, limits, owner))
+            connection = Connection(key, self.dialling.open(key[0], key[1], judge, limits, owner))
             self._open.add(connection)
         return connection
 
@@ -90,7 +91,8 @@ class Pool(object):
             self._own(connection, owner)
             return
         self._idle[connection] = None
-        self._by_key.setdefault(connection.key, []).append(connection)
+        siblings = connection.siblings = self._by_key.setdefault(connection.key, [])
+        siblings.append(connection)
         if len(self._idle) > self.keep or self._owned:
             self.prune()
 
@@ -127,6 +129,11 @@ class Pool(object):
             return connection
         self._close(connection)
         return None
+
+    @property
+    def resolver(self):
+        """Return the resolver.Resolver that looks names up."""
+        return self.dialling.resolver
 
     @property
     def kept(self):
@@ -190,13 +197,11 @@ class Pool(object):
             self._disown(connection)
             return
         del self._idle[connection]
-        siblings = self._by_key[connection.key]
+        siblings = connection.siblings
         if siblings[-1] is connection:
-            siblings.pop()
+            siblings.pop()              # an empty list stays until the connection is closed: mostly it comes back soon
         else:
             siblings.remove(connection)
-        if not siblings:
-            del self._by_key[connection.key]
 
     def _disown(self, connection):
         owner, name = connection.owner
@@ -211,6 +216,8 @@ class Pool(object):
 
     def _close(self, connection):
         self._open.discard(connection)
+        if not self._by_key.get(connection.key, True):
+            del self._by_key[connection.key]
         self._received += connection.stream.received
         self._sent += connection.stream.sent
         connection.stream.close()

@@ -1,7 +1,7 @@
 """Targets and routes are values: two that say the same are the same key."""
 from __future__ import absolute_import, division, print_function
 
-from geproxy.policy.routes import DIRECT, Route, Target
+from geproxy.policy.routes import DIRECT, Route, Target, directly
 
 
 def test_equal_targets_and_routes_are_one_key_and_any_difference_makes_another():
@@ -10,6 +10,12 @@ def test_equal_targets_and_routes_are_one_key_and_any_difference_makes_another()
     keys = [(target, DIRECT), (target._replace(scheme=b'https'), DIRECT), (target._replace(port=81), DIRECT),
             (target._replace(host=b'b.test'), DIRECT), (target, Route((parent,)))]
     assert len(set(keys)) == len(keys)
+
+
+def test_the_direct_way_to_a_target_is_made_once():
+    asked = b'https', b'a.test', 443
+    assert directly[asked] == (Target(*asked), DIRECT)
+    assert directly[asked] is directly[asked]
 
 
 def test_direct_has_no_parents():

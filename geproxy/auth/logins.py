@@ -232,22 +232,16 @@ class Logins(object):
             self._report('the users stay as they were, for what is wrong in their files:\n%s' % why)
         self._said = why
 
-    def check(self, book, value, place, limit):
+    def check(self, book, credentials, place, limit):
         """Who is asking -> User. May wait, for `limit`.
 
-        `book`: the users.Book that this request goes by; `value`: octets of the Proxy-Authorization field,
-        None if there is none; `place`: whom to count, native text (address.household).
+        `book`: the users.Book that this request goes by; `credentials`: (name, password), octets as the client sent
+        them, or None if it sent none; `place`: whom to count, native text (address.household).
         Raises LoginRequired, LoginFailed, LoginsThrottled, and what the limit does.
         """
-        if value is None:
-            raise errors.LoginRequired('this proxy asks for a name and a password')
-        try:
-            credentials = htpasswd.parse_credentials(value)
-        except ValueError as error:
-            raise errors.LoginFailed('log-in failed: %s' % error)
         if credentials is None:
-            raise errors.LoginRequired('this proxy asks for a name and a password, by the scheme Basic')
-        claim = self._claim(book, *credentials)
+            raise errors.LoginRequired('this proxy asks for a name and a password')
+        claim = self._claim(book, *htpasswd.normalised(*credentials))
         # What is known to be good is not held up by what others from the same address do, nor makes up for it.
         if not self._remembered(claim.key) and not self._judge(claim, place, limit):
             raise _failure(book, claim)

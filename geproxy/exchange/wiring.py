@@ -7,6 +7,7 @@ from geproxy import errors
 from geproxy.auth.logins import ANONYMOUS
 from geproxy.compat import monotonic, to_octets
 from geproxy.exchange.timeouts import waits
+from geproxy.http1.basic import parse_credentials
 from geproxy.http1.message import NO_EDITS
 from geproxy.limits.rates import key_of
 from geproxy.net.address import within
@@ -59,8 +60,11 @@ class Proxy(object):
             return ANONYMOUS
         if len(values) > 1:
             raise errors.BadRequest('there are %d Proxy-Authorization fields' % len(values))
-        return self._logins.check(self.book, values[0] if values else None, key_of(
-            None, client, self.limits.ipv6_prefix), self.waits.login)
+        credentials = parse_credentials(values[0]) if values else None
+        if values and credentials is None:
+            raise errors.LoginRequired('this proxy asks for a name and a password, by the scheme Basic')
+        return self._logins.check(
+            self.book, credentials, key_of(None, client, self.limits.ipv6_prefix), self.waits.login)
 
     def warnings(self, now):
         """What an operator should know of the rules, as texts. `now`: seconds since the epoch."""

@@ -29,7 +29,7 @@ def policy(name):
 def decided(name, client, user, method, host, port, address, now):
     """Where it says so ('rule' by its comment, 'ports', 'special', 'client', 'no rule'), for a refusal; else ''."""
     judge, settings = policy(name)
-    groups = settings.book.groups.get(user, frozenset()) if settings.book else frozenset()
+    groups = settings.users.groups.get(user, frozenset()) if settings.users else frozenset()
     question = rules.Question(parse_ip(client), user, groups, method, host, port)
     try:
         judge.check_client(question.client)
@@ -97,7 +97,7 @@ def test_the_corporate_gateway_lets_each_where_they_belong(client, user, method,
 def test_the_corporate_gateway_has_limits_and_everybody_logs_in():
     _judge, settings = policy('corporate.ini')
     assert settings.limits.quota == 20 << 30 and settings.limits.rate == 8 << 20 and settings.limits.per_client == 200
-    assert settings.book.users == {}            # nobody has a password that everybody knows
+    assert settings.users.by_name == {}            # nobody has a password that everybody knows
     video = [rule for rule in settings.access.rules if b'.video.example' in (rule.wheres[0].names or ())]
     assert [rule.options.rate for rule in video] == [4 << 20]
 

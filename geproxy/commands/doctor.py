@@ -220,7 +220,7 @@ def clients(settings):
     hosts = [listener.host for listener in settings.proxy.listen]
     local = all(address.is_ip(host) and address.kind(address.parse_ip(host)) == 'loopback' for host in hosts)
     if any(address.within(address.parse_ip(each), allowed) for each in ('8.8.8.8', '2001:4860::1')) and not local:
-        if settings.book is None:
+        if settings.users is None:
             return [Finding(WARNING, 'anybody on the internet who can reach this host may use it',
                             'narrow [access] clients, or ask for log-ins with [auth] users')]
         return [Finding(NOTE, 'anybody who has a password may use it, from anywhere', '')]

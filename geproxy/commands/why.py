@@ -50,11 +50,11 @@ def main(arguments):
     if options.method not in (None, 'CONNECT') and request.method == b'CONNECT':
         sys.stderr.write('geproxy: --method %s is ignored: of https:// a proxy sees nothing but CONNECT\n' % (
             options.method))
-    user, book = compat.to_octets(options.user) if options.user else None, settings.book
-    if user is not None and (book is None or user not in book.users):
+    user, users = compat.to_octets(options.user) if options.user else None, settings.users
+    if user is not None and (users is None or user not in users.by_name):
         sys.stderr.write("geproxy: [auth] users knows no '%s'\n" % options.user)
         return USAGE
-    groups = book.groups.get(user, frozenset()) if book else frozenset()
+    groups = users.groups.get(user, frozenset()) if users else frozenset()
     question = rules.Question(client, user, groups, request.method, request.host, request.port)
     finding = find(settings, question, options.net)
     say = _show_json if options.output == 'json' else _show

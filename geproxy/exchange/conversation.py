@@ -221,7 +221,7 @@ class Handler(object):
         """Who is asking?"""
         request, user = self.request, ANONYMOUS
         self.key = self.client_key
-        if self.proxy.book is not None:
+        if self.proxy.users is not None:
             user = self.log_in()
         self.question = question_of((
             self.ip, user.name, user.groups, request.method, request.host, request.port))

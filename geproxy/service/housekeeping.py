@@ -57,7 +57,7 @@ class Housekeeping(object):
                 self._server.log.say('rule ' + text)
 
     def _look_at_users(self):
-        self._logins.refresh(self._server.proxy.settings.book, self._server.use_users)
+        self._logins.refresh(self._server.proxy.settings.users, self._server.use_users)
 
     def _count_quotas(self):
         if self._quota is not None:

@@ -104,20 +104,20 @@ class Server(object):
         self._crowd = (self._descriptors - SPARE_FDS - settings.upstream.keep) // 2
         self._resolver.keep, self._resolver.keep_failed = (
             settings.upstream.dns_keep, settings.upstream.dns_keep_failed)
-        if settings.book is not None and (self.proxy is None or settings.book is not self.proxy.settings.book):
-            for text in users.advice(settings.book):
+        if settings.users is not None and (self.proxy is None or settings.users is not self.proxy.settings.users):
+            for text in users.advice(settings.users):
                 self.log.say(text)
         observer = self.admin.observer if self.admin else self.log
         self.proxy = Proxy(settings, self._upstream, observer, self._taken, self._quota, self._logins,
                            self._is_own, self)
         self._house.warn_soon()
 
-    def use_users(self, old, book):
-        """Go on with another users.Book; false if a reload was faster."""
+    def use_users(self, old, fresh):
+        """Go on with another users.Users; false if a reload was faster."""
         settings = self.proxy.settings
-        if settings.book is not old:
+        if settings.users is not old:
             return False
-        self._use(settings._replace(book=book))
+        self._use(settings._replace(users=fresh))
         return True
 
     def reload(self, who, dry_run=False):

@@ -39,9 +39,9 @@ SHOWN_CHANGES = 50      # rules
 
 _TYPES = dict((section, collections.namedtuple(
     section.capitalize(), [option.name for option in SCHEMA if option.section == section])) for section in SECTIONS)
-# A field for each section; `texts`: {(section, name): a tuple of lines, as the file has them}, for people; `book`: a
-# users.Book, or None.
-Settings = collections.namedtuple('Settings', list(SECTIONS) + ['texts', 'book'])
+# A field for each section; `texts`: {(section, name): a tuple of lines, as the file has them}, for people; `users`: a
+# users.Users, or None.
+Settings = collections.namedtuple('Settings', list(SECTIONS) + ['texts', 'users'])
 
 
 # --- loading -------------------------------------------------------------------------------------------------------
@@ -66,10 +66,10 @@ def load(path, lines=None):
             problems.extend(_problem(line, entry, what) for line, what in error.found)
         except ValueError as error:
             problems.append(_problem(entry.lines[0], entry, str(error)))
-    book = None if problems else _settle(path, sections, values, problems)
+    found = None if problems else _settle(path, sections, values, problems)
     if problems:
         raise ConfigError(sorted(problems, key=lambda problem: (problem.path != path, problem.path, problem.line)))
-    settings = Settings(texts=texts, book=book, **dict((name, _TYPES[name](**sections[name])) for name in SECTIONS))
+    settings = Settings(texts=texts, users=found, **dict((name, _TYPES[name](**sections[name])) for name in SECTIONS))
     if settings.proxy.name == 'auto':
         settings = settings._replace(proxy=settings.proxy._replace(name=_name_for(settings)))
     return settings
@@ -87,15 +87,15 @@ def glance(path, section, name):
 
 
 def _settle(path, sections, values, problems):
-    """Add to `problems` what is wrong with options together -> the users.Book of [auth], or None."""
+    """Add to `problems` what is wrong with options together -> the users.Users of [auth], or None."""
     if sections['limits']['quota'] and sections['limits']['quota_file'] == 'off':
         entry = values['limits', 'quota']
         problems.append(_problem(entry.lines[0], entry, 'it needs quota_file, or a restart would forgive everybody'))
-    book = None
+    found = None
     people, groups = (name and beside(path, name) for name in (sections['auth']['users'], sections['auth']['groups']))
     if people:
         try:
-            book = users.read(people, groups)
+            found = users.read(people, groups)
         except users.FilesError as error:
             problems.extend(Problem(place, number, '', '', what) for place, number, what in error.problems)
     for rule in sections['access']['rules']:
@@ -103,7 +103,7 @@ def _settle(path, sections, values, problems):
             entry = values['access', 'rules']
             line = next(line for line in entry.lines if line.place == rule.place)
             problems.append(_problem(line, entry, 'it names users or groups, and [auth] does not say who they are'))
-    return book
+    return found
 
 
 def _text(option, entry):

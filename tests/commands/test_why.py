@@ -255,7 +255,7 @@ def compare(ini, url, user=None):
         login = b'Proxy-Authorization: Basic %s\r\n\r\n' % base64.b64encode(user + b':') if user else b'\r\n'
         answer = ask(address, head[:-2] + login)
         settings, request = proxy.server.proxy.settings, why.reading.parse_request(head)
-        groups = settings.book.groups.get(user, frozenset()) if settings.book else frozenset()
+        groups = settings.users.groups.get(user, frozenset()) if settings.users else frozenset()
         question = why.rules.Question(why.address.parse_ip('127.0.0.1'), user, groups, request.method, request.host,
                                       request.port)
         finding = why.find(settings, question, True, Resolver(ask=several))

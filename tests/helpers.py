@@ -174,3 +174,30 @@ def stream_pair():
     finally:
         stream.close()
         other.close()
+
+
+class Names(object):
+    """Stands where resolver.Resolver does: each name has these addresses."""
+
+    def __init__(self, *addresses):
+        self.addresses = list(addresses)
+        self.asked = []
+
+    def resolve(self, host, limit, client):
+        """The addresses."""
+        self.asked.append(host)
+        return self.addresses
+
+    def renew(self, host, addresses, since, limit, client):
+        """None has changed."""
+        return []
+
+
+class Owner(object):
+    """Stands where a conversation.Handler does: a client connection for which one to an origin is made."""
+
+    def __init__(self, key='10.0.0.1'):
+        self.key = key
+
+    def reach(self, what):
+        """Nobody wants to know what is waited for."""

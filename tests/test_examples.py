@@ -97,7 +97,7 @@ def test_the_corporate_gateway_lets_each_where_they_belong(client, user, method,
 def test_the_corporate_gateway_has_limits_and_everybody_logs_in():
     _judge, settings = policy('corporate.ini')
     assert settings.limits.quota == 20 << 30 and settings.limits.rate == 8 << 20 and settings.limits.per_client == 200
-    assert settings.users.users == {}            # nobody has a password that everybody knows
+    assert settings.users.by_name == {}            # nobody has a password that everybody knows
     video = [rule for rule in settings.access.rules if b'.video.example' in (rule.wheres[0].names or ())]
     assert [rule.options.rate for rule in video] == [4 << 20]
 

@@ -207,7 +207,7 @@ def ours(origin_port):
     """The (host, port) of a geproxy with the same policy."""
     rules = ''.join('  %s\n' % ours for ours, _theirs in PAIRS).replace('PORT', str(origin_port))
     with proxying('[access]\nrules =\n' + rules) as (address, proxy):
-        proxy.server.proxy.upstream.resolver = Resolver(ask=look_up)
+        proxy.server.proxy.upstream.dialling.resolver = Resolver(ask=look_up)
         yield address
 
 

@@ -71,7 +71,7 @@ def guarded(names=names, ini=INI):
     and `records` of helpers.Recorder. Whatever happens, the canary must not have been reached."""
     origin = Origin()
     with listening(origin.handle, '0.0.0.0') as (_host, origin.port), proxying(ini) as (origin.proxy, origin.recorder):
-        origin.recorder.server.proxy.upstream.resolver = Resolver(keep=-1, ask=names)
+        origin.recorder.server.proxy.upstream.dialling.resolver = Resolver(keep=-1, ask=names)
         yield origin
     assert origin.reached == []
 

@@ -5,9 +5,9 @@ Decides nothing: whether a password fits is for `hashes`, when that is tried for
 """
 from __future__ import absolute_import, division, print_function
 
-import binascii
 import re
 
+from geproxy import errors
 from geproxy.auth import hashes
 from geproxy.http1 import grammar
 
@@ -16,8 +16,6 @@ LONGEST_NAME = 255      # octets, as htpasswd has it
 LONGEST_PASSWORD = 512  # octets; the costs of a hash grow with it, and libxcrypt takes no more either
 
 _find_control = re.compile(br'[\x00-\x1f\x7f]').search
-# token68, as base64 is written                                                         (RFC 4648, 4)
-_is_base64 = re.compile(br'[A-Za-z0-9+/]*={0,2}\Z').match
 
 
 def show_name(name):
@@ -80,25 +78,16 @@ def _as_utf8(octets):
         return octets.decode('latin-1').encode('utf-8')
 
 
-def parse_credentials(value):
-    """The value of a Proxy-Authorization field -> (name, password) as octets, or None if it is of another scheme
-    than Basic (RFC 7617, 2). Raises ValueError with what is wrong; nothing of the value.
+def normalised(name, password):
+    """Return a name and a password as they are compared: in UTF-8. Both arguments are octets, as a client sent them.
 
-    What is not UTF-8 is read as Latin-1, which requests, urllib3 and aiohttp send, and returned as UTF-8.
+    What is not UTF-8 is read as Latin-1, which requests, urllib3 and aiohttp send. Raises LoginFailed if either has a
+    control character or is too long.
     """
-    scheme, _space, encoded = value.partition(b' ')
-    if scheme.lower() != b'basic':
-        return None
-    encoded = encoded.strip(b' ')
-    if not _is_base64(encoded) or len(encoded) % 4:
-        raise ValueError('what follows Basic is no base64')
-    name, colon, password = binascii.a2b_base64(encoded).partition(b':')
-    if not colon:
-        raise ValueError('there is no colon between name and password')
     name, password = _as_utf8(name), _as_utf8(password)
     if _find_control(name) or _find_control(password):
-        raise ValueError('name or password has a control character')
+        raise errors.LoginFailed('log-in failed: name or password has a control character')
     if len(name) > LONGEST_NAME or len(password) > LONGEST_PASSWORD:
-        raise ValueError('the name is longer than %d octets, or the password than %d' % (
+        raise errors.LoginFailed('log-in failed: the name is longer than %d octets, or the password than %d' % (
             LONGEST_NAME, LONGEST_PASSWORD))
     return name, password

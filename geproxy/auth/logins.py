@@ -19,7 +19,8 @@ from gevent.event import AsyncResult
 from gevent.threadpool import ThreadPool
 
 from geproxy import errors
-from geproxy.auth import hashes, htpasswd, users
+from geproxy.auth import hashes, htpasswd
+from geproxy.auth.users import FilesError, read_again, stand_in
 from geproxy.compat import monotonic, native_sleep
 
 # Threads that verify at once: one processor stays for all the rest. With two on two processors 25 log-ins by bcrypt
@@ -190,19 +191,19 @@ class Logins(object):
         self._failures = Failures()
         self._pool = self._files = None
 
-    def refresh(self, book, use):
-        """Read the files of a users.Book again if they have changed. To be called about once a second; never waits.
+    def refresh(self, users, use):
+        """Read the files of a users.Users again if they have changed. To be called about once a second; never waits.
 
-        `use`: called with (book, the new one); true if that is the one from now on. A file that is bad, or
+        `use`: called with (users, the new one); true if that is the one from now on. A file that is bad, or
         gone, changes nothing: that is reported once, and so is a file that takes long to read.
         """
-        if book is None or self._is_looking(book.paths):
+        if users is None or self._is_looking(users.paths):
             return
         if self._files is None:
             self._files = ThreadPool(1)
-        job = self._files.spawn(_read_again, book)      # raises if there is no thread to be had: then the next time
-        look = self._look = Look(book.paths)
-        job.rawlink(lambda job: self._refreshed(look, book, use, *job.value))
+        job = self._files.spawn(_read_again, users)      # raises if there is no thread to be had: then the next time
+        look = self._look = Look(users.paths)
+        job.rawlink(lambda job: self._refreshed(look, users, use, *job.value))
 
     def _is_looking(self, paths):
         """Return True if no other thread is to read the files now, as one still does. Says so if that takes long."""
@@ -220,44 +221,38 @@ class Logins(object):
         self._look = self._files = None
         return False
 
-    def _refreshed(self, look, old, use, book, why):
+    def _refreshed(self, look, old, use, fresh, why):
         if look is not self._look:
             self._stuck.remove(look)                    # its answer is an old one
             return
         self._look = None
-        if book is not None:
-            if use(old, book):
-                self._report('%s reread: %d users' % (' and '.join(book.paths), len(book.users)))
+        if fresh is not None:
+            if use(old, fresh):
+                self._report('%s reread: %d users' % (' and '.join(fresh.paths), len(fresh.by_name)))
         elif why and why != self._said:
             self._report('the users stay as they were, for what is wrong in their files:\n%s' % why)
         self._said = why
 
-    def check(self, book, value, place, limit):
+    def check(self, users, credentials, place, limit):
         """Who is asking -> User. May wait, for `limit`.
 
-        `book`: the users.Book that this request goes by; `value`: octets of the Proxy-Authorization field,
-        None if there is none; `place`: whom to count, native text (address.household).
+        `users`: the users.Users that this request goes by; `credentials`: (name, password), octets as the client sent
+        them, or None if it sent none; `place`: whom to count, native text (address.household).
         Raises LoginRequired, LoginFailed, LoginsThrottled, and what the limit does.
         """
-        if value is None:
-            raise errors.LoginRequired('this proxy asks for a name and a password')
-        try:
-            credentials = htpasswd.parse_credentials(value)
-        except ValueError as error:
-            raise errors.LoginFailed('log-in failed: %s' % error)
         if credentials is None:
-            raise errors.LoginRequired('this proxy asks for a name and a password, by the scheme Basic')
-        claim = self._claim(book, *credentials)
+            raise errors.LoginRequired('this proxy asks for a name and a password')
+        claim = self._claim(users, *htpasswd.normalised(*credentials))
         # What is known to be good is not held up by what others from the same address do, nor makes up for it.
         if not self._remembered(claim.key) and not self._judge(claim, place, limit):
-            raise _failure(book, claim)
-        return User(claim.name, book.groups.get(claim.name, frozenset()))
+            raise _failure(users, claim)
+        return User(claim.name, users.groups.get(claim.name, frozenset()))
 
-    def _claim(self, book, name, password):
-        secret = book.users.get(name)
+    def _claim(self, users, name, password):
+        secret = users.by_name.get(name)
         known = secret is not None
         if not known:
-            secret = users.stand_in(book, name)     # how long it takes tells nothing about who there is
+            secret = stand_in(users, name)     # how long it takes tells nothing about who there is
         # With `known`, or who was a user lately would be one still, should the stand-in have the same hash.
         key = self._hash(name, password, b'%d' % known, secret.salt, secret.digest)
         return Claim(name, password, secret, known, key)
@@ -365,11 +360,11 @@ def _keep(kept, key, value):
         kept.popitem(last=False)
 
 
-def _failure(book, claim):
+def _failure(users, claim):
     """The LoginFailed for a Claim that is not good."""
     error = errors.LoginFailed("log-in as '%s' failed" % htpasswd.show_name(claim.name))
     # For all names alike, so that it does not tell whose hash is of bcrypt.
-    if len(claim.password) > hashes.BCRYPT_SIZE and any(secret.kind == 'bcrypt' for secret in book.secrets):
+    if len(claim.password) > hashes.BCRYPT_SIZE and any(secret.kind == 'bcrypt' for secret in users.secrets):
         error.hint = 'Choose a shorter password: one of more than %d octets never fits a bcrypt hash.' % (
             hashes.BCRYPT_SIZE)
     return error
@@ -381,11 +376,11 @@ def _rest():
     native_sleep(REST)
 
 
-def _read_again(book):
-    """In a native thread: -> (Book or None, what is wrong or '')."""
+def _read_again(users):
+    """In a native thread: -> (Users or None, what is wrong or '')."""
     try:
-        return users.read_again(book), ''
-    except users.FilesError as error:
+        return read_again(users), ''
+    except FilesError as error:
         return None, str(error)
     except Exception:                   # without an answer nobody would ever look again
         return None, 'a bug, please report it:\n%s' % traceback.format_exc()

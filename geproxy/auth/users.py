@@ -10,9 +10,9 @@ import os
 
 from geproxy.auth import hashes, htpasswd
 
-# What was read. `paths`: of users, and of groups if there are any; `stamps`: see `_stamp`; `users`: {name: Secret};
+# What was read. `paths`: of users, and of groups if there are any; `stamps`: see `_stamp`; `by_name`: {name: Secret};
 # `groups`: {user: frozenset of groups}; `secrets`: all of them, in order, and at least one; `ring`: see `stand_in`.
-Book = collections.namedtuple('Book', 'paths stamps users groups secrets ring')
+Users = collections.namedtuple('Users', 'paths stamps by_name groups secrets ring')
 
 RING = 256              # points that a ring has at least
 Ring = collections.namedtuple('Ring', 'points secrets')        # points in order, and the Secret of each
@@ -28,7 +28,7 @@ class FilesError(Exception):
 
 
 def read(users_path, groups_path=''):
-    """The Book in an htpasswd file and, unless its path is '', in an AuthGroupFile. Raises FilesError with all that
+    """The Users in an htpasswd file and, unless its path is '', in an AuthGroupFile. Raises FilesError with all that
     is wrong."""
     paths = (users_path, groups_path) if groups_path else (users_path,)
     problems, stamps, found = [], [], [{}, {}]
@@ -46,14 +46,14 @@ def read(users_path, groups_path=''):
     if problems:
         raise FilesError(problems)
     users, groups = found
-    return _book(paths, tuple(stamps), users, _by_user(groups))
+    return _make(paths, tuple(stamps), users, _by_user(groups))
 
 
-def _book(paths, stamps, users, groups):
+def _make(paths, stamps, users, groups):
     secrets = tuple(sorted(users.values())) or (hashes.Secret('sha', b'', 1, b'fits nothing'),)
     copies = range(max(1, RING // len(secrets)))
     points = sorted((_point(secret, b'%d' % copy), at) for at, secret in enumerate(secrets) for copy in copies)
-    return Book(paths, stamps, users, groups, secrets, Ring(
+    return Users(paths, stamps, users, groups, secrets, Ring(
         [point for point, _at in points], [secrets[at] for _, at in points]))
 
 
@@ -61,39 +61,39 @@ def _point(secret, octets):
     return hmac.new(secret.salt + secret.digest, octets, hashlib.sha256).digest()
 
 
-NOBODY = _book((), (), {}, {})
+NOBODY = _make((), (), {}, {})
 
 
-def stand_in(book, name):
+def stand_in(users, name):
     """Return the Secret that the password of an unknown user is compared with, so that it takes as long as for one of
-    the users in a Book. `name`: octets.
+    the users in a Users. `name`: octets.
 
     Where the hashes cost differently, the same name must get the same one always, after a restart too: a name whose
     cost changes is nobody's. So it depends on nothing but the name and the hashes, which nobody else knows; and by a
     ring with points of all hashes, so that another user changes it for few names.
     """
-    at = bisect.bisect(book.ring.points, _point(book.secrets[0], b'name ' + name))
-    return book.ring.secrets[at % len(book.ring.secrets)]
+    at = bisect.bisect(users.ring.points, _point(users.secrets[0], b'name ' + name))
+    return users.ring.secrets[at % len(users.ring.secrets)]
 
 
-def advice(book):
-    """Return what an operator should know about the hashes in a Book, as texts."""
-    slow = sum(map(hashes.is_slow, book.users.values()))
+def advice(users):
+    """Return what an operator should know about the hashes in a Users, as texts."""
+    slow = sum(map(hashes.is_slow, users.by_name.values()))
     if not slow:
         return []
     return ['%s: %d of %d hashes take more than 100 ms each to verify: many log-ins at once have to wait; bcrypt with '
             'a cost of %d, or $5$ and $6$ with %d rounds, take less' % (
-                book.paths[0], slow, len(book.users), hashes.MOST_USUAL['bcrypt'], hashes.MOST_USUAL['6'])]
+                users.paths[0], slow, len(users.by_name), hashes.MOST_USUAL['bcrypt'], hashes.MOST_USUAL['6'])]
 
 
-def read_again(book):
-    """What `read` does if a file of that Book has changed since, else None."""
+def read_again(users):
+    """What `read` does if a file of that Users has changed since, else None."""
     try:
-        if tuple(_stamp(os.stat(path)) for path in book.paths) == book.stamps:
+        if tuple(_stamp(os.stat(path)) for path in users.paths) == users.stamps:
             return None
     except OSError:
         pass                            # gone, or out of reach: reading it will say so
-    return read(*book.paths)
+    return read(*users.paths)
 
 
 def _stamp(status):

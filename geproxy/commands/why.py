@@ -21,7 +21,7 @@ from geproxy.net.deadlines import TimeLimit
 from geproxy.policy import access, rules
 from geproxy.service import listeners
 from geproxy.settings import loading, option_types
-from geproxy.upstream.pool import Dial
+from geproxy.upstream.dialling import Attempts
 from geproxy.upstream.resolver import Resolver
 
 USAGE = 2
@@ -50,11 +50,11 @@ def main(arguments):
     if options.method not in (None, 'CONNECT') and request.method == b'CONNECT':
         sys.stderr.write('geproxy: --method %s is ignored: of https:// a proxy sees nothing but CONNECT\n' % (
             options.method))
-    user, book = compat.to_octets(options.user) if options.user else None, settings.users
-    if user is not None and (book is None or user not in book.users):
+    user, users = compat.to_octets(options.user) if options.user else None, settings.users
+    if user is not None and (users is None or user not in users.by_name):
         sys.stderr.write("geproxy: [auth] users knows no '%s'\n" % options.user)
         return USAGE
-    groups = book.groups.get(user, frozenset()) if book else frozenset()
+    groups = users.groups.get(user, frozenset()) if users else frozenset()
     question = rules.Question(client, user, groups, request.method, request.host, request.port)
     finding = find(settings, question, options.net)
     say = _show_json if options.output == 'json' else _show
@@ -185,7 +185,7 @@ def _judge(policy, question, text, now):
 def _connect(settings, question, addresses):
     started = compat.monotonic()
     limit = TimeLimit('connect', settings.timeouts.connect, errors.ConnectTimeout)
-    sock, reached = Dial(compat.to_native(question.host), addresses, question.port, limit).run()
+    sock, reached = Attempts(compat.to_native(question.host), addresses, question.port, limit).run()
     sock.close()
     return reached, compat.monotonic() - started
 

@@ -18,6 +18,7 @@ from geproxy.net.deadlines import TimeLimit
 from geproxy.net.stream import Stream
 from geproxy.net.turns import give_way, wait_turn
 from geproxy.observe.record import Record
+from geproxy.policy.routes import directly
 from geproxy.policy.rules import question_of
 from geproxy.policy.ruleset import ALLOWED
 
@@ -220,7 +221,7 @@ class Handler(object):
         """Who is asking?"""
         request, user = self.request, ANONYMOUS
         self.key = self.client_key
-        if self.proxy.book is not None:
+        if self.proxy.users is not None:
             user = self.log_in()
         self.question = question_of((
             self.ip, user.name, user.groups, request.method, request.host, request.port))
@@ -273,15 +274,15 @@ class Handler(object):
 
     def connect(self, reuse):
         """A Connection to the origin, which whoever called releases, and what policy edits in the request."""
-        waits = self.proxy.waits
-        key = (self.request.authority.host, self.request.port)
-        connection = self.proxy.upstream.connect(key, self.judge, (waits.dns, waits.connect), reuse, self)
+        request, waits = self.request, self.proxy.waits
+        way = directly[b'https' if request.method == b'CONNECT' else b'http', request.authority.host, request.port]
+        connection = self.proxy.upstream.connect(way, self.judge, (waits.dns, waits.connect), reuse, self)
         record = self.record
         record.address, record.kept = connection.address, connection.kept
         if not connection.kept:
             record.took = connection.took
         if self.depends:
-            self.follow(self.judge(connection.address, key[1]))     # each time: a retry may dial another
+            self.follow(self.judge(connection.address, connection.port))     # each time: a retry may dial another
         connection.stream.pace = self.up_pace           # None too: it may have been another's
         return connection, self.edits
 

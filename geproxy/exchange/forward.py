@@ -75,7 +75,7 @@ class Forward(object):
         """Do it; true if the client's connection may carry another request.
 
         `connect`: a function of (reuse) that returns a Connection, and the edits for Request.write; `owner`: the client
-        connection, see Upstream.connect.
+        connection, see Pool.connect.
         """
         # A kept connection may turn out dead: what cannot be repeated goes by a new one, or by one that is logged in.
         reuse = self.repeatable

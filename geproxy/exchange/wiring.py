@@ -7,6 +7,7 @@ from geproxy import errors
 from geproxy.auth.logins import ANONYMOUS
 from geproxy.compat import monotonic, to_octets
 from geproxy.exchange.timeouts import waits
+from geproxy.http1.basic import parse_credentials
 from geproxy.limits.rates import key_of
 from geproxy.net.address import within
 from geproxy.net.this_host import is_local
@@ -39,7 +40,7 @@ class Proxy(object):
         self.name = settings.proxy.name
         self.upgrades = settings.access.upgrades
         self._forwarded = settings.proxy.forwarded
-        self.book = settings.users                   # a users.Book: who may log in; None if nobody need
+        self.users = settings.users                 # a users.Users: who may log in; None if nobody need
         self.counts = self.limits.requests is not None or self._quota is not None       # `admit` may say no
         # `treat` has something to do, even if no rule says so.
         self.treats = self._forwarded != 'off' or self.limits.rate is not None or self._quota is not None
@@ -57,14 +58,17 @@ class Proxy(object):
             return ANONYMOUS
         if len(values) > 1:
             raise errors.BadRequest('there are %d Proxy-Authorization fields' % len(values))
-        return self._logins.check(self.book, values[0] if values else None, key_of(
-            None, client, self.limits.ipv6_prefix), self.waits.login)
+        credentials = parse_credentials(values[0]) if values else None
+        if values and credentials is None:
+            raise errors.LoginRequired('this proxy asks for a name and a password, by the scheme Basic')
+        return self._logins.check(
+            self.users, credentials, key_of(None, client, self.limits.ipv6_prefix), self.waits.login)
 
     def warnings(self, now):
         """What an operator should know of the rules, as texts. `now`: seconds since the epoch."""
-        book = self.book
-        groups = frozenset().union(*book.groups.values()) if book else frozenset()
-        return self.access.ruleset.warnings(now, frozenset(book.users) if book else frozenset(), groups)
+        users = self.users
+        groups = frozenset().union(*users.groups.values()) if users else frozenset()
+        return self.access.ruleset.warnings(now, frozenset(users.by_name) if users else frozenset(), groups)
 
     def admit(self, key, now):
         """One more request, by whom limits.key_of names. `now`: seconds since the epoch. Raises TooManyRequests,

@@ -30,7 +30,7 @@ from geproxy.net.address import parse_ip, unmap, within
 from geproxy.service import early_signals, listeners, reloads, systemd
 from geproxy.service.acceptor import Acceptor
 from geproxy.service.housekeeping import Housekeeping
-from geproxy.upstream.pool import Upstream
+from geproxy.upstream.pool import Pool
 from geproxy.upstream.resolver import Resolver
 
 SPARE_FDS = 64              # for logs, listeners, the hub, look-ups and pipes; others are for connections, two for each
@@ -65,7 +65,7 @@ class Server(object):
         self._is_own = listeners.own_test(sock.getsockname()[:2] for sock in list(sockets) + list(admin_sockets)
                                           if sock.family != socket.AF_UNIX)
         self._resolver = Resolver()
-        self._upstream = Upstream(self._resolver, 0, 1)
+        self._upstream = Pool(self._resolver, 0, 1)
         self._taken = rates.Limits()
         path = settings.limits.quota_file
         self._logins = logins.Logins(log.say)
@@ -112,12 +112,12 @@ class Server(object):
                            self._is_own, self)
         self._house.warn_soon()
 
-    def use_users(self, old, book):
-        """Go on with another users.Book; false if a reload was faster."""
+    def use_users(self, old, fresh):
+        """Go on with another users.Users; false if a reload was faster."""
         settings = self.proxy.settings
         if settings.users is not old:
             return False
-        self._use(settings._replace(users=book))
+        self._use(settings._replace(users=fresh))
         return True
 
     def reload(self, who, dry_run=False):

@@ -31,7 +31,7 @@ def problem_at(line, entry, what):
 
 
 def read_users(path, auth, problems):
-    """Return the users.Book of the files of [auth], or None if it names no file of users.
+    """Return the users.Users of the files of [auth], or None if it names no file of users.
 
     `path`: of the ini file; `auth`: {option: value} of [auth]; `problems`: a list that gets the Problems of the files.
     """

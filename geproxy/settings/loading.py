@@ -22,7 +22,7 @@ from geproxy.wording import did_you_mean
 _TYPES = dict((section, collections.namedtuple(
     section.capitalize(), [option.name for option in SCHEMA if option.section == section])) for section in SECTIONS)
 # A field for each section; `texts`: {(section, option): a tuple of lines, as the file has them}, for people; `users`: a
-# users.Book, or None if nobody has to log in.
+# users.Users, or None if nobody has to log in.
 Settings = collections.namedtuple('Settings', list(SECTIONS) + ['texts', 'users'])
 
 

@@ -1,125 +1,80 @@
-"""Our connections towards origins: each address judged as it is dialled, connected staggered, kept and used again.
+"""Connections towards origins that are kept and used again, and who may have which. Makes none itself: see `dialling`.
 
-What a connection has carried decides who may use it next. Most are kept for all clients. One that is logged in (NTLM,
-Negotiate) belongs to the client connection that logged it in. One that has carried a request body is closed: an origin
-that did not read that body takes it for the next request. Does not answer clients; its failures are errors that say
-what was tried.
+The key of a connection is its target and its route, so that what was reached by one way is never handed to a request
+that goes another way. What a connection has carried decides who may use it next. Most are kept for all clients. One
+that is logged in (NTLM, Negotiate) belongs to the client connection that logged it in. One that has carried a request
+body is closed: an origin that did not read that body takes it for the next request. Does not answer clients.
 """
 from __future__ import absolute_import, division, print_function
 
 import collections
-import errno
-import os
-import socket
 
 from geproxy import errors
-from geproxy.compat import NativeSocket, monotonic, to_native
-from geproxy.net.deadlines import wait_connected
-from geproxy.net.stream import Stream, tune
+from geproxy.compat import monotonic
+from geproxy.upstream.dialling import Dialling
 
-STAGGER = 0.25      # seconds before the next address is tried beside the last (RFC 8305, 5)
 SHED = 16           # idle connections that are closed when there are no file descriptors left
-AT_ONCE = 4         # attempts of one request at the same time; each holds a file descriptor
-SHOWN = 4           # addresses that a message lists
-OWNED_EACH = 4      # logged-in connections of one client connection; the one that was idle for longest goes
-_PENDING = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
-_FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_CAUSES = (         # the error that a failed connect becomes, by errno; the first that any address gave counts
-    (errors.ConnectTimeout, (errno.ETIMEDOUT,)),
-    (errors.ConnectRefused, (errno.ECONNREFUSED, errno.ECONNRESET)),
-    (errors.Full, _FULL),
-)
+OWNED_EACH = 4      # logged-in connections of one client connection; the one that was idle for longest is closed
 
 
 class Connection(object):
-    """A stream to an origin, and what its next user must know."""
-    __slots__ = ('stream', 'key', 'address', 'took', 'kept', 'clean', 'parked', 'bodies', 'logged_in', 'owner')
+    """A stream towards an origin, and what its next user must know."""
+    __slots__ = ('stream', 'key', 'address', 'port', 'took', 'kept', 'clean', 'parked', 'bodies', 'logged_in', 'owner',
+                 'siblings')
 
-    def __init__(self, stream, key, address, took):
-        self.stream = stream
-        self.key = key              # (host, port), as asked for
-        self.address = address      # native text of what was dialled
-        self.took = took            # seconds: (for the name, to connect)
+    def __init__(self, key, opened):
+        """`key`: (Target, Route); `opened`: a dialling.Opened."""
+        self.key = key
+        self.stream, self.address, self.port, self.took = opened
         self.clean = False          # the exchange ended so that another may follow
         self.kept = False           # true if it served an exchange before
-        self.parked = 0.0           # since when it is idle, in monotonic seconds
+        self.parked = 0.0           # when it became idle, in monotonic seconds
         self.bodies = False         # it has carried octets of a request body
-        self.logged_in = False      # what comes on it may be taken for what a certain user asks for
+        self.logged_in = False      # the origin may take its requests for those of a certain user
         self.owner = None           # (owner, its key) while it is idle and belongs to one client connection
+        self.siblings = None        # while it is idle and for all: the list of those with the same key
 
 
-class Upstream(object):
-    """One for the process: it outlives reloads, as its idle connections do."""
+class Pool(object):
+    """All connections towards origins. One for the process: it outlives reloads, as idle connections do."""
 
     def __init__(self, resolver, keep, keep_time):
-        """`keep`: idle connections kept in all; `keep_time`: seconds each is kept."""
-        self.resolver = resolver
+        """`resolver`: a resolver.Resolver; `keep`: idle connections kept in all; `keep_time`: seconds each is kept."""
         self.keep, self.keep_time = keep, keep_time
+        self.dialling = Dialling(resolver, self._shed)
         self._idle = collections.OrderedDict()      # {Connection: None}, longest idle first
-        self._by_key = {}                           # {key: [Connection]}, longest idle first
+        self._by_key = {}                           # {key: [Connection]}, idle ones, longest idle first
         self._owned = {}                            # {owner: OrderedDict of {(its key, key): Connection}}, idle ones
         self._owned_idle = collections.OrderedDict()    # {Connection: itself} of these, longest idle first
         self._open = set()                          # all Connections, the idle ones included
         self._received = self._sent = 0             # octets, of those that are closed
 
     def connect(self, key, judge, limits, reuse, owner):
-        """A Connection to `key`: (octets of the host, port). May wait. Who gets it releases or closes it.
+        """Return a Connection, a kept one or a new one. May wait. The caller releases it.
 
-        `judge`: a function of (address, port) that raises Denied; `limits`: Limits (dns, connect); `reuse`: a kept
-        connection will do; `owner`: a client connection: anything that can be a key of a dict. It has a `key`, as of
-        limits.key_of, of who asks now, and its `reach` is called with what is going on: 'dns', 'connect', or ''.
-        A connection that is logged in for this owner is used in any case.
-        Raises Denied, DnsError, DnsTimeout, ConnectRefused, ConnectTimeout, Unroutable, Full.
+        `key`: (Target, Route), where to and by which way; `judge`: a function of (address, port), native text and int,
+        of what is about to be dialled, that raises Denied; `limits`: TimeLimits (dns, connect); `reuse`: True if a kept
+        connection will do; one that is logged in for this owner is used in any case; `owner`: the client connection,
+        which can be a key of a dict. Its `key` is that of the client who asks now, see rates.key_of; its `reach` is
+        called with what is being waited for: 'dns', 'connect', or '' when that is over.
+        Raises Denied, DnsError, DnsTimeout, DnsFull, ConnectRefused, ConnectTimeout, Unroutable, Full.
         """
         connection = None
         if self._owned and owner in self._owned:
             connection = self._take_owned(key, judge, owner)
         if connection is None and reuse:
             connection = self._take(key, judge)
-        return connection or self._reach(key, judge, limits, owner)
-
-    def _reach(self, key, judge, limits, owner):
-        """A new Connection."""
-        try:
-            sock, address, took = self._find(key, judge, limits, owner)
-        finally:
-            owner.reach('')
-        connection = Connection(Stream(sock, address, errors.UpstreamLost), key, address, took)
-        self._open.add(connection)
+        if connection is None:
+            connection = Connection(key, self.dialling.open(key[0], key[1], judge, limits, owner))
+            self._open.add(connection)
         return connection
 
-    def _find(self, key, judge, limits, owner):
-        """-> (socket, address, times) of what was reached."""
-        host, port = key
-        dns, connect = limits
-        owner.reach('dns')
-        started = monotonic()
-        addresses = self.resolver.resolve(host, dns, owner.key)
-        resolved = monotonic()
-        owner.reach('connect')
-        try:
-            sock, address = self._dial(host, _judged(addresses, port, judge), port, connect)
-        except (errors.ConnectRefused, errors.ConnectTimeout, errors.Unroutable) as error:
-            # The name may have moved since it was looked up.
-            owner.reach('dns')
-            moved = self.resolver.renew(host, addresses, started, dns, owner.key)
-            if not moved:
-                raise error
-            resolved = monotonic()
-            owner.reach('connect')
-            sock, address = self._dial(host, _judged(moved, port, judge), port, connect)
-        return sock, address, (resolved - started, monotonic() - resolved)
-
-    def _dial(self, host, addresses, port, limit):
-        """-> (socket, address). Idle connections make room if file descriptors run short."""
-        try:
-            return Dial(to_native(host), addresses, port, limit).run()
-        except errors.Full:
-            if not self._idle:
-                raise
-            for connection in list(self._idle)[:SHED]:
-                self._drop(connection)
-            return Dial(to_native(host), addresses, port, limit).run()
+    def _shed(self):
+        """Close some idle connections, as file descriptors run short -> False if there was none."""
+        idle = list(self._idle)[:SHED]
+        for connection in idle:
+            self._drop(connection)
+        return bool(idle)
 
     def release(self, connection, owner):
         """Keep a connection for the next exchange of those that may use it, if its last one has ended cleanly; close it
@@ -136,7 +91,8 @@ class Upstream(object):
             self._own(connection, owner)
             return
         self._idle[connection] = None
-        self._by_key.setdefault(connection.key, []).append(connection)
+        siblings = connection.siblings = self._by_key.setdefault(connection.key, [])
+        siblings.append(connection)
         if len(self._idle) > self.keep or self._owned:
             self.prune()
 
@@ -165,7 +121,7 @@ class Upstream(object):
         if connection is None:
             return None
         try:
-            judge(connection.address, key[1])
+            judge(connection.address, connection.port)
         except errors.Denied:
             return None                 # by the rules of today; another address may do
         self._forget(connection)
@@ -173,6 +129,11 @@ class Upstream(object):
             return connection
         self._close(connection)
         return None
+
+    @property
+    def resolver(self):
+        """Return the resolver.Resolver that looks names up."""
+        return self.dialling.resolver
 
     @property
     def kept(self):
@@ -220,7 +181,7 @@ class Upstream(object):
             # By the rules of today, for this client: it may have been another's. A client that may not use it leaves it
             # to the others.
             try:
-                judge(connection.address, key[1])
+                judge(connection.address, connection.port)
             except errors.Denied:
                 continue
             self._forget(connection)
@@ -236,13 +197,11 @@ class Upstream(object):
             self._disown(connection)
             return
         del self._idle[connection]
-        siblings = self._by_key[connection.key]
+        siblings = connection.siblings
         if siblings[-1] is connection:
-            siblings.pop()
+            siblings.pop()              # an empty list stays until the connection is closed: mostly it comes back soon
         else:
             siblings.remove(connection)
-        if not siblings:
-            del self._by_key[connection.key]
 
     def _disown(self, connection):
         owner, name = connection.owner
@@ -257,131 +216,8 @@ class Upstream(object):
 
     def _close(self, connection):
         self._open.discard(connection)
+        if not self._by_key.get(connection.key, True):
+            del self._by_key[connection.key]
         self._received += connection.stream.received
         self._sent += connection.stream.sent
         connection.stream.close()
-
-
-def _judged(addresses, port, judge):
-    """Those of `addresses` that may be dialled; raises the last Denied if there is none."""
-    allowed, denied = [], None
-    for address in addresses:
-        try:
-            judge(address, port)
-            allowed.append(address)
-        except errors.Denied as error:
-            denied = error
-    if not allowed:
-        raise denied or errors.DnsError('there is no address')
-    return allowed
-
-
-class Dial(object):
-    """One attempt to reach any of several addresses, staggered, within one budget (RFC 8305, 5).
-
-    Of more than AT_ONCE addresses, each has its part of the time before it makes room for another.
-    """
-
-    def __init__(self, host, addresses, port, limit):
-        """`host`: native text, for messages; `addresses`: native texts; `limit`: the TimeLimit for all of them."""
-        self._host, self._port, self._limit = host, port, limit
-        self._waiting = list(addresses)
-        self._count = len(addresses)
-        self._dialling = {}             # {socket: (since when, address)}
-        self._failed = []               # [(address, errno)]
-
-    def run(self):
-        """The first (socket, address) that is connected. May wait; raises as Upstream.connect does."""
-        deadline = monotonic() + self._limit.seconds
-        try:
-            while self._waiting or self._dialling:
-                if self._waiting:
-                    connected = self._start(self._waiting.pop(0))
-                    if connected is not None:
-                        return connected
-                while self._dialling:
-                    settled = wait_connected(list(self._dialling), self._turn(deadline))
-                    if settled is None:
-                        break
-                    _since, address = self._dialling.pop(settled)
-                    code = settled.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                    if not code:
-                        return settled, address
-                    self._fail(settled, address, code)
-                    if self._waiting:
-                        break           # its turn comes at once
-                if monotonic() >= deadline:
-                    break
-                if self._waiting and len(self._dialling) >= AT_ONCE:
-                    sock = self._oldest()
-                    self._fail(sock, self._dialling.pop(sock)[1], errno.ETIMEDOUT)
-            raise self._error()
-        finally:
-            for sock in self._dialling:
-                sock.close()
-
-    def _turn(self, deadline):
-        """When to stop waiting for those under way: it is the next one's turn."""
-        if not self._waiting:
-            return deadline
-        if len(self._dialling) < AT_ONCE:
-            return min(deadline, monotonic() + STAGGER)
-        return min(deadline, self._dialling[self._oldest()][0] + self._part())
-
-    def _oldest(self):
-        """The socket that has been dialling for longest."""
-        return min(self._dialling, key=self._dialling.get)
-
-    def _part(self):
-        """Seconds that each address has at least."""
-        return self._limit.seconds * AT_ONCE / max(AT_ONCE, self._count)
-
-    def _start(self, address):
-        """Begin to connect -> (socket, address) if that is settled at once, else None."""
-        try:
-            sock = NativeSocket(socket.AF_INET6 if ':' in address else socket.AF_INET, socket.SOCK_STREAM)
-        except socket.error as error:
-            self._failed.append((address, error.args[0]))
-            return None
-        sock.setblocking(False)
-        tune(sock)
-        code = sock.connect_ex((address, self._port))
-        if code in _PENDING:
-            # On this very host it is settled by now: a system call more, and a wait with its three less.
-            code = sock.connect_ex((address, self._port))
-        if not code or code == errno.EISCONN:
-            return sock, address
-        if code in _PENDING:
-            self._dialling[sock] = monotonic(), address
-        else:
-            self._fail(sock, address, code)
-        return None
-
-    def _fail(self, sock, address, code):
-        sock.close()
-        self._failed.append((address, code))
-
-    def _error(self):
-        """What all the failures amount to, as one error that lists what was tried."""
-        tried = [(address, errno.ETIMEDOUT) for _since, address in sorted(self._dialling.values())] + self._failed
-        what = '%s port %d: ' % (self._host, self._port)
-        if len(tried) == 1 and not self._waiting:
-            address, code = tried[0]
-            what = '' if address == self._host else self._host + ', '
-            what += '%s port %d: %s' % (address, self._port, self._describe(code))
-        else:
-            what += '; '.join('%s: %s' % (address, self._describe(code)) for address, code in tried[:SHOWN])
-            if len(tried) > SHOWN:
-                what += '; and %d more failed' % (len(tried) - SHOWN)
-            if self._waiting:
-                what += '; no time for %d more' % len(self._waiting)
-        codes = set(code for _address, code in tried)
-        for cause, numbers in _CAUSES:
-            if codes & set(numbers):
-                return cause(what)
-        return errors.Unroutable(what)
-
-    def _describe(self, code):
-        if code == errno.ETIMEDOUT:
-            return 'no answer within %.3g s' % self._part()
-        return os.strerror(code).lower()

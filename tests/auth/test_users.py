@@ -20,15 +20,15 @@ def write(folder, name, octets):
 
 def test_users_and_groups_are_read(tmpdir):
     paths = write(tmpdir, 'users', b'bob:' + SHA + b'\neve:' + SHA + b'\n'), write(tmpdir, 'groups', b'a: bob\nb: bob x\n')
-    book = users.read(*paths)
-    assert book.paths == paths
-    assert book.users == {b'bob': hashes.parse(SHA), b'eve': hashes.parse(SHA)}
-    assert book.groups == {b'bob': {b'a', b'b'}, b'x': {b'b'}}
+    found = users.read(*paths)
+    assert found.paths == paths
+    assert found.by_name == {b'bob': hashes.parse(SHA), b'eve': hashes.parse(SHA)}
+    assert found.groups == {b'bob': {b'a', b'b'}, b'x': {b'b'}}
 
 
 def test_groups_may_be_without(tmpdir):
-    book = users.read(write(tmpdir, 'users', b'bob:' + SHA))
-    assert book.groups == {} and len(book.paths) == 1
+    found = users.read(write(tmpdir, 'users', b'bob:' + SHA))
+    assert found.groups == {} and len(found.paths) == 1
 
 
 def test_all_that_is_wrong_is_told_at_once(tmpdir):
@@ -44,25 +44,25 @@ def test_all_that_is_wrong_is_told_at_once(tmpdir):
 
 
 def test_a_file_without_users_lets_nobody_in(tmpdir):
-    book = users.read(write(tmpdir, 'users', b'# none yet\n'))
-    assert book.users == {}
-    assert not any(hashes.verify(secret, password) for secret in book.secrets for password in (b'', b'fits nothing'))
+    found = users.read(write(tmpdir, 'users', b'# none yet\n'))
+    assert found.by_name == {}
+    assert not any(hashes.verify(secret, password) for secret in found.secrets for password in (b'', b'fits nothing'))
 
 
 def test_only_what_has_changed_is_read_again(tmpdir):
     path = write(tmpdir, 'users', b'bob:' + SHA)
-    book = users.read(path)
-    assert users.read_again(book) is None
+    found = users.read(path)
+    assert users.read_again(found) is None
     write(tmpdir, 'users', b'bob:' + SHA + b'\neve:' + SHA)
-    again = users.read_again(book)
-    assert set(again.users) == {b'bob', b'eve'}
+    again = users.read_again(found)
+    assert set(again.by_name) == {b'bob', b'eve'}
     assert users.read_again(again) is None
 
 
 @pytest.mark.parametrize('change', ['time', 'inode'])
 def test_a_change_that_leaves_the_size_is_seen(tmpdir, change):
     path = write(tmpdir, 'users', b'bob:' + SHA)
-    book = users.read(path)
+    found = users.read(path)
     status = os.stat(path)
     if change == 'inode':
         os.rename(write(tmpdir, 'new', b'eve:' + SHA), path)        # as editors do
@@ -70,15 +70,15 @@ def test_a_change_that_leaves_the_size_is_seen(tmpdir, change):
     else:
         write(tmpdir, 'users', b'eve:' + SHA)
         os.utime(path, (status.st_atime, status.st_mtime + 1))
-    assert set(users.read_again(book).users) == {b'eve'}
+    assert set(users.read_again(found).by_name) == {b'eve'}
 
 
 def test_a_file_that_has_gone_is_told(tmpdir):
     path = write(tmpdir, 'users', b'bob:' + SHA)
-    book = users.read(path)
+    found = users.read(path)
     os.remove(path)
     with pytest.raises(users.FilesError) as caught:
-        users.read_again(book)
+        users.read_again(found)
     assert str(caught.value) == path + ': cannot be read: No such file or directory'
 
 
@@ -86,17 +86,17 @@ MIXED = [b'user%d:' % number + (b'$6$rounds=9000$a$' if number % 4 else b'$6$rou
          for number in range(40)]
 
 
-def book_of(tmpdir, lines):
-    """A Book of these lines."""
+def users_of(tmpdir, lines):
+    """Users of these lines."""
     path = tmpdir.join('users')
     path.write(b'\n'.join(lines), 'wb')
     return users.read(str(path))
 
 
 def test_an_unknown_name_always_costs_the_same_and_another_user_changes_few(tmpdir):
-    book, again, more = (book_of(tmpdir, lines) for lines in (MIXED, MIXED[::-1], MIXED + [b'new:{SHA}' + b'A' * 27 + b'=']))
+    found, again, more = (users_of(tmpdir, lines) for lines in (MIXED, MIXED[::-1], MIXED + [b'new:{SHA}' + b'A' * 27 + b'=']))
     names = [b'nobody%d' % number for number in range(400)]
-    first = [users.stand_in(book, name) for name in names]
+    first = [users.stand_in(found, name) for name in names]
     assert first == [users.stand_in(again, name) for name in names]     # as after a restart
     assert sum(users.stand_in(more, name) != secret for name, secret in zip(names, first)) < 40
     # As often as users have it: three of four.
@@ -108,6 +108,6 @@ def test_nobody_stands_in_where_there_is_nobody():
 
 
 def test_hashes_that_cost_too_much_are_said(tmpdir):
-    assert users.advice(book_of(tmpdir, MIXED)) == []
-    text, = users.advice(book_of(tmpdir, MIXED + [b'slow:$6$rounds=60000$a$' + b'x' * 86]))
+    assert users.advice(users_of(tmpdir, MIXED)) == []
+    text, = users.advice(users_of(tmpdir, MIXED + [b'slow:$6$rounds=60000$a$' + b'x' * 86]))
     assert ': 1 of 41 hashes take more than 100 ms each to verify: ' in text

@@ -18,7 +18,7 @@ if __name__ == '__main__':
 
 from geproxy import errors  # noqa: E402
 from geproxy.auth import htpasswd  # noqa: E402
-from geproxy.http1 import chunks, framing, grammar, reading, responses  # noqa: E402
+from geproxy.http1 import basic, chunks, framing, grammar, reading, responses  # noqa: E402
 from geproxy.observe import record  # noqa: E402
 from geproxy.policy import forwarded  # noqa: E402
 
@@ -42,7 +42,9 @@ def read_request(octets):
     try:
         request = understand(octets, told)
         for value in request.values(b'proxy-authorization'):
-            htpasswd.parse_credentials(value)
+            credentials = basic.parse_credentials(value)
+            if credentials is not None:
+                htpasswd.normalised(*credentials)
         raise errors.LoginRequired('who is there?')
     except (errors.ProxyError, ValueError) as error:
         error = error if isinstance(error, errors.ProxyError) else errors.LoginFailed(str(error))

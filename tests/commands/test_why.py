@@ -250,7 +250,7 @@ def compare(ini, url, user=None):
     """Ask a proxy with that ini file, and `find`, about the same, whose {origin} is a real one -> the Finding and the
     Record, which agree."""
     with listening(fine) as origin, proxying(ini) as (address, proxy):
-        proxy.server.proxy.upstream.resolver = Resolver(ask=several)
+        proxy.server.proxy.upstream.dialling.resolver = Resolver(ask=several)
         head = why.request_head(url.replace('{origin}', '%d' % origin[1]), 'GET')
         login = b'Proxy-Authorization: Basic %s\r\n\r\n' % base64.b64encode(user + b':') if user else b'\r\n'
         answer = ask(address, head[:-2] + login)

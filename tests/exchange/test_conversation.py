@@ -786,7 +786,7 @@ def test_what_is_for_one_address_never_goes_to_another_that_a_retry_dials():
     rules = '[access]\nrules =\n  allow any 127.0.0.2 set Authorization=for-2-only\n  allow any 127.0.0.3\n'
     with listening(dying, '127.0.0.2') as (_host, port), proxying(rules) as (address, proxy), Client(address) as client:
         there = ['127.0.0.2']
-        proxy.server._upstream.resolver = Resolver(keep=-1, ask=lambda host: list(there))
+        proxy.server._upstream.dialling.resolver = Resolver(keep=-1, ask=lambda host: list(there))
         assert client.ask(get(('a.test', port))).endswith(b'ok')
         with listening(other, '127.0.0.3', port):
             there[:] = ['127.0.0.3']

@@ -12,7 +12,7 @@ import pytest
 from helpers import PATIENCE, connect, listening, proxying, read_until
 from test_forward import OK, answering
 from test_conversation import get, saying
-from test_pool import bound_alike
+from test_dialling import bound_alike
 
 from geproxy.compat import native_lock
 from geproxy.exchange import leaving
@@ -50,7 +50,7 @@ def hanging(more=''):
     """A proxy whose names hang: (its address, the Recorder, the Gate)."""
     gate = Gate()
     with proxying(LONG + more) as (address, proxy):
-        proxy.server._upstream.resolver = proxy.resolver = Resolver(ask=gate)
+        proxy.server._upstream.dialling.resolver = proxy.resolver = Resolver(ask=gate)
         try:
             yield address, proxy, gate
         finally:

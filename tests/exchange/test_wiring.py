@@ -115,3 +115,40 @@ def test_a_treatment_has_names_and_is_the_plain_one_unless_something_asks_for_mo
     treatment = proxy.treat(request, '10.1.2.3', 'key', rule)
     assert treatment.edits == Edits(removed={b'cookie', b'x-env'}, added=b'X-Env: test\r\n')
     assert treatment.up_pace is not None and treatment.down_pace is not None
+
+
+# --- log-ins
+
+class Request(object):
+    """A request that has these values of Proxy-Authorization."""
+
+    def __init__(self, *values):
+        self._values = list(values)
+
+    def values(self, name):
+        """Those values."""
+        assert name == b'proxy-authorization'
+        return self._values
+
+
+@pytest.mark.parametrize('values, error, what', [
+    ([], errors.LoginRequired, 'this proxy asks for a name and a password'),
+    ([b''], errors.LoginRequired, 'this proxy asks for a name and a password, by the scheme Basic'),
+    ([b'Bearer hunter2'], errors.LoginRequired, 'this proxy asks for a name and a password, by the scheme Basic'),
+    ([b'Basic hunter2'], errors.LoginFailed, 'log-in failed: what follows Basic is no base64'),
+    ([b'Basic aHVudGVyMg=='], errors.LoginFailed, 'log-in failed: there is no colon between name and password'),
+    ([b'Basic Ym9iOgo='], errors.LoginFailed, 'log-in failed: name or password has a control character'),
+    ([b'Basic Ym9iOnNlY3JldA=='], errors.LoginFailed, "log-in as 'bob' failed"),
+    ([b'Basic Ym9iOnNlY3JldA=='] * 2, errors.BadRequest, 'there are 2 Proxy-Authorization fields'),
+])
+def test_a_log_in_that_is_refused_says_why_and_quotes_no_secret(tmpdir, values, error, what):
+    tmpdir.join('users').write('eve:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n')
+    proxy, _recorder = wired('[auth]\nusers = %s\nexempt = 10.0.0.9' % tmpdir.join('users'))
+    with pytest.raises(errors.ProxyError) as caught:
+        proxy.identify(Request(*values), '10.0.0.1', parse_ip('10.0.0.1'))
+    assert type(caught.value) is error and str(caught.value) == what
+    if values:      # an exempt client that sends a field is judged by it
+        with pytest.raises(error):
+            proxy.identify(Request(*values), '10.0.0.9', parse_ip('10.0.0.9'))
+    else:
+        assert proxy.identify(Request(), '10.0.0.9', parse_ip('10.0.0.9')) is logins.ANONYMOUS

@@ -219,8 +219,8 @@ def test_users_and_groups_are_read_from_files_beside_the_ini_file(tmpdir):
     tmpdir.join('users').write_binary(b'bob:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=\n')
     tmpdir.join('groups').write_binary(b'ops: bob\n')
     path.write_binary(b'[auth]\nusers = users\ngroups = groups\n[access]\nrules = allow group:ops,user:bob any\n')
-    book = loading.load(str(path)).users
-    assert list(book.users) == [b'bob'] and book.groups == {b'bob': frozenset([b'ops'])}
+    users = loading.load(str(path)).users
+    assert list(users.by_name) == [b'bob'] and users.groups == {b'bob': frozenset([b'ops'])}
     tmpdir.join('users').write_binary(b'bob:plain\n\nx\n')
     tmpdir.join('groups').remove()
     with pytest.raises(loading.ConfigError) as raised:

@@ -1,49 +1,21 @@
-"""Our connections towards origins."""
+"""Connections that are kept: who may use one again, how many there may be, and when they are closed."""
 from __future__ import absolute_import, division, print_function
 
 import os
-import re
 import resource
 import socket
 
 import gevent
 import gevent.event
 import pytest
+from helpers import PATIENCE, Names, Owner, listening, read_all
 
 from geproxy import errors
-from geproxy.compat import monotonic
 from geproxy.net.deadlines import TimeLimit
-from geproxy.upstream import pool, resolver
-from helpers import PATIENCE, listening, read_all
+from geproxy.policy.routes import DIRECT, Route, Target
+from geproxy.upstream import dialling, pool
 
 LIMITS = (TimeLimit('dns', PATIENCE, errors.DnsTimeout), TimeLimit('connect', 2, errors.ConnectTimeout))
-
-
-class Names(object):
-    """Stands where resolver.Resolver does: knows the addresses of one name."""
-
-    def __init__(self, *addresses):
-        self.addresses = list(addresses)
-
-    def resolve(self, host, limit, client):
-        """The addresses."""
-        return self.addresses
-
-    def renew(self, host, addresses, since, limit, client):
-        """The same."""
-        return []
-
-
-class Owner(object):
-    """Stands where a handler.Handler does, for a client connection."""
-
-    def __init__(self, key='10.0.0.1'):
-        self.key = key
-
-    def reach(self, what):
-        """Nobody wants to know."""
-
-
 ANYBODY = Owner()
 
 
@@ -51,157 +23,9 @@ def allow(address, port):
     """May be dialled."""
 
 
-def bound_alike(*hosts):
-    """A socket for each of these addresses, bound to one port that is free on all of them."""
-    for _ in range(100):
-        made, port = [], 0
-        try:
-            for host in hosts:
-                made.append(socket.socket())
-                made[-1].bind((host, port))
-                port = made[-1].getsockname()[1]
-            return made
-        except socket.error:            # somebody has it on another of them
-            for sock in made:
-                sock.close()
-    raise AssertionError('no port is free on all of %s' % ', '.join(hosts))
-
-
-@pytest.fixture
-def silent():
-    """(a port of 127.0.0.2 where nobody answers, a socket that is bound to the same of 127.0.0.1). The queue of the first
-    is full, so connects hang as with a dead host."""
-    listener, good = bound_alike('127.0.0.2', '127.0.0.1')
-    listener.listen(0)
-    port = listener.getsockname()[1]
-    fillers = []
-    for _ in range(8):
-        filler = socket.socket()
-        filler.setblocking(False)
-        filler.connect_ex(('127.0.0.2', port))
-        fillers.append(filler)
-    gevent.sleep(0.05)
-    yield port, good
-    for sock in fillers + [listener, good]:
-        sock.close()
-
-
-@pytest.fixture
-def silent_port(silent):
-    """The same without the other."""
-    return silent[0]
-
-
-def connect_to(names, port, judge=allow, reuse=False):
-    return pool.Upstream(names, 10, 30).connect((b'a.test', port), judge, LIMITS, reuse, ANYBODY)
-
-
-def test_an_address_that_does_not_answer_costs_a_quarter_of_a_second(silent):
-    silent_port, good = silent
-    good.listen(5)
-    began = monotonic()
-    connection = connect_to(Names('127.0.0.2', '127.0.0.1'), silent_port)
-    assert connection.address == '127.0.0.1'
-    assert pool.STAGGER * 0.9 < monotonic() - began < LIMITS[1].seconds     # the loop's clock ticks in milliseconds
-    connection.stream.close()
-
-
-def test_a_refused_address_costs_nothing():
-    with listening(read_all) as (host, port):
-        began = monotonic()
-        connection = connect_to(Names('127.0.0.3', '127.0.0.1'), port)
-        assert connection.address == host and monotonic() - began < pool.STAGGER
-        connection.stream.close()
-
-
-def test_a_dead_ipv6_address_costs_little():
-    with listening(read_all) as (_host, port):
-        began = monotonic()
-        connection = connect_to(Names('100::1', '127.0.0.1'), port)     # the discard prefix, RFC 6666
-        assert connection.address == '127.0.0.1' and monotonic() - began < 0.4
-        connection.stream.close()
-
-
-def test_all_addresses_share_one_budget_and_the_error_tells_what_was_tried(silent_port):
-    began = monotonic()
-    with pytest.raises(errors.ConnectTimeout) as caught:
-        connect_to(Names('127.0.0.3', '127.0.0.2'), silent_port)
-    assert 1.5 < monotonic() - began < 5
-    assert str(caught.value) == ('a.test port %d: 127.0.0.2: no answer within 2 s; 127.0.0.3: connection refused'
-                                 % silent_port)
-
-
-def test_refused_everywhere_is_refused():
-    with pytest.raises(errors.ConnectRefused):
-        connect_to(Names('127.0.0.3', '127.0.0.1'), 1)
-
-
-def test_an_address_without_a_way_is_unroutable():
-    with pytest.raises(errors.Unroutable):
-        connect_to(Names('255.255.255.255'), 80)
-
-
-@pytest.mark.parametrize('host, expected', [
-    ('127.0.0.1', '127.0.0.1 port 1: connection refused'), ('a.test', 'a.test, 127.0.0.1 port 1: connection refused')])
-def test_one_address_that_fails_is_said_in_a_plain_sentence(host, expected):
-    with pytest.raises(errors.ConnectRefused) as caught:
-        pool.Dial(host, ['127.0.0.1'], 1, LIMITS[1]).run()
-    assert str(caught.value) == expected
-
-
-def test_of_many_addresses_that_fail_a_few_are_said():
-    with pytest.raises(errors.ConnectRefused) as caught:
-        connect_to(Names(*['127.0.1.%d' % number for number in range(1, 17)]), 1)
-    assert str(caught.value) == 'a.test port 1: %s; and 12 more failed' % '; '.join(
-        '127.0.1.%d: connection refused' % number for number in range(1, 5))
-
-
-def descriptors():
-    """How many files are open."""
-    return len(os.listdir('/proc/self/fd'))
-
-
-@pytest.fixture
-def full():
-    """A port of all addresses of this host where nobody answers: the queue of its listener is full."""
-    listener = socket.socket()
-    listener.bind(('0.0.0.0', 0))
-    listener.listen(0)
-    port = listener.getsockname()[1]
-    fillers = [socket.socket() for _ in range(8)]
-    for filler in fillers:
-        filler.setblocking(False)
-        filler.connect_ex(('127.0.0.1', port))
-    gevent.sleep(0.05)
-    yield port
-    for sock in fillers + [listener]:
-        sock.close()
-
-
-def test_no_more_than_four_addresses_are_dialled_at_once_and_more_have_their_turn(full, monkeypatch):
-    monkeypatch.setattr(pool, 'STAGGER', 0.01)
-    limit, before, most = TimeLimit('connect', 1, errors.ConnectTimeout), descriptors(), 0
-    addresses = ['127.0.0.%d' % number for number in range(1, 14)]
-    dialling = gevent.spawn(pool.Dial('a.test', addresses, full, limit).run)
-    while not dialling.ready():
-        most = max(most, descriptors() - before)
-        gevent.sleep(0.01)
-    with pytest.raises(errors.ConnectTimeout) as caught:
-        dialling.get()
-    assert most == pool.AT_ONCE
-    assert 'a.test port %d: 127.0.0.' % full in str(caught.value)
-    assert ': no answer within 0.308 s; ' in str(caught.value)
-    assert re.search(r'; and \d more failed(; no time for \d more)?\Z', str(caught.value))    # more than four had a turn
-
-
-def test_an_address_behind_many_silent_ones_is_reached(silent, monkeypatch):
-    port, good = silent
-    good.listen(5)
-    monkeypatch.setattr(pool, 'STAGGER', 0.01)
-    addresses = ['127.0.0.2'] * 6 + ['127.0.0.1']
-    sock, address = pool.Dial('a.test', addresses, port, LIMITS[1]).run()
-    sock.close()
-    assert address == '127.0.0.1'
+def to(port, host=b'a.test', scheme=b'http', route=DIRECT):
+    """The key of what is to be connected to."""
+    return Target(scheme, host, port), route
 
 
 def test_idle_connections_make_room_when_file_descriptors_run_out():
@@ -216,7 +40,7 @@ def test_idle_connections_make_room_when_file_descriptors_run_out():
                     taken.append(os.open(os.devnull, os.O_RDONLY))
                 except OSError:
                     break
-            connection = kept.connect((b'a.test', port), allow, LIMITS, False, ANYBODY)
+            connection = kept.connect(to(port), allow, LIMITS, False, ANYBODY)
             assert kept.kept == 0
             kept.release(connection, ANYBODY)
         finally:
@@ -225,54 +49,10 @@ def test_idle_connections_make_room_when_file_descriptors_run_out():
                 os.close(fd)
 
 
-def moving(*answers):
-    """A Resolver that is told these lists of addresses, one after the other, and knows the first already."""
-    left = list(answers)
-    names = resolver.Resolver(ask=lambda host: left.pop(0))
-    names.resolve(b'a.test', LIMITS[0])
-    return names
-
-
-def test_a_name_that_has_moved_is_found_where_it_is_now_and_judged_there():
-    judged = []
-    with listening(read_all) as (host, port):
-        names = moving(['127.0.0.3'], ['127.0.0.3', host])
-        connection = connect_to(names, port, lambda address, port: judged.append(address))
-        assert connection.address == host and judged == ['127.0.0.3', host]
-        connection.stream.close()
-
-        def deny(address, port):
-            if address == host:
-                raise errors.AddressDenied('not there')
-        with pytest.raises(errors.AddressDenied):
-            connect_to(moving(['127.0.0.3'], [host]), port, deny)
-
-
-def test_a_name_is_asked_for_once_more_only():
-    names = moving(['127.0.0.3'], ['127.0.0.4'], ['127.0.0.5'])
-    with pytest.raises(errors.ConnectRefused) as caught:
-        connect_to(names, 1)
-    assert str(caught.value) == 'a.test, 127.0.0.4 port 1: connection refused' and names.asked == 2
-
-
-@pytest.mark.parametrize('denied', [errors.AddressDenied, errors.Denied])      # by what it is; by a rule
-def test_only_addresses_that_may_be_are_dialled(denied):
-    def judge(address, port):
-        if address != '127.0.0.1':
-            raise denied('%s is bad' % address)
-    with listening(read_all) as (_host, port):
-        connection = connect_to(Names('10.0.0.1', '127.0.0.1', '10.0.0.2'), port, judge)
-        assert connection.address == '127.0.0.1'
-        connection.stream.close()
-    with pytest.raises(denied) as caught:
-        connect_to(Names('10.0.0.1', '10.0.0.2'), 80, judge)
-    assert str(caught.value) == '10.0.0.2 is bad'
-
-
 def keeping(names, keep=10, keep_time=30, count=1, port=80):
-    """An Upstream with `count` idle connections to the same origin."""
-    kept = pool.Upstream(names, keep, keep_time)
-    connections = [kept.connect((b'a.test', port), allow, LIMITS, False, ANYBODY) for _ in range(count)]
+    """A Pool with `count` idle connections to the same origin."""
+    kept = pool.Pool(names, keep, keep_time)
+    connections = [kept.connect(to(port), allow, LIMITS, False, ANYBODY) for _ in range(count)]
     for connection in connections:
         connection.clean = True
         kept.release(connection, ANYBODY)
@@ -286,15 +66,15 @@ def test_a_kept_connection_is_used_by_a_client_that_may_and_left_to_others_by_on
     with listening(read_all) as (_host, port):
         kept, connections = keeping(Names('127.0.0.1'), count=2, port=port)
         with pytest.raises(denied):
-            kept.connect((b'a.test', port), deny, LIMITS, True, ANYBODY)
-        assert [kept.connect((b'a.test', port), allow, LIMITS, True, ANYBODY) for _ in range(2)] == connections[::-1]
+            kept.connect(to(port), deny, LIMITS, True, ANYBODY)
+        assert [kept.connect(to(port), allow, LIMITS, True, ANYBODY) for _ in range(2)] == connections[::-1]
         for connection in connections:
             connection.stream.close()
 
 
 def logged_in(kept, port, owner, count=1):
     """`count` idle connections, to as many hosts, that are logged in for `owner`."""
-    made = [kept.connect((b'%d.test' % number, port), allow, LIMITS, False, owner) for number in range(count)]
+    made = [kept.connect(to(port, b'%d.test' % number), allow, LIMITS, False, owner) for number in range(count)]
     for connection in made:
         connection.clean = connection.logged_in = True
         kept.release(connection, owner)
@@ -303,10 +83,10 @@ def logged_in(kept, port, owner, count=1):
 
 def test_a_connection_that_is_logged_in_is_its_owners_alone_for_all_methods():
     with listening(read_all) as (_host, port):
-        kept, owner, other = pool.Upstream(Names('127.0.0.1'), 10, 30), Owner(), Owner()
+        kept, owner, other = pool.Pool(Names('127.0.0.1'), 10, 30), Owner(), Owner()
         mine, = logged_in(kept, port, owner)
         assert kept.kept == kept.connections == 1
-        key = (b'0.test', port)
+        key = to(port, b'0.test')
         assert kept.connect(key, allow, LIMITS, True, other) is not mine
         owner.key = 'user:joe'                      # another user, by the same client connection
         assert kept.connect(key, allow, LIMITS, True, owner) is not mine
@@ -318,7 +98,7 @@ def test_a_connection_that_is_logged_in_is_its_owners_alone_for_all_methods():
 
 def test_a_connection_that_is_logged_in_ends_with_its_owner_and_not_by_time():
     with listening(read_all) as (_host, port):
-        kept, owner, other = pool.Upstream(Names('127.0.0.1'), 0, 0), Owner(), Owner()
+        kept, owner, other = pool.Pool(Names('127.0.0.1'), 0, 0), Owner(), Owner()
         mine, theirs = logged_in(kept, port, owner) + logged_in(kept, port, other)
         kept.prune()
         kept.leave(owner)
@@ -329,7 +109,7 @@ def test_a_connection_that_is_logged_in_ends_with_its_owner_and_not_by_time():
 
 def test_connections_that_are_logged_in_are_bounded_for_each_owner_and_in_all():
     with listening(read_all) as (_host, port):
-        kept, owners = pool.Upstream(Names('127.0.0.1'), 1, 30), [Owner(), Owner(), Owner()]
+        kept, owners = pool.Pool(Names('127.0.0.1'), 1, 30), [Owner(), Owner(), Owner()]
         made = logged_in(kept, port, owners[0], pool.OWNED_EACH + 1)
         # One for the owner, and one that `keep` allows.
         assert [each.stream.socket.fileno() != -1 for each in made] == [False] * (len(made) - 2) + [True] * 2
@@ -345,7 +125,7 @@ def test_connections_that_are_logged_in_are_bounded_for_each_owner_and_in_all():
 
 def test_a_log_in_is_no_bug_where_less_may_be_kept_than_a_moment_ago():
     with listening(read_all) as (_host, port):
-        kept, owner, other = pool.Upstream(Names('127.0.0.1'), 10, 30), Owner(), Owner()
+        kept, owner, other = pool.Pool(Names('127.0.0.1'), 10, 30), Owner(), Owner()
         logged_in(kept, port, other, 3)
         kept.keep = 0                               # as a reload has it, before anything is pruned
         logged_in(kept, port, owner)
@@ -356,7 +136,7 @@ def test_a_log_in_is_no_bug_where_less_may_be_kept_than_a_moment_ago():
 def test_a_connection_that_is_logged_in_and_ended_by_its_origin_is_forgotten():
     with listening(lambda sock: gone.wait(PATIENCE)) as (_host, port):
         gone, owner = gevent.event.Event(), Owner()
-        kept = pool.Upstream(Names('127.0.0.1'), 10, 30)
+        kept = pool.Pool(Names('127.0.0.1'), 10, 30)
         logged_in(kept, port, owner)
         gone.set()
         with gevent.Timeout(PATIENCE):
@@ -367,8 +147,8 @@ def test_a_connection_that_is_logged_in_and_ended_by_its_origin_is_forgotten():
 
 def test_a_connection_that_has_carried_a_body_is_nobodys():
     with listening(read_all) as (_host, port):
-        kept = pool.Upstream(Names('127.0.0.1'), 10, 30)
-        connection = kept.connect((b'a.test', port), allow, LIMITS, False, ANYBODY)
+        kept = pool.Pool(Names('127.0.0.1'), 10, 30)
+        connection = kept.connect(to(port), allow, LIMITS, False, ANYBODY)
         connection.clean = connection.bodies = True
         kept.release(connection, ANYBODY)
         assert kept.kept == kept.connections == 0
@@ -376,10 +156,10 @@ def test_a_connection_that_has_carried_a_body_is_nobodys():
 
 def test_what_did_not_end_cleanly_is_closed():
     with listening(read_all) as (_host, port):
-        kept = pool.Upstream(Names('127.0.0.1'), 10, 30)
-        connection = kept.connect((b'a.test', port), allow, LIMITS, False, ANYBODY)
+        kept = pool.Pool(Names('127.0.0.1'), 10, 30)
+        connection = kept.connect(to(port), allow, LIMITS, False, ANYBODY)
         kept.release(connection, ANYBODY)
-        again = kept.connect((b'a.test', port), allow, LIMITS, True, ANYBODY)
+        again = kept.connect(to(port), allow, LIMITS, True, ANYBODY)
         assert again is not connection
         again.stream.close()
 
@@ -407,22 +187,14 @@ def test_a_kept_connection_that_its_origin_closes_goes_at_once():
                 gevent.sleep(0.01)
 
 
-def test_no_descriptor_is_left_behind_by_attempts_that_lose(silent_port):
-
-    before = len(os.listdir('/proc/self/fd'))
-    with pytest.raises(errors.ConnectTimeout):
-        connect_to(Names('127.0.0.2', '127.0.0.3'), silent_port)
-    assert len(os.listdir('/proc/self/fd')) == before
-
-
 @pytest.mark.parametrize('octets', [b'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil', b''])
 def test_what_nobody_asked_for_is_no_answer_even_before_the_hub_has_seen_it(octets):
     listener = socket.socket()
     listener.bind(('127.0.0.1', 0))
     listener.listen(5)
     port = listener.getsockname()[1]
-    kept = pool.Upstream(Names('127.0.0.1'), 10, 30)
-    first = kept.connect((b'a.test', port), allow, LIMITS, True, ANYBODY)
+    kept = pool.Pool(Names('127.0.0.1'), 10, 30)
+    first = kept.connect(to(port), allow, LIMITS, True, ANYBODY)
     origin = listener.accept()[0]
     first.clean = True
     kept.release(first, ANYBODY)
@@ -431,10 +203,86 @@ def test_what_nobody_asked_for_is_no_answer_even_before_the_hub_has_seen_it(octe
         origin.sendall(octets)          # which is there at once, as it goes by loopback; the hub has no turn in between
     else:
         origin.shutdown(socket.SHUT_WR)
-    second = kept.connect((b'a.test', port), allow, LIMITS, True, ANYBODY)
+    second = kept.connect(to(port), allow, LIMITS, True, ANYBODY)
     try:
         assert second is not first and not second.kept
     finally:
         second.stream.close()
         origin.close()
         listener.close()
+
+
+# --- targets and routes
+
+def park(kept, key):
+    """Connect, and keep the connection for the next exchange -> the Connection."""
+    connection = kept.connect(key, allow, LIMITS, True, ANYBODY)
+    connection.clean = True
+    kept.release(connection, ANYBODY)
+    return connection
+
+
+def test_http_and_https_targets_of_one_host_and_port_never_share_a_connection():
+    with listening(read_all) as (_host, port):
+        kept = pool.Pool(Names('127.0.0.1'), 10, 30)
+        plain, secure = park(kept, to(port)), park(kept, to(port, scheme=b'https'))
+        assert plain is not secure and kept.kept == 2
+        assert park(kept, to(port)) is plain and park(kept, to(port, scheme=b'https')) is secure
+        kept.close_idle()
+
+
+def ask_parent(stream, hop, onward, limit, deadline):
+    """The handshake of a kind of parent that there is only here: say where to, and read one word."""
+    stream.send(b'TO %s %d\r\n\r\n' % (onward.host, onward.port), limit)
+    if stream.read_head(100, limit, deadline, lambda octets, seen: None) != b'OK\r\n\r\n':
+        raise errors.ConnectRefused('%s does not want to' % hop.host.decode('ascii'))
+    return stream
+
+
+class Parent(object):
+    """The other end of that handshake: remembers where it was told to connect to, and answers with `word`."""
+
+    def __init__(self, word=b'OK\r\n\r\n'):
+        self.asked, self._word = [], word
+
+    def __call__(self, sock):
+        asked = b''
+        while not asked.endswith(b'\r\n\r\n'):
+            asked += sock.recv(100)
+        self.asked.append(asked)
+        sock.sendall(self._word)
+        read_all(sock)
+
+
+def test_a_route_dials_another_address_shakes_hands_and_shares_nothing_with_direct_requests(monkeypatch):
+    monkeypatch.setitem(dialling.HANDSHAKES, b'fake', ask_parent)
+    parent, judged = Parent(), []
+    with listening(parent) as (_host, parent_port), listening(read_all) as (_host, port):
+        names = Names('127.0.0.1')
+        kept = pool.Pool(names, 10, 30)
+        by_parent = to(port, route=Route((Target(b'fake', b'parent.test', parent_port),)))
+        routed = kept.connect(by_parent, lambda *where: judged.append(where), LIMITS, True, ANYBODY)
+        assert names.asked == [b'parent.test'] and judged == [('127.0.0.1', parent_port)]
+        assert parent.asked == [b'TO a.test %d\r\n\r\n' % port]
+        assert routed.stream.socket.getpeername()[1] == parent_port
+        routed.clean = True
+        kept.release(routed, ANYBODY)
+        direct = park(kept, to(port))
+        assert direct is not routed and direct.stream.socket.getpeername()[1] == port
+        assert park(kept, by_parent) is routed and park(kept, to(port)) is direct
+        kept.connect(by_parent, lambda *where: judged.append(where), LIMITS, True, ANYBODY)
+        assert judged == [('127.0.0.1', parent_port)] * 2       # a kept one is judged again, as what it is connected to
+        kept._close(routed)
+        kept.close_idle()
+
+
+def test_a_handshake_that_fails_leaves_nothing_behind(monkeypatch):
+    monkeypatch.setitem(dialling.HANDSHAKES, b'fake', ask_parent)
+    with listening(Parent(b'NO\r\n\r\n')) as (_host, port):
+        kept, before = pool.Pool(Names('127.0.0.1'), 10, 30), len(os.listdir('/proc/self/fd'))
+        with pytest.raises(errors.ConnectRefused):
+            kept.connect(to(80, route=Route((Target(b'fake', b'parent.test', port),))), allow, LIMITS, True, ANYBODY)
+        assert kept.connections == 0
+        with gevent.Timeout(PATIENCE):
+            while len(os.listdir('/proc/self/fd')) > before:    # until the other end has closed, too
+                gevent.sleep(0.01)

@@ -1,0 +1,242 @@
+"""New connections towards origins: look up the name, judge each address just before dialling it, connect, shake hands.
+
+`Dialling.open` is the one place where a connection is made. Its steps, in order: the first hop of the route gives the
+name to look up; `judge` removes addresses that may not be dialled; `Attempts` opens sockets to the others; HANDSHAKES
+turn the stream into one that leads to the target. A new kind of route is a new step here: the pool and the exchange do
+not change. Failures are errors that list what was tried.
+"""
+from __future__ import absolute_import, division, print_function
+
+import collections
+import errno
+import os
+import socket
+
+from geproxy import errors
+from geproxy.compat import NativeSocket, monotonic, to_native
+from geproxy.net.deadlines import wait_connected
+from geproxy.net.stream import Stream, tune
+
+STAGGER = 0.25      # seconds before the next address is tried beside the last one (RFC 8305, 5)
+AT_ONCE = 4         # attempts of one request at the same time; each holds a file descriptor
+SHOWN = 4           # addresses that a message lists
+_PENDING = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
+_FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_CAUSES = (         # the error that a failed connect becomes, by errno; the first row that matches any address counts
+    (errors.ConnectTimeout, (errno.ETIMEDOUT,)),
+    (errors.ConnectRefused, (errno.ECONNREFUSED, errno.ECONNRESET)),
+    (errors.Full, _FULL),
+)
+
+# What is done on a new stream before it may be used: {scheme of a hop: function}. The hops of a route are its parents
+# and then the target; each hop whose scheme is in this table gets its turn, in this order. The function is called with
+# (stream, hop, onward, limit, deadline) and returns the Stream to go on with. `hop`, `onward`: Targets, the hop that
+# the stream has reached and the one behind it, which is None at the target; `limit`: the TimeLimit of the whole
+# connect; `deadline`: its end, in monotonic seconds. It may wait, and raises a ProxyError if the hop refuses.
+HANDSHAKES = {}
+
+# A new connection. `stream`: a Stream; `address`: native text of what was dialled; `port`: an int, the same; `took`:
+# seconds, (to look the name up, to connect and shake hands).
+Opened = collections.namedtuple('Opened', 'stream address port took')
+
+
+class Dialling(object):
+    """Makes new connections. One for the process."""
+
+    def __init__(self, resolver, make_room):
+        """`resolver`: a resolver.Resolver; `make_room`: a function that closes idle connections when there are no file
+        descriptors left, and returns False if there was none to close."""
+        self.resolver = resolver
+        self._make_room = make_room
+
+    def open(self, target, route, judge, limits, owner):
+        """Return a new connection to a target, as an Opened; the caller closes its stream. May wait.
+
+        Arguments and errors are those of Pool.connect.
+        """
+        first = route.parents[0] if route.parents else target
+        dns, connect = limits
+        try:
+            sock, address, started, resolved = self._reach(first, judge, dns, connect, owner)
+            stream = Stream(sock, address, errors.UpstreamLost)
+            if HANDSHAKES:
+                stream = _shake_hands(stream, route.parents + (target,), connect, resolved + connect.seconds)
+        finally:
+            owner.reach('')
+        return Opened(stream, address, first.port, (resolved - started, monotonic() - resolved))
+
+    def _reach(self, hop, judge, dns, connect, owner):
+        """Connect to any address of a hop -> (socket, address, when the look-up began, when it had ended)."""
+        owner.reach('dns')
+        started = monotonic()
+        addresses = self.resolver.resolve(hop.host, dns, owner.key)
+        resolved = monotonic()
+        owner.reach('connect')
+        try:
+            sock, address = self._connect(hop, judged(addresses, hop.port, judge), connect)
+        except (errors.ConnectRefused, errors.ConnectTimeout, errors.Unroutable) as error:
+            # The name may have moved to other addresses since it was looked up.
+            owner.reach('dns')
+            moved = self.resolver.renew(hop.host, addresses, started, dns, owner.key)
+            if not moved:
+                raise error
+            resolved = monotonic()
+            owner.reach('connect')
+            sock, address = self._connect(hop, judged(moved, hop.port, judge), connect)
+        return sock, address, started, resolved
+
+    def _connect(self, hop, addresses, limit):
+        """Connect to one of these addresses -> (socket, address). Once more if file descriptors ran short."""
+        host = to_native(hop.host)
+        try:
+            return Attempts(host, addresses, hop.port, limit).run()
+        except errors.Full:
+            if not self._make_room():
+                raise
+            return Attempts(host, addresses, hop.port, limit).run()
+
+
+def judged(addresses, port, judge):
+    """Return those of `addresses` that may be dialled. Raises the last Denied, or DnsError, if there is none."""
+    allowed, denied = [], None
+    for address in addresses:
+        try:
+            judge(address, port)
+            allowed.append(address)
+        except errors.Denied as error:
+            denied = error
+    if not allowed:
+        raise denied or errors.DnsError('there is no address')
+    return allowed
+
+
+def _shake_hands(stream, hops, limit, deadline):
+    """Do the HANDSHAKES of these hops -> the Stream to go on with. Closes the stream if one fails."""
+    try:
+        for at, hop in enumerate(hops):
+            handshake = HANDSHAKES.get(hop.scheme)
+            if handshake is not None:
+                stream = handshake(stream, hop, hops[at + 1] if at + 1 < len(hops) else None, limit, deadline)
+    except BaseException:           # a client that leaves ends its greenlet here, too
+        stream.close()
+        raise
+    return stream
+
+
+class Attempts(object):
+    """The attempts to connect to any of several addresses, staggered, within one time limit (RFC 8305, 5).
+
+    Of more than AT_ONCE addresses, each has its part of the time before the next one takes its place.
+    """
+
+    def __init__(self, host, addresses, port, limit):
+        """`host`: native text, for messages; `addresses`: native texts, in the order to try; `port`: an int; `limit`:
+        the TimeLimit for all of them together."""
+        self._host, self._port, self._limit = host, port, limit
+        self._waiting = list(addresses)
+        self._count = len(addresses)
+        self._connecting = {}           # {socket: (when it began, in monotonic seconds, address)}
+        self._failed = []               # [(address, errno)]
+
+    def run(self):
+        """Return the first (socket, address) that is connected. May wait. Raises ConnectRefused, ConnectTimeout,
+        Unroutable, Full."""
+        deadline = monotonic() + self._limit.seconds
+        try:
+            while self._waiting or self._connecting:
+                if self._waiting:
+                    connected = self._start(self._waiting.pop(0))
+                    if connected is not None:
+                        return connected
+                while self._connecting:
+                    sock = wait_connected(list(self._connecting), self._until(deadline))
+                    if sock is None:
+                        break
+                    _since, address = self._connecting.pop(sock)
+                    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                    if not code:
+                        return sock, address
+                    self._fail(sock, address, code)
+                    if self._waiting:
+                        break           # the next address is tried at once
+                if monotonic() >= deadline:
+                    break
+                if self._waiting and len(self._connecting) >= AT_ONCE:
+                    sock = self._oldest()
+                    self._fail(sock, self._connecting.pop(sock)[1], errno.ETIMEDOUT)
+            raise self._error()
+        finally:
+            for sock in self._connecting:
+                sock.close()
+
+    def _until(self, deadline):
+        """Return how long to wait for the attempts under way before the next one begins, in monotonic seconds."""
+        if not self._waiting:
+            return deadline
+        if len(self._connecting) < AT_ONCE:
+            return min(deadline, monotonic() + STAGGER)
+        return min(deadline, self._connecting[self._oldest()][0] + self._part())
+
+    def _oldest(self):
+        """Return the socket whose attempt began first."""
+        return min(self._connecting, key=self._connecting.get)
+
+    def _part(self):
+        """Return the seconds that each address has at least."""
+        return self._limit.seconds * AT_ONCE / max(AT_ONCE, self._count)
+
+    def _start(self, address):
+        """Begin to connect -> (socket, address) if it is connected at once, else None."""
+        try:
+            sock = _open_socket(address)
+        except socket.error as error:
+            self._failed.append((address, error.args[0]))
+            return None
+        code = sock.connect_ex((address, self._port))
+        if code in _PENDING:
+            # An origin on this very host has answered by now: one more system call here saves three for a wait.
+            code = sock.connect_ex((address, self._port))
+        if not code or code == errno.EISCONN:
+            return sock, address
+        if code in _PENDING:
+            self._connecting[sock] = monotonic(), address
+        else:
+            self._fail(sock, address, code)
+        return None
+
+    def _fail(self, sock, address, code):
+        sock.close()
+        self._failed.append((address, code))
+
+    def _error(self):
+        """Return one error for all the failures, which lists what was tried."""
+        tried = [(address, errno.ETIMEDOUT) for _since, address in sorted(self._connecting.values())] + self._failed
+        text = '%s port %d: ' % (self._host, self._port)
+        if len(tried) == 1 and not self._waiting:
+            address, code = tried[0]
+            text = '' if address == self._host else self._host + ', '
+            text += '%s port %d: %s' % (address, self._port, self._describe(code))
+        else:
+            text += '; '.join('%s: %s' % (address, self._describe(code)) for address, code in tried[:SHOWN])
+            if len(tried) > SHOWN:
+                text += '; and %d more failed' % (len(tried) - SHOWN)
+            if self._waiting:
+                text += '; no time for %d more' % len(self._waiting)
+        codes = set(code for _address, code in tried)
+        for cause, numbers in _CAUSES:
+            if codes & set(numbers):
+                return cause(text)
+        return errors.Unroutable(text)
+
+    def _describe(self, code):
+        if code == errno.ETIMEDOUT:
+            return 'no answer within %.3g s' % self._part()
+        return os.strerror(code).lower()
+
+
+def _open_socket(address):
+    """Return a new socket for an address, native text, that does not block. Raises socket.error."""
+    sock = NativeSocket(socket.AF_INET6 if ':' in address else socket.AF_INET, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    tune(sock)
+    return sock

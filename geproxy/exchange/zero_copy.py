@@ -92,7 +92,7 @@ def fill(source, sink, most=splice.SIZE):
     """A pipe with up to `most` octets of those that are there; None if they must be copied, or there are none. Who
     gets it empties it."""
     pipe = None
-    if most >= LONG and not source.buffer and sink.pace is None:
+    if most >= LONG and not source.buffer and sink.pace is None and source.splices and sink.splices:
         pipe = splice.pool.take()
     if pipe is None:
         return None

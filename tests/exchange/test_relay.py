@@ -313,9 +313,9 @@ def test_an_upload_that_is_too_much_says_so(ends):
 def test_who_reads_nothing_costs_a_piece_of_memory_and_no_more(ends, way, monkeypatch):
     client, user, origin, server = ends
     monkeypatch.setattr(splice, 'pool', splice.Pool(None))      # as for all but a few of many
-    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    client.transport.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     user.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    origin.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2000000)
+    origin.transport.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2000000)
     sending = gevent.spawn(server.sendall, b'x' * MUCH)
     gevent.sleep(0.1)                       # so that much is there when the first piece is read
     if way == 'body':
@@ -741,7 +741,7 @@ def test_a_tunnel_in_which_octets_never_cease_lets_others_run(ends, way):
     octets, seen = 30000000, []
     limit = TimeLimit('tunnel', PATIENCE, errors.TunnelIdle)
     source = ends[0]
-    sink = Greedy(ends[2].socket, '127.0.0.1', errors.UpstreamLost)
+    sink = Greedy(ends[2].transport, '127.0.0.1', errors.UpstreamLost)
     source.buffer = bytes(bytearray(octets))
     running = gevent.spawn((relay.Tunnel(source, sink, limit, limit) if way == 'up'
                             else relay.Tunnel(sink, source, limit, limit)).run)
@@ -791,7 +791,7 @@ def test_a_wait_that_another_limit_ends_names_that_one(flows):
     flows.append(flow)
     flow.tunnel.kill()
     for each in (flow.client, flow.origin):
-        each.socket.close()
+        each.transport.close()
     flow.client, flow.user = joined(errors.ClientLost)
     flow.origin, flow.server = joined(errors.UpstreamLost)
     flow.tunnel = gevent.spawn(relay.Tunnel(

@@ -13,7 +13,7 @@ import gevent
 
 from geproxy import errors
 from geproxy.compat import monotonic, native_poll
-from geproxy.net import deadlines, memory, splice
+from geproxy.net import deadlines, memory, pipes
 from geproxy.net.deadlines import wait_readable
 from geproxy.net.transport import POLLIN, READ, WRITE, Transport, Watcher
 
@@ -110,7 +110,7 @@ class Stream(object):
         try:
             self.received += pipe.fill(self.transport.fileno(), most)
         except (IOError, OSError) as error:
-            if error.args[0] not in _AGAIN and not splice.pool.refuses(error):
+            if error.args[0] not in _AGAIN and not pipes.pool.refuses(error):
                 raise self._broken(error)
 
     @property
@@ -256,7 +256,7 @@ class Stream(object):
             try:
                 self.sent += pipe.drain(self.transport.fileno())
             except (IOError, OSError) as error:
-                if splice.pool.refuses(error):
+                if pipes.pool.refuses(error):
                     self._send_rest(pipe.read_all(), limit)
                 elif error.args[0] in _AGAIN:
                     self._wait_writable(limit)

@@ -25,7 +25,7 @@ _FLIPPED = bytes(bytearray(octet ^ 0x55 for octet in range(256)))
 
 def flip(octets):
     """Code octets, or decode them."""
-    return bytes(octets).translate(_FLIPPED)
+    return memoryview(octets).tobytes().translate(_FLIPPED)
 
 
 class Coded(Transport):

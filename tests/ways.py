@@ -13,11 +13,11 @@ from geproxy.compat import monotonic
 from geproxy.exchange.tunnel import Tunnel
 from geproxy.http1 import chunks
 from geproxy.limits import rates
-from geproxy.net import pipes
+from geproxy.net import kernel_pipes
 from geproxy.net.deadlines import TimeLimit
 from geproxy.net.stream import Stream
 from helpers import PATIENCE
-from test_pipes import descriptors
+from test_kernel_pipes import descriptors
 LIMITS = (TimeLimit('body', PATIENCE, errors.BodyTimeout), TimeLimit('body', PATIENCE, errors.DownloadTimeout))
 
 
@@ -136,11 +136,11 @@ class Splice(object):
 @pytest.fixture
 def splicing(monkeypatch):
     """A Splice, by way of which the loops go; all its pipes must be given back, none left open that is not empty."""
-    made = Splice(pipes.find())
+    made = Splice(kernel_pipes.find())
     before = descriptors()
-    monkeypatch.setattr(pipes, 'pool', pipes.Pool(made, most=4))
+    monkeypatch.setattr(kernel_pipes, 'pool', kernel_pipes.Pool(made, most=4))
     yield made
-    pool = pipes.pool
+    pool = kernel_pipes.pool
     pool.refuses(OSError(errno.ENOSYS, ''))     # closes those that are free
     assert descriptors() <= before
 
@@ -150,13 +150,13 @@ def way(request, monkeypatch):
     """Each way in which much may go: the Splice, or None. Nobody who looks from outside can tell which it was."""
     if request.param == 'by ctypes':
         monkeypatch.delattr(os, 'splice', raising=False)
-    made = Splice(pipes.find())
+    made = Splice(kernel_pipes.find())
     if 'refused' in request.param:
         made.refuse_from = 0 if request.param == 'refused' else 1
-    pool = pipes.Pool(None if request.param == 'copied' else made, most=4)
-    monkeypatch.setattr(pipes, 'pool', pool)
+    pool = kernel_pipes.Pool(None if request.param == 'copied' else made, most=4)
+    monkeypatch.setattr(kernel_pipes, 'pool', pool)
     before = descriptors()
-    yield made if pipes.find() and request.param in ('spliced', 'by ctypes') else None
+    yield made if kernel_pipes.find() and request.param in ('spliced', 'by ctypes') else None
     pool.refuses(OSError(errno.ENOSYS, ''))
     assert descriptors() <= before
 

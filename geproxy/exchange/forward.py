@@ -107,7 +107,7 @@ class Forward(object):
         try:
             if self.request.large and not (connection.kept and self.repeatable or b'upgrade' in self.request.index):
                 self.request.forget()   # it will not be sent again
-                self.client.hold(len(self.request.url))
+                self.client.hold(len(self.request.target))
             response = self.read_response(connection.stream, upload)
             if response.status == 408 and connection.kept and self.repeatable:
                 raise errors.UpstreamLost('the origin gave up a kept connection')

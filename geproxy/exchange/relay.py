@@ -12,7 +12,7 @@ from geproxy import errors
 from geproxy.compat import monotonic
 from geproxy.exchange import zero_copy
 from geproxy.http1 import chunks
-from geproxy.net import deadlines
+from geproxy.net import deadlines, unwanted
 from geproxy.net.memory import FREE, budget
 from geproxy.net.stream import HEAD_PIECE, SCRATCH_SIZE
 from geproxy.net.turns import give_way
@@ -102,7 +102,7 @@ def swallow(body, source, limit, pace):
             else:
                 _feed(body, got, source, False)
                 if pace is not None:
-                    source.pay(pace, got[1])
+                    unwanted.pay(source, pace, got[1])
                 give_way()
     except limit.error:
         pass                    # then the connection ends behind the answer

@@ -37,6 +37,7 @@ class Tapped(object):
 
     @dropped.setter
     def dropped(self, names):
+        """Change them."""
         self._body.dropped = names
 
     def feed(self, data, end):

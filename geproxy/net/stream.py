@@ -11,18 +11,14 @@ import struct
 
 import gevent
 
-from geproxy import errors
 from geproxy.compat import monotonic, native_poll
-from geproxy.net import deadlines, memory, pipes
+from geproxy.net import deadlines, kernel_pipes, memory, unwanted
 from geproxy.net.deadlines import wait_readable
 from geproxy.net.transport import POLLIN, READ, WRITE, Transport, Watcher
 
 SCRATCH_SIZE = 256 * 1024       # octets; for copying, 256 KiB costs a third less per octet than 64 KiB (DESIGN, 6)
 HEAD_PIECE = 16 * 1024          # octets; what one read for a head asks for
 GRACE = 1.0                     # seconds: what came in time may be read that much later
-# Octets that are swallowed behind a last response. A client that sends its whole request before it reads, as many do,
-# learns why a file of up to that size was refused; a flood costs us some milliseconds, and ends.
-SKIPPED = 16 * 1024 * 1024
 
 # One buffer for the whole process: filled and emptied between two switches of greenlets, so that an idle connection
 # owns none. What a peer would not take at once is copied out of it.
@@ -110,7 +106,7 @@ class Stream(object):
         try:
             self.received += pipe.fill(self.transport.fileno(), most)
         except (IOError, OSError) as error:
-            if error.args[0] not in _AGAIN and not pipes.pool.refuses(error):
+            if error.args[0] not in _AGAIN and not kernel_pipes.pool.refuses(error):
                 raise self._broken(error)
 
     @property
@@ -256,7 +252,7 @@ class Stream(object):
             try:
                 self.sent += pipe.drain(self.transport.fileno())
             except (IOError, OSError) as error:
-                if pipes.pool.refuses(error):
+                if kernel_pipes.pool.refuses(error):
                     self._send_rest(pipe.read_all(), limit)
                 elif error.args[0] in _AGAIN:
                     self._wait_writable(limit)
@@ -351,39 +347,9 @@ class Stream(object):
             pass                    # already gone; that is what was wanted
 
     def linger(self, seconds, make_pace=None):
-        """End our direction, and swallow what still comes, until the peer ends too, time is over, or SKIPPED octets
-        have come: closing at once could destroy a response that the peer has not read yet (RFC 9112, 9.6).
-
-        `make_pace`: a function that gives a limits.Pace for what is swallowed, or None; called once octets come.
-        """
+        """End our direction and read what still comes; see unwanted.linger."""
         self.end()
-        skipped, self.buffer = len(self.buffer), b''
-        self.until = monotonic() + seconds
-        pace, most = None, HEAD_PIECE
-        try:
-            while not self.ended and skipped < SKIPPED and wait_readable((self,), self.until) is not None:
-                got = self.read_now(most)
-                count = got[1] if got else 0
-                skipped += count
-                most = SCRATCH_SIZE
-                if count and make_pace is not None:
-                    pace, make_pace = make_pace(), None
-                if count and pace is not None:
-                    self.pay(pace, count)
-                    most = pace.piece(monotonic())
-                if monotonic() >= self.until:
-                    break
-        except errors.ProxyError:
-            pass                    # reset: nothing left to wait for
-
-    def pay(self, pace, count):
-        """Wait as long as a Pace demands for octets that were swallowed, but not beyond `until`. Raises what the pace
-        does."""
-        now = monotonic()
-        pace.take(count, now)
-        while now < min(pace.until, self.until):
-            gevent.sleep(min(pace.until - now, self.until - now, deadlines.SWEEP))      # it may be told to hurry
-            now = monotonic()
+        unwanted.linger(self, seconds, make_pace)
 
     def doom(self):
         """Whoever closes it, the peer shall see a reset: what it has is not all."""

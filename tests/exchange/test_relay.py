@@ -16,10 +16,10 @@ from geproxy.exchange.tunnel import Tunnel
 from geproxy.http1 import chunks, framing
 from geproxy.http1.taps import Tapped
 from geproxy.limits import rates
-from geproxy.net import pipes
+from geproxy.net import kernel_pipes
 from geproxy.net.deadlines import TimeLimit, wait_readable
 from helpers import PATIENCE, read_all, read_until
-from test_pipes import needs_splice
+from test_kernel_pipes import needs_splice
 from ways import behind, chunked, LIMITS, MUCH, noise, read_rest, receive, same
 
 ends = ways.ends
@@ -129,7 +129,7 @@ def test_an_upload_that_is_too_much_says_so(ends):
 @pytest.mark.parametrize('way', ['body', 'tunnel'])
 def test_who_reads_nothing_costs_a_piece_of_memory_and_no_more(ends, way, monkeypatch):
     client, user, origin, server = ends
-    monkeypatch.setattr(pipes, 'pool', pipes.Pool(None))      # as for all but a few of many
+    monkeypatch.setattr(kernel_pipes, 'pool', kernel_pipes.Pool(None))      # as for all but a few of many
     client.transport.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     user.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     origin.transport.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2000000)
@@ -348,7 +348,7 @@ def test_a_tap_sees_all_of_a_long_body_and_only_without_one_it_is_spliced(splici
     assert got[:5] == b'START' and same(decode(got[5:]) if out else got[5:], content)
     if tap:
         assert same(b''.join(seen), content)
-    assert (splicing.moved == 0) == tap or not pipes.find()
+    assert (splicing.moved == 0) == tap or not kernel_pipes.find()
 
 
 def test_a_tap_sees_an_upload(ends):

@@ -14,11 +14,11 @@ from geproxy.compat import monotonic
 from geproxy.exchange.tunnel import Tunnel
 from geproxy.http1.taps import DOWN, UP
 from geproxy.limits import rates
-from geproxy.net import deadlines, pipes, workers
+from geproxy.net import deadlines, kernel_pipes, workers
 from geproxy.net.deadlines import TimeLimit, wait_readable
 from geproxy.net.stream import Stream
 from helpers import PATIENCE, read_all, stream_pair
-from test_pipes import needs_splice, starving
+from test_kernel_pipes import needs_splice, starving
 from ways import behind, Flow, joined, MUCH, noise, paced, receive, same, stuck
 
 ends = ways.ends
@@ -173,7 +173,7 @@ def test_early_octets_on_both_sides_of_a_tunnel_go_first(ends):
 def test_a_pipe_does_not_grow_while_its_reader_sleeps(splicing, flows):
     flow = Flow(None, None)
     flows.append(stuck(flow, splicing))
-    assert flow.origin.received - flow.client.sent <= pipes.SIZE
+    assert flow.origin.received - flow.client.sent <= kernel_pipes.SIZE
     before = splicing.moved
     flow.greenlets.append(gevent.spawn(flow._receive))
     while splicing.moved < before + MUCH:
@@ -203,7 +203,7 @@ def test_an_origin_that_breaks_while_octets_wait_in_a_pipe(splicing, flows):
 
 @needs_splice
 def test_who_gets_no_pipe_copies(splicing, flows, monkeypatch):
-    monkeypatch.setattr(pipes, 'pool', pipes.Pool(splicing, most=1))
+    monkeypatch.setattr(kernel_pipes, 'pool', kernel_pipes.Pool(splicing, most=1))
     flows.append(stuck(Flow(None, None), splicing))
     check_copied(Flow(None, None), splicing, flows)
 

@@ -21,7 +21,7 @@ from processes import Client, folder, get, running, scraped, wait_until, write
 
 from geproxy.admin import client
 from geproxy.compat import monotonic
-from geproxy.net.pipes import MOST
+from geproxy.net.kernel_pipes import MOST
 
 RESET = struct.pack('ii', 1, 0)
 WAIT = 0.4              # seconds that a client or an origin waits for what may not come

@@ -3,6 +3,8 @@ from __future__ import absolute_import, division, print_function
 
 import difflib
 
+MONTHS = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split()       # as in HTTP dates and log lines
+
 
 def did_you_mean(word, words):
     """Return ' (did you mean X?)' if one of `words` is near to `word`, else ''.

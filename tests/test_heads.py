@@ -122,7 +122,7 @@ def read_body(head, body, stream):
     if body is not None:
         chunked = body.framing == chunks.CHUNKED_LINE
         relay.copy_body(body, stream, sink, (PATIENCE, PATIENCE), chunked=chunked)
-    return Message(head, body, sink.sent, stream.buffer + stream.socket.left)
+    return Message(head, body, sink.sent, stream.buffer + stream.transport.left)
 
 
 def read_message(case, behind, size):

@@ -60,7 +60,7 @@ def row(handler, query):
     """A connection as an ordered dictionary; its exchange too, if there is one. `query`: as for record.show_url."""
     now, record, busy = monotonic(), handler.record, not handler.waiting and handler.record is not None
     received, sent = octets(handler)
-    silent = silence(handler.client.socket)
+    silent = silence(handler.client.transport)
     return collections.OrderedDict((
         ('id', connection_id(handler)),
         ('phase', phase(handler)),

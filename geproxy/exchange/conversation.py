@@ -10,7 +10,7 @@ from geproxy.auth.logins import ANONYMOUS
 from geproxy.compat import monotonic
 from geproxy.exchange import forward, leaving, own_answers, relay, strangers
 from geproxy.http1 import framing, grammar, protocols, reading, responses
-from geproxy.http1.message import NO_EDITS
+from geproxy.http1.message import NO_EDITS, PORTS
 from geproxy.limits import rates
 from geproxy.net import memory, workers
 from geproxy.net.address import show_ip
@@ -22,6 +22,7 @@ from geproxy.policy.routes import directly
 from geproxy.policy.rules import question_of
 from geproxy.policy.ruleset import ALLOWED
 
+SCHEME = b'http'        # of a target that names none: clients come by plain connections
 HEAD_START = 32         # octets: enough for a method
 EMPTY_LINES = 1024      # octets of empty lines before a request; clients send one line, and more is an attack
 SWALLOWED = 64 * 1024   # octets of a body that are read only so that the connection can go on
@@ -210,8 +211,8 @@ class Handler(object):
             client.hold(forward.PARSED * len(head))
             wait_turn()                 # to understand one of 64 KB may take 10 ms
         request = reading.parse_request(head, most.fields)
-        record = self.record
-        record.method, record.version, record.url = request.method, request.protocol, request.url
+        record, url = self.record, request.url or request.url_for(SCHEME)
+        record.method, record.version, record.url = request.method, request.protocol, url
         self.body = framing.request_body(request, most)
         self.request = request
         if request.passed_by(self.proxy.name_octets):
@@ -224,7 +225,7 @@ class Handler(object):
         if self.proxy.users is not None:
             user = self.log_in()
         self.question = question_of((
-            self.ip, user.name, user.groups, request.method, request.host, request.port))
+            self.ip, user.name, user.groups, request.method, request.host, request.port or PORTS[SCHEME]))
 
     def log_in(self):
         """The User, or ANONYMOUS; whoever asks in vain has asked."""
@@ -275,7 +276,8 @@ class Handler(object):
     def connect(self, reuse):
         """A Connection to the origin, which whoever called releases, and what policy edits in the request."""
         request, waits = self.request, self.proxy.waits
-        way = directly[b'https' if request.method == b'CONNECT' else b'http', request.authority.host, request.port]
+        scheme = b'https' if request.method == b'CONNECT' else SCHEME
+        way = directly[scheme, request.authority.host, request.port or PORTS[scheme]]
         connection = self.proxy.upstream.connect(way, self.judge, (waits.dns, waits.connect), reuse, self)
         record = self.record
         record.address, record.kept = connection.address, connection.kept
@@ -338,7 +340,7 @@ class Handler(object):
             persists = self.persists_behind(error)
             if error.kind:
                 self.reply.status = error.status
-                client.send(responses.FOREIGN[error.kind], self.proxy.waits.download)
+                client.send(protocols.REFUSALS[error.kind], self.proxy.waits.download)
             else:
                 self.respond(error.status, responses.failure(
                     error, self.proxy.name, record.id, self.method(), not persists, self.proxy.auth.realm))

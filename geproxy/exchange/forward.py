@@ -11,7 +11,8 @@ import gevent
 
 from geproxy import errors
 from geproxy.compat import monotonic
-from geproxy.exchange import relay
+from geproxy.exchange import relay, tunnel
+from geproxy.exchange.client_watch import ClientWatch
 from geproxy.http1 import chunks, framing, grammar, reading, responses
 from geproxy.net import memory
 from geproxy.net.turns import give_way
@@ -65,7 +66,7 @@ class Forward(object):
         self.reply = reply
         self.record = record
         self.proxy = proxy
-        self.watch = relay.Watch(client, proxy.waits.half_closed, proxy.limits.head_size)
+        self.watch = ClientWatch(client, proxy.waits.half_closed, proxy.limits.head_size)
         self.continued = False          # a 100 was passed on
         self.trusted = True             # no interim response was odd, so that the connection may be used again
         self.heard = False              # something that was meant as a response to this request has come
@@ -106,7 +107,7 @@ class Forward(object):
         try:
             if self.request.large and not (connection.kept and self.repeatable or b'upgrade' in self.request.index):
                 self.request.forget()   # it will not be sent again
-                self.client.hold(len(self.request.url))
+                self.client.hold(len(self.request.target))
             response = self.read_response(connection.stream, upload)
             if response.status == 408 and connection.kept and self.repeatable:
                 raise errors.UpstreamLost('the origin gave up a kept connection')
@@ -281,7 +282,7 @@ def relay_tunnel(client, origin, reply, waits):
     """Octets both ways, until both directions have ended. A reset on one side becomes one on the other."""
     reply.delimited = False
     try:
-        relay.Tunnel(client, origin, waits.tunnel, waits.half_tunnel).run()
+        tunnel.Tunnel(client, origin, waits.tunnel, waits.half_tunnel).run()
     except (errors.ProxyError, gevent.GreenletExit):
         origin.abort()          # no FIN: what was cut must not look whole
         raise

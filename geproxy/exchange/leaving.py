@@ -1,8 +1,8 @@
 """Notices that a client leaves while its greenlet waits for something else than an origin's answer: for a name, a
 connection, or a log-in (DESIGN, 2). What is waited for is given up then: ClientLost is raised in that greenlet.
 
-A short wait costs an entry in a dict. Only a client that waits for longer is watched; see relay.Watch for what can be
-known of it. Knows no HTTP.
+A short wait costs an entry in a dict. Only a client that waits for longer is watched; see client_watch.ClientWatch for
+what can be known of it. Knows no HTTP.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -14,7 +14,7 @@ from gevent.hub import get_hub
 
 from geproxy import errors
 from geproxy.compat import monotonic
-from geproxy.exchange.relay import Watch
+from geproxy.exchange.client_watch import ClientWatch
 from geproxy.net import supervise
 
 TICK = 0.2      # seconds between two looks; a client is watched when its wait has seen one of them
@@ -31,7 +31,7 @@ class Leaving(object):
         self.ended = ended
         self._handler, self._greenlet = handler, greenlet
         self._room = handler.proxy.limits.head_size
-        self._watch = Watch(handler.client, handler.proxy.waits.half_closed, self._room)
+        self._watch = ClientWatch(handler.client, handler.proxy.waits.half_closed, self._room)
         handler.client.reader.start(self._read)
 
     def stop(self):

@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 from geproxy import errors
 from geproxy.http1 import responses
+from geproxy.http1.message import PORTS
 
 
 def last_hop(request, head, close):
@@ -38,4 +39,5 @@ def is_asked_for(request, error, access, port):
     if request.form not in ('origin', 'asterisk'):
         return False
     refused = isinstance(error, (errors.DnsError, errors.Denied, errors.LoginRequired))
-    return isinstance(error, errors.Ourselves) or refused and access.may_be_ours(request.host, request.port, port)
+    return isinstance(error, errors.Ourselves) or refused and access.may_be_ours(
+        request.host, request.port or PORTS[b'http'], port)

@@ -120,5 +120,5 @@ def refusal(error, name, octets, record_id):
     `error`: the ProxyError; `name`: of this proxy, native text; `octets`: what has come; `record_id`: the request id.
     """
     kind = protocols.kind_of(octets)
-    return responses.FOREIGN[kind] if kind else responses.failure(
+    return protocols.REFUSALS[kind] if kind else responses.failure(
         error, name, record_id, octets[:METHOD_SIZE].partition(b' ')[0], True)

@@ -5,7 +5,7 @@ throttled, nothing is taken here, and the copy loops do it.
 """
 from __future__ import absolute_import, division, print_function
 
-from geproxy.net import splice
+from geproxy.net import kernel_pipes
 
 LONG = 32 * 1024        # octets: where so many come at once, a pipe is cheaper than copying
 COARSE = 8 * 1024       # octets of a chunk for which it is
@@ -15,6 +15,8 @@ LINE = 5                # octets between two chunks, at least
 def pass_body(body, source, sink, limit, chunked):
     """Pass on what is there of a body through pipes, as far as nobody needs to see it -> how many octets; 0 if they
     must be copied, or there are none."""
+    if not body.splices:
+        return 0
     if body.chunk is not None:
         return _pass_chunks(body, source, sink, limit, chunked) if body.chunk >= COARSE else 0
     pipe = fill(source, sink, body.unseen)
@@ -26,7 +28,7 @@ def pass_body(body, source, sink, limit, chunked):
 
 def _pass_chunks(body, source, sink, limit, chunked):
     """The same for large chunks: their content goes on in a second pipe."""
-    content = splice.pool.take()
+    content = kernel_pipes.pool.take()
     if content is None:
         return 0
     raw = None
@@ -42,7 +44,7 @@ def _pass_chunks(body, source, sink, limit, chunked):
     finally:
         for pipe in (raw, content):
             if pipe is not None:
-                splice.pool.give_back(pipe)
+                kernel_pipes.pool.give_back(pipe)
 
 
 def _sift(body, raw, content, send):
@@ -67,7 +69,7 @@ def _sift(body, raw, content, send):
             content.write(piece)
         taken += len(data) - len(piece)
         if len(piece) or body.unseen:
-            size, taken = min(splice.PAGE, max(LINE, taken)), 0
+            size, taken = min(kernel_pipes.PAGE, max(LINE, taken)), 0
     send()
     return data[body.used:] if body.done else b''
 
@@ -75,7 +77,7 @@ def _sift(body, raw, content, send):
 def _pour(body, raw, content, send):
     """Pour the rest of a chunk, and as many more of its size as come, out of `raw` into `content` -> what was read
     behind the last one; b'' if nothing was. `send`: see `_sift`."""
-    if COARSE <= body.chunk and len(body.again) <= splice.PAGE:
+    if COARSE <= body.chunk and len(body.again) <= kernel_pipes.PAGE:
         left, data = raw.pour_run(content, body.unseen, body.chunk, body.again)
         body.stand(left)
         if not left:
@@ -88,19 +90,19 @@ def _pour(body, raw, content, send):
     return b''
 
 
-def fill(source, sink, most=splice.SIZE):
+def fill(source, sink, most=kernel_pipes.SIZE):
     """A pipe with up to `most` octets of those that are there; None if they must be copied, or there are none. Who
     gets it empties it."""
     pipe = None
-    if most >= LONG and not source.buffer and sink.pace is None:
-        pipe = splice.pool.take()
+    if most >= LONG and not source.buffer and sink.pace is None and source.splices and sink.splices:
+        pipe = kernel_pipes.pool.take()
     if pipe is None:
         return None
     try:
         source.read_to(pipe, most)
     finally:
         if not pipe.held:
-            splice.pool.give_back(pipe)
+            kernel_pipes.pool.give_back(pipe)
     return pipe if pipe.held else None
 
 
@@ -114,7 +116,7 @@ def empty(pipe, sink, limit, chunked=False):
             sink.send_from(pipe, limit)
         return count
     finally:
-        splice.pool.give_back(pipe)
+        kernel_pipes.pool.give_back(pipe)
 
 
 def _send(pipe, sink, limit, chunked):

@@ -32,7 +32,7 @@ class Chunked(object):
                  '_incomplete', '_limits', '_trailers', '_size')
     left = None
     framing = CHUNKED_LINE
-    delimited = True
+    delimited = splices = True
     line_limit = LINE_LIMIT
 
     def __init__(self, options, limits, bad, incomplete):

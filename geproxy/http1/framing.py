@@ -17,6 +17,7 @@ class Sized(object):
     used = None             # `feed` takes all that it is given: `left` says how much to read
     delimited = True        # the end does not need a closed connection
     trailers = b''
+    splices = True          # octets may go by without being fed: see `unseen`
 
     def __init__(self, length, incomplete, line=None):
         """`length`: octets; `incomplete`: the error to raise; `line`: its Content-Length line, if that is at hand."""
@@ -67,6 +68,7 @@ class UntilClose(object):
     framing = b''
     delimited = False
     trailers = b''
+    splices = True
     unseen = 1 << 30        # see Sized.unseen: there is always more
 
     def __init__(self):

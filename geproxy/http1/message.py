@@ -18,6 +18,7 @@ _PROTOCOLS = [b'HTTP/1.%d' % minor for minor in range(10)]
 # as octets.
 Edits = collections.namedtuple('Edits', 'removed added')
 NO_EDITS = Edits(frozenset(), b'')
+PORTS = {b'http': 80, b'https': 443}        # of an authority that names no port (RFC 9110, 4.2)
 EMPTY = Section([], {})
 OFFERS = 16         # protocols in Upgrade that are looked at
 
@@ -77,9 +78,11 @@ class Request(Message):
         self._settle_authority(index.get(b'host', ()))
         host = self.authority.host
         self.protocol, self.url = _PROTOCOLS[self.version[1]], self.target
-        if self.form in ('origin', 'asterisk'):
-            self.url = b'http://' + self.authority.text + (self.path if self.form == 'origin' else b'')
-        self.host, self.port = host[:-1] if host[-1:] == b'.' else host, self.authority.port or 80
+        self.host, self.port = host[:-1] if host[-1:] == b'.' else host, self.authority.port
+        if self.form == 'absolute':
+            self.port = self.port or PORTS[b'http']
+        elif self.form != 'authority':
+            self.url = None
         # Never with HTTP/1.0: a proxy must not, as Keep-Alive there may come from behind another, older proxy.
         self.persists = self.version >= (1, 1) and b'close' not in section.options and (
             b'proxy-connection' not in index or self._keeps())
@@ -104,6 +107,13 @@ class Request(Message):
         made.index, made.large = self.index, self.large
         made._secrets = values
         return made
+
+    def url_for(self, scheme):
+        """Return the absolute URL of a request whose target has none, octets (RFC 9110, 7.1).
+
+        `scheme`: of the connection by which it came, b'http' or b'https'.
+        """
+        return b'%s://%s%s' % (scheme, self.authority.text, self.path if self.form == 'origin' else b'')
 
     def forget(self):
         """Drop the fields of a large head that will not be sent again. All else that is known of it stays."""

@@ -1,42 +1,69 @@
-"""Other protocols that arrive on the port of an HTTP proxy, told by their first octets, with how to mend it."""
+"""Other protocols that arrive on the port of an HTTP proxy: how to tell them, and what their clients are told.
+
+A further protocol is one more row of PROTOCOLS. No I/O.
+"""
 from __future__ import absolute_import, division, print_function
+
+import collections
 
 from geproxy import errors
 
-# (what it begins with, kind, what it is, what to do)
-SIGNS = (
-    (b'\x16\x03', 'tls', 'a TLS handshake',
-     'this port speaks plain HTTP: in https_proxy write http:// too, as in https_proxy=http://gateway:9000/'),
-    (b'\x05', 'socks5', 'SOCKS 5',
-     'this is an HTTP proxy: use http:// instead of socks5:// in all_proxy'),
-    (b'\x04', 'socks4', 'SOCKS 4',
-     'this is an HTTP proxy: use http:// instead of socks4:// in all_proxy'),
-    (b'PRI * HTTP/2.0\r\n', 'http2', 'HTTP/2',
-     'this proxy speaks HTTP/1.1: HTTP/2 goes through it inside CONNECT'),
-)
+# `kind`: its name in code, and WrongProtocol.kind; `sign`: the octets that a connection begins with; `name`, `remedy`:
+# what it is and what to do, for people; `refusal`: the octets that refuse it in its own language.
+Protocol = collections.namedtuple('Protocol', 'kind sign name remedy refusal')
 
-# How a PROXY header begins, behind what is skipped as empty lines (see net.proxy_header). HTTP knows no method PROXY.
-PROXY_SIGNS = (b'\x00\r\nQUIT\n', b'PROXY TCP4 ', b'PROXY TCP6 ', b'PROXY UNKNOWN')
-_ALL = PROXY_SIGNS + tuple(sign for sign, _kind, _name, _remedy in SIGNS)
-_LONGEST = max(len(sign) for sign in _ALL)
+PROTOCOLS = (
+    Protocol(
+        'tls', b'\x16\x03', 'a TLS handshake',
+        'this port speaks plain HTTP: in https_proxy write http:// too, as in https_proxy=http://gateway:9000/',
+        b'\x15\x03\x01\x00\x02\x02\x46'),               # an alert, fatal: protocol_version (RFC 8446, 6)
+    Protocol(
+        'socks5', b'\x05', 'SOCKS 5',
+        'this is an HTTP proxy: use http:// instead of socks5:// in all_proxy',
+        b'\x05\xff'),                                   # no acceptable methods (RFC 1928, 3)
+    Protocol(
+        'socks4', b'\x04', 'SOCKS 4',
+        'this is an HTTP proxy: use http:// instead of socks4:// in all_proxy',
+        b'\x00\x5b\x00\x00\x00\x00\x00\x00'),           # request rejected or failed
+    Protocol(
+        'http2', b'PRI * HTTP/2.0\r\n', 'HTTP/2',
+        'this proxy speaks HTTP/1.1: HTTP/2 goes through it inside CONNECT',
+        # empty SETTINGS, then GOAWAY with HTTP_1_1_REQUIRED (RFC 9113, 6.5, 6.8, 7)
+        b'\x00\x00\x00\x04\x00\x00\x00\x00\x00' b'\x00\x00\x08\x07\x00\x00\x00\x00\x00'
+        b'\x00\x00\x00\x00\x00\x00\x00\x0d'),
+)
+REFUSALS = dict((protocol.kind, protocol.refusal) for protocol in PROTOCOLS)
+
+# How a PROXY header begins, after what is skipped as empty lines (see net.proxy_header). HTTP has no method PROXY.
+PROXY_HEADERS = (b'\x00\r\nQUIT\n', b'PROXY TCP4 ', b'PROXY TCP6 ', b'PROXY UNKNOWN')
+_SIGNS = PROXY_HEADERS + tuple(protocol.sign for protocol in PROTOCOLS)
+_LONGEST = max(len(sign) for sign in _SIGNS)
 
 
 def undecided(octets):
-    """Return True if `octets`, the first of a connection, may still become the beginning of another protocol."""
-    return len(octets) < _LONGEST and any(len(sign) > len(octets) and sign.startswith(octets) for sign in _ALL)
+    """Return True if more octets are needed to tell the protocol.
+
+    `octets`: the first of a connection.
+    """
+    return len(octets) < _LONGEST and any(len(sign) > len(octets) and sign.startswith(octets) for sign in _SIGNS)
 
 
 def kind_of(octets):
-    """Return the kind of the protocol, as of WrongProtocol, that `octets`, the first of a connection, begin; '' for
-    HTTP/1."""
-    return next((kind for sign, kind, _name, _remedy in SIGNS if octets.startswith(sign)), '')
+    """Return the kind of the protocol that a connection begins with, native text; '' for HTTP/1.
+
+    `octets`: the first of the connection.
+    """
+    return next((protocol.kind for protocol in PROTOCOLS if octets.startswith(protocol.sign)), '')
 
 
 def check(octets):
-    """Raise WrongProtocol if `octets`, the first of a connection, begin another protocol than HTTP/1, SpoofedClient if
-    they are a PROXY header: one that may be believed has been taken before."""
-    if octets.startswith(PROXY_SIGNS):
+    """Raise WrongProtocol if a connection begins with another protocol than HTTP/1.
+
+    `octets`: the first of the connection. Raises SpoofedClient if they are a PROXY header: one from a peer that may
+    send it was taken off before.
+    """
+    if octets.startswith(PROXY_HEADERS):
         raise errors.SpoofedClient('that is a PROXY header, from a peer that may not say who the client is')
-    for sign, kind, name, remedy in SIGNS:
-        if octets[:len(sign)] == sign:
-            raise errors.WrongProtocol('that is %s; %s' % (name, remedy), kind)
+    for protocol in PROTOCOLS:
+        if octets.startswith(protocol.sign):
+            raise errors.WrongProtocol('that is %s; %s' % (protocol.name, protocol.remedy), protocol.kind)

@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import re
 import time
 
-from geproxy import __version__
+from geproxy import __version__, wording
 from geproxy.compat import to_octets
 from geproxy.http1 import grammar
 
@@ -12,7 +12,7 @@ ESTABLISHED = b'HTTP/1.1 200 Connection established\r\n\r\n'
 METHODS = b'GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE, CONNECT'
 REASON_SIZE = 160               # octets; a reason phrase is all that many clients print
 _DAYS = (b'Mon', b'Tue', b'Wed', b'Thu', b'Fri', b'Sat', b'Sun')
-_MONTHS = (b'Jan', b'Feb', b'Mar', b'Apr', b'May', b'Jun', b'Jul', b'Aug', b'Sep', b'Oct', b'Nov', b'Dec')
+_MONTHS = [to_octets(name) for name in wording.MONTHS]
 _date = [0, b'']                # the second, and how it reads
 _not_printable = re.compile(r'[^\x20-\x7e]')
 
@@ -125,14 +125,3 @@ def no_page(method, host, close):
     body = b'geproxy: this is a proxy and has only one page of its own: http://%s/\n' % host
     fields = [b'Content-Type: text/plain; charset=us-ascii', b'Content-Length: %d' % len(body)]
     return _head(404, b'Not Found', fields, close) + (b'' if method == b'HEAD' else body)
-
-
-# What is said, in its own language, to a client that talks another protocol, by errors.WrongProtocol.kind.
-FOREIGN = {
-    'tls': b'\x15\x03\x01\x00\x02\x02\x46',             # an alert, fatal: protocol_version (RFC 8446, 6)
-    'socks4': b'\x00\x5b\x00\x00\x00\x00\x00\x00',      # request rejected or failed
-    'socks5': b'\x05\xff',                              # no acceptable methods (RFC 1928, 3)
-    # empty SETTINGS, then GOAWAY with HTTP_1_1_REQUIRED (RFC 9113, 6.5, 6.8, 7)
-    'http2': b'\x00\x00\x00\x04\x00\x00\x00\x00\x00' b'\x00\x00\x08\x07\x00\x00\x00\x00\x00'
-             b'\x00\x00\x00\x00\x00\x00\x00\x0d',
-}

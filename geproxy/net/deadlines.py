@@ -12,13 +12,12 @@ from gevent.hub import Waiter, get_hub
 
 from geproxy.compat import monotonic, native_poll
 from geproxy.net import supervise
+from geproxy.net.transport import POLLIN, POLLOUT, WRITE
 
 # What a wait may last: the option's name, seconds, and the error when they are over.
 TimeLimit = collections.namedtuple('TimeLimit', 'name seconds error')
 
 SWEEP = 0.25                    # seconds between two looks at the deadlines: they are kept that precisely
-READ, WRITE = 1, 2              # libev's
-POLLIN, POLLOUT = 1, 4          # poll(2)'s, on all systems
 _EXPIRED = object()             # what a greenlet gets at its deadline
 # Of those that wait now: {greenlet: (monotonic seconds, streams, poll's event, the TimeLimit that has shortened it)}
 _deadlines = {}
@@ -51,7 +50,9 @@ def sweep():
 
 
 def _any_ready(waits):
-    return any(_is_ready(stream.socket, waits[2]) for stream in waits[1])
+    event = waits[2]
+    return any(event == POLLIN and stream.pending is not None and stream.pending() or _is_ready(stream.transport, event)
+               for stream in waits[1])
 
 
 _has_come = supervise.guard('a look at a deadline', _any_ready)     # one that fails must not keep the others waiting
@@ -122,7 +123,7 @@ def watching(stream, wait, *arguments):
     For a stream that cannot be waited for, as its octets are not to be read now, or it has sent its last. One poll(2)
     for all of them costs 0.05 us each; a greenlet that looks for itself, 5 us (3.11, 2026).
     """
-    descriptor = stream.socket.fileno()
+    descriptor = stream.transport.fileno()
     greenlet = getcurrent()
     _watched.setdefault(descriptor, []).append(greenlet)
     _resets.register(descriptor, 0)
@@ -137,7 +138,7 @@ def watching(stream, wait, *arguments):
 
 def look_again(stream):
     """End the wait, if there is one, in which `stream` is watched."""
-    _expire(_watched.get(stream.socket.fileno(), ()))
+    _expire(_watched.get(stream.transport.fileno(), ()))
 
 
 def wait_connected(sockets, deadline):

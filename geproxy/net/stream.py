@@ -11,17 +11,14 @@ import struct
 
 import gevent
 
-from geproxy import errors
 from geproxy.compat import monotonic, native_poll
-from geproxy.net import deadlines, memory, splice
+from geproxy.net import deadlines, kernel_pipes, memory, unwanted
 from geproxy.net.deadlines import wait_readable
+from geproxy.net.transport import POLLIN, READ, WRITE, Transport, Watcher
 
 SCRATCH_SIZE = 256 * 1024       # octets; for copying, 256 KiB costs a third less per octet than 64 KiB (DESIGN, 6)
 HEAD_PIECE = 16 * 1024          # octets; what one read for a head asks for
 GRACE = 1.0                     # seconds: what came in time may be read that much later
-# Octets that are swallowed behind a last response. A client that sends its whole request before it reads, as many do,
-# learns why a file of up to that size was refused; a flood costs us some milliseconds, and ends.
-SKIPPED = 16 * 1024 * 1024
 
 # One buffer for the whole process: filled and emptied between two switches of greenlets, so that an idle connection
 # owns none. What a peer would not take at once is copied out of it.
@@ -46,14 +43,17 @@ class Stream(object):
 
     Raises the class given as `lost` when the peer has reset or broken the connection.
     """
-    __slots__ = ('socket', 'peer', 'buffer', 'ended', 'received', 'sent', 'at_once', 'pace',
+    __slots__ = ('transport', 'pending', 'peer', 'buffer', 'ended', 'received', 'sent', 'at_once', 'pace',
                  'reader', 'writer', 'reading', 'writing', 'hurried', 'until', 'source', 'held', '_lost', '_woken',
                  '_quiet')
 
-    def __init__(self, sock, peer, lost):
-        """`sock`: a native socket (gevent's do, and cost more); `peer`: its address as native text; `lost`: ClientLost
-        or UpstreamLost."""
-        self.socket = sock
+    def __init__(self, transport, peer, lost):
+        """Take over a connection.
+
+        `transport`: a connected native socket (one of gevent's works, too, and costs more), or a transport.Transport;
+        `peer`: the address of the peer as native text; `lost`: ClientLost or UpstreamLost, the class to raise.
+        """
+        self.transport = transport
         self.peer = peer
         self.buffer = b''           # received, and not yet taken
         self.ended = False          # the peer will send no more
@@ -67,9 +67,14 @@ class Stream(object):
         self._lost = lost
         self._woken = False         # both directions were ended here
         self._quiet = None          # a poll(2) of it, once somebody asks
-        sock.settimeout(0.0)        # whatever it says of itself: on 3.6 one that was accepted is wrong about that
+        transport.settimeout(0.0)   # in any case: on Python 3.6 an accepted socket tells a wrong time-out
         deadlines.start()
-        self.reader = gevent.get_hub().loop.io(sock.fileno(), deadlines.READ)
+        if isinstance(transport, Transport):
+            self.pending = transport.pending
+            self.reader = Watcher(transport)
+        else:
+            self.pending = None     # a plain socket has no octets but those on its descriptor
+            self.reader = gevent.get_hub().loop.io(transport.fileno(), READ)
         self.writer = None          # until a peer takes less than it is sent
         self.reading = self.writing = None      # see deadlines
 
@@ -86,7 +91,7 @@ class Stream(object):
         if self.ended:
             return b'', 0
         try:
-            count = self.socket.recv_into(_scratch, min(most, SCRATCH_SIZE))
+            count = self.transport.recv_into(_scratch, min(most, SCRATCH_SIZE))
         except socket.error as error:
             if error.args[0] in _AGAIN:
                 return None
@@ -99,10 +104,15 @@ class Stream(object):
         """As `read_now`, into an empty pipe, which has nothing in it afterwards if nothing is there, nothing can be
         spliced, or it is the end: reading tells which. The buffer must be empty."""
         try:
-            self.received += pipe.fill(self.socket.fileno(), most)
+            self.received += pipe.fill(self.transport.fileno(), most)
         except (IOError, OSError) as error:
-            if error.args[0] not in _AGAIN and not splice.pool.refuses(error):
+            if error.args[0] not in _AGAIN and not kernel_pipes.pool.refuses(error):
                 raise self._broken(error)
+
+    @property
+    def splices(self):
+        """True if splice(2) may carry its octets, in and out."""
+        return self.pending is None or self.transport.raw
 
     def read(self, limit, most=SCRATCH_SIZE):
         """As `read_now`, but waits for it. Raises limit.error."""
@@ -125,7 +135,7 @@ class Stream(object):
     def fill(self, most=HEAD_PIECE):
         """Read what is there behind the buffer -> how many octets; 0 at the end, None if nothing is there yet."""
         try:
-            data = self.socket.recv(most)
+            data = self.transport.recv(most)
         except socket.error as error:
             if error.args[0] in _AGAIN:
                 return None
@@ -212,7 +222,7 @@ class Stream(object):
         if self.pace is not None:
             data = self._hold(data)
         try:
-            sent = self.socket.send(data)
+            sent = self.transport.send(data)
         except socket.error as error:
             sent = self._not_sent(error)
         self.sent += sent
@@ -225,7 +235,7 @@ class Stream(object):
     def send_now(self, data):
         """Send what the peer takes at once -> how many octets."""
         try:
-            sent = self.socket.send(data)
+            sent = self.transport.send(data)
         except socket.error as error:
             sent = self._not_sent(error)
         self.sent += sent
@@ -240,9 +250,9 @@ class Stream(object):
         """As `send`, all that is in `pipe`. Its pace is not asked."""
         while pipe.held:
             try:
-                self.sent += pipe.drain(self.socket.fileno())
+                self.sent += pipe.drain(self.transport.fileno())
             except (IOError, OSError) as error:
-                if splice.pool.refuses(error):
+                if kernel_pipes.pool.refuses(error):
                     self._send_rest(pipe.read_all(), limit)
                 elif error.args[0] in _AGAIN:
                     self._wait_writable(limit)
@@ -279,7 +289,7 @@ class Stream(object):
 
     def _wait_writable(self, limit):
         if self.writer is None:
-            self.writer = gevent.get_hub().loop.io(self.socket.fileno(), deadlines.WRITE)
+            self.writer = gevent.get_hub().loop.io(self.transport.fileno(), WRITE)
         deadline = monotonic() + limit.seconds
         if self.source is None:
             if deadlines.wait_writable(self, deadline) is None:
@@ -295,7 +305,7 @@ class Stream(object):
 
     def is_gone(self):
         """True if the peer has reset the connection."""
-        return self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+        return self.transport.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
 
     def gone(self):
         """The error to raise once `is_gone`."""
@@ -305,8 +315,10 @@ class Stream(object):
     def is_quiet(self):
         """True if the connection is up and nothing has come that nobody asked for."""
         if self._quiet is None:
-            self._quiet = native_poll()
-            self._quiet.register(self.socket, deadlines.POLLIN)
+            self._quiet = self.transport
+            if self.pending is None:
+                self._quiet = native_poll()
+                self._quiet.register(self.transport, POLLIN)
         return not self.buffer and not self.ended and not self._quiet.poll(0)
 
     def end(self):
@@ -330,49 +342,19 @@ class Stream(object):
 
     def _shutdown(self, how):
         try:
-            self.socket.shutdown(how)
+            self.transport.shutdown(how)
         except socket.error:
             pass                    # already gone; that is what was wanted
 
     def linger(self, seconds, make_pace=None):
-        """End our direction, and swallow what still comes, until the peer ends too, time is over, or SKIPPED octets
-        have come: closing at once could destroy a response that the peer has not read yet (RFC 9112, 9.6).
-
-        `make_pace`: a function that gives a limits.Pace for what is swallowed, or None; called once octets come.
-        """
+        """End our direction and read what still comes; see unwanted.linger."""
         self.end()
-        skipped, self.buffer = len(self.buffer), b''
-        self.until = monotonic() + seconds
-        pace, most = None, HEAD_PIECE
-        try:
-            while not self.ended and skipped < SKIPPED and wait_readable((self,), self.until) is not None:
-                got = self.read_now(most)
-                count = got[1] if got else 0
-                skipped += count
-                most = SCRATCH_SIZE
-                if count and make_pace is not None:
-                    pace, make_pace = make_pace(), None
-                if count and pace is not None:
-                    self.pay(pace, count)
-                    most = pace.piece(monotonic())
-                if monotonic() >= self.until:
-                    break
-        except errors.ProxyError:
-            pass                    # reset: nothing left to wait for
-
-    def pay(self, pace, count):
-        """Wait as long as a Pace demands for octets that were swallowed, but not beyond `until`. Raises what the pace
-        does."""
-        now = monotonic()
-        pace.take(count, now)
-        while now < min(pace.until, self.until):
-            gevent.sleep(min(pace.until - now, self.until - now, deadlines.SWEEP))      # it may be told to hurry
-            now = monotonic()
+        unwanted.linger(self, seconds, make_pace)
 
     def doom(self):
         """Whoever closes it, the peer shall see a reset: what it has is not all."""
         try:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.transport.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         except socket.error:
             pass                    # already gone; that is what was wanted
 
@@ -388,7 +370,7 @@ class Stream(object):
             self.writer.stop()
         if self.held:
             self.hold(0)
-        self.socket.close()
+        self.transport.close()
 
     def _broken(self, error):
         self.ended = True

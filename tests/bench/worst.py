@@ -77,7 +77,7 @@ def understand(octets, told):
     """Octets -> Request."""
     reading.check_request_start(octets[:-2])
     request = reading.parse_request(octets, LIMITS.fields)
-    told.method, told.version, told.url = request.method, request.protocol, request.url
+    told.method, told.version, told.url = request.method, request.protocol, request.url or request.url_for(b'http')
     framing.request_body(request, LIMITS)
     request.passed_by(b'geproxy')
     return request

@@ -9,11 +9,11 @@ from geproxy.compat import monotonic
 from geproxy.exchange import zero_copy
 from geproxy.http1 import chunks, framing
 from geproxy.limits import rates
-from geproxy.net import splice
+from geproxy.net import kernel_pipes
 from geproxy.net.deadlines import TimeLimit, wait_readable
 from helpers import PATIENCE
-from test_relay import chunked, joined
-from test_splice import needs_splice
+from ways import chunked, joined
+from test_kernel_pipes import needs_splice
 
 BODY = TimeLimit('body', PATIENCE, errors.DownloadTimeout)
 MUCH = 100000       # octets; all of them fit into the buffers of a connection
@@ -23,13 +23,13 @@ pytestmark = needs_splice
 @pytest.fixture
 def way(monkeypatch):
     """(origin Stream, client Stream), with the sockets at their other ends"""
-    monkeypatch.setattr(splice, 'pool', splice.Pool(splice.find(), most=2))
+    monkeypatch.setattr(kernel_pipes, 'pool', kernel_pipes.Pool(kernel_pipes.find(), most=2))
     client, user = joined(errors.ClientLost)
     origin, server = joined(errors.UpstreamLost)
     yield origin, client, server, user
     for each in (client, user, origin, server):
         each.close()
-    while splice.pool.take() is not None:
+    while kernel_pipes.pool.take() is not None:
         pass                        # none is left open
 
 
@@ -49,8 +49,8 @@ def test_what_is_there_goes_through_a_pipe_that_is_given_back(way):
         wait_readable((origin,), monotonic() + PATIENCE)
         pipe = zero_copy.fill(origin, client)
         passed += zero_copy.empty(pipe, client, BODY)
-        assert pipe.held == 0 and splice.pool.take() is pipe
-        splice.pool.give_back(pipe)
+        assert pipe.held == 0 and kernel_pipes.pool.take() is pipe
+        kernel_pipes.pool.give_back(pipe)
     assert receive(user, MUCH) == b'x' * MUCH and origin.received == client.sent == MUCH
 
 
@@ -159,9 +159,9 @@ def test_without_a_second_pipe_chunks_are_copied(way):
     origin, client, server, _user = way
     body = chunked()
     body.feed(b'fffff\r\n', 7)
-    pipe = splice.pool.take()
+    pipe = kernel_pipes.pool.take()
     server.sendall(b'x' * MUCH)
     wait_readable((origin,), monotonic() + PATIENCE)
     assert zero_copy.pass_body(body, origin, client, BODY, False) == 0 and origin.received == 0
-    splice.pool.give_back(pipe)
+    kernel_pipes.pool.give_back(pipe)
     assert zero_copy.pass_body(body, origin, client, BODY, True) > 0

@@ -21,7 +21,7 @@ from processes import Client, folder, get, running, scraped, wait_until, write
 
 from geproxy.admin import client
 from geproxy.compat import monotonic
-from geproxy.net import splice
+from geproxy.net.kernel_pipes import MOST
 
 RESET = struct.pack('ii', 1, 0)
 WAIT = 0.4              # seconds that a client or an origin waits for what may not come
@@ -269,7 +269,7 @@ def pipes(pid):
     except OSError:
         return pipes(pid)               # one was closed just now
     count = sum(path.startswith('pipe:') for path in found)
-    if count > 2 * splice.MOST + 2:
+    if count > 2 * MOST + 2:
         raise Failed('%d ends of pipes' % count)
     return count
 

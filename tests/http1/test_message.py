@@ -38,16 +38,26 @@ def response(*lines):
 ])
 def test_a_request_goes_where_its_target_says_and_else_by_host(line, host, form, authority, path, url):
     found = request(line, b'Host: ' + host)
-    assert (found.form, found.authority.host, found.path, found.url) == (form, authority, path, url)
+    assert (found.form, found.authority.host, found.path) == (form, authority, path)
+    assert (found.url or found.url_for(b'http')) == url
     assert (found.method, found.target) == tuple(line.split(b' ')[:2])
 
 
-@pytest.mark.parametrize('line, port', [
-    (b'GET http://a/ HTTP/1.1', 80), (b'GET http://a:/ HTTP/1.1', 80), (b'GET http://a:0081/ HTTP/1.1', 81),
-    (b'CONNECT a:443 HTTP/1.1', 443), (b'GET / HTTP/1.1', 8080),
+@pytest.mark.parametrize('line, host, port', [
+    (b'GET http://a/ HTTP/1.1', b'h:8080', 80), (b'GET http://a:/ HTTP/1.1', b'h:8080', 80),
+    (b'GET http://a:0081/ HTTP/1.1', b'h:8080', 81), (b'CONNECT a:443 HTTP/1.1', b'h:8080', 443),
+    (b'GET / HTTP/1.1', b'h:8080', 8080), (b'GET / HTTP/1.1', b'h', None), (b'OPTIONS * HTTP/1.1', b'h', None),
 ])
-def test_the_port_of_the_origin_is_80_unless_said(line, port):
-    assert request(line, b'Host: h:8080').port == port
+def test_the_port_is_that_of_the_target_or_of_host(line, host, port):
+    assert request(line, b'Host: ' + host).port == port
+
+
+def test_a_remembered_request_does_not_know_by_which_scheme_it_came():
+    head = b'GET /x HTTP/1.1\r\nHost: b.example\r\n\r\n'
+    again = [reading.parse_request(head) for _ in range(4)][-1]
+    assert again is reading.parse_request(head)         # remembered by its octets
+    assert again.url is again.port is None              # as it may come by TLS the next time
+    assert again.url_for(b'http') == b'http://b.example/x' and again.url_for(b'https') == b'https://b.example/x'
 
 
 @pytest.mark.parametrize('head, error', [

@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import pytest
 
 from geproxy import errors
-from geproxy.http1 import protocols, responses
+from geproxy.http1 import protocols
 
 
 @pytest.mark.parametrize('octets, kind, remedy', [
@@ -31,14 +31,19 @@ def test_what_may_be_http_is_left_to_its_parser(octets):
 
 
 def test_the_kind_of_a_protocol_is_told_by_the_same_octets():
-    assert [protocols.kind_of(sign + b'more') for sign, _kind, _name, _remedy in protocols.SIGNS] == [
-        kind for _sign, kind, _name, _remedy in protocols.SIGNS]
+    for protocol in protocols.PROTOCOLS:
+        assert protocols.kind_of(protocol.sign + b'more') == protocol.kind
     for octets in (b'', b'\x16', b'GET http://a.test/', b'PROXY TCP4 '):
         assert protocols.kind_of(octets) == ''
 
 
-def test_each_protocol_has_an_answer_in_its_own_language():
-    assert set(kind for _sign, kind, _name, _remedy in protocols.SIGNS) == set(responses.FOREIGN)
+@pytest.mark.parametrize('kind, refusal', [
+    ('tls', b'\x15\x03\x01\x00\x02\x02\x46'), ('socks5', b'\x05\xff'), ('socks4', b'\x00\x5b' + b'\0' * 6),
+    ('http2', b'\0\0\0\4\0\0\0\0\0' b'\0\0\x08\7\0\0\0\0\0' b'\0\0\0\0' b'\0\0\0\x0d'),
+])
+def test_each_protocol_is_refused_in_its_own_language(kind, refusal):
+    assert protocols.REFUSALS[kind] == refusal
+    assert len(protocols.REFUSALS) == len(protocols.PROTOCOLS) == 4
 
 
 @pytest.mark.parametrize('octets', [

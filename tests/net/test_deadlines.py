@@ -65,7 +65,7 @@ def test_hurry_leaves_alone_who_waits_for_another_by_now(pair):
 @pytest.mark.parametrize('what', [None, 1, 'stream', object()])
 def test_what_comes_too_late_for_an_earlier_wait_ends_no_other(pair, what):
     stream, other = pair
-    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    stream.transport.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     reading = gevent.spawn(wait_readable, (stream,), monotonic() + PATIENCE)
     sending = gevent.spawn(stream.send, b'x' * 1000000, TimeLimit('body', PATIENCE, errors.DownloadTimeout))
     gevent.sleep(0)
@@ -92,7 +92,7 @@ def test_what_has_come_when_the_time_is_over_goes_first(pair):
 
 def test_room_that_is_there_when_the_time_is_over_goes_first(pair):
     stream, other = pair
-    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    stream.transport.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     sending = gevent.spawn(stream.send, b'x' * 100000, TimeLimit('body', -1, errors.DownloadTimeout))
     gevent.sleep(0)
     left = 100000
@@ -105,7 +105,7 @@ def test_room_that_is_there_when_the_time_is_over_goes_first(pair):
 def test_a_connection_that_is_there_when_the_time_is_over_is_one(pair):
     stream, _other = pair
     for _ in range(20):
-        assert wait_connected([stream.socket], monotonic() - 1) is stream.socket
+        assert wait_connected([stream.transport], monotonic() - 1) is stream.transport
 
 
 def test_who_cannot_be_waited_for_ends_a_wait_by_its_reset(pair):

@@ -9,10 +9,9 @@ import pytest
 
 from geproxy import errors
 from geproxy.compat import monotonic
-from geproxy.limits import rates
 from geproxy.net.deadlines import TimeLimit, wait_readable
-from geproxy.net.stream import HEAD_PIECE, SCRATCH_SIZE, SKIPPED
-from helpers import PATIENCE, read_all, stream_pair
+from geproxy.net.stream import SCRATCH_SIZE
+from helpers import PATIENCE, stream_pair
 
 HEAD = TimeLimit('head', 0.3, errors.HeadTimeout)
 BODY = TimeLimit('body', PATIENCE, errors.BodyTimeout)
@@ -143,56 +142,11 @@ def test_empty_lines_are_skipped_and_half_of_one_is_waited_for(pair):
         assert (stream.skip_empty_lines(), stream.buffer) == (something, rest)
 
 
-def test_lingering_lets_the_peer_read_its_answer_although_it_still_sends(pair):
-    stream, other = pair
-    stream.send(b'answer', BODY)
-    other.sendall(b'x' * 100000)
-    lingering = gevent.spawn(stream.linger, PATIENCE)
-    assert read_all(other) == b'answer'
-    other.sendall(b'x' * 100000)
-    other.close()
-    lingering.get(timeout=PATIENCE)
-
-
 def test_aborting_is_a_reset(pair):
     stream, other = pair
     stream.abort()
     with pytest.raises(socket.error):
         other.recv(1)
-
-
-def flood(sock):
-    """Send until the peer ends the connection."""
-    try:
-        while True:
-            sock.sendall(b'x' * 100000)
-    except socket.error:
-        pass
-
-
-@pytest.mark.parametrize('rate', [None, 1000000])
-def test_what_is_swallowed_behind_the_last_response_is_bounded_and_paced(pair, rate):
-    stream, other = pair
-    meter = rates.Meter()
-
-    flooding = gevent.spawn(flood, other)
-    began = monotonic()
-    stream.linger(PATIENCE if rate is None else 1.0, lambda: rate and rates.Pace([(meter, rate)], None))
-    if rate is None:
-        assert SKIPPED <= stream.received < SKIPPED + SCRATCH_SIZE
-    else:
-        assert stream.received <= HEAD_PIECE + rate * (monotonic() - began + rates.SLACK + rates.PIECE)
-    stream.close()
-    flooding.get(timeout=PATIENCE)
-
-
-def test_lingering_ends_in_time_also_while_octets_keep_coming(pair, monkeypatch):
-    stream, other = pair
-    monkeypatch.setattr('geproxy.net.stream.SKIPPED', float('inf'))
-    flooding = gevent.spawn(flood, other)
-    stream.linger(0.3)              # without its end this would last for ever
-    stream.close()
-    flooding.get(timeout=PATIENCE)
 
 
 def test_what_comes_behind_the_end_does_not_take_it_back(pair):
@@ -202,20 +156,6 @@ def test_what_comes_behind_the_end_does_not_take_it_back(pair):
     wait_readable((stream,), monotonic() + PATIENCE)
     stream.fill()
     assert stream.ended
-
-
-def test_a_flood_that_a_rate_holds_back_can_be_told_to_hurry(pair):
-    stream, other = pair
-    flooding = gevent.spawn(flood, other)
-    lingering = gevent.spawn(stream.linger, 10 * PATIENCE, lambda: rates.Pace([(rates.Meter(), 10)], None))
-    with gevent.Timeout(PATIENCE):
-        while not stream.received:
-            gevent.sleep(0.01)
-    gevent.sleep(0)                 # now it waits for its rate, and for no socket
-    stream.hurry(monotonic(), TimeLimit('drain', 1, errors.IdleTimeout))
-    lingering.get(timeout=PATIENCE)
-    stream.close()
-    flooding.get(timeout=PATIENCE)
 
 
 def test_a_head_that_comes_octet_by_octet_without_a_pause_has_its_time_too(pair):

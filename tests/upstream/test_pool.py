@@ -102,9 +102,9 @@ def test_a_connection_that_is_logged_in_ends_with_its_owner_and_not_by_time():
         mine, theirs = logged_in(kept, port, owner) + logged_in(kept, port, other)
         kept.prune()
         kept.leave(owner)
-        assert mine.stream.socket.fileno() == -1 and theirs.stream.socket.fileno() != -1
+        assert mine.stream.transport.fileno() == -1 and theirs.stream.socket.fileno() != -1
         kept.close_idle()
-        assert theirs.stream.socket.fileno() == -1 and kept.kept == kept.connections == 0 and not kept._owned
+        assert theirs.stream.transport.fileno() == -1 and kept.kept == kept.connections == 0 and not kept._owned
 
 
 def test_connections_that_are_logged_in_are_bounded_for_each_owner_and_in_all():
@@ -112,7 +112,7 @@ def test_connections_that_are_logged_in_are_bounded_for_each_owner_and_in_all():
         kept, owners = pool.Pool(Names('127.0.0.1'), 1, 30), [Owner(), Owner(), Owner()]
         made = logged_in(kept, port, owners[0], pool.OWNED_EACH + 1)
         # One for the owner, and one that `keep` allows.
-        assert [each.stream.socket.fileno() != -1 for each in made] == [False] * (len(made) - 2) + [True] * 2
+        assert [each.stream.transport.fileno() != -1 for each in made] == [False] * (len(made) - 2) + [True] * 2
         for owner in owners[1:]:
             logged_in(kept, port, owner, 3)
         # Nobody takes another one's.

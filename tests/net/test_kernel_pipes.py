@@ -11,7 +11,7 @@ import sys
 import gevent
 import pytest
 
-from geproxy.net import splice as splicing
+from geproxy.net import kernel_pipes
 from helpers import PATIENCE
 
 HERE = sys.platform.startswith('linux')
@@ -48,7 +48,7 @@ def splice(request, monkeypatch):
         monkeypatch.delattr(os, 'splice', raising=False)
     elif not hasattr(os, 'splice'):
         pytest.skip('os.splice is there from Python 3.10')
-    return splicing.find()
+    return kernel_pipes.find()
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def ends():
 @needs_splice
 def test_octets_go_through_as_they_are_and_no_more_than_wanted(splice, ends):
     user, source, sink, server = ends
-    pool = splicing.Pool(splice)
+    pool = kernel_pipes.Pool(splice)
     pipe = pool.take()
     user.send(b'hello, world')
     assert pipe.fill(source.fileno(), 5) == 5 and pipe.held == 5
@@ -80,17 +80,17 @@ def test_octets_go_through_as_they_are_and_no_more_than_wanted(splice, ends):
 
 @needs_splice
 def test_what_the_system_says_is_raised(splice, ends):
-    pipe = splicing.Pool(splice).take()
+    pipe = kernel_pipes.Pool(splice).take()
     with pytest.raises(OSError) as caught:
         pipe.fill(ends[1].fileno(), 5)
     assert caught.value.args[0] == errno.EAGAIN and os.strerror(errno.EAGAIN) in str(caught.value)
     pipe.close()
-    assert not splicing.Pool(splice).refuses(caught.value)
+    assert not kernel_pipes.Pool(splice).refuses(caught.value)
 
 
 @needs_splice
 def test_there_are_only_so_many(splice):
-    pool = splicing.Pool(splice, most=2)
+    pool = kernel_pipes.Pool(splice, most=2)
     before = descriptors()
     first, second = pool.take(), pool.take()
     assert pool.take() is None and descriptors() == before + 4
@@ -103,7 +103,7 @@ def test_there_are_only_so_many(splice):
 
 @needs_splice
 def test_a_pipe_that_is_not_empty_is_not_used_again(splice, ends):
-    pool = splicing.Pool(splice, most=1)
+    pool = kernel_pipes.Pool(splice, most=1)
     before = descriptors()
     pipe = pool.take()
     ends[0].send(b'secret')
@@ -117,7 +117,7 @@ def test_a_pipe_that_is_not_empty_is_not_used_again(splice, ends):
 
 @needs_splice
 def test_without_descriptors_there_is_none(splice):
-    pool = splicing.Pool(splice)
+    pool = kernel_pipes.Pool(splice)
     with starving():
         assert pool.take() is None
     pipe = pool.take()
@@ -127,19 +127,19 @@ def test_without_descriptors_there_is_none(splice):
 
 @needs_splice
 def test_one_that_is_too_small_is_none(splice, monkeypatch):
-    monkeypatch.setattr(splicing, 'SIZE', 1 << 31)             # nobody gets that
-    pipe = splicing.Pool(splice).take()
+    monkeypatch.setattr(kernel_pipes, 'SIZE', 1 << 31)             # nobody gets that
+    pipe = kernel_pipes.Pool(splice).take()
     assert pipe is not None                                 # as it comes
     pipe.close()
     before = descriptors()
-    monkeypatch.setattr(splicing, 'LEAST', 1 << 31)
-    assert splicing.Pool(splice).take() is None and descriptors() == before
+    monkeypatch.setattr(kernel_pipes, 'LEAST', 1 << 31)
+    assert kernel_pipes.Pool(splice).take() is None and descriptors() == before
 
 
 @needs_splice
 @pytest.mark.parametrize('number', [errno.EINVAL, errno.ENOSYS, errno.EPERM])
 def test_who_is_refused_never_asks_again(splice, ends, number):
-    pool = splicing.Pool(splice)
+    pool = kernel_pipes.Pool(splice)
     before = descriptors()
     idle, used = pool.take(), pool.take()
     pool.give_back(idle)
@@ -152,33 +152,33 @@ def test_who_is_refused_never_asks_again(splice, ends, number):
 
 
 def test_a_system_without_it_has_no_pipes():
-    assert splicing.Pool(None).take() is None
-    assert (splicing.find() is not None) == HERE
+    assert kernel_pipes.Pool(None).take() is None
+    assert (kernel_pipes.find() is not None) == HERE
 
 
 @needs_splice
 def test_the_process_has_its_pool(ends):
-    pipe = splicing.pool.take()
+    pipe = kernel_pipes.pool.take()
     ends[0].settimeout(PATIENCE)
     ends[0].send(b'x')
     assert pipe.fill(ends[1].fileno(), 10) == 1 and pipe.read(10) == b'x'
-    splicing.pool.give_back(pipe)
+    kernel_pipes.pool.give_back(pipe)
 
 
 @needs_splice
 def test_octets_are_poured_from_pipe_to_pipe_until_that_is_full(splice, ends):
-    first, second = pipes = [splicing.Pool(splice).take() for _ in range(2)]
+    first, second = both = [kernel_pipes.Pool(splice).take() for _ in range(2)]
     pieces = 0
-    while second.write(b'x' * splicing.PAGE):
+    while second.write(b'x' * kernel_pipes.PAGE):
         pieces += 1
-    assert second.held == pieces * splicing.PAGE >= splicing.LEAST
+    assert second.held == pieces * kernel_pipes.PAGE >= kernel_pipes.LEAST
     ends[0].send(b'hello, world')
     first.fill(ends[1].fileno(), 100)
     assert first.pour(second, 5) == 0 and first.held == 12      # full
-    assert second.read_all() == b'x' * splicing.PAGE * pieces
+    assert second.read_all() == b'x' * kernel_pipes.PAGE * pieces
     assert first.pour(second, 5) == 5 and second.write(b'!')
     assert second.read_all() == b'hello!' and first.read(100) == b', world' and first.held == 0
-    for pipe in pipes:
+    for pipe in both:
         pipe.close()
 
 
@@ -191,23 +191,23 @@ def test_octets_are_poured_from_pipe_to_pipe_until_that_is_full(splice, ends):
     (b'ab', (3, b''), b'', b'ab'),
 ])
 def test_pieces_with_the_same_line_between_them_are_poured_at_once(splice, octets, result, moved, rest):
-    first, second = pipes = [splicing.Pool(splice).take() for _ in range(2)]
+    first, second = both = [kernel_pipes.Pool(splice).take() for _ in range(2)]
     first.write(octets)
     assert first.pour_run(second, 3, 4, b'--|') == result
     assert (first.held, second.held) == (len(rest), len(moved))
     assert second.read_all() == moved and first.read_all() == rest
-    for pipe in pipes:
+    for pipe in both:
         pipe.close()
 
 
 @needs_splice
 def test_pieces_are_poured_at_once_until_the_other_pipe_is_full(splice):
-    first, second = pipes = [splicing.Pool(splice).take() for _ in range(2)]
-    while second.write(b'x' * splicing.PAGE):
+    first, second = both = [kernel_pipes.Pool(splice).take() for _ in range(2)]
+    while second.write(b'x' * kernel_pipes.PAGE):
         pass
     first.write(b'abc--|de')
     assert first.pour_run(second, 3, 4, b'--|') == (3, b'') and first.held == 8
-    for pipe in pipes:
+    for pipe in both:
         pipe.close()
 
 
@@ -215,7 +215,7 @@ def test_pieces_are_poured_at_once_until_the_other_pipe_is_full(splice):
 def test_what_cannot_be_poured_is_copied(splice, ends):
     def refuse(*_):
         raise OSError(errno.EINVAL, 'no')
-    first, second = splicing.Pipe(refuse), splicing.Pipe(splice)
+    first, second = kernel_pipes.Pipe(refuse), kernel_pipes.Pipe(splice)
     first.write(b'hello')
     assert second.write(b'x') and first.pour(second, 2) == 0
     assert second.read_all() == b'x' and first.pour(second, 2) == 2

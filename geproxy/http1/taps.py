@@ -1,0 +1,55 @@
+"""A tap: an object that sees each octet of the bodies and tunnels of an exchange. No I/O.
+
+An exchange has a tap or None, which is the normal case and costs nothing. A tap has two methods:
+
+`body(direction, body)`: called once for each body, when it is about to be passed on. Returns the body to use instead,
+mostly `Tapped(body, see)`.
+`tunnel(direction, octets)`: called for all octets of a tunnel or an upgraded connection, in the order in which they go.
+
+`direction`: UP, from the client to the origin, or DOWN. Octets come once, before they are sent, as bytes or a view of a
+buffer that is used again: keep copies. Zero-copy steps aside for a tap.
+"""
+from __future__ import absolute_import, division, print_function
+
+UP, DOWN = 'up', 'down'
+
+
+class Tapped(object):
+    """A body (see framing) that shows its content: that of each small one, each piece, each chunk, in order."""
+    splices = False         # all content goes through `feed` or `take`
+    unseen = 0
+
+    def __init__(self, body, see):
+        """Decorate a body.
+
+        `body`: one of framing or chunks; `see`: a function of content octets or a view of them. It is not called with
+        none. The trailer section is the attribute `trailers`, once the body is `done`.
+        """
+        self._body, self._see = body, see
+
+    def __getattr__(self, name):
+        return getattr(self._body, name)
+
+    @property
+    def dropped(self):
+        """See chunks.Chunked: the names of trailer fields that do not go on."""
+        return self._body.dropped
+
+    @dropped.setter
+    def dropped(self, names):
+        """Change them."""
+        self._body.dropped = names
+
+    def feed(self, data, end):
+        """Show the content among octets [0:end) of `data`, and return it: see framing."""
+        content = self._body.feed(data, end)
+        if len(content):
+            self._see(content)
+        return content
+
+    def take(self, stream):
+        """Show the rest of a small body, and return it: see framing.Sized."""
+        content = self._body.take(stream)
+        if content:
+            self._see(content)
+        return content

@@ -1,0 +1,123 @@
+"""What carries the octets of a Stream: a plain socket, or a Transport that codes them, such as TLS. Decides nothing.
+
+A plain socket is used as it is: its own methods are called, and it pays nothing for what stands here. A Transport has
+the same methods with the same meaning, and two properties that no plain socket has. First, it may have octets in its
+own buffer (`pending`) while its descriptor is silent, so a wait must ask for these first: its Watcher does. Second, the
+octets on its descriptor are not those of the stream, so splice(2) must not touch them (`raw`).
+"""
+from __future__ import absolute_import, division, print_function
+
+from gevent.hub import get_hub
+
+from geproxy.compat import native_poll
+
+READ, WRITE = 1, 2              # libev's numbers for the events of a descriptor
+POLLIN, POLLOUT = 1, 4          # those of poll(2), on all systems
+
+
+class Transport(object):
+    """Base class of all transports that are more than a socket.
+
+    A subclass defines `recv`, `send` and `pending`, and `shutdown` if the end of a direction is coded, too. None of
+    them waits. A method that would have to wait raises socket.error with EAGAIN, whatever its library calls that.
+    """
+    raw = False         # True if splice(2) may carry its octets: they go over the descriptor as they are
+
+    def __init__(self, sock):
+        """Put a coding on a socket.
+
+        `sock`: a connected socket, which this Transport closes.
+        """
+        self.socket = sock
+        self._poll = None
+
+    def recv(self, most):
+        """Return up to `most` decoded octets; b'' at the end. Raises socket.error: EAGAIN if none is there yet."""
+        raise NotImplementedError
+
+    def recv_into(self, buffer, most):
+        """Read as `recv` into `buffer`, a bytearray, and return the number of octets."""
+        data = self.recv(most)
+        buffer[:len(data)] = data
+        return len(data)
+
+    def send(self, data):
+        """Code and send octets, or a view of them. Return how many of them are on their way. Raises socket.error."""
+        raise NotImplementedError
+
+    def pending(self):
+        """Return a true value if `recv` has something to return without the descriptor: octets, or the end."""
+        raise NotImplementedError
+
+    def shutdown(self, how):
+        """End one direction or both. `how`: as for socket.shutdown."""
+        self.socket.shutdown(how)
+
+    def close(self):
+        """Close the socket."""
+        self.socket.close()
+
+    def fileno(self):
+        """Return the file descriptor; -1 once it is closed."""
+        return self.socket.fileno()
+
+    def settimeout(self, seconds):
+        """Set the time-out of the socket, in seconds; 0.0: never wait."""
+        self.socket.settimeout(seconds)
+
+    def getsockopt(self, *arguments):
+        """Return an option of the socket; see socket.getsockopt."""
+        return self.socket.getsockopt(*arguments)
+
+    def setsockopt(self, *arguments):
+        """Set an option of the socket; see socket.setsockopt."""
+        self.socket.setsockopt(*arguments)
+
+    def poll(self, milliseconds):
+        """Return a true value if there is something to read, as poll(2) does of a plain socket."""
+        if self._poll is None:
+            self._poll = native_poll()
+            self._poll.register(self.socket, POLLIN)
+        return self.pending() or self._poll.poll(milliseconds)
+
+
+class Watcher(object):
+    """Calls a function of the hub while a Transport has something to read. Has the methods of gevent's `loop.io`.
+
+    It asks `pending` before the descriptor: when it is started, and after each call.
+    """
+    __slots__ = ('_transport', '_io', '_call', '_arguments', '_scheduled')
+
+    def __init__(self, transport):
+        """Watch `transport`, a Transport."""
+        self._transport = transport
+        self._io = get_hub().loop.io(transport.fileno(), READ)
+        self._call = self._arguments = None
+        self._scheduled = None          # a callback of the hub's loop that is still to come
+
+    def start(self, call, *arguments):
+        """Have call(*arguments) called by the hub, again and again until `stop`, while there is something to read."""
+        self._call, self._arguments = call, arguments
+        self._io.start(self._tell)
+        self._ask()
+
+    def stop(self):
+        """Call no more."""
+        self._call = self._arguments = None
+        self._io.stop()
+        if self._scheduled is not None:
+            self._scheduled.stop()
+            self._scheduled = None
+
+    def _ask(self):
+        if self._call is not None and self._scheduled is None and self._transport.pending():
+            self._scheduled = get_hub().loop.run_callback(self._tell)
+
+    def _tell(self):
+        """Called by the hub: the descriptor is readable, or octets are pending."""
+        if self._scheduled is not None:
+            self._scheduled.stop()
+            self._scheduled = None
+        if self._call is not None:
+            self._call(*self._arguments)
+            self._ask()

@@ -26,7 +26,7 @@ WINGS = [
     ('exchange', ['net', 'http1', 'policy', 'auth', 'limits', 'observe']),
     ('settings', ['net', 'http1', 'policy', 'auth', 'observe']),
     ('admin', ['net', 'http1', 'limits', 'observe', 'exchange', 'settings']),
-    ('service', ['net', 'auth', 'limits', 'upstream', 'exchange', 'settings', 'admin']),
+    ('service', ['net', 'auth', 'limits', 'upstream', 'observe', 'exchange', 'settings', 'admin']),
     ('commands', ['net', 'http1', 'policy', 'upstream', 'observe', 'settings', 'admin', 'service']),
 ]
 ALLOWED = dict((wing, set(below) | {wing}) for wing, below in WINGS)

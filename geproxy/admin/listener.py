@@ -61,7 +61,7 @@ class Admin(object):
         """`server`: the server.Server; `sockets`: listening; `make_acceptor`: of a socket and a function that serves a
         connection of it makes a StreamServer."""
         self.metrics = metrics.Metrics()
-        self.observer = subscribers.Observer(server.log, self.metrics)
+        server.observers.add(self.metrics)
         self._server = server
         self._acceptors = [make_acceptor(sock, self._serve) for sock in sockets]
         self._paths = [unix_sockets.path_of(sock) for sock in sockets if sock.family == socket.AF_UNIX]
@@ -246,7 +246,8 @@ class Admin(object):
 
     def _events(self, stream):
         """The lines for one watcher, as they come, to the end of either. From when the head was sent on."""
-        watcher = self.observer.watch(self._shows_queries())
+        watcher = subscribers.Subscriber(self._shows_queries())
+        self._server.observers.add(watcher)
         self._answered.pop(gevent.getcurrent(), None)       # a watcher stays, and takes the place of no other
         self._watchers += 1
         try:
@@ -257,7 +258,7 @@ class Admin(object):
             yield ''.join(line + '\n' for line in watcher.take())
         finally:
             self._watchers -= 1
-            self.observer.unwatch(watcher)
+            self._server.observers.remove(watcher)
 
 
 _READ, _WRITE = (b'GET', b'HEAD'), (b'POST',)

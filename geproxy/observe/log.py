@@ -13,8 +13,7 @@ import time
 
 from geproxy.compat import monotonic, native_lock, native_lock_error, native_sleep, start_native_thread
 from geproxy.net import supervise
-from geproxy.observe import sinks
-from geproxy.observe import record as records
+from geproxy.observe import formats, sinks
 
 GUESSES = ('login_failed', 'login_throttled')
 QUEUE = 10000           # lines; more are dropped
@@ -149,7 +148,7 @@ class Log(object):
         self.format = settings.format
         if self.format == 'auto':
             self.format = 'console' if access == '-' else 'squid'
-        self._line = records.FORMATS[self.format]
+        self._line = formats.FORMATS[self.format]
         self._query = settings.query == 'on' or settings.query == 'auto' and self.format == 'console'
         terminal = access == '-' and os.isatty(1)
         self._colour = terminal and self.format == 'console' and not os.environ.get('NO_COLOR')
@@ -169,8 +168,8 @@ class Log(object):
         `call`: call(do, path) returns do(path), for a path that may take for ever to open: a pipe that nobody reads."""
         self._use(settings, call)
 
-    def access(self, record):
-        """One exchange has ended."""
+    def ended(self, record):
+        """Log an exchange that has ended. `record`: its Record."""
         if self._access is not None:
             line = self._line(record, self._query)
             self._access.write(self._paint(line, record.status) if self.format == 'console' else line)
@@ -182,14 +181,14 @@ class Log(object):
         brief = self.format not in ('console', 'json')
         # Log-ins that failed stand there whatever the format is: that is where fail2ban looks.
         if record.reason in GUESSES or record.reason and brief:
-            self.say(records.failure_line(record))
+            self.say(formats.failure_line(record))
         if record.would and brief:
-            self.say(records.report_line(record))
+            self.say(formats.report_line(record))
 
     def opened(self, record):
-        """A tunnel has opened: for those who watch."""
+        """Show on the console that a tunnel has opened. `record`: the Record of its exchange."""
         if self._access is not None and self.format == 'console':
-            self._access.write(self._paint(records.opened_line(record, self._query), 0))
+            self._access.write(self._paint(formats.opened_line(record, self._query), 0))
 
     def say(self, text):
         """A line, or several, about the process itself, native text."""

@@ -429,7 +429,7 @@ def test_each_exchange_is_shown_to_each_watcher_exactly_once():
             wanted = [('ended', path) for path in paths]
             assert events(one, 250) == events(two, 250) == wanted
             assert len(proxy.records) == 251
-        proxy.wait_until(lambda: not proxy.server.admin.observer._watchers)
+        proxy.wait_until(lambda: len(proxy.server.observers._observers) == 2)       # the log and the metrics
 
 
 def test_tunnels_are_shown_when_they_open_and_when_they_end():
@@ -569,7 +569,7 @@ def test_a_port_in_use_is_told_with_its_option():
     assert 'choose another port in [admin] listen' in str(raised.value)
 
 
-def test_without_the_section_nothing_listens_and_nothing_observes():
+def test_without_the_section_nothing_listens_and_only_the_log_observes():
     with proxying() as (_address, proxy):
         assert proxy.server.admin is None
-        assert proxy.server.proxy.log is proxy
+        assert proxy.server.observers._observers == (proxy,)

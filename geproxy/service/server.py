@@ -237,7 +237,7 @@ class Server(object):
         self.start()
         self.log.say(self._summary())
         if self.admin is not None:
-            self.log.say('admin: ' + ' '.join(self.admin.places))
+            self.log.say('admin: ' + ' '.join(self.admin.addresses))
         systemd.tell(systemd.READY, systemd.status(self._summary()))
         while True:
             event = self._events.get()

@@ -183,6 +183,7 @@ def test_a_new_field_of_the_log_is_one_row(monkeypatch):
                       lambda record, query: formats.show(b', '.join(record.request.values(b'user-agent')))),
         formats.Field('server.software', 'the Server of the response',
                       lambda record, query: formats.show(b', '.join(record.response.values(b'server'))))])
+
     def answer(sock):
         if read_until(sock, b'\r\n\r\n'):
             sock.sendall(b'HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Length: 0\r\n\r\n')

@@ -3,6 +3,9 @@ from __future__ import absolute_import, division, print_function
 
 import difflib
 
+# strftime would give the names in the language of the host.
+MONTHS = ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec')
+
 
 def did_you_mean(word, words):
     """Return ' (did you mean X?)' if one of `words` is near to `word`, else ''.

@@ -636,7 +636,7 @@ def test_a_log_that_cannot_be_opened_anew_is_told_and_goes_on_where_it_was():
         os.rename(path, path + '.1')
         os.mkdir(path)
         proxy.tell(signal.SIGUSR1)
-        proxy.wait_for(br"cannot open the log '\S+/access\.log' anew: Is a directory; its lines go on to the old file\n")
+        proxy.wait_for(br"cannot reopen the log '\S+/access\.log': Is a directory; its lines still go to the old file\n")
         client.ask(own())
         assert len(logged(path + '.1', 1)) == 1
 

@@ -3,7 +3,8 @@ from __future__ import absolute_import, division, print_function
 
 import difflib
 
-MONTHS = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split()       # as in HTTP dates and log lines
+# strftime would give the names in the language of the host.
+MONTHS = ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec')
 
 
 def did_you_mean(word, words):

@@ -1,6 +1,7 @@
 """What tests of several modules share: an origin, a proxy, and a question. Real sockets on loopback, no fakes."""
 from __future__ import absolute_import, division, print_function
 
+import collections
 import contextlib
 import socket
 
@@ -23,14 +24,19 @@ http_ports = any
 '''
 
 
+# What a Record needs of a request, and of a response: octets that no parser would let through may stand in these.
+Asked = collections.namedtuple('Asked', 'method url protocol')
+Answered = collections.namedtuple('Answered', 'content_type')
+
+
 class Recorder(object):
-    """Stands where log.Log does: remembers what it is told."""
+    """Stands where log.Log does, as an observer: remembers what it is told."""
 
     def __init__(self):
         self.records, self.tunnels, self.said = [], [], []
         self._changed = Event()
 
-    def access(self, record):
+    def ended(self, record):
         """An exchange has ended."""
         self.records.append(record)
         self._changed.set()

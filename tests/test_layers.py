@@ -23,10 +23,11 @@ WINGS = [
     ('limits', ['net']),
     ('upstream', ['net']),
     ('observe', ['net', 'http1']),
-    ('exchange', ['net', 'http1', 'policy', 'auth', 'limits', 'observe']),
+    ('pages', ['http1']),
+    ('exchange', ['net', 'http1', 'policy', 'auth', 'limits', 'observe', 'pages']),
     ('settings', ['net', 'http1', 'policy', 'auth', 'observe']),
-    ('admin', ['net', 'http1', 'limits', 'observe', 'exchange', 'settings']),
-    ('service', ['net', 'auth', 'limits', 'upstream', 'exchange', 'settings', 'admin']),
+    ('admin', ['net', 'http1', 'limits', 'observe', 'pages', 'exchange', 'settings']),
+    ('service', ['net', 'auth', 'limits', 'upstream', 'observe', 'exchange', 'settings', 'admin']),
     ('commands', ['net', 'http1', 'policy', 'upstream', 'observe', 'settings', 'admin', 'service']),
 ]
 ALLOWED = dict((wing, set(below) | {wing}) for wing, below in WINGS)
@@ -39,8 +40,8 @@ TOP = {'__main__', 'cli'}
 WITH_GEVENT = {
     '__main__', 'cli', 'compat', 'net.deadlines', 'net.stream', 'net.supervise', 'net.transport', 'net.turns',
     'net.unwanted', 'net.workers', 'auth.logins', 'upstream.resolver', 'observe.subscribers', 'exchange.forward',
-    'exchange.leaving', 'exchange.relay',
-    'admin.listener', 'admin.status', 'admin.watchdog', 'service.acceptor', 'service.housekeeping', 'service.reloads',
+    'exchange.leaving', 'exchange.relay', 'admin.listener', 'admin.endpoints', 'admin.status', 'admin.watchdog',
+    'service.acceptor', 'service.housekeeping', 'service.reloads',
     'service.server', 'commands.doctor',
 }
 # Modules that spawn greenlets: there, somebody waits for each greenlet or kills it.

@@ -1,5 +1,5 @@
-"""The admin listener, what it shows, its client, and the watchdog. Never reachable through the proxy.
+"""The admin listener, its pages, its client, and the watchdog. Never reachable through the proxy.
 
-May import: exchange, settings and what lies below.
-Start reading at: `listener` answers; `status` is what it shows.
+May import: exchange, pages, settings, observe and what lies below.
+Start reading at: `listener` has the connections; `endpoints` is the table of pages; `status` is what they show.
 """

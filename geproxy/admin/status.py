@@ -20,7 +20,7 @@ from geproxy.admin import watchdog
 from geproxy.compat import monotonic
 from geproxy.net import memory, supervise
 from geproxy.observe import metrics
-from geproxy.observe.record import show, show_url
+from geproxy.observe.formats import show, show_url
 
 PHASES = ('head', 'dns', 'connect', 'waiting', 'body', 'tunnel', 'linger', 'idle')
 _TCP_INFO = getattr(socket, 'TCP_INFO', None)

@@ -10,7 +10,7 @@ import sys
 import textwrap
 
 from geproxy import errors
-from geproxy.observe import record
+from geproxy.observe import formats
 from geproxy.settings import schema
 from geproxy.settings.rule_options import RULE_OPTIONS
 
@@ -50,7 +50,7 @@ def reasons():
 
 def fields():
     """The fields of the json log, as a Markdown table."""
-    return _table(('field', 'what it is'), [('`%s`' % field.name, field.sentence) for field in record.FIELDS])
+    return _table(('field', 'what it is'), [('`%s`' % field.name, field.sentence) for field in formats.FIELDS])
 
 
 def rule_options():

@@ -17,7 +17,7 @@ import time
 from geproxy import compat, errors
 from geproxy.http1 import grammar
 from geproxy.net import address
-from geproxy.observe import record
+from geproxy.observe import formats
 from geproxy.settings import ini, rule_lines
 
 TOGETHER = 3            # hosts below one name from which on one rule for that name is proposed
@@ -218,7 +218,7 @@ class Learnt(object):
 def section(tallies, paths):
     """The lines of an [access] section that allows all of `tallies`, grouped by suffix."""
     yield '# Learnt from %s: %s for %s. Read it, cut it, then check it:' % (
-        ', '.join(record.show(compat.to_octets(path)) for path in paths),
+        ', '.join(formats.show(compat.to_octets(path)) for path in paths),
         _number(sum(tally.count for tally in tallies.values()), 'request'), _number(len(tallies), 'host'))
     yield '# what went through once need not be wanted for ever.'
     yield '[access]'

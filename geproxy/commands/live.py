@@ -22,7 +22,7 @@ import time
 from geproxy.admin.client import Tails, Trouble, ask, check, patterns, places
 from geproxy.commands import filters
 from geproxy.compat import monotonic, to_native, to_octets
-from geproxy.observe.record import HEADS, show_seconds, show_size
+from geproxy.observe.formats import HEADS, show_seconds, show_size
 from geproxy.settings import loading, option_types
 
 FAILED, USAGE = 1, 2    # exit codes

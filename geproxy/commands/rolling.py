@@ -16,7 +16,7 @@ import time
 from geproxy.admin.client import Trouble, ask, check, patterns, place_of
 from geproxy.commands.live import FAILED, ask_all, complain, parser, plain, run
 from geproxy.compat import monotonic, to_native
-from geproxy.observe.record import show_seconds
+from geproxy.observe.formats import show_seconds
 from geproxy.settings import loading, option_types
 
 IN_THE_MIDDLE = 3       # exit code: some were restarted, one did not come up, the others were not touched

@@ -167,6 +167,7 @@ class Handler(object):
         self.record.sent = -self.client.sent
         self.reply = forward.Reply(self.client)
         self.client.pace = self.up_pace = self.key = None
+        self.proxy.observers.began(self.record)
 
     def finish(self):
         """Tell, once, what happened."""
@@ -175,7 +176,7 @@ class Handler(object):
         record.sent += self.client.sent
         record.seconds = monotonic() - record.began
         record.status = self.reply.status
-        self.proxy.observe(record)
+        self.proxy.observers.ended(record)
         if self.client.held:
             self.client.hold(0)
         # Who is idle keeps nothing of it: 0.9 KiB of 10.4 where heads are small (3.13, 2026).
@@ -211,8 +212,7 @@ class Handler(object):
             client.hold(forward.PARSED * len(head))
             wait_turn()                 # to understand one of 64 KB may take 10 ms
         request = reading.parse_request(head, most.fields)
-        record, url = self.record, request.url or request.url_for(SCHEME)
-        record.method, record.version, record.url = request.method, request.protocol, url
+        self.record.request = request
         self.body = framing.request_body(request, most)
         self.request = request
         if request.passed_by(self.proxy.name_octets):
@@ -310,7 +310,7 @@ class Handler(object):
                 self.head = None
                 self.request.forget()
                 self.client.hold(0)
-            self.proxy.opened(self.record)
+            self.proxy.observers.opened(self.record)
             forward.relay_tunnel(self.client, connection.stream, self.reply, self.proxy.waits)
         finally:
             self.proxy.upstream.release(connection, self)

@@ -233,7 +233,7 @@ class Forward(object):
             connection.logged_in = True
             line += SESSION_BASED if persists else b''
         head = response.write(line, proxy.vias[response.version], date, not persists, upgrade)
-        self.record.content_type = response.content_type
+        self.record.response = response
         if body is None or sized and body.left <= len(origin.buffer) and self.client.pace is None:
             rest = b'' if body is None else body.take(origin)       # small bodies come along with their head
             self.client.send(self.reply.begin(head, response.status) + rest, proxy.waits.download)
@@ -263,7 +263,7 @@ class Forward(object):
         head = response.write(b'', self.proxy.vias[response.version], upgrade=b', '.join(chosen))
         self.client.send(self.reply.begin(head, 101), self.proxy.waits.download)
         self.record.tunnel = True
-        self.proxy.opened(self.record)
+        self.proxy.observers.opened(self.record)
         relay_tunnel(self.client, origin, self.reply, self.proxy.waits)
         return False
 

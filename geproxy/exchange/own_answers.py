@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 from geproxy import errors
 from geproxy.http1 import responses
 from geproxy.http1.message import PORTS
+from geproxy.pages import proxy_port
 
 
 def last_hop(request, head, close):
@@ -25,9 +26,7 @@ def page(request, head, close):
     """
     if request.method in (b'OPTIONS', b'TRACE'):
         return 200, last_hop(request, head, close)
-    found = request.path == b'/' and request.method in (b'GET', b'HEAD')
-    make = responses.page if found else responses.no_page
-    return 200 if found else 404, make(request.method, request.authority.text, close)
+    return proxy_port.answer(request, close)
 
 
 def is_asked_for(request, error, access, port):

@@ -19,8 +19,9 @@ from geproxy.policy.treatment import PLAIN, Treatment
 class Proxy(object):
     """What a handler needs to know and to have, from one Settings."""
 
-    def __init__(self, settings, upstream, log, taken, quota, logins, is_own, life):
-        """`settings`: a loading.Settings, of which `limits.connections` is settled; `upstream`, `log`, `taken` (a
+    def __init__(self, settings, upstream, say, observers, taken, quota, logins, is_own, life):
+        """`settings`: a loading.Settings, of which `limits.connections` is settled; `upstream`, `say` (log.Log.say),
+        `observers` (an observers.Observers), `taken` (a
         limits.Limits), `quota` (a quota.Quota or None) and `logins` (a logins.Logins): those of the process, which
         outlive a reload; `is_own`: see access.Access; `life`: has `draining`, true if the process is to
         stop. That is not a setting: it holds for exchanges of yesterday, too."""
@@ -33,7 +34,7 @@ class Proxy(object):
             # Whoever a PROXY header says the client is: it is not on this host, so it has no part in its loopback.
             self.vouched_access = Access(settings.access._replace(loopback='deny'), is_own, is_local)
         self.upstream = upstream
-        self.log = log
+        self.say, self.observers = say, observers
         self.auth = settings.auth
         self._logins = logins
         self._taken, self._quota = taken, quota if settings.limits.quota else None
@@ -98,14 +99,6 @@ class Proxy(object):
         They count for [limits] rate, but not for the quota: a refusal costs none."""
         return self._taken.paces([(key, self.limits.rate)], None, monotonic())[0]
 
-    def observe(self, record):
-        """An exchange has ended."""
-        self.log.access(record)
-
-    def opened(self, record):
-        """A tunnel has opened."""
-        self.log.opened(record)
-
     def report_bug(self, record):
         """What nobody expected; called while the exception is handled."""
-        self.log.say('[%s] a bug, please report it:\n%s' % (record.id, traceback.format_exc()))
+        self.say('[%s] a bug, please report it:\n%s' % (record.id, traceback.format_exc()))

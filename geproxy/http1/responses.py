@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import re
 import time
 
-from geproxy import __version__, wording
+from geproxy import wording
 from geproxy.compat import to_octets
 from geproxy.http1 import grammar
 
@@ -92,36 +92,3 @@ def trace(head, close):
     body = b'\r\n'.join(lines) + b'\r\n\r\n'
     fields = [b'Content-Type: message/http', b'Content-Length: %d' % len(body)]
     return _head(200, b'OK', fields, close) + body
-
-
-PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>geproxy</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>body{font:17px/1.5 system-ui,sans-serif;max-width:42em;margin:3em auto;padding:0 1em;color:#222}
-pre{background:#f2f2ee;padding:.8em 1em;border-radius:6px;overflow:auto}h1{font-size:1.5em}
-@media(prefers-color-scheme:dark){body{background:#1b1b1b;color:#ddd}pre{background:#2a2a2a}}</style></head><body>
-<h1>This is a proxy, not a web site</h1>
-<p>geproxy %(version)s listens here. Your browser asked it for a page of its own; tell your programs to go
-<em>through</em> it instead:</p>
-<pre>export http_proxy=http://%(host)s/
-export https_proxy=http://%(host)s/</pre>
-<p>Both begin with <code>http://</code>: the way to the proxy is plain HTTP, also for https sites, which go through it
-as encrypted as ever. Then try:</p>
-<pre>curl -v https://example.org/</pre>
-<p>In a browser: its proxy settings, "HTTP proxy", this host and port, also for HTTPS.</p>
-</body></html>
-"""
-
-
-def page(method, host, close):
-    """The page for whoever visits the proxy as if it were a web site. `host`: octets of its authority."""
-    body = to_octets(PAGE % {'version': __version__, 'host': _plain(host.decode('latin-1'))})
-    fields = [b'Content-Type: text/html; charset=utf-8', b'Content-Length: %d' % len(body), b'Cache-Control: no-store']
-    return _head(200, b'OK', fields, close) + (b'' if method == b'HEAD' else body)
-
-
-def no_page(method, host, close):
-    """For what the proxy has none of: it is not a web site."""
-    body = b'geproxy: this is a proxy and has only one page of its own: http://%s/\n' % host
-    fields = [b'Content-Type: text/plain; charset=us-ascii', b'Content-Length: %d' % len(body)]
-    return _head(404, b'Not Found', fields, close) + (b'' if method == b'HEAD' else body)

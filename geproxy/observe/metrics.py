@@ -134,12 +134,13 @@ class Metrics(object):
         self._received = self._sent = self._kept = self._tunnels = 0
         self._durations, self._starts, self._connects, self._look_ups = [Histogram() for _ in range(4)]
 
-    def observe(self, record):
-        """An exchange has ended."""
+    def ended(self, record):
+        """Count an exchange that has ended. `record`: its Record."""
+        method = record.request.method
         try:
-            self._requests[record.method, record.status] += 1
+            self._requests[method, record.status] += 1
         except KeyError:
-            self._count_first(record.method, record.status)
+            self._count_first(method, record.status)
         self._received += record.received
         self._sent += record.sent
         if not record.tunnel:
@@ -157,7 +158,7 @@ class Metrics(object):
                 _count(self._denied, record.rule or '-')
 
     def opened(self, _record):
-        """A tunnel has opened."""
+        """Count a tunnel that has opened."""
         self._tunnels += 1
 
     def _count_first(self, method, status):

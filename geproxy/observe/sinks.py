@@ -1,7 +1,7 @@
-"""Where the lines of a log go: a file, standard output, or syslogd. To be used by a thread that may wait for ever.
+"""Where the lines of a log go: a file, standard output, or syslogd. Used by a thread that may wait for ever.
 
-`write` takes lines as native text -> (how many are lost, those to try again later). What somebody should be told goes
-to a function `tell`, once.
+A sink has `write(lines)`: it takes a list of native text, and returns (how many are lost, a list of those to try again
+later). What the operator should be told goes to a function `tell`, once.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -15,11 +15,11 @@ import time
 from geproxy import wording
 from geproxy.compat import NativeSocket, native_getaddrinfo, native_sleep, to_octets
 
-PAUSE = 0.05            # seconds, before a terminal that somebody made non-blocking is tried again
-RETRY = 1.0             # seconds, before a full disk, or a syslogd that is not there, is tried again
-DATAGRAM = 8192         # octets; what goes on is cut off. RFC 3164 has 1024, but rsyslog and syslog-ng take these
+PAUSE = 0.05            # seconds before the next try, at a full terminal that another program has made non-blocking
+RETRY = 1.0             # seconds before the next try, at a full disk, or a syslogd that is not there
+DATAGRAM = 8192         # octets; the rest of a line is cut off. RFC 3164 has 1024, rsyslog and syslog-ng take these
 LOCAL = '/dev/log'
-# A syslogd: by `path` of its socket, by `host` and `port`, or, if both are '', where it always is.
+# A syslogd: at the socket `path`, or at `host` and `port`; if both are '', at LOCAL.
 SyslogAddress = collections.namedtuple('SyslogAddress', 'facility path host port')
 SYSLOG_PORT = 514
 # RFC 3164, 4.1.1
@@ -29,8 +29,11 @@ FACILITIES.update(('local%d' % number, 16 + number) for number in range(8))
 INFO, NOTICE = 6, 5     # severities: RFC 3164, 4.1.1
 
 
-def open_outlet(path, tell):
-    """The outlet for a value of [log]. Raises OSError if a file cannot be opened."""
+def open_sink(path, tell):
+    """Return the sink for a value of [log]. Raises OSError if a file cannot be opened.
+
+    `path`: native text, see log.Writer; `tell`: a function of native text.
+    """
     target = syslog_address(path)
     return Syslog(target, tell) if target else File(path, tell)
 
@@ -53,12 +56,15 @@ def syslog_address(text):
                 FACILITIES['daemon'], '', match.group(1).strip('[]'), int(match.group(2) or SYSLOG_PORT))
     elif rest[:1] == '/':
         return SyslogAddress(FACILITIES['daemon'], rest, '', 0)
-    raise ValueError("'%s' is no syslog: it takes syslog, syslog:FACILITY%s, syslog:/path/of/a/socket or "
+    raise ValueError("invalid syslog address '%s': expected syslog, syslog:FACILITY%s, syslog:/path/of/a/socket or "
                      "syslog://HOST:514" % (text, wording.did_you_mean(rest, FACILITIES)))
 
 
 def is_journal(fd):
-    """Whether a descriptor leads to systemd's journal, which keeps time and process of each line: systemd.exec(5)."""
+    """Return True if a descriptor leads to systemd's journal, which adds time and process to each line.
+
+    `fd`: an int. See JOURNAL_STREAM in systemd.exec(5).
+    """
     try:
         found = os.fstat(fd)
     except OSError:
@@ -68,15 +74,16 @@ def is_journal(fd):
 
 class File(object):
     """A file that is appended to; '-' is standard output, '-2' standard error."""
-    stamps = False                      # does not say by itself when, and who
+    stamps = False                      # true: it adds time and process to each line by itself
 
     def __init__(self, path, tell):
+        """Open the file. `path`, `tell`: as for `open_sink`. Raises OSError."""
         self.path, self._tell = path, tell
         self._torn = False              # it ends in the middle of a line
-        self._fd = self._open()         # here, so that a path that cannot be opened is an error at the start
+        self._fd = self._open()         # not in the thread: a path that cannot be opened is an error at the start
 
     def write(self, lines):
-        """See above."""
+        """Write lines; see the top of this file."""
         data = b'\n' * self._torn + b'\n'.join(map(to_octets, lines)) + b'\n'
         while data:
             try:
@@ -89,26 +96,26 @@ class File(object):
                 if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
                     native_sleep(PAUSE)
                     continue
-                native_sleep(RETRY)     # the disk is full, the reader is gone
+                native_sleep(RETRY)     # the disk is full, or the reader is gone
                 return min(data.count(b'\n'), len(lines)), []
         return 0, []
 
     def reopen(self):
-        """Go on with a new file of that name (logrotate)."""
+        """Open the file again, and write to the new one from now on (logrotate)."""
         if self.path in ('-', '-2'):
             return
         try:
             fresh = self._open()
         except OSError as error:
             # The old file is better than none.
-            self._tell("cannot open the log '%s' anew: %s; its lines go on to the old file" % (
+            self._tell("cannot reopen the log '%s': %s; its lines still go to the old file" % (
                 self.path, error.strerror))
             return
         os.close(self._fd)
         self._fd, self._torn = fresh, False
 
     def close(self):
-        """No more will come."""
+        """Close the file."""
         if self.path not in ('-', '-2'):
             os.close(self._fd)
 
@@ -123,22 +130,21 @@ class Syslog(object):
     stamps = True
 
     def __init__(self, target, tell):
-        """`target`: a SyslogAddress. It need not be there yet."""
+        """Do not connect yet: syslogd may start later. `target`: a SyslogAddress; `tell`: as for `open_sink`."""
         self._target, self._tell = target, tell
         self._host = ' ' + socket.gethostname() if target.host else ''      # only by the network: 4.1.2
         self._socket = None
-        self._told = False
+        self._told = False              # the operator was told that it is not there
 
-    def dress(self, line, severity):
-        """The line as it is queued: a message, of now."""
+    def to_message(self, line, severity):
+        """Return a line as a syslog message of now, native text (RFC 3164, 4.1). `severity`: an int."""
         at = time.localtime()
-        month = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split()[at.tm_mon - 1]    # strftime would translate
         return '<%d>%s %2d %02d:%02d:%02d%s geproxy[%d]: %s' % (
-            self._target.facility * 8 + severity, month, at.tm_mday, at.tm_hour, at.tm_min, at.tm_sec, self._host,
-            os.getpid(), line)
+            self._target.facility * 8 + severity, wording.MONTHS[at.tm_mon - 1], at.tm_mday, at.tm_hour, at.tm_min,
+            at.tm_sec, self._host, os.getpid(), line)
 
     def write(self, lines):
-        """See above."""
+        """Send lines; see the top of this file."""
         for number, line in enumerate(lines):
             if not self._send(to_octets(line)[:DATAGRAM]):
                 native_sleep(RETRY)
@@ -147,38 +153,38 @@ class Syslog(object):
 
     def _send(self, datagram):
         problem = None
-        for _ in range(2):              # the second time by a new socket: syslogd may have been restarted
+        for _ in range(2):              # the second time with a new socket: syslogd may have been restarted
             try:
                 if self._socket is None:
                     self._connect()
                 self._socket.send(datagram)
                 self._told = False
                 return True
-            except (socket.error, UnicodeError) as error:       # the latter by a host that cannot be one
+            except (socket.error, UnicodeError) as error:       # the latter for a host that cannot be a name
                 problem = error
                 self.close()
         if not self._told:
             self._told = True
-            self._tell('syslog: %s: %s; lines wait for it, as many as there is room for' % (
+            self._tell('syslog: %s: %s; log lines wait in the queue until it answers' % (
                 self._target.host or self._target.path or LOCAL, problem.args[-1]))
         return False
 
     def _connect(self):
         target = self._target
         if target.host:
-            family, _kind, _proto, _name, place = native_getaddrinfo(
+            family, _kind, _proto, _name, address = native_getaddrinfo(
                 target.host, target.port, socket.AF_UNSPEC, socket.SOCK_DGRAM)[0]
         else:
-            family, place = socket.AF_UNIX, target.path or LOCAL
+            family, address = socket.AF_UNIX, target.path or LOCAL
         self._socket = NativeSocket(family, socket.SOCK_DGRAM)
-        self._socket.connect(place)
+        self._socket.connect(address)
 
     def reopen(self):
-        """Go on with a new socket."""
+        """Connect again with the next line."""
         self.close()
 
     def close(self):
-        """No more will come."""
+        """Close the socket."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None

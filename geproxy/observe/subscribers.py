@@ -1,7 +1,7 @@
-"""Exchanges as they end, for those who watch: a stream of JSON lines for each watcher, from a bounded queue.
+"""A stream of JSON lines about exchanges for each subscriber (tail, top), from a bounded queue.
 
-Whoever reads too slowly misses lines, and is told how many; the proxy never waits for a watcher, and formats nothing
-while there is none. Writes to nobody: the watchers come and take.
+A subscriber that reads too slowly misses lines, and is told how many; the proxy never waits for it, and formats nothing
+while there is none. Sends nothing: the subscriber's connection takes the lines.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -9,80 +9,51 @@ import collections
 
 from gevent.event import Event
 
-from geproxy.observe.record import json_line
+from geproxy.observe.formats import json_line
 
-QUEUE = 1000            # events that wait for one watcher; a record has about 1 KiB
+QUEUE = 1000            # lines that wait for one subscriber; a line has about 0.5 KiB, and 50 KiB at most
 
 
 def line_of(event, record, query):
-    """An event about a record as a JSON object: the fields of the json log, behind what has happened."""
+    """Return a line about an event: a JSON object with `event`, then the fields of the json log.
+
+    `event`: 'opened' or 'ended'; `record`: a Record; `query`: show the query string of the URL.
+    """
     return '{"event": "%s", %s' % (event, json_line(record, query)[1:])
 
 
-class Watcher(object):
-    """One who watches. `arrived`: an Event, set when there is something to take, or an end."""
+class Subscriber(object):
+    """An observer of all exchanges for one reader. `arrived`: an Event, set while there are lines to take."""
 
     def __init__(self, query):
-        """`query`: show URLs with their query strings."""
+        """Begin with an empty queue. `query`: show the query strings of URLs."""
         self.arrived = Event()
         self._query = query
         self._dropped = 0
-        self._waiting = collections.deque()
+        self._lines = collections.deque()
 
     def ended(self, record):
-        """An exchange has ended."""
-        self._put(record)
+        """Queue a line about an exchange that has ended. `record`: its Record."""
+        self._put('ended', record)
 
     def opened(self, record):
-        """A tunnel has opened."""
-        self._put(line_of('opened', record, self._query))       # now, as its record will go on to change
+        """Queue a line about a tunnel that has opened. `record`: the Record of its exchange."""
+        self._put('opened', record)
 
-    def _put(self, what):
-        if len(self._waiting) < QUEUE:
-            self._waiting.append(what)
+    def _put(self, event, record):
+        # Formatted now, not when it is read: the record has the secrets of its request, and goes with its exchange.
+        if len(self._lines) < QUEUE:
+            self._lines.append(line_of(event, record, self._query))
             self.arrived.set()
         else:
             self._dropped += 1
 
     def take(self):
-        """The lines that wait, as a list of native text."""
+        """Return the lines that wait, as a list of native text; the last one says how many were dropped, if any."""
         self.arrived.clear()
-        lines = [what if isinstance(what, str) else line_of('ended', what, self._query) for what in self._waiting]
-        self._waiting.clear()
+        lines = list(self._lines)
+        self._lines.clear()
         if self._dropped:
             lines.append('{"event": "dropped", "count": %d}' % self._dropped)
             self._dropped = 0
         return lines
-
-
-class Observer(object):
-    """Stands where log.Log does, before it, and shows the records to the metrics and to those who watch too."""
-
-    def __init__(self, log, metrics):
-        self._log, self._metrics = log, metrics
-        self._watchers = []
-        self.say = log.say
-
-    def access(self, record):
-        """An exchange has ended."""
-        self._log.access(record)
-        self._metrics.observe(record)
-        for watcher in self._watchers:
-            watcher.ended(record)
-
-    def opened(self, record):
-        """A tunnel has opened."""
-        self._log.opened(record)
-        self._metrics.opened(record)
-        for watcher in self._watchers:
-            watcher.opened(record)
-
-    def watch(self, query):
-        """A Watcher, that sees what happens from now on until `unwatch`."""
-        watcher = Watcher(query)
-        self._watchers.append(watcher)
-        return watcher
-
-    def unwatch(self, watcher):
-        """It has seen enough."""
-        self._watchers.remove(watcher)

@@ -27,6 +27,7 @@ from geproxy.exchange.wiring import Proxy
 from geproxy.limits import host_memory, quota, rates
 from geproxy.net import memory, supervise, workers
 from geproxy.net.address import parse_ip, unmap, within
+from geproxy.observe.observers import Observers
 from geproxy.service import early_signals, listeners, reloads, systemd
 from geproxy.service.acceptor import Acceptor
 from geproxy.service.housekeeping import Housekeeping
@@ -59,6 +60,7 @@ class Server(object):
         self.proxy = None
         self.draining = False                   # told to stop
         self.accepted = 0                       # connections, in all
+        self.observers = Observers(log.say, [log])
         self.watchdog = Watchdog(log.say)
         self.admin = Admin(self, admin_sockets, lambda sock, handle: Acceptor(
             sock, handle, self._starved, lambda: False)) if admin_sockets else None
@@ -107,9 +109,8 @@ class Server(object):
         if settings.users is not None and (self.proxy is None or settings.users is not self.proxy.settings.users):
             for text in users.advice(settings.users):
                 self.log.say(text)
-        observer = self.admin.observer if self.admin else self.log
-        self.proxy = Proxy(settings, self._upstream, observer, self._taken, self._quota, self._logins,
-                           self._is_own, self)
+        self.proxy = Proxy(settings, self._upstream, self.log.say, self.observers, self._taken, self._quota,
+                           self._logins, self._is_own, self)
         self._house.warn_soon()
 
     def use_users(self, old, fresh):
@@ -236,7 +237,7 @@ class Server(object):
         self.start()
         self.log.say(self._summary())
         if self.admin is not None:
-            self.log.say('admin: ' + ' '.join(self.admin.places))
+            self.log.say('admin: ' + ' '.join(self.admin.addresses))
         systemd.tell(systemd.READY, systemd.status(self._summary()))
         while True:
             event = self._events.get()

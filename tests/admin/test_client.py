@@ -53,7 +53,7 @@ def test_who_does_not_answer_is_told(place, why):
 
 def test_others_answer_nevertheless():
     with proxying('[admin]\nlisten = 127.0.0.1:0\n') as (_address, proxy):
-        place, = proxy.server.admin.places
+        place, = proxy.server.admin.addresses
         assert client.ask(['unix:/nowhere', place], b'GET', b'/-/healthy') == (
             [(place, 200, ['healthy'])], [])
 
@@ -61,7 +61,7 @@ def test_others_answer_nevertheless():
 def test_who_says_no_is_told():
     with proxying('[admin]\nlisten = 127.0.0.1:0\nclients = 192.0.2.1\n') as (_address, proxy):
         with pytest.raises(Trouble) as raised:
-            client.Tails(lambda: proxy.server.admin.places)
+            client.Tails(lambda: proxy.server.admin.addresses)
         assert ' says 403: client 127.0.0.1 is not among [admin] clients' in str(raised.value)
 
 
@@ -76,10 +76,10 @@ def test_what_is_no_geproxy_is_told():
 
 def test_streams_of_several_are_one_and_end_with_the_last():
     with proxying('[admin]\nlisten = 127.0.0.1:0\n') as (one, first):
-        wanted = list(first.server.admin.places)
+        wanted = list(first.server.admin.addresses)
         with client.Tails(lambda: wanted) as tails:
             with proxying('[admin]\nlisten = 127.0.0.1:0\n') as (two, second):
-                wanted += second.server.admin.places
+                wanted += second.server.admin.addresses
                 tails.look()
                 found = []
                 for address in (one, two, one):

@@ -19,7 +19,7 @@ if __name__ == '__main__':
 from geproxy import errors  # noqa: E402
 from geproxy.auth import htpasswd  # noqa: E402
 from geproxy.http1 import basic, chunks, framing, grammar, reading, responses  # noqa: E402
-from geproxy.observe import record  # noqa: E402
+from geproxy.observe import formats, record  # noqa: E402
 from geproxy.policy import forwarded  # noqa: E402
 
 BOUND = 10                  # times a usual message, for each octet: tests/test_bench.py holds it
@@ -77,7 +77,7 @@ def understand(octets, told):
     """Octets -> Request."""
     reading.check_request_start(octets[:-2])
     request = reading.parse_request(octets, LIMITS.fields)
-    told.method, told.version, told.url = request.method, request.protocol, request.url or request.url_for(b'http')
+    told.request = request
     framing.request_body(request, LIMITS)
     request.passed_by(b'geproxy')
     return request
@@ -85,9 +85,9 @@ def understand(octets, told):
 
 def tell(told):
     """The lines of a record."""
-    record.json_line(told, True)
+    formats.json_line(told, True)
     if told.reason:
-        record.failure_line(told)
+        formats.failure_line(told)
 
 
 def pass_response(octets):

@@ -7,7 +7,7 @@ import pytest
 
 from geproxy import errors
 from geproxy.commands import docs
-from geproxy.observe import record
+from geproxy.observe import formats
 from geproxy.settings import ini, loading, schema
 
 
@@ -53,7 +53,7 @@ def test_every_reason_has_its_row_in_order_of_status():
 
 
 def test_every_field_of_the_log_has_its_row():
-    assert cells(docs.fields()) == [['`%s`' % field.name, field.sentence] for field in record.FIELDS]
+    assert cells(docs.fields()) == [['`%s`' % field.name, field.sentence] for field in formats.FIELDS]
 
 
 def test_a_document_gets_the_tables_between_its_marks_and_nothing_else():

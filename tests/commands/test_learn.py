@@ -2,10 +2,11 @@
 from __future__ import absolute_import, division, print_function
 
 import pytest
+from helpers import Asked
 
 from geproxy.commands import learn
 from geproxy.net import address
-from geproxy.observe import record
+from geproxy.observe import formats, record
 from geproxy.settings import loading
 
 SQUID = '1795410893.909      2 127.0.0.1 %s 189 %s %s - %s text/html\n'
@@ -99,18 +100,18 @@ def test_json_says_whether_an_address_was_reached():
     (410, True), (414, False), (417, False), (429, False), (431, False), (500, False), (502, False), (504, False)])
 def test_where_a_log_has_no_address_the_status_tells(status, went):
     made = record.Record('10.0.0.5')
-    made.method, made.url, made.version, made.status = b'GET', b'http://a.test/', b'HTTP/1.1', status
-    for line in (record.common_line(made, False), '09:30:56 ' + record.console_line(made, False)):
+    made.request, made.status = Asked(b'GET', b'http://a.test/', b'HTTP/1.1'), status
+    for line in (formats.common_line(made, False), '09:30:56 ' + formats.console_line(made, False)):
         assert bool(learn.read_line(line)) is went, line
         assert learn.read_line(line, refused=True)[:2] == ('GET', 'http://a.test')
 
 
-@pytest.mark.parametrize('name', sorted(record.FORMATS))
+@pytest.mark.parametrize('name', sorted(formats.FORMATS))
 def test_what_this_proxy_writes_is_read(name):
     made = record.Record('10.0.0.5')
-    made.method, made.url, made.version, made.status, made.user = b'GET', b'http://a.test:81/b?c', b'HTTP/1.1', 404, b'bob'
+    made.request, made.status, made.user = Asked(b'GET', b'http://a.test:81/b?c', b'HTTP/1.1'), 404, b'bob'
     made.address = '10.0.0.1'
-    line = record.FORMATS[name](made, False)
+    line = formats.FORMATS[name](made, False)
     found = learnt(('2026-11-23 09:30:56 ' if name == 'console' else '') + line)
     assert found['a.test'][:2] == (1, {(81, False)})
 

@@ -36,7 +36,7 @@ def test_another_port_than_that_of_the_listener_is_somebody_elses():
 
 
 @pytest.mark.parametrize('line, status, start', [
-    (b'GET /', 200, b'HTTP/1.1 200 '), (b'GET /x', 404, b'HTTP/1.1 404 '), (b'POST /', 404, b'HTTP/1.1 404 '),
+    (b'GET /', 200, b'HTTP/1.1 200 '), (b'GET /x', 404, b'HTTP/1.1 404 '), (b'POST /', 405, b'HTTP/1.1 405 '),
     (b'OPTIONS *', 200, b'HTTP/1.1 200 '), (b'TRACE /', 200, b'HTTP/1.1 200 '),
 ])
 def test_there_is_one_page(line, status, start):

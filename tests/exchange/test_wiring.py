@@ -13,6 +13,7 @@ from geproxy.http1 import reading
 from geproxy.http1.message import Edits
 from geproxy.limits import rates
 from geproxy.net.address import parse_ip
+from geproxy.observe.observers import Observers
 from geproxy.observe.record import Record
 from geproxy.policy.rules import Question
 from geproxy.policy.treatment import PLAIN
@@ -25,7 +26,7 @@ Life = collections.namedtuple('Life', 'draining')
 def wired(text='', is_own=lambda ip, port: False):
     """A Proxy from the text of an ini file, and its Recorder."""
     recorder = Recorder()
-    return Proxy(loading.load('test.ini', text.splitlines()), None, recorder, rates.Limits(), None, logins.Logins(recorder.say), is_own,
+    return Proxy(loading.load('test.ini', text.splitlines()), None, recorder.say, Observers(recorder.say, [recorder]), rates.Limits(), None, logins.Logins(recorder.say), is_own,
                  Life(False)), recorder
 
 
@@ -72,14 +73,6 @@ def test_another_settings_makes_another_proxy_and_leaves_the_first_alone():
         proxy.access.check_target(question(good), 0)
         with pytest.raises(errors.Denied):
             proxy.access.check_target(question(bad), 0)
-
-
-def test_ends_and_openings_reach_the_log():
-    proxy, recorder = wired()
-    one, two = Record('127.0.0.1'), Record('127.0.0.1')
-    proxy.opened(one)
-    proxy.observe(two)
-    assert (recorder.tunnels, recorder.records) == ([one], [two])
 
 
 def test_a_bug_is_told_with_its_traceback_and_the_request_id():

@@ -87,8 +87,6 @@ def test_whatever_the_message_the_head_stays_one(text, reason, details):
 
 @pytest.mark.parametrize('make', [
     lambda method, close: responses.failure(errors.DnsError('what'), 'g', 'abc-1', method, close),
-    lambda method, close: responses.page(method, b'gateway:9000', close),
-    lambda method, close: responses.no_page(method, b'gateway:9000', close),
 ])
 def test_head_gets_the_length_of_a_body_that_is_not_sent(make):
     whole, body = parse(make(b'GET', False))
@@ -99,8 +97,6 @@ def test_head_gets_the_length_of_a_body_that_is_not_sent(make):
 
 @pytest.mark.parametrize('make', [
     lambda close: responses.failure(errors.DnsError('what'), 'g', 'abc-1', b'GET', close),
-    lambda close: responses.page(b'GET', b'gateway:9000', close),
-    lambda close: responses.no_page(b'GET', b'gateway:9000', close),
     lambda close: responses.options(close),
     lambda close: responses.trace(b'TRACE / HTTP/1.1\r\nHost: a\r\n\r\n', close),
 ])
@@ -137,19 +133,6 @@ def test_trace_returns_the_head_but_no_secrets():
     response, body = parse(responses.trace(head, False))
     assert response.values(b'content-type') == (b'message/http',)
     assert body == b'TRACE / HTTP/1.1\r\nHost: a\r\nX:  y\r\nMax-Forwards: 0\r\n\r\n'
-
-
-def test_a_browser_is_told_how_to_use_a_proxy():
-    response, body = parse(responses.page(b'GET', b'gateway:9000', False))
-    assert response.status == 200
-    assert b'export http_proxy=http://gateway:9000/\n' in body
-    assert b'%(' not in body
-
-
-def test_a_browser_that_wants_another_page_is_told_where_the_only_one_is():
-    response, body = parse(responses.no_page(b'GET', b'gateway:9000', False))
-    assert response.status == 404
-    assert b'http://gateway:9000/\n' in body
 
 
 def test_an_answer_does_not_grow_with_its_message():

@@ -15,13 +15,14 @@ import tty
 
 import gevent
 import pytest
-from helpers import PATIENCE, connect, listening, proxying, read_all, read_until
+from helpers import PATIENCE, Asked, connect, listening, proxying, read_all, read_until
 from processes import CHECKOUT, Client, answering, folder, get, own, read, running, wait_until, write
 
 from geproxy.compat import monotonic
 from geproxy.net import supervise
 from geproxy.observe import log
-from geproxy.observe.record import FIELDS, Record
+from geproxy.observe.formats import FIELDS
+from geproxy.observe.record import Record
 from geproxy.settings import loading
 
 SOON = 3            # seconds
@@ -295,12 +296,10 @@ def writing(folder_, *formats):
     for name in formats:
         paths += [str(folder_.join(name)), str(folder_.join(name + '.errors'))]
         logs.append(log.Log(settings('format = ' + name, 'access = ' + paths[-2], 'errors = ' + paths[-1], 'query = auto')))
-
-    def everywhere(name):
-        return lambda what: [getattr(each, name)(what) for each in logs]
     try:
         with proxying() as (address, proxy):
-            proxy.access, proxy.opened, proxy.say = everywhere('access'), everywhere('opened'), everywhere('say')
+            for each in logs:
+                proxy.server.observers.add(each)
             yield paths, address
     finally:
         for each in logs:
@@ -637,7 +636,7 @@ def test_a_log_that_cannot_be_opened_anew_is_told_and_goes_on_where_it_was():
         os.rename(path, path + '.1')
         os.mkdir(path)
         proxy.tell(signal.SIGUSR1)
-        proxy.wait_for(br"cannot open the log '\S+/access\.log' anew: Is a directory; its lines go on to the old file\n")
+        proxy.wait_for(br"cannot reopen the log '\S+/access\.log': Is a directory; its lines still go to the old file\n")
         client.ask(own())
         assert len(logged(path + '.1', 1)) == 1
 
@@ -698,11 +697,11 @@ def test_fail2ban_finds_who_guesses(tmpdir):
     readme = read(os.path.join(CHECKOUT, 'README.md')).decode('utf-8')
     pattern = re.search(r'(?m)^failregex = (.*)$', readme).group(1).rstrip().replace('<HOST>', r'(?P<host>\S+)')
     made = Record('192.0.2.7')
-    made.method, made.url, made.status, made.reason = b'GET', b'http://a/', 407, 'login_failed'
+    made.request, made.status, made.reason = Asked(b'GET', b'http://a/', b'HTTP/1.1'), 407, 'login_failed'
     made.message = "log-in as 'bob 10.0.0.1 GET / 407 login_failed: x' failed"
     paths = str(tmpdir.join('access')), str(tmpdir.join('errors'))
     both = log.Log(settings('access = ' + paths[0], 'errors = ' + paths[1], 'format = squid'))
-    both.access(made)
+    both.ended(made)
     both.close()
     line = read(paths[1]).decode('ascii').partition(' ')[2].partition(' ')[2]       # fail2ban takes the time away
     assert re.search(pattern, line).group('host') == '192.0.2.7'
@@ -748,7 +747,7 @@ def test_the_journal_gets_no_second_time_and_no_second_name(journal, tmpdir, mon
         os.dup2(stream, 1)
         both = log.Log(settings('access = -', 'errors = -'))
         both.say('a word')
-        both.access(Record('192.0.2.7'))
+        both.ended(Record('192.0.2.7'))
         both.close()
     finally:
         os.dup2(kept, 2)

@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 import re
 
 import pytest
+from helpers import Asked
 from prometheus_client.parser import text_string_to_metric_families
 
 from geproxy import errors
@@ -14,7 +15,8 @@ from geproxy.observe.record import Record
 def ended(**values):
     """A Record of an exchange that has ended."""
     record = Record('127.0.0.1')
-    for name, value in dict(dict(method=b'GET', status=200, seconds=0.02), **values).items():
+    record.request = Asked(values.pop('method', b'GET'), b'http://a.test/', b'HTTP/1.1')
+    for name, value in dict(dict(status=200, seconds=0.02), **values).items():
         setattr(record, name, value)
     return record
 
@@ -23,7 +25,7 @@ def counted(*records):
     """What is shown after these, read: {(name, sorted labels): value}."""
     counts = metrics.Metrics()
     for record in records:
-        counts.observe(record)
+        counts.ended(record)
     return read(metrics.exposition(counts.values(0, 0, 0, 0)))
 
 
@@ -93,7 +95,7 @@ def test_failures_are_counted_by_reason_and_refusals_by_rule():
 
 def test_octets_on_their_way_count_as_well():
     counts = metrics.Metrics()
-    counts.observe(ended(received=100, sent=2000))
+    counts.ended(ended(received=100, sent=2000))
     shown = read(metrics.exposition(counts.values(7, 11, 5, 6)))
     assert shown['geproxy_bytes_total', (('direction', 'in'), ('side', 'client'))] == 107
     assert shown['geproxy_bytes_total', (('direction', 'out'), ('side', 'client'))] == 2011

@@ -1,198 +1,28 @@
-"""What is remembered of an exchange, and how the lines about it read: never two, never secret, never unreadable."""
+"""The record of an exchange: its id, and what it has before there is a request or a response."""
 from __future__ import absolute_import, division, print_function
 
-import json
-import os
 import re
-import time
 
-import pytest
-
-from geproxy.http1 import grammar
-from geproxy.observe import record as records
-from geproxy.observe.record import Record
+from geproxy.http1 import reading
+from geproxy.observe.record import NO_MESSAGE, Record
 
 
-def record(**values):
-    """A record of a plain GET that went well, with these values changed."""
-    made = Record('10.0.0.5')
-    made.number = 1
-    made.wall, made.seconds, made.took, made.first = 1700000000.25, 0.125, (0.001, 0.002), 0.1
-    made.method, made.url, made.version = b'GET', b'http://a.example/x?q=1', b'HTTP/1.1'
-    made.status, made.sent, made.received, made.content_type = 200, 1234, 99, b'text/html'
-    made.address = '192.0.2.1'
-    for name, value in values.items():
-        setattr(made, name, value)
-    return made
-
-
-def test_no_two_have_the_same_id_and_it_stays():
-    one, other = Record('10.0.0.5'), Record('10.0.0.5')
-    assert one.id == one.id != other.id
-
-
-TUNNEL = {'method': b'CONNECT', 'url': b'a.example:443', 'tunnel': True, 'content_type': b''}
-DENIED = {'status': 403, 'address': '', 'reason': 'http_request_denied', 'message': 'port 25', 'content_type': b''}
-UNREAD = {'method': b'', 'url': b'', 'version': b'', 'status': 400, 'address': '', 'content_type': b'',
-          'reason': 'http_request_error', 'message': "'x' is not a request line"}
-
-
-@pytest.fixture(params=['UTC0', 'EST5', 'IST-5:30', 'NST3:30', 'LINT-14'])
-def zone(request):
-    """A time zone, in which the test runs: its name."""
-    before = os.environ.get('TZ')
-    os.environ['TZ'] = request.param
-    time.tzset()
-    yield request.param
-    del os.environ['TZ']
-    if before is not None:
-        os.environ['TZ'] = before
-    time.tzset()
-
-
-def test_each_exchange_has_an_id_of_its_own():
-    ids = [Record('::1').id for _ in range(100)]
-    assert len(set(ids)) == 100
+def test_a_request_id_is_unique_and_stays_the_same():
+    records = [Record('::1') for _ in range(100)]
+    ids = [record.id for record in records]
+    assert len(set(ids)) == 100 and ids == [record.id for record in records]
     assert all(re.match(r'[0-9a-f]{6}-[0-9]+\Z', each) for each in ids)
 
 
-@pytest.mark.parametrize('values, word', [
-    ({}, 'TCP_MISS'), ({'aborted': True}, 'TCP_MISS_ABORTED'), (TUNNEL, 'TCP_TUNNEL'),
-    (dict(TUNNEL, aborted=True), 'TCP_TUNNEL_ABORTED'), (DENIED, 'TCP_DENIED'),
-    (dict(DENIED, status=407), 'TCP_DENIED'), (UNREAD, 'NONE_NONE'), ({'status': 403}, 'TCP_MISS'),
-    ({'status': 504, 'address': ''}, 'NONE_NONE'),
-    ({'status': 0, 'address': '', 'aborted': True}, 'NONE_NONE_ABORTED'),
-])
-def test_a_result_is_one_of_squids_words(values, word):
-    assert records.result(record(**values)) == word
+def test_before_a_request_is_understood_its_values_are_empty():
+    record = Record('::1')
+    assert record.request is record.response is NO_MESSAGE
+    assert (record.method, record.url, record.request.protocol, record.response.content_type) == (b'', b'', b'', b'')
+    assert record.request.values(b'user-agent') == ()
 
 
-@pytest.mark.parametrize('octets, shown', [
-    (b'', '-'), (b'GET', 'GET'), (b'-', '-'), (b'a b\tc', 'a%20b%09c'), (b'a"b\\c', 'a%22b%5Cc'), (b'a%20b', 'a%20b'),
-    (b'\r\n10.0.0.1 - - "GET', '%0D%0A10.0.0.1%20-%20-%20%22GET'), (b'\x00\x1b[31m\x7f', '%00%1B[31m%7F'),
-    (b'Zo\xc3\xab', 'Zo%C3%AB'), (b"!#$&'()*+,-./:;<=>?@[]^_`{|}~", "!#$&'()*+,-./:;<=>?@[]^_`{|}~"),
-])
-def test_what_is_not_plain_is_percent_encoded(octets, shown):
-    assert records.show(octets) == shown
-    assert type(records.show(octets)) is str
-
-
-@pytest.mark.parametrize('url, query, shown', [
-    (b'http://a/?q=1', True, 'http://a/?q=1'), (b'http://a/?q=1?r', False, 'http://a/?'),
-    (b'http://a/', False, 'http://a/'), (b'', True, 'error:invalid-request'),
-    (b'', False, 'error:invalid-request'), (b'a:443', False, 'a:443'),
-])
-def test_a_query_string_is_shown_only_on_demand(url, query, shown):
-    assert records.show_url(record(url=url), query) == shown
-
-
-@pytest.mark.parametrize('values, line', [
-    ({}, '1700000000.375    125 10.0.0.5 TCP_MISS/200 1234 GET http://a.example/x? - HIER_DIRECT/192.0.2.1 text/html'),
-    (TUNNEL, '1700000000.375    125 10.0.0.5 TCP_TUNNEL/200 1234 CONNECT a.example:443 - HIER_DIRECT/192.0.2.1 -'),
-    (DENIED, '1700000000.375    125 10.0.0.5 TCP_DENIED/403 1234 GET http://a.example/x? - HIER_NONE/- -'),
-    (UNREAD, '1700000000.375    125 10.0.0.5 NONE_NONE/400 1234 - error:invalid-request - HIER_NONE/- -'),
-    ({'status': 0, 'aborted': True, 'seconds': 1234567.0, 'content_type': b''},
-     '1701234567.250 1234567000 10.0.0.5 TCP_MISS_ABORTED/000 1234 GET http://a.example/x? - HIER_DIRECT/192.0.2.1 -'),
-    ({'wall': 1700000000.0, 'seconds': 0.0005},
-     '1700000000.000      0 10.0.0.5 TCP_MISS/200 1234 GET http://a.example/x? - HIER_DIRECT/192.0.2.1 text/html'),
-])
-def test_a_line_for_squids_readers(values, line):
-    assert records.squid_line(record(**values), False) == line
-
-
-def test_a_line_for_readers_of_the_common_format(zone):
-    when = {'UTC0': '14/Nov/2023:22:13:20 +0000', 'EST5': '14/Nov/2023:17:13:20 -0500',
-            'IST-5:30': '15/Nov/2023:03:43:20 +0530', 'NST3:30': '14/Nov/2023:18:43:20 -0330',
-            'LINT-14': '15/Nov/2023:12:13:20 +1400'}[zone]
-    assert records.common_line(record(), False) == (
-        '10.0.0.5 - - [%s] "GET http://a.example/x? HTTP/1.1" 200 1234' % when)
-
-
-@pytest.mark.parametrize('values, line', [
-    ({}, '10.0.0.5 GET http://a.example/x?q=1 200 1.21K 125ms'),
-    (dict(TUNNEL, seconds=3.0), '10.0.0.5 CONNECT a.example:443 200 1.21K 3s (99 up)'),
-    (DENIED, '10.0.0.5 GET http://a.example/x?q=1 403 1.21K 125ms http_request_denied: port 25 [ID]'),
-    (UNREAD, "10.0.0.5 - error:invalid-request 400 1.21K 125ms http_request_error: 'x' is not a request line [ID]"),
-])
-def test_a_line_for_the_eyes(values, line):
-    made = record(**values)
-    assert records.console_line(made, True) == line.replace('ID', made.id)
-
-
-def test_a_line_for_machines_has_what_the_table_of_fields_says(zone):
-    found = json.loads(records.json_line(record(kept=True), False))
-    assert found == {
-        '@timestamp': '2023-11-14T22:13:20.250Z', 'id': record().id, 'client.ip': '10.0.0.5', 'http.request.method': 'GET',
-        'url.original': 'http://a.example/x?', 'http.version': 'HTTP/1.1', 'http.response.status_code': 200,
-        'http.request.bytes': 99, 'http.response.bytes': 1234, 'destination.ip': '192.0.2.1',
-        'event.duration': 125000000, 'result': 'TCP_MISS', 'kept': True, 'dns_ms': 1.0, 'connect_ms': 2.0,
-        'first_ms': 100.0}
-
-
-def test_a_line_for_machines_leaves_out_what_there_is_not():
-    found = json.loads(records.json_line(record(took=(None, None), first=None, **DENIED), True))
-    assert set(field.name for field in records.FIELDS) - set(found) == {
-        'destination.ip', 'dns_ms', 'connect_ms', 'first_ms', 'user.name', 'rule', 'would_refuse'}
-    assert (found['reason'], found['message'], found['kept']) == ('http_request_denied', 'port 25', False)
-
-
-def test_a_tunnel_that_opens_and_a_failure_have_their_lines():
-    assert records.opened_line(record(**TUNNEL)) == '10.0.0.5 CONNECT a.example:443 open, to 192.0.2.1'
-    failed = record(**DENIED)
-    assert records.failure_line(failed) == (
-        '[%s] 10.0.0.5 GET http://a.example/x? 403 http_request_denied: port 25' % failed.id)
-
-
-HOSTILE = [b'\r\n', b'\n', b'\x00', b'\x1b[2J', b'" 200 0\n10.0.0.1 - - "', b'\x85', b'\xe2\x80\xa8', b' x y ',
-           b"'\\\"", b'\xff', b'%0a', b'\x7f']
-
-
-@pytest.mark.parametrize('octets', HOSTILE)
-@pytest.mark.parametrize('name', sorted(records.FORMATS))
-def test_no_octets_forge_a_line(name, octets):
-    made = record(method=b'G' + octets, url=b'http://a/' + octets, version=octets, content_type=octets)
-    line = records.FORMATS[name](made, True)
-    assert re.match(r'[ -~]+\Z', line)
-    assert line.count(' ') == records.FORMATS[name](record(), True).count(' ')
-    assert name == 'json' or line.count('"') == (2 if name == 'common' else 0)
-
-
-@pytest.mark.parametrize('octets, shown', [
-    (0, '0'), (1, '1'), (999, '999'), (1000, '0.977K'), (1024, '1K'), (1536, '1.5K'), (1023 * 1024, '0.999M'),
-    (1024 ** 2, '1M'), (3500000, '3.34M'), (1024 ** 3 * 10, '10G'), (1024 ** 4 * 5000, '5e+03T'),
-])
-def test_octets_are_shown_in_three_digits(octets, shown):
-    assert records.show_size(octets) == shown
-
-
-@pytest.mark.parametrize('seconds, shown', [
-    (0, '0ms'), (0.0034, '3ms'), (0.9999, '999ms'), (1, '1s'), (1.2345, '1.23s'), (59.4, '59.4s'), (60, '1m00s'),
-    (123, '2m03s'), (3599.9, '59m59s'), (3600, '1h00m'), (3725, '1h02m'), (360000, '100h00m'),
-])
-def test_durations_are_shown_as_people_say_them(seconds, shown):
-    assert records.show_seconds(seconds) == shown
-
-
-def test_each_field_is_declared_once_with_its_sentence():
-    names = [field.name for field in records.FIELDS]
-    assert len(names) == len(set(names))
-    assert all(field.sentence for field in records.FIELDS)
-
-
-@pytest.mark.parametrize('query', [True, False])
-@pytest.mark.parametrize('line', sorted(records.FORMATS))
-def test_a_line_does_not_grow_with_what_it_is_about(line, query):
-    made = record(url=b'http://a/' + b'"' * 65000, method=b'M' * 65000, user=b'\xff' * 65000, reason='x',
-                  content_type=b'"' * 65000, message='"' * 65000, would='"' * 65000)
-    assert len(records.FORMATS[line](made, query)) < 3 * (records.LONGEST_URL + 3 * records.LONGEST) + 8 * grammar.LONGEST
-    assert len(records.failure_line(made)) + len(records.report_line(made)) < 2 * 3 * 9000 + 3 * grammar.LONGEST
-
-
-@pytest.mark.parametrize('more', [0, 1, 70000])
-def test_what_was_cut_off_is_counted(more):
-    url = b'http://a/?' + b'"' * (records.LONGEST_URL - 10)
-    shown = records.show_url(record(url=url + b'x' * more), True)
-    assert shown == 'http://a/?' + '%22' * (records.LONGEST_URL - 10) + ('...(+%d)' % more if more else '')
-    assert records.show(b'M' * (records.LONGEST + more)) == 'M' * records.LONGEST + ('...(+%d)' % more if more else '')
-    made = record(reason='x', message='m' * (grammar.LONGEST + more))
-    assert records.failure_line(made).endswith('x: ' + 'm' * grammar.LONGEST + ('...(+%d)' % more if more else ''))
+def test_a_record_has_the_request_itself():
+    record = Record('::1')
+    record.request = reading.parse_request(b'GET http://a.test/x HTTP/1.1\r\nHost: a.test\r\nUser-Agent: me\r\n\r\n')
+    assert (record.method, record.url) == (b'GET', b'http://a.test/x')
+    assert record.request.values(b'user-agent') == (b'me',)

@@ -92,7 +92,7 @@ def test_a_syslogd_that_dies_and_comes_back_gets_every_line():
     with running(ACCESS) as proxy, Client(proxy.address) as client:
         # It is not there yet.
         asked(client, '/n0')
-        proxy.wait_for(br'syslog: \S+/log: No such file or directory; lines wait for it, as many as there is room for\n')
+        proxy.wait_for(br'syslog: \S+/log: No such file or directory; log lines wait in the queue until it answers\n')
         with syslogd(path_in(proxy)) as daemon:
             assert names(daemon, 1) == ['n0']
             asked(client, '/n1')
@@ -102,7 +102,7 @@ def test_a_syslogd_that_dies_and_comes_back_gets_every_line():
         # It is stopped: its socket is there, but nobody reads it.
         for number in (2, 3):
             asked(client, '/n%d' % number)
-        proxy.wait_for(br'syslog: \S+/log: Connection refused; lines wait')
+        proxy.wait_for(br'syslog: \S+/log: Connection refused; log lines wait')
         with syslogd(path_in(proxy)) as daemon:
             assert names(daemon, 2) == ['n2', 'n3']
         # It is restarted in between, and nobody has missed it.
@@ -151,7 +151,7 @@ def test_a_reload_goes_over_to_syslog_and_back():
         wait_until(lambda: os.path.getsize(os.path.join(proxy.folder, 'access.log')), 'the line in the file')
 
 
-# --- an outlet -------------------------------------------------------------------------------------------------------
+# --- a sink --------------------------------------------------------------------------------------------------------
 
 def test_the_lines_that_wait_are_bounded_and_what_is_dropped_is_counted():
     with folder() as here:
@@ -182,11 +182,11 @@ def test_what_is_too_long_for_a_datagram_is_cut_off():
     with folder() as here:
         path, troubles = os.path.join(here, 'log'), []
         with syslogd(path) as daemon:
-            outlet = sinks.open_outlet('syslog:' + path, troubles.append)
-            assert outlet.write([outlet.dress('x' * 70000, sinks.INFO), outlet.dress('y', sinks.INFO)]) == (0, [])
+            sink = sinks.open_sink('syslog:' + path, troubles.append)
+            assert sink.write([sink.to_message('x' * 70000, sinks.INFO), sink.to_message('y', sinks.INFO)]) == (0, [])
             assert len(daemon.socket.recv(100000)) == sinks.DATAGRAM
             assert daemon.message()[2] == 'y' and troubles == []
-            outlet.close()
+            sink.close()
 
 
 @pytest.mark.parametrize('target,where', [
@@ -197,9 +197,9 @@ def test_what_is_too_long_for_a_datagram_is_cut_off():
 def test_what_cannot_be_reached_is_told_once_and_its_lines_are_kept(monkeypatch, target, where):
     monkeypatch.setattr(sinks, 'RETRY', 0.01)         # seconds that each write takes here
     troubles = []
-    outlet = sinks.Syslog(target, troubles.append)
+    sink = sinks.Syslog(target, troubles.append)
     for _ in range(2):
-        assert outlet.write(['one', 'two']) == (0, ['one', 'two'])
+        assert sink.write(['one', 'two']) == (0, ['one', 'two'])
     assert len(troubles) == 1 and troubles[0].startswith('syslog: %s: ' % where)
 
 

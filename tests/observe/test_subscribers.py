@@ -1,84 +1,78 @@
-"""Exchanges for those who watch: each once, in order, bounded, and what was missed is told."""
+"""Streams for subscribers: each event once, in order, bounded; what was dropped is said, and no record is kept."""
 from __future__ import absolute_import, division, print_function
 
+import gc
 import json
+import weakref
 
 import pytest
-from helpers import Recorder
+from helpers import Asked
 
-from geproxy.observe import metrics, subscribers
+from geproxy.observe import subscribers
 from geproxy.observe.record import Record
 
 
 def ended(url=b'http://a.test/'):
     """A Record of an exchange that has ended."""
     record = Record('127.0.0.1')
-    record.method, record.url, record.status = b'GET', url, 200
+    record.request, record.status = Asked(b'GET', url, b'HTTP/1.1'), 200
     return record
 
 
-def observing():
-    """An Observer before a Recorder."""
-    recorder = Recorder()
-    return subscribers.Observer(recorder, metrics.Metrics()), recorder
+def taken(subscriber):
+    """What waits for a subscriber, parsed."""
+    return [json.loads(line) for line in subscriber.take()]
 
 
-def taken(watcher):
-    """What waits for it, read."""
-    return [json.loads(line) for line in watcher.take()]
-
-
-def test_the_log_gets_all_that_it_got_before():
-    observer, recorder = observing()
-    one, two = ended(), ended()
-    observer.opened(one)
-    observer.access(two)
-    observer.say('hello')
-    assert (recorder.tunnels, recorder.records, recorder.said) == ([one], [two], ['hello'])
-
-
-def test_each_watcher_gets_what_happens_while_it_watches():
-    observer, _recorder = observing()
-    observer.access(ended(b'http://before.test/'))
-    first = observer.watch(True)
-    observer.access(ended(b'http://one.test/'))
-    second = observer.watch(True)
-    observer.access(ended(b'http://two.test/'))
-    observer.unwatch(first)
-    observer.access(ended(b'http://three.test/'))
-    assert [line['url.original'] for line in taken(first)] == ['http://one.test/', 'http://two.test/']
-    assert [line['url.original'] for line in taken(second)] == ['http://two.test/', 'http://three.test/']
-    assert taken(first) == []
+def test_a_subscriber_gets_each_exchange_once_in_order():
+    subscriber = subscribers.Subscriber(True)
+    assert not subscriber.arrived.is_set()
+    subscriber.ended(ended(b'http://one.test/'))
+    subscriber.ended(ended(b'http://two.test/'))
+    assert subscriber.arrived.is_set()
+    assert [line['url.original'] for line in taken(subscriber)] == ['http://one.test/', 'http://two.test/']
+    assert taken(subscriber) == [] and not subscriber.arrived.is_set()
 
 
 def test_a_tunnel_is_shown_as_it_was_when_it_opened():
-    observer, _recorder = observing()
-    watcher = observer.watch(True)
-    record = ended(b'a.test:443')
-    observer.opened(record)
+    subscriber, record = subscribers.Subscriber(True), ended(b'a.test:443')
+    subscriber.opened(record)
     record.reason = 'tunnel_idle'
-    observer.access(record)
-    opened, over = taken(watcher)
+    subscriber.ended(record)
+    opened, over = taken(subscriber)
     assert (opened['event'], opened.get('reason')) == ('opened', None)
     assert (over['event'], over['reason']) == ('ended', 'tunnel_idle')
     assert opened['id'] == over['id'] == record.id
 
 
 @pytest.mark.parametrize('query,url', [(True, 'http://a.test/?token=1'), (False, 'http://a.test/?')])
-def test_query_strings_are_shown_as_the_log_has_them(query, url):
-    observer, _recorder = observing()
-    watcher = observer.watch(query)
-    observer.access(ended(b'http://a.test/?token=1'))
-    assert taken(watcher)[0]['url.original'] == url
+def test_query_strings_are_shown_as_the_log_shows_them(query, url):
+    subscriber = subscribers.Subscriber(query)
+    subscriber.ended(ended(b'http://a.test/?token=1'))
+    assert taken(subscriber)[0]['url.original'] == url
 
 
-def test_who_is_too_slow_misses_some_and_is_told_how_many():
-    observer, recorder = observing()
-    slow = observer.watch(True)
+def test_a_slow_subscriber_misses_lines_and_is_told_how_many():
+    subscriber = subscribers.Subscriber(True)
     for _ in range(subscribers.QUEUE + 7):
-        observer.access(ended())
-    lines = taken(slow)
+        subscriber.ended(ended())
+    lines = taken(subscriber)
     assert len(lines) == subscribers.QUEUE + 1 and lines[-1] == {'event': 'dropped', 'count': 7}
-    assert len(recorder.records) == subscribers.QUEUE + 7
-    observer.access(ended())
-    assert [line['event'] for line in taken(slow)] == ['ended']
+    subscriber.ended(ended())
+    assert [line['event'] for line in taken(subscriber)] == ['ended']
+
+
+class Secret(object):
+    """A request of which a weak reference tells whether it is still kept."""
+    method, url, protocol = b'GET', b'http://a.test/', b'HTTP/1.1'
+
+
+def test_a_queue_keeps_no_request_for_it_may_have_secrets():
+    subscriber, record = subscribers.Subscriber(True), ended()
+    record.request = Secret()
+    request = weakref.ref(record.request)
+    subscriber.opened(record)
+    subscriber.ended(record)
+    del record
+    gc.collect()
+    assert request() is None and len(taken(subscriber)) == 2

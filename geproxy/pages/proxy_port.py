@@ -1,0 +1,57 @@
+"""The pages of the port that clients use. Nothing of the admin listener is among them."""
+from __future__ import absolute_import, division, print_function
+
+from geproxy import __version__
+from geproxy.compat import to_native
+from geproxy.http1 import responses
+from geproxy.pages import table
+
+FIRST_STEPS = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>geproxy</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>body{font:17px/1.5 system-ui,sans-serif;max-width:42em;margin:3em auto;padding:0 1em;color:#222}
+pre{background:#f2f2ee;padding:.8em 1em;border-radius:6px;overflow:auto}h1{font-size:1.5em}
+@media(prefers-color-scheme:dark){body{background:#1b1b1b;color:#ddd}pre{background:#2a2a2a}}</style></head><body>
+<h1>This is a proxy, not a web site</h1>
+<p>geproxy %(version)s listens here. Your browser asked it for a page of its own. Tell your programs to send their
+requests <em>through</em> it instead:</p>
+<pre>export http_proxy=http://%(host)s/
+export https_proxy=http://%(host)s/</pre>
+<p>Both begin with <code>http://</code>: programs talk plain HTTP with the proxy. https sites stay encrypted on the
+whole way. Then try:</p>
+<pre>curl -v https://example.org/</pre>
+<p>In a browser: open its proxy settings, and enter this host and port as "HTTP proxy", also for HTTPS.</p>
+</body></html>
+"""
+
+
+def any_client(_visit):
+    """Allow every visitor: whoever is not among [access] clients does not come so far."""
+
+
+def first_steps(visit):
+    """Return the page that says how to use this proxy."""
+    text = FIRST_STEPS % {'version': __version__, 'host': to_native(visit.request.authority.text)}
+    return table.Answer(200, 'text/html; charset=utf-8', text, b'')
+
+
+def no_such_page(visit):
+    """Return the answer for any other path."""
+    return table.plain(404, 'geproxy: this is a proxy, and has no such page. Its first page: http://%s/' % to_native(
+        visit.request.authority.text))
+
+
+PAGES = {
+    b'/': table.Page(table.READ, any_client, first_steps),
+    table.ELSE: table.Page(table.ANY, any_client, no_such_page),
+}
+
+
+def answer(request, close):
+    """Return the answer to a client that asks the proxy for a page of its own -> (status, octets).
+
+    `request`: a message.Request; `close`: say that the connection ends behind the answer.
+    """
+    page = table.answer(PAGES, request, None)
+    more = b'Date: %s\r\n%s' % (responses.date(), b'Connection: close\r\n' if close else b'')
+    return page.status, table.whole(page, request.method == b'HEAD', more)

@@ -15,6 +15,7 @@ from processes import CHECKOUT, GEPROXY, Client, answering, folder, get, process
 
 import geproxy
 from geproxy import cli
+from geproxy.service.startup import BAD_FILE
 
 
 @pytest.fixture
@@ -212,44 +213,18 @@ def refused(arguments, code=1, **options):
     return said
 
 
-def test_a_port_in_use_is_told_with_who_has_it(here):
-    taken = socket.socket()
-    try:
-        taken.bind(('127.0.0.1', 0))
-        taken.listen(1)
-        port = taken.getsockname()[1]
-        said = refused(['-c', written(here, '[proxy]\nlisten = 127.0.0.1:%d\n' % port)])
-        assert said.startswith('geproxy: cannot listen on 127.0.0.1 port %d: it is in use' % port)
-        if not os.path.exists('/proc/net/tcp'):
-            pytest.skip('no /proc/net/tcp here: who listens cannot be known')
-        assert ', by process %d (' % os.getpid() in said
-    finally:
-        taken.close()
-
-
-def test_a_port_below_1024_is_for_root(here):
-    try:
-        with open('/proc/sys/net/ipv4/ip_unprivileged_port_start') as opened:
-            if int(opened.read()) <= 1023:
-                pytest.skip('this host lets everybody listen below port 1024')
-    except IOError:
-        pass                            # an older kernel: 1024
-    said = refused(['-c', written(here, '[proxy]\nlisten = 127.0.0.1:1023\n')], preexec_fn=unprivileged)
-    assert said.startswith('geproxy: cannot listen on 127.0.0.1 port 1023: ports below 1024 are for root; ')
-
-
 def test_a_missing_file_is_told(here):
     path = os.path.join(here, 'nowhere.ini')
-    assert refused(['-c', path], cli.BAD_FILE) == 'geproxy: %s: No such file or directory\n' % path
+    assert refused(['-c', path], BAD_FILE) == 'geproxy: %s: No such file or directory\n' % path
 
 
 def test_a_file_that_is_for_others_is_told(here):
     path = written(here, '')
     os.chmod(path, 0)
-    assert refused(['-c', path], cli.BAD_FILE, preexec_fn=unprivileged) == 'geproxy: %s: Permission denied\n' % path
+    assert refused(['-c', path], BAD_FILE, preexec_fn=unprivileged) == 'geproxy: %s: Permission denied\n' % path
 
 
-def refused_here(capsys, path, code=cli.BAD_FILE):
+def refused_here(capsys, path, code=BAD_FILE):
     """The same, in this process, which is quicker."""
     assert cli.main(['-c', path]) == code
     shown, said = capsys.readouterr()
@@ -272,40 +247,7 @@ def test_a_bad_option_is_told(here, capsys):
     assert refused_here(capsys, path).startswith("%s:2: [timeouts] drain: 'never' is no duration: " % path)
 
 
-@pytest.mark.parametrize('option', ['access', 'errors'])
-def test_a_log_in_a_missing_folder_is_told(here, capsys, option):
-    path = written(here, '[proxy]\nlisten = 127.0.0.1:0\n[log]\n%s = %s/no/such/folder.log\n' % (option, here))
-    assert refused_here(capsys, path, 1) == (
-        "geproxy: cannot open the log '%s/no/such/folder.log': No such file or directory\n" % here)
-
-
-def test_fd_0_that_is_no_socket_is_told(here):
-    said = refused(['-c', written(here, '[proxy]\nlisten = fd:0\n')])
-    assert said.startswith('geproxy: fd:0 is no socket (') and '[fcgi-program:...]' in said
-
-
 # --- serving ---------------------------------------------------------------------------------------------------------
-
-def test_the_announcement_names_listener_clients_file_and_limit():
-    with running('[limits]\nconnections = 12\n') as proxy:
-        said = proxy.lines(1, 'err')[0].decode('ascii')
-        assert re.match(
-            r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d geproxy\[%d\] listening on 127\.0\.0\.1:%d for loopback private; %s; '
-            r'up to 12 connections; as geproxy-[0-9a-f]{6}\Z' % (proxy.pid, proxy.address[1], re.escape(proxy.path)), said)
-
-
-def test_it_listens_on_a_socket_that_it_is_handed_as_standard_input():
-    shared = socket.socket()
-    try:
-        shared.bind(('127.0.0.1', 0))
-        shared.listen(16)
-        with listening(answering()) as origin, running(listen='fd:0', stdin=shared.fileno()) as proxy:
-            assert proxy.address == shared.getsockname()
-            with Client(proxy.address) as client:
-                assert client.ask(get(origin)).endswith(b'fine')
-    finally:
-        shared.close()
-
 
 def test_the_environment_does_not_choose_a_way():
     # supervisord hands on the http_proxy of whoever started it.
@@ -355,7 +297,7 @@ def test_a_full_disk_is_told():
         ended = run(GEPROXY + ['--example'], stdout=full)
     finally:
         os.close(full)
-    assert (ended.wait(), ended.err) == (1, b'geproxy: standard output: No space left on device\n')
+    assert (ended.wait(), ended.err) == (1, b'geproxy: cannot write to standard output: No space left on device\n')
 
 
 def test_a_check_says_what_a_reload_would_change(here, capsys):
@@ -367,3 +309,51 @@ def test_a_check_says_what_a_reload_would_change(here, capsys):
     assert cli.main(['--check', new, '--against', new]) == 0
     assert capsys.readouterr()[0] == '%s: fine\nno changes against %s\n' % (new, new)
     assert cli.main(['--check', new, '--against', here]) == 1
+
+
+# --- the table of commands -------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('command', cli.COMMANDS.values(), ids=lambda command: command.name)
+def test_each_command_has_its_function_and_its_help(command, capsys):
+    with pytest.raises(SystemExit) as raised:
+        cli.find(command)([command.name, '--help'])
+    assert raised.value.code == 0 and 'usage: geproxy %s ' % command.name in capsys.readouterr()[0]
+    assert re.match(r'[A-Z][ -~]+\.\Z', command.sentence)
+
+
+def test_the_help_lists_all_commands(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(['--help'])
+    rows = [line.split() for line in capsys.readouterr()[0].partition('\ncommands ')[2].splitlines()[1:]]
+    assert [row[0] for row in rows] == list(cli.COMMANDS)
+
+
+def test_each_module_of_commands_is_in_the_table():
+    folder_of_commands = os.path.join(CHECKOUT, 'geproxy', 'commands')
+    modules = set(name[:-len('.py')] for name in os.listdir(folder_of_commands) if name.endswith('.py'))
+    used = set(command.function.split('.')[0] for command in cli.COMMANDS.values())
+    with_main = set(name for name in modules if re.search(
+        br'(?m)^def main\(arguments', read(os.path.join(folder_of_commands, name + '.py'))))
+    assert with_main <= used <= modules
+
+
+IMPORTED = '''
+import sys
+from geproxy import cli
+try:
+    cli.main(sys.argv[1:])
+except SystemExit:
+    pass
+print(' '.join(sorted(name for name in sys.modules if name.startswith('geproxy.') and sys.modules[name])))
+'''
+
+
+@pytest.mark.parametrize('arguments, needed, not_needed', [
+    (['--version'], [], ['commands', 'service.server']),
+    (['why', '--help'], ['commands.why'], ['commands.live', 'service.server']),
+    (['-c', '/no/such/file'], ['service.server'], ['commands', 'admin.client']),
+])
+def test_only_what_the_command_line_needs_is_imported(arguments, needed, not_needed):
+    names = run([sys.executable, '-c', IMPORTED] + arguments).out.decode('ascii').splitlines()[-1].split()
+    assert all('geproxy.' + name in names for name in needed), names
+    assert not any('geproxy.' + name in names for name in not_needed), names

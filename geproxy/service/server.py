@@ -25,7 +25,7 @@ from geproxy.exchange import introducing, strangers
 from geproxy.exchange.conversation import Handler
 from geproxy.exchange.wiring import Proxy
 from geproxy.limits import host_memory, quota, rates
-from geproxy.net import memory, supervise, workers
+from geproxy.net import memory, one_hub, supervise, workers
 from geproxy.net.address import parse_ip, unmap, within
 from geproxy.service import early_signals, listeners, reloads, systemd
 from geproxy.service.acceptor import Acceptor
@@ -267,6 +267,7 @@ class Server(object):
 
     def start(self):
         """Begin to accept connections."""
+        one_hub.claim()
         self.watchdog.start()
         freeze()                                # not at a reload: connections of then would never be looked at again
         self._open_reserve()

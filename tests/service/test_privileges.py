@@ -12,8 +12,8 @@ import pytest
 from helpers import listening
 from processes import GEPROXY, Client, answering, folder, own, process, read, run, running, wait_until, write
 
-from geproxy import cli
 from geproxy.service import privileges
+from geproxy.service.startup import BAD_FILE
 
 USER = 'nobody'
 INI = '''
@@ -134,7 +134,7 @@ def test_an_ini_file_that_the_user_cannot_read_is_told_at_the_start():
         first.tell(signal.SIGTERM)
         first.wait()
         with process(command + ['-c', first.path]) as second:
-            second.wait_for(br'proxy\.ini: nobody cannot read it: it holds until the next start, but a reload will fail\n')
+            second.wait_for(br'proxy\.ini: user nobody cannot read it, so a reload will fail; until the next start the settings hold\n')
             second.wait_for(br' listening on ')
 
 
@@ -149,7 +149,7 @@ def test_on_this_python_too_there_is_no_way_back():
 
 # --- what cannot be --------------------------------------------------------------------------------------------------
 
-def refused(command, code=cli.BAD_FILE, **options):
+def refused(command, code=BAD_FILE, **options):
     """What is said by one that does not start: one line."""
     with dropped(command, **options) as proxy:
         assert proxy.wait() == code
@@ -189,7 +189,7 @@ def test_somebody_else_than_root_cannot():
         path = os.path.join(here, 'proxy.ini')
         write(path, '[proxy]\nlisten = 127.0.0.1:0\nuser = daemon\n')
         asked = run(command + ['-c', path], preexec_fn=become)
-        assert asked.popen.returncode == cli.BAD_FILE
+        assert asked.popen.returncode == BAD_FILE
         assert asked.err == (b'geproxy: [proxy] user = daemon: only root can become somebody else, and this was started by '
                              b'nobody; leave user empty, or start it as root\n')
 

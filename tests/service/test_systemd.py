@@ -14,9 +14,9 @@ import pytest
 from helpers import PATIENCE, listening, read_until
 from processes import CHECKOUT, GEPROXY, Client, answering, folder, get, own, process, run, running, write
 
-from geproxy import cli
 from geproxy.compat import monotonic
 from geproxy.service import systemd
+from geproxy.service.startup import BAD_FILE
 from geproxy.settings import loading
 
 SERVICE, SOCKET = (os.path.join(CHECKOUT, 'conf', 'geproxy.' + name) for name in ('service', 'socket'))
@@ -234,7 +234,7 @@ def test_the_units_agree_with_the_program():
     assert service['Type'] == 'notify'
     assert int(service['TimeoutStopSec']) > defaults.timeouts.drain + 2
     assert service['ExecStart'] == '/usr/bin/python3 -m geproxy -c /etc/geproxy/proxy.ini'
-    assert service['RestartPreventExitStatus'] == '%d' % cli.BAD_FILE
+    assert service['RestartPreventExitStatus'] == '%d' % BAD_FILE
     assert service['SyslogIdentifier'] == 'geproxy'
     with open(SERVICE) as lines:        # the file is checked before the process is told
         assert [line.split('=', 1)[1] for line in lines if line.startswith('ExecReload')] == [
@@ -245,7 +245,7 @@ def test_systemd_is_told_why_a_bad_file_ends_the_start():
     with manager() as (place, message), folder() as here:
         path = os.path.join(here, 'proxy.ini')
         write(path, '[proxy]\nlistem = x\n')
-        assert run(GEPROXY + ['-c', path], more_env={'NOTIFY_SOCKET': place}).popen.returncode == cli.BAD_FILE
+        assert run(GEPROXY + ['-c', path], more_env={'NOTIFY_SOCKET': place}).popen.returncode == BAD_FILE
         assert message() == ['STATUS=%s:2: [proxy] listem: there is no such option (did you mean listen?)' % path]
 
 

@@ -261,7 +261,7 @@ def test_without_a_file_the_defaults_hold():
     with process(GEPROXY) as started:
         said = started.wait_for(br'listening on .*\n|cannot listen on .*\n').group().decode('ascii')
     if 'cannot' in said:
-        assert 'port 9000: it is in use' in said
+        assert 'port 9000: the port is in use' in said
         pytest.skip('somebody has port 9000 here')
     assert '0.0.0.0:9000' in said and 'for loopback private; all defaults; ' in said
 

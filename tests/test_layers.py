@@ -40,7 +40,7 @@ WITH_GEVENT = {
     '__main__', 'cli', 'compat', 'net.deadlines', 'net.one_hub', 'net.stream', 'net.supervise', 'net.turns', 'net.workers',
     'auth.logins', 'upstream.resolver', 'observe.subscribers', 'exchange.forward', 'exchange.leaving', 'exchange.relay',
     'admin.listener', 'admin.status', 'admin.watchdog', 'service.acceptor', 'service.housekeeping', 'service.reloads',
-    'service.server', 'service.startup', 'commands.doctor',
+    'service.ending', 'service.server', 'service.startup', 'commands.doctor',
 }
 # Modules that spawn greenlets: there, somebody waits for each greenlet or kills it.
 SPAWNING = {'net.workers', 'exchange.relay', 'service.acceptor', 'service.server'}

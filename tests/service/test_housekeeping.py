@@ -45,8 +45,8 @@ def test_dropped_lines_are_told_once():
         server = Server(recorder.server.proxy)
         house = Housekeeping(server, Logins(), None, [])
         server.log.dropped = lambda: 1
-        house.tell_of_the_log()
-        house.tell_of_the_log()
+        house.report_log()
+        house.report_log()
         server.log.dropped = lambda: 3
-        house.tell_of_the_log()
+        house.report_log()
     assert [text.partition(' dropped')[0] for text in server.log.said] == ['1 log line', '2 log lines']

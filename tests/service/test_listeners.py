@@ -108,10 +108,10 @@ def test_a_port_can_be_had_again_at_once():
         pass
 
 
-def test_who_has_begun_to_connect_is_taken_and_who_comes_later_is_dropped():
+def test_a_client_that_has_begun_to_connect_is_accepted_and_a_later_one_is_ignored():
     with opened(('127.0.0.1', 0, None)) as sockets:
         begun = socket.create_connection(sockets[0].getsockname())
-        if not listeners.hush(sockets[0]):
+        if not listeners.refuse_new(sockets[0]):
             pytest.skip('no kernel that filters for a listener')
         with pytest.raises(socket.timeout):
             socket.create_connection(sockets[0].getsockname(), 0.2)
@@ -122,9 +122,9 @@ def test_who_has_begun_to_connect_is_taken_and_who_comes_later_is_dropped():
         begun.close()
 
 
-def test_a_listener_that_others_have_too_is_not_hushed():
+def test_a_listener_of_several_processes_goes_on_to_take_new_clients():
     with opened(('127.0.0.1', 0, None)) as theirs, opened((None, 0, theirs[0].fileno())) as ours:
-        assert not listeners.hush(ours[0])
+        assert not listeners.refuse_new(ours[0])
         socket.create_connection(theirs[0].getsockname(), 0.2).close()
 
 
@@ -139,20 +139,20 @@ def test_a_port_in_use_names_its_holder():
     with opened(('127.0.0.1', 0, None)) as taken:
         port = taken[0].getsockname()[1]
         said = refused(('127.0.0.1', port, None))
-    assert said.startswith('cannot listen on 127.0.0.1 port %d: it is in use, by process %d (' % (port, os.getpid()))
-    assert said.endswith('; stop that, or choose another port in [proxy] listen')
+    assert said.startswith('cannot listen on 127.0.0.1 port %d: the port is in use by process %d (' % (port, os.getpid()))
+    assert said.endswith('; stop that program, or choose another port in [proxy] listen')
 
 
 @needs_ipv6
 def test_a_port_in_use_in_one_family_is_in_use():
     with opened(('::1', 0, None)) as taken:
         port = taken[0].getsockname()[1]
-        assert 'port %d: it is in use' % port in refused(('', port, None))
+        assert 'port %d: the port is in use' % port in refused(('', port, None))
         assert not connects('127.0.0.1', port)
 
 
 @pytest.mark.parametrize('host,why', [
-    ('192.0.2.1', 'cannot listen on 192.0.2.1 port 9: this host has no such address'),      # RFC 5737: nobody has it
+    ('192.0.2.1', 'cannot listen on 192.0.2.1 port 9: this host does not have that address'),      # RFC 5737: nobody has it
     ('no..such.name', "cannot listen on 'no..such.name': "),
 ])
 def test_an_address_that_is_not_ours_is_told(host, why):
@@ -188,9 +188,9 @@ def test_what_is_no_listening_socket_is_not_taken_over():
     bound.bind(('127.0.0.1', 0))
     datagram = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
-        assert 'is no socket (' in refused(('', 0, folder))
+        assert 'is not a socket (' in refused(('', 0, folder))
         for sock in (pair[0], bound, datagram):
-            assert refused(('', 0, sock.fileno())) == 'fd:%d is no listening TCP socket' % sock.fileno()
+            assert refused(('', 0, sock.fileno())) == 'fd:%d is not a listening TCP socket' % sock.fileno()
     finally:
         os.close(folder)
         for sock in pair + (bound, datagram):
@@ -202,7 +202,7 @@ def test_a_listening_unix_socket_is_no_tcp_socket(tmpdir):
     try:
         local.bind(os.path.relpath(str(tmpdir.join('s'))))       # relative: the path of a UNIX socket must be short
         local.listen(1)
-        assert refused(('', 0, local.fileno())) == 'fd:%d is no listening TCP socket' % local.fileno()
+        assert refused(('', 0, local.fileno())) == 'fd:%d is not a listening TCP socket' % local.fileno()
     finally:
         local.close()
 
@@ -227,7 +227,7 @@ def test_without_systemd_it_is_said_what_is_missing(monkeypatch):
 
 def test_a_descriptor_that_is_not_there_is_told():
     said = refused(('', 0, 9999))
-    assert said.startswith('fd:9999 is no socket (%s)' % os.strerror(errno.EBADF))
+    assert said.startswith('fd:9999 is not a socket (%s)' % os.strerror(errno.EBADF))
 
 
 # --- our own ---------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ access = %s/logs/access.log
 '''
 IMPORT = 'import os, sys; os.setuid(%d); import gevent.core, geproxy.settings.loading'
 START = IMPORT + '; os.execv(sys.executable, [sys.executable, "-c", ""])'
-as_root = pytest.mark.skipif(os.getuid() != 0, reason='only root can become somebody else')
+as_root = pytest.mark.skipif(os.getuid() != 0, reason='only root can switch to another user')
 
 
 def become():
@@ -167,7 +167,7 @@ def test_a_log_that_the_user_cannot_write_ends_it_at_the_start():
 @pytest.mark.parametrize('user,group,said', [
     ('no-such-user', '', "[proxy] user: there is no user 'no-such-user'; make it: useradd --system no-such-user\n"),
     ('nobody', 'no-such-group', "[proxy] group: there is no group 'no-such-group'; make it: groupadd --system no-such-group\n"),
-    ('root', '', "[proxy] user: 'root' is root itself\n"),
+    ('root', '', "[proxy] user: 'root' is root itself; name a user with fewer rights\n"),
     ('', 'daemon', '[proxy] group needs [proxy] user\n'),
 ])
 def test_whom_it_cannot_become_is_told_in_one_line(user, group, said):
@@ -178,7 +178,7 @@ def test_whom_it_cannot_become_is_told_in_one_line(user, group, said):
 def test_a_python_that_the_user_cannot_read_is_told():
     if can(GEPROXY[:-2], IMPORT):
         pytest.skip('%s can read this one' % USER)
-    assert re.match(r'geproxy: \[proxy\] user = nobody: it cannot read /\S+, which it has to: chmod, or ', refused(GEPROXY))
+    assert re.match(r'geproxy: \[proxy\] user = nobody: this user cannot read /\S+, and must: chmod it, or ', refused(GEPROXY))
 
 
 @as_root
@@ -190,8 +190,8 @@ def test_somebody_else_than_root_cannot():
         write(path, '[proxy]\nlisten = 127.0.0.1:0\nuser = daemon\n')
         asked = run(command + ['-c', path], preexec_fn=become)
         assert asked.popen.returncode == BAD_FILE
-        assert asked.err == (b'geproxy: [proxy] user = daemon: only root can become somebody else, and this was started by '
-                             b'nobody; leave user empty, or start it as root\n')
+        assert asked.err == (b'geproxy: [proxy] user = daemon: only root can switch to another user, and geproxy was started by '
+                             b'nobody; leave user empty, or start geproxy as root\n')
 
 
 @as_root

@@ -100,7 +100,7 @@ def test_a_name_that_the_file_gives_holds_at_once(process):
 def test_a_file_that_is_gone_and_a_bug_change_nothing(process):
     os.unlink(process.path)
     good, lines = process.run()
-    assert not good and lines[0].startswith('nothing changed, for %s: ' % process.path)
+    assert not good and lines[0].startswith('nothing changed: cannot open %s: ' % process.path)
     process.log = process.reloads._log = None
     good, lines = process.run(CHANGED)
     assert not good and 'a bug, please report it' in lines[0] and 'AttributeError' in lines[0]
@@ -116,7 +116,7 @@ def test_two_at_once_come_one_after_the_other(process):
 
 def test_without_a_file_there_is_none_to_read():
     outcome = reloads.Reloads(None, None, None, None).run()
-    assert (outcome.good, outcome.lines) == (False, ['there is no ini file to read again (-c)'])
+    assert (outcome.good, outcome.lines) == (False, ['nothing changed: this process was started without an ini file (-c)'])
 
 
 @pytest.fixture
@@ -143,9 +143,9 @@ def _write_nothing(path):
 def test_a_file_that_cannot_be_read_in_time_is_given_up_and_another_one_is_read(process, pipe):
     good, lines = process.run()
     assert (good, lines) == (False, [
-        'nothing changed, for %s, or a file that it names, could not be read within 0 s' % pipe])
-    assert process.log.said == ['the reload still waits for %s, or a file that it names, after 0 s; until it is read, '
-                                'the old settings hold' % pipe]
+        'nothing changed: %s, or a file that it names, could not be read within 0 s' % pipe])
+    assert process.log.said == ['after 0 s the reload still waits for %s, or a file that it names; the old settings '
+                                'hold until then' % pipe]
     assert process.reloads.failing
     os.unlink(pipe)
     assert process.run(CHANGED)[0] and process.settings.limits.connections == 400
@@ -154,7 +154,7 @@ def test_a_file_that_cannot_be_read_in_time_is_given_up_and_another_one_is_read(
 def test_threads_that_hang_are_few(process, pipe):
     for _ in range(reloads.MOST_STUCK):
         assert 'could not be read' in process.run()[1][0]
-    assert process.run()[1] == ['nothing changed: 4 reloads before this one still wait for a file']
+    assert process.run()[1] == ['nothing changed: 4 earlier reloads still wait for a file']
 
 
 def test_a_log_that_nobody_reads_is_given_up_too(process, pipe):

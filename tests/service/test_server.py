@@ -22,8 +22,7 @@ from processes import Client, answering, get, own, read, running, wait_until, wr
 from geproxy.admin import status
 from geproxy.compat import monotonic, native_sleep
 from geproxy.net import workers
-from geproxy.service import acceptor, listeners
-from geproxy.service.server import SPARE_FDS
+from geproxy.service import acceptor, descriptors, listeners
 from geproxy.settings import option_types
 
 SOON = 3        # seconds: far less than any limit that is set here, far more than a busy host needs
@@ -97,7 +96,7 @@ def test_an_exchange_in_flight_ends_before_the_process_does(number):
         client.send(get(place))
         assert origin.asked.wait(PATIENCE)
         proxy.tell(number)
-        proxy.wait_for(br'stopping: 1 connection, 8 s to end')
+        proxy.wait_for(br'stopping: waiting for 1 connection, at most 8 s')
         origin.go.set()
         response = client.response()
         assert response.startswith(b'HTTP/1.1 200 ') and response.endswith(b'0123401234')
@@ -132,7 +131,7 @@ def test_nobody_is_connected_between_the_last_accept_and_the_close(monkeypatch):
         seen.append(raised.type)
         close(self)
     probe, = listeners.open_all([option_types.Listener('127.0.0.1', 0, None)])
-    filters = listeners.hush(probe)
+    filters = listeners.refuse_new(probe)
     probe.close()
     if not filters:
         pytest.skip('no kernel that filters for a listener')
@@ -231,9 +230,9 @@ def test_a_tunnel_is_cut_when_the_time_to_drain_is_over_and_is_counted():
                 client.send(b'CONNECT %s:%d HTTP/1.1\r\nHost: x\r\n\r\n' % (place[0].encode('ascii'), place[1]))
                 assert read_until(client.socket, b'\r\n\r\n').startswith(b'HTTP/1.1 200 ')
             proxy.tell(signal.SIGTERM)
-            proxy.wait_for(br'stopping: 2 connections, 0\.3 s to end')
+            proxy.wait_for(br'stopping: waiting for 2 connections, at most 0\.3 s')
             assert ended(proxy) == 0
-            assert b' 2 connections cut\n' in proxy.err
+            assert b' 2 connections cut off\n' in proxy.err
             # Each is remembered, with why it ended.
             assert proxy.out.count(b' drained: the proxy stopped [') == 2
 
@@ -245,10 +244,10 @@ def test_told_a_second_time_it_stops_at_once(first, second):
         client.send(get(place))
         assert origin.asked.wait(PATIENCE)
         proxy.tell(first)
-        proxy.wait_for(br'stopping: 1 connection, ')
+        proxy.wait_for(br'stopping: waiting for 1 connection, ')
         proxy.tell(second)
         assert ended(proxy) == 0
-        assert b'told again to stop: at once' in proxy.err and b' 1 connection cut\n' in proxy.err
+        assert b'told again to stop: stopping at once' in proxy.err and b' 1 connection cut off\n' in proxy.err
         assert client.rest()[:5] in (b'', b'HTTP/')
         origin.go.set()
 
@@ -280,7 +279,7 @@ def test_while_it_drains_logs_are_opened_anew_and_nothing_else_changes():
         proxy.tell(signal.SIGUSR1)
         wait_until(lambda: os.path.exists(path), 'the new file')
         proxy.tell(signal.SIGHUP)
-        proxy.wait_for(br'SIGHUP: nothing changed, as this process is stopping')
+        proxy.wait_for(br'SIGHUP: nothing changed: this process is stopping')
         origin.go.set()
         client.rest()
         client.socket.close()
@@ -370,7 +369,7 @@ def test_a_file_that_cannot_be_read_changes_nothing(reloading, spoil):
     with listening(answering()) as place, Client(proxy.address) as client:
         spoil(proxy.path)
         said = reload(proxy)
-        assert b' SIGHUP: nothing changed, ' in said and proxy.path.encode('ascii') in said
+        assert b' SIGHUP: nothing changed' in said and proxy.path.encode('ascii') in said
         assert b'Traceback' not in said
         assert client.ask(get(place)).startswith(b'HTTP/1.1 200 ')
 
@@ -380,7 +379,7 @@ def test_a_log_that_cannot_be_opened_changes_nothing(reloading):
     with listening(answering()) as place, Client(proxy.address) as client:
         said = reload(proxy, read(proxy.path).replace(b'http_ports = any', b'http_ports = 80') +
                       b'[log]\naccess = /nowhere/at/all.log\n')
-        assert b' SIGHUP: nothing changed, ' in said and b'/nowhere/at/all.log' in said
+        assert b' SIGHUP: nothing changed' in said and b'/nowhere/at/all.log' in said
         assert client.ask(get(place)).startswith(b'HTTP/1.1 200 ')
         proxy.wait_for(br' GET http://127\.0\.0\.1:%d/ 200 ' % place[1], 'out')
 
@@ -413,7 +412,7 @@ def test_a_reload_that_hangs_delays_no_stop_and_no_client(number):
 def test_without_a_file_there_is_nothing_to_reload():
     with proxying() as (_address, proxy):
         proxy.server.reload('SIGHUP')
-        assert proxy.said == ['SIGHUP: there is no ini file to read again (-c)']
+        assert proxy.said == ['SIGHUP: nothing changed: this process was started without an ini file (-c)']
 
 
 def test_a_reload_moves_the_log_and_no_line_is_lost():
@@ -551,7 +550,7 @@ def test_the_limit_of_connections_follows_from_the_descriptors_unless_it_is_set(
     with running('[limits]\nconnections = 7\n', preexec_fn=limit) as proxy:
         proxy.wait_for(br'; up to 7 connections; ')
     with running('[limits]\nconnections = 300\n', preexec_fn=limit) as proxy:
-        proxy.wait_for(br'\[limits\] connections = 300 need up to 664 file descriptors, and there are 264: ')
+        proxy.wait_for(br'\[limits\] connections = 300 may need 664 file descriptors, but only 264 are allowed: ')
 
 
 def test_kept_connections_leave_their_descriptors_to_clients_that_come():
@@ -573,7 +572,7 @@ def test_kept_connections_leave_their_descriptors_to_clients_that_come():
                 assert client.response().endswith(b'fine')
             server = proxy.server
             assert server._upstream.kept == 3
-            server._descriptors = SPARE_FDS + 2 * 4 + 2         # room for four clients, and two more
+            server.descriptors.limit = descriptors.SPARE + 2 * 4 + 2         # room for four clients, and two more
             server._use(server.proxy.settings)
             with Client(address) as fourth:
                 assert fourth.ask(get(place)).endswith(b'fine')
@@ -581,7 +580,7 @@ def test_kept_connections_leave_their_descriptors_to_clients_that_come():
                 with Client(address) as fifth:
                     assert fifth.ask(get(place)).endswith(b'fine')
                     assert (server._upstream.keep, server._upstream.kept) == (0, 0)
-        server._descriptors = SPARE_FDS + 100
+        server.descriptors.limit = descriptors.SPARE + 100
         proxy.wait_until(lambda: server._upstream.keep == 10)
 
 
@@ -683,7 +682,7 @@ def living():
     return [each for each in gc.get_objects() if isinstance(each, gevent.Greenlet) and not each.dead]
 
 
-def descriptors():
+def open_descriptors():
     """How many this process has."""
     return len(os.listdir('/proc/self/fd'))
 
@@ -697,7 +696,7 @@ def test_a_thousand_clients_half_of_which_die_leave_nothing_behind():
     with listening(at_leisure) as place, proxying('[upstream]\nkeep_time = 100ms\n') as (address, proxy):
         assert ask(address, get(place)).endswith(b'done')
         proxy.wait_until(lambda: not proxy.server._upstream._idle and not workers._idle)
-        before, open_before = living(), descriptors()
+        before, open_before = living(), open_descriptors()
         clients = [gevent.spawn(one_of_many, address, place, number, random.Random(dice.random()))
                    for number in range(MANY)]
         gevent.joinall(clients, timeout=3 * PATIENCE)
@@ -705,11 +704,11 @@ def test_a_thousand_clients_half_of_which_die_leave_nothing_behind():
         assert not failed, failed[:3]
         del clients
         try:
-            proxy.wait_until(lambda: set(living()) <= set(before) and descriptors() <= open_before)
+            proxy.wait_until(lambda: set(living()) <= set(before) and open_descriptors() <= open_before)
         finally:
             # Those of other tests, which may end meanwhile, were there before.
             assert [each for each in living() if each not in before] == [], (proxy.server.live, proxy.server._upstream._idle)
-            assert descriptors() <= open_before
+            assert open_descriptors() <= open_before
         # On a busy host a thousand clients in this very process may keep the hub for a second.
         assert not [text for text in proxy.said if not text.startswith('the hub ')]
         assert not [record for record in proxy.records if record.reason == 'proxy_internal_error']

@@ -44,10 +44,10 @@ def test_a_port_in_use_is_told_with_who_has_it(here):
         taken.listen(1)
         port = taken.getsockname()[1]
         said = refused(['-c', written(here, '[proxy]\nlisten = 127.0.0.1:%d\n' % port)])
-        assert said.startswith('geproxy: cannot listen on 127.0.0.1 port %d: it is in use' % port)
+        assert said.startswith('geproxy: cannot listen on 127.0.0.1 port %d: the port is in use' % port)
         if not os.path.exists('/proc/net/tcp'):
             pytest.skip('no /proc/net/tcp here: who listens cannot be known')
-        assert ', by process %d (' % os.getpid() in said
+        assert ' by process %d (' % os.getpid() in said
     finally:
         taken.close()
 
@@ -60,7 +60,7 @@ def test_a_port_below_1024_is_for_root(here):
     except IOError:
         pass                            # an older kernel: 1024
     said = refused(['-c', written(here, '[proxy]\nlisten = 127.0.0.1:1023\n')], preexec_fn=unprivileged)
-    assert said.startswith('geproxy: cannot listen on 127.0.0.1 port 1023: ports below 1024 are for root; ')
+    assert said.startswith('geproxy: cannot listen on 127.0.0.1 port 1023: only root may use ports below 1024; ')
 
 
 @pytest.mark.parametrize('option', ['access', 'errors'])
@@ -73,7 +73,7 @@ def test_a_log_in_a_missing_folder_is_told(here, capsys, option):
 
 def test_fd_0_that_is_no_socket_is_told(here):
     said = refused(['-c', written(here, '[proxy]\nlisten = fd:0\n')])
-    assert said.startswith('geproxy: fd:0 is no socket (') and '[fcgi-program:...]' in said
+    assert said.startswith('geproxy: fd:0 is not a socket (') and '[fcgi-program:...]' in said
 
 
 def test_the_announcement_names_listener_clients_file_and_limit():

@@ -64,7 +64,7 @@ def test_systemd_is_told_of_start_reload_and_stop(abstract):
             ready, status = message()
             assert ready == 'READY=1' and ' for %s; ' % clients in status
         proxy.tell(signal.SIGTERM)
-        assert message() == ['STOPPING=1', 'STATUS=0 connections to end']
+        assert message() == ['STOPPING=1', 'STATUS=stopping: waiting for 0 connections']
         assert proxy.wait() == 0
 
 
@@ -130,7 +130,7 @@ def test_a_status_is_one_line(told):
 def test_the_watchdog_is_for_whom_it_names(monkeypatch, usec, pid, seconds):
     monkeypatch.setenv('WATCHDOG_USEC', usec)
     monkeypatch.setenv('WATCHDOG_PID', pid.replace('ours', str(os.getpid())))
-    assert systemd.beat() == seconds
+    assert systemd.watchdog_interval() == seconds
 
 
 # --- what is handed over ---------------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ def test_sockets_for_another_process_are_not_taken():
     with port() as sock, pytest.raises(AssertionError) as raised:
         with running(listen='systemd', by=other, stdin=sock.fileno()):
             pass
-    assert 'geproxy: systemd has handed over no sockets: is there a .socket unit' in str(raised.value)
+    assert 'geproxy: systemd has handed over no sockets: make a .socket unit' in str(raised.value)
 
 
 @pytest.mark.skipif(not os.path.exists('/usr/bin/systemd-socket-activate'), reason='no systemd-socket-activate')

@@ -1,6 +1,8 @@
 """Small parts of the sentences that people read."""
 from __future__ import absolute_import, division, print_function
 
+MONTHS = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split()       # as in HTTP dates and log lines
+
 
 def plural(number, word, ending='s'):
     """Return a number with its word, as '1 connection' or '2 connections'.

@@ -20,6 +20,7 @@ SWEEP = 0.25                    # seconds between two looks at the deadlines: th
 READ, WRITE = 1, 2              # libev's
 POLLIN, POLLOUT = 1, 4          # poll(2)'s, on all systems
 _EXPIRED = object()             # what a greenlet gets at its deadline
+# All state here is that of the one event loop of the process: see one_hub.
 # Of those that wait now: {greenlet: (monotonic seconds, streams, poll's event, the TimeLimit that has shortened it)}
 _deadlines = {}
 _sweeper = []

@@ -19,20 +19,15 @@ QUIET = 10.0                # seconds between two messages that there are none l
 class Descriptors(object):
     """The descriptors of this process.
 
-    `limit`: how many it may have.
+    `limit`: how many it may have; `reserve`: the one in reserve, an integer; None if there are none left.
     """
 
     def __init__(self, say):
         """`say`: takes a message for the error log as native text."""
         self.limit = raise_limit()
         self._say = say
-        self._reserve = None
+        self.reserve = None         # a plain attribute, because each connection asks for it
         self._said_at = None
-
-    @property
-    def has_reserve(self):
-        """True if the one in reserve is there: false means that there are none left."""
-        return self._reserve is not None
 
     def room(self):
         """Return for how many client connections there are descriptors, at least 1."""
@@ -44,18 +39,18 @@ class Descriptors(object):
 
     def fill_reserve(self):
         """Open the one in reserve, unless it is there or there are none left."""
-        if self._reserve is None:
+        if self.reserve is None:
             try:
-                self._reserve = os.open(os.devnull, os.O_RDONLY)
+                self.reserve = os.open(os.devnull, os.O_RDONLY)
             except OSError:
                 pass                            # none left; until there are, connections are turned away
 
     def free_reserve(self):
         """Close the one in reserve, so that another can be opened. Return False if it was closed already."""
-        if self._reserve is None:
+        if self.reserve is None:
             return False
-        os.close(self._reserve)
-        self._reserve = None
+        os.close(self.reserve)
+        self.reserve = None
         return True
 
     def report_shortage(self, connections):

@@ -193,7 +193,7 @@ class Server(object):
     def check_room(self):
         """Raise Full if there is no room for another connection."""
         most = self.proxy.limits.connections
-        if not self.descriptors.has_reserve:
+        if self.descriptors.reserve is None:
             raise errors.Full('out of file descriptors')
         if len(self.live) >= most:
             raise errors.Full('all %d connections are taken' % most)

@@ -94,8 +94,8 @@ def test_a_task_that_fails_does_not_stop_the_others():
         proxy.server._report_shortage()
         proxy.server.descriptors.free_reserve()
         proxy.server._logins.refresh = None         # as any bug would be
-        wait_until(lambda: proxy.server.descriptors.has_reserve, 'a spare descriptor')
+        wait_until(lambda: proxy.server.descriptors.reserve is not None, 'a spare descriptor')
         wait_until(lambda: supervise.failures.get('housekeeping: users', 0) >= 1, 'the failure')
         proxy.server.descriptors.free_reserve()
-        wait_until(lambda: proxy.server.descriptors.has_reserve, 'it once more')
+        wait_until(lambda: proxy.server.descriptors.reserve is not None, 'it once more')
         assert len([text for text in proxy.said if 'housekeeping: users failed' in text]) == 1

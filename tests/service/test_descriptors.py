@@ -31,14 +31,14 @@ def test_there_is_room_for_one_connection_at_least_and_not_for_any_number(limit,
 
 def test_the_reserve_is_a_descriptor_that_can_be_had_once():
     found = descriptors.Descriptors(None)
-    assert not found.has_reserve and not found.free_reserve()
+    assert found.reserve is None and not found.free_reserve()
     found.fill_reserve()
-    assert found.has_reserve
-    held = found._reserve
+    assert found.reserve is not None
+    held = found.reserve
     os.fstat(held)
     found.fill_reserve()
-    assert found._reserve == held
-    assert found.free_reserve() and not found.has_reserve and not found.free_reserve()
+    assert found.reserve == held
+    assert found.free_reserve() and found.reserve is None and not found.free_reserve()
 
 
 def test_without_descriptors_the_reserve_is_not_filled():
@@ -47,7 +47,7 @@ def test_without_descriptors_the_reserve_is_not_filled():
     resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
     try:
         found.fill_reserve()
-        assert not found.has_reserve
+        assert found.reserve is None
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     found.fill_reserve()

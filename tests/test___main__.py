@@ -61,7 +61,7 @@ def test_another_python_that_has_gevent_is_named(monkeypatch):
         assert __main__.other_python() == ''
 
 
-def test_a_host_without_dev_null_is_told_in_one_line(monkeypatch):
+def test_a_host_without_dev_null_is_reported_in_one_line(monkeypatch):
     monkeypatch.setattr(os, 'devnull', '/nowhere/null')
     with pytest.raises(SystemExit) as raised:
         __main__.hold_standard_descriptors()
@@ -77,11 +77,11 @@ def test_a_host_without_dev_null_is_told_in_one_line(monkeypatch):
     ((3, 14, 0), '25.4.2', 'gevent 25.4.2 is too old for Python 3.14: geproxy needs 25.8.1 or later'),
     ((2, 6, 6), '1.1', 'Python 2.6 is not supported: geproxy needs 2.7, or 3.6 or later'),
 ])
-def test_a_gevent_that_does_not_fit_its_python_is_told(python, gevent, wrong):
+def test_a_gevent_that_does_not_fit_its_python_is_reported(python, gevent, wrong):
     assert complaint(python, gevent) == wrong
 
 
-def test_a_gevent_that_does_not_import_is_one_line_too():
+def test_a_gevent_that_cannot_be_imported_is_reported_in_one_line():
     with folder() as elsewhere:
         with open(os.path.join(elsewhere, 'gevent.py'), 'w') as broken:
             broken.write('raise ValueError("greenlet size changed")\n')
@@ -99,7 +99,7 @@ def test_nothing_is_imported_from_the_folder_where_an_installed_geproxy_is_start
     assert (ended.popen.returncode, ended.out[:8]) == (0, b'geproxy '), ended
 
 
-def test_what_python_is_told_to_import_from_is_left_as_it_is():
+def test_the_import_path_loses_only_what_python_put_there():
     with folder() as there:
         os.symlink(os.path.join(CHECKOUT, 'geproxy'), os.path.join(there, 'geproxy'))
         left = 'from geproxy import __main__; import sys; before = sys.path[%d:]; __main__.leave_current_folder(); print(sys.path == before)'
@@ -136,7 +136,7 @@ def test_it_runs_as_a_module_from_the_checkout():
     assert shown[0] == shown[1] and shown[0].startswith(b'# geproxy: all options')
 
 
-def test_it_runs_from_any_folder_that_python_is_told_of():
+def test_it_runs_from_any_folder_with_pythonpath():
     with folder() as elsewhere:
         ended = run(GEPROXY + ['--example'], cwd=elsewhere, more_env={'PYTHONPATH': CHECKOUT})
     assert ended.popen.returncode == 0 and ended.out.startswith(b'# geproxy: all options'), ended

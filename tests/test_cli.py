@@ -69,7 +69,7 @@ BAD = [     # text, what is said: line: [section] name: ...
 
 
 @pytest.mark.parametrize('text,what', BAD)
-def test_a_bad_file_is_told_with_line_and_remedy(here, capsys, text, what):
+def test_a_mistake_in_the_file_is_reported_with_its_line_and_what_is_right(here, capsys, text, what):
     path = written(here, text)
     assert cli.main(['--check', path]) == 1
     shown, said = capsys.readouterr()
@@ -77,14 +77,14 @@ def test_a_bad_file_is_told_with_line_and_remedy(here, capsys, text, what):
     assert said.startswith('%s:' % path) and what in said
 
 
-def test_all_problems_are_told_at_once_in_the_order_of_their_lines(here, capsys):
+def test_all_mistakes_are_reported_at_once_in_the_order_of_their_lines(here, capsys):
     path = written(here, '[log]\nformat = x\n[proxy]\nlisten = y\n[access]\nports = 1\n')
     assert cli.main(['--check', path]) == 1
     lines = capsys.readouterr()[1].splitlines()
     assert [line[len(path):].split(':')[1] for line in lines] == ['2', '4', '6']
 
 
-def test_check_takes_the_file_of_c_too(here, capsys):
+def test_check_reads_the_file_of_c_too(here, capsys):
     path = written(here, '[proxy]\nlisten = 90000\n')
     assert cli.main(['--check', '-c', path]) == 1
     assert capsys.readouterr()[1].startswith('%s:2: [proxy] listen: ' % path)
@@ -101,7 +101,7 @@ def test_check_takes_the_file_of_c_too(here, capsys):
     ('[proxy]\nlisten = 127.0.0.1:3128\n[admin]\nlisten = 127.0.0.1:3128\n', 4, '[admin] listen: port 3128 is there'),
     ('[proxy]\nlisten = *:3128 127.0.0.1:3128\n', 2, '[proxy] listen: port 3128 is there twice'),
 ])
-def test_a_check_finds_what_would_keep_it_from_starting(here, capsys, text, line, what):
+def test_a_check_finds_what_would_prevent_a_start(here, capsys, text, line, what):
     path = written(here, text.replace('HERE', here))
     assert cli.main(['--check', path]) == 1
     shown, said = capsys.readouterr()
@@ -117,7 +117,7 @@ def test_a_check_names_the_missing_folder_of_an_admin_socket(here, capsys):
 
 
 @pytest.mark.parametrize('section', ['proxy', 'admin'])
-def test_a_check_tells_of_an_address_that_this_host_does_not_have(here, capsys, section):
+def test_a_check_reports_an_address_that_this_host_does_not_have(here, capsys, section):
     path = written(here, '[%s]\nlisten = 192.0.2.77:3128\n' % section)
     assert cli.main(['--check', path]) == 0         # it may be another host's file, or the address may come
     assert capsys.readouterr() == (
@@ -130,7 +130,7 @@ def test_a_check_tells_of_an_address_that_this_host_does_not_have(here, capsys, 
     '[proxy]\nlisten = fd:7\n',
     '[proxy]\nlisten = 127.0.0.1:0\n[admin]\nlisten = 127.0.0.1:3128\n',
 ])
-def test_a_check_takes_places_that_a_process_can_have(here, capsys, text):
+def test_a_check_accepts_listeners_that_a_process_can_open(here, capsys, text):
     taken = socket.socket()
     taken.bind(('127.0.0.1', 0))
     taken.listen(1)
@@ -141,7 +141,7 @@ def test_a_check_takes_places_that_a_process_can_have(here, capsys, text):
         taken.close()
 
 
-def test_a_check_by_root_tries_a_log_as_the_user_that_is_to_write_it(here):
+def test_a_check_by_root_opens_the_log_as_the_user_who_will_write_it(here):
     if os.getuid():
         pytest.skip('this takes root')
     os.chmod(here, 0o755)
@@ -154,7 +154,7 @@ def test_a_check_by_root_tries_a_log_as_the_user_that_is_to_write_it(here):
 
 
 @pytest.mark.skipif(not hasattr(signal, 'pthread_sigmask'), reason='this Python cannot block a signal')
-def test_a_check_by_root_ends_although_the_end_of_its_child_is_not_signalled(here):
+def test_a_check_by_root_ends_even_if_sigchld_is_blocked(here):
     if os.getuid():
         pytest.skip('this takes root')
     os.chmod(here, 0o755)
@@ -193,7 +193,7 @@ def test_the_version_names_geproxy_python_and_gevent():
 
 
 @pytest.mark.parametrize('arguments', [['--nonsense'], ['proxy.ini'], ['-c']])
-def test_a_wrong_option_is_told_with_the_usage(capsys, arguments):
+def test_a_wrong_option_is_reported_with_the_usage(capsys, arguments):
     with pytest.raises(SystemExit) as raised:
         cli.main(arguments)
     shown, said = capsys.readouterr()
@@ -213,12 +213,12 @@ def refused(arguments, code=1, **options):
     return said
 
 
-def test_a_missing_file_is_told(here):
+def test_a_missing_file_is_reported(here):
     path = os.path.join(here, 'nowhere.ini')
     assert refused(['-c', path], BAD_FILE) == 'geproxy: %s: No such file or directory\n' % path
 
 
-def test_a_file_that_is_for_others_is_told(here):
+def test_a_file_that_may_not_be_read_is_reported(here):
     path = written(here, '')
     os.chmod(path, 0)
     assert refused(['-c', path], BAD_FILE, preexec_fn=unprivileged) == 'geproxy: %s: Permission denied\n' % path
@@ -232,24 +232,24 @@ def refused_here(capsys, path, code=BAD_FILE):
     return said
 
 
-def test_a_folder_is_no_ini_file(here, capsys):
+def test_a_folder_in_the_place_of_the_file_is_reported(here, capsys):
     assert refused_here(capsys, here) == 'geproxy: %s: Is a directory\n' % here
 
 
 @pytest.mark.parametrize('octets, line', [(b'\x7fELF\x02\x01\x01\x00\xff\xfe', 1), (b'[proxy]\nname = caf\xe9\n', 2)])
-def test_a_binary_file_is_told(here, capsys, octets, line):
+def test_a_binary_file_is_reported(here, capsys, octets, line):
     path = written(here, octets)
     assert refused_here(capsys, path).startswith('%s:%d: not a text file in UTF-8: octet ' % (path, line))
 
 
-def test_a_bad_option_is_told(here, capsys):
+def test_a_bad_option_is_reported(here, capsys):
     path = written(here, '[timeouts]\ndrain = never\n')
     assert refused_here(capsys, path).startswith("%s:2: [timeouts] drain: 'never' is no duration: " % path)
 
 
 # --- serving ---------------------------------------------------------------------------------------------------------
 
-def test_the_environment_does_not_choose_a_way():
+def test_http_proxy_in_the_environment_is_ignored():
     # supervisord hands on the http_proxy of whoever started it.
     nowhere = dict((name, 'http://127.0.0.1:9/') for name in ('http_proxy', 'HTTP_PROXY', 'https_proxy', 'all_proxy'))
     with listening(answering()) as origin, running(more_env=nowhere) as proxy:
@@ -267,7 +267,7 @@ def test_without_a_file_the_defaults_hold():
 
 
 @pytest.mark.parametrize('arguments', [['--example'], ['why', 'http://127.0.0.1/', '--no-net'], ['--version']])
-def test_a_reader_that_has_seen_enough_is_no_error(arguments):
+def test_a_reader_that_closes_the_pipe_is_no_error(arguments):
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -277,13 +277,13 @@ def test_a_reader_that_has_seen_enough_is_no_error(arguments):
     assert (ended.wait(), ended.err) == (1, b'')
 
 
-def test_a_command_that_is_nearly_one_is_told(capsys):
+def test_a_misspelt_command_gets_the_right_one_as_hint(capsys):
     with pytest.raises(SystemExit) as raised:
         cli.main(['relaod', '--dry-run'])
     assert raised.value.code == 2 and '(did you mean reload?)' in capsys.readouterr()[1]
 
 
-def test_a_file_without_its_option_is_asked_for(here, capsys):
+def test_a_file_without_c_gets_a_hint(here, capsys):
     path = written(here, '')
     with pytest.raises(SystemExit) as raised:
         cli.main([path])
@@ -291,7 +291,7 @@ def test_a_file_without_its_option_is_asked_for(here, capsys):
 
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='no /dev/full here')
-def test_a_full_disk_is_told():
+def test_a_full_disk_is_reported():
     full = os.open('/dev/full', os.O_WRONLY)
     try:
         ended = run(GEPROXY + ['--example'], stdout=full)

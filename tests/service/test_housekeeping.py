@@ -27,7 +27,7 @@ class Logins(object):
         """Nobody's file has changed."""
 
 
-def test_a_chore_that_fails_is_told_and_stops_no_other():
+def test_a_task_that_fails_is_reported_and_the_others_go_on():
     done = Event()
     with proxying() as (_address, recorder):
         server = Server(recorder.server.proxy)
@@ -40,7 +40,7 @@ def test_a_chore_that_fails_is_told_and_stops_no_other():
     assert 'ZeroDivisionError' in server.log.said[0] and 'housekeeping: bad' in server.log.said[0]
 
 
-def test_dropped_lines_are_told_once():
+def test_dropped_lines_are_reported_once():
     with proxying() as (_address, recorder):
         server = Server(recorder.server.proxy)
         house = Housekeeping(server, Logins(), None, [])

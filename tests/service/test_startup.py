@@ -37,7 +37,7 @@ def refused(arguments, **options):
     return said
 
 
-def test_a_port_in_use_is_told_with_who_has_it(here):
+def test_a_port_in_use_is_reported_with_the_process_that_has_it(here):
     taken = socket.socket()
     try:
         taken.bind(('127.0.0.1', 0))
@@ -52,7 +52,7 @@ def test_a_port_in_use_is_told_with_who_has_it(here):
         taken.close()
 
 
-def test_a_port_below_1024_is_for_root(here):
+def test_a_port_below_1024_needs_root(here):
     try:
         with open('/proc/sys/net/ipv4/ip_unprivileged_port_start') as opened:
             if int(opened.read()) <= 1023:
@@ -64,14 +64,14 @@ def test_a_port_below_1024_is_for_root(here):
 
 
 @pytest.mark.parametrize('option', ['access', 'errors'])
-def test_a_log_in_a_missing_folder_is_told(here, capsys, option):
+def test_a_log_in_a_missing_folder_is_reported(here, capsys, option):
     path = written(here, '[proxy]\nlisten = 127.0.0.1:0\n[log]\n%s = %s/no/such/folder.log\n' % (option, here))
     assert cli.main(['-c', path]) == startup.FAILED
     assert capsys.readouterr() == (
         '', "geproxy: cannot open the log '%s/no/such/folder.log': No such file or directory\n" % here)
 
 
-def test_fd_0_that_is_no_socket_is_told(here):
+def test_a_standard_input_that_is_not_a_socket_is_reported(here):
     said = refused(['-c', written(here, '[proxy]\nlisten = fd:0\n')])
     assert said.startswith('geproxy: fd:0 is not a socket (') and '[fcgi-program:...]' in said
 

@@ -1,8 +1,14 @@
-"""The command line."""
+"""The command line: a table of commands, and the options without a command.
+
+A module is imported when the command line needs it, so that a server does not wait for the commands, nor a command for
+the server.
+"""
 from __future__ import absolute_import, division, print_function
 
 import argparse
+import collections
 import errno
+import importlib
 import os
 import platform
 import signal
@@ -11,40 +17,60 @@ import sys
 import gevent
 
 from geproxy import __version__, wording
-from geproxy.commands import docs, doctor, learn, live, rolling, why
-from geproxy.observe.log import Log, complain
-from geproxy.policy import shadows
-from geproxy.service import early_signals, listeners, privileges, server, systemd
+from geproxy.observe.log import complain
+from geproxy.service import early_signals
 from geproxy.settings import comparing, loading
 
-# From where modules are imported, some only when they are needed: this program's, gevent's, Python's own.
-FOLDERS = [os.path.dirname(os.path.abspath(module.__file__)) for module in (loading, gevent, os)]
-BAD_FILE = 78           # EX_CONFIG of sysexits(3): to start it once more, as it is, is of no use
-COMMANDS = dict(live.COMMANDS, why=why.main, learn=learn.main, doctor=doctor.main, **rolling.COMMANDS)
+# A command: its name, its function as module.function below geproxy.commands, its arguments and a sentence for --help.
+# The function takes the arguments as a list, the name first, and returns the exit code.
+Command = collections.namedtuple('Command', 'name function arguments sentence')
+COMMANDS = collections.OrderedDict((command.name, command) for command in (
+    Command('why', 'why.main', 'URL', 'Show what the proxy would do with a request, and which rule decides.'),
+    Command('learn', 'learn.main', 'LOG...', 'Write rules that allow what the logs of a proxy show.'),
+    Command('doctor', 'doctor.main', '', 'Check this host for what can cause trouble.'),
+    Command('ps', 'live.ps', '', 'Show the connections of the running processes.'),
+    Command('kill', 'live.kill', 'ID...', 'End connections.'),
+    Command('tail', 'live.tail', '[FILTER...]', 'Show exchanges as they end.'),
+    Command('top', 'live.top', '', 'Show which clients, hosts or users use the most.'),
+    Command('reload', 'rolling.reload', '', 'Let the running processes read the ini file again.'),
+    Command('restart', 'rolling.restart', '[NAME]', 'Restart the processes under supervisord, one after the other.'),
+))
 
 
 def main(arguments=None):
-    """Do what the command line says; the exit code: 0, 1 for what is wrong with files or ports, 2 for usage, BAD_FILE
-    for a start that the ini file makes impossible."""
+    """Do what the command line says.
+
+    `arguments`: a list of native text; None for those of this process. Returns the exit code: 0; 1 if a file, a port
+    or a process is in the way; 2 for wrong usage (argparse raises SystemExit(2) itself); startup.BAD_FILE if geproxy
+    cannot start with the ini file.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         command = COMMANDS.get(arguments[0] if arguments else '')
-        if command is not None:
+        if command is None:
+            code = _without_command(arguments)
+        else:
             early_signals.release()
-            signal.signal(signal.SIGINT, signal.SIG_DFL)        # or gevent prints a word about it, or a traceback
-        code = (command or _main)(arguments)
-        if sys.stdout is not None:      # closed, on Python 3
+            signal.signal(signal.SIGINT, signal.SIG_DFL)        # without this, gevent prints a traceback at Ctrl-C
+            code = find(command)(arguments)
+        if sys.stdout is not None:      # on Python 3 it is None if the descriptor was closed
             sys.stdout.flush()
         return code
     except IOError as error:
         if error.errno != errno.EPIPE:
-            complain('standard output: %s' % error.strerror)
-        # Whoever read it has seen enough, as head has; Python would try once more, and complain.
+            complain('cannot write to standard output: %s' % error.strerror)
+        # A reader such as `head` has closed the pipe. Python would try to flush once more at its end, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
 
 
-def _main(arguments):
+def find(command):
+    """Import the module of a Command and return its function."""
+    module, _dot, function = command.function.rpartition('.')
+    return getattr(importlib.import_module('geproxy.commands.' + module), function)
+
+
+def _without_command(arguments):
     parser = _parser()
     options, strange = parser.parse_known_args(arguments)
     if strange:
@@ -56,39 +82,41 @@ def _main(arguments):
         print('geproxy %s, Python %s, gevent %s' % (__version__, platform.python_version(), gevent.__version__))
         return 0
     if options.example:
+        from geproxy.commands import docs
         sys.stdout.write(docs.example())
         return 0
     if options.check is not None:
         return _check(options.check or options.config, options.against)
-    try:
-        settings = loading.load(options.config)
-    except (loading.ConfigError, IOError, OSError) as error:
-        _complain(options.config, error)
-        systemd.tell(systemd.status('%s' % error))        # there `systemctl status` still has it tomorrow
-        return BAD_FILE
-    return _serve(options.config, settings)
+    return _serve(options.config)
 
 
 def _parser():
     parser = argparse.ArgumentParser(
-        prog='geproxy', description='An HTTP forward proxy: the way out for hosts that have none, the window through '
-        'which developers watch their HTTP. Without -c it listens on port 9000 for this host and private addresses.')
-    parser.epilog = (
-        'Also: geproxy why URL (what it would do with a request, and which rule has it so), geproxy learn LOG... '
-        '(rules from what went through), geproxy doctor (what on this host will cause trouble); and of processes that '
-        'run, by their [admin] listen: geproxy ps, kill ID, tail [FILTER...], top, reload, restart. Each has a --help.')
-    parser.add_argument('-c', '--config', metavar='FILE', help='the ini file; without it: all defaults')
+        prog='geproxy', usage='%(prog)s [-c FILE] [--check [FILE]] [...]\n       %(prog)s COMMAND [...]',
+        formatter_class=argparse.RawDescriptionHelpFormatter, epilog=_commands(), description='An HTTP forward proxy. '
+        'Without -c it listens on port 9000,\nfor clients on this host and clients with private addresses.')
+    parser.add_argument('-c', '--config', metavar='FILE', help='the ini file; without it: the defaults')
     parser.add_argument('--check', metavar='FILE', nargs='?', const='',
-                        help='read FILE, or that of -c, say what is wrong with it, or would keep a process from '
-                        'starting with it, and exit with 0 or 1')
-    parser.add_argument('--against', metavar='OLD', help='with --check: say what a reload would change, from OLD')
-    parser.add_argument('--example', action='store_true', help='print an ini file with all options, commented')
-    # Not argparse's own action: on Python 2 that writes to standard error.
-    parser.add_argument('--version', action='store_true', help='say which geproxy, Python and gevent this is, and exit')
+                        help='read FILE, or the file of -c; print what is wrong with it and what would keep geproxy '
+                        'from starting with it; exit with 0 if nothing would, else with 1')
+    parser.add_argument('--against', metavar='OLD', help='with --check: also print what a reload from OLD would change')
+    parser.add_argument('--example', action='store_true', help='print an ini file with all options, with comments')
+    # Not the action that argparse has for it: on Python 2 that writes to standard error.
+    parser.add_argument('--version', action='store_true', help='print the versions of geproxy, Python and gevent')
     return parser
 
 
+def _commands():
+    """Return the list of commands for --help, as native text."""
+    lines = ['commands (geproxy COMMAND --help tells more):']
+    for command in COMMANDS.values():
+        lines.append('  %-18s %s' % ((command.name + ' ' + command.arguments).strip(), command.sentence))
+    return '\n'.join(lines)
+
+
 def _check(path, against):
+    from geproxy.commands import doctor
+    from geproxy.policy import shadows
     if not path:
         complain('--check needs a FILE')
         return 2
@@ -97,7 +125,8 @@ def _check(path, against):
         try:
             loaded.append(loading.load(each))
         except (loading.ConfigError, IOError, OSError) as error:
-            return _complain(each, error)
+            _complain(each, error)
+            return 1
     wrong = doctor.hindrances(path, loaded[0])
     if wrong:
         sys.stderr.write('%s\n' % '\n'.join(wrong))
@@ -116,35 +145,14 @@ def _complain(path, error):
         sys.stderr.write('%s\n' % error)
     else:
         complain('%s: %s' % (path, error.strerror or error))
-    return 1
 
 
-def _serve(path, settings):
+def _serve(path):
+    from geproxy.service import startup, systemd
     try:
-        sockets = listeners.open_all(settings.proxy.listen)
-    except listeners.ListenError as error:
-        complain(error.args[0])
-        return 1
-    try:
-        privileges.drop(settings.proxy.user, settings.proxy.group, FOLDERS)
-    except privileges.PrivilegeError as error:
-        complain(error.args[0])
-        systemd.tell(systemd.status(error.args[0]))
-        return BAD_FILE
-    try:
-        admin_sockets = listeners.open_all(settings.admin.listen, '[admin] listen')     # which shall be that user's
-    except listeners.ListenError as error:
-        complain(error.args[0])
-        return 1
-    if path and not os.access(path, os.R_OK):
-        complain('%s: %s cannot read it: it holds until the next start, but a reload will fail' % (
-            path, settings.proxy.user))
-    try:
-        log = Log(settings.log)
-    except (IOError, OSError) as error:
-        complain("cannot open the log '%s': %s" % (error.filename, error.strerror))
-        return 1
-    try:
-        return server.Server(path, settings, log, sockets, admin_sockets).run()
-    finally:
-        log.close()
+        settings = loading.load(path)
+    except (loading.ConfigError, IOError, OSError) as error:
+        _complain(path, error)
+        systemd.tell(systemd.status('%s' % error))      # `systemctl status` shows it even when this process is gone
+        return startup.BAD_FILE
+    return startup.run(path, settings)

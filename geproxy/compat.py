@@ -1,6 +1,6 @@
-"""Every difference between Python 2 and 3, and between gevents, is settled here. Nothing else is.
+"""The differences between Python 2 and 3, and between versions of gevent. Nothing else.
 
-Three kinds of string: octets (on the wire), native ``str`` (texts for people), and Unicode text, which is kept nowhere.
+Three kinds of string: octets (on the wire), native ``str`` (for people), and Unicode text, which is never kept.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -12,8 +12,8 @@ from _socket import socket as NativeSocket
 from gevent.monkey import get_original
 
 PY2 = sys.version_info[0] == 2
-KEYED_HASH = not PY2 and bool(sys.flags.hash_randomization)     # nobody outside can tell hash() of octets
-INTEGERS = (int, long) if PY2 else (int,)       # noqa: F821 (long exists where it is asked for)
+KEYED_HASH = not PY2 and bool(sys.flags.hash_randomization)     # true: a client cannot predict hash() of octets
+INTEGERS = (int, long) if PY2 else (int,)       # noqa: F821 (on Python 2 there is long)
 
 try:
     from time import monotonic
@@ -22,7 +22,7 @@ except ImportError:
         from monotonic import monotonic
     except ImportError:
         def monotonic():
-            """Seconds since some start, never set back; in steps of 10 ms, good enough for deadlines."""
+            """Return seconds since some moment, never set back. The steps of 10 ms are fine for deadlines."""
             return os.times()[4]
 
 try:
@@ -30,18 +30,18 @@ try:
 except ImportError:
     from gevent import signal as signal_handler         # its name until gevent 1.3 # noqa: F401
 
-# Unpatched, for threads that may block without stopping the hub: those that write logs, and the watchdog.
+# Not patched: for native threads, which may wait while the event loop runs (writers of logs, the watchdog).
 start_native_thread, native_lock, native_lock_error, native_ident = get_original(
     'thread' if PY2 else '_thread', ['start_new_thread', 'allocate_lock', 'error', 'get_ident'])
 native_sleep = get_original('time', 'sleep')
 native_getaddrinfo = get_original('socket', 'getaddrinfo')
 native_poll = get_original('select', 'poll')
-to_path = getattr(os, 'fsdecode', lambda octets: octets)        # octets of a path -> what open() takes
-gc_freeze = getattr(gc, 'freeze', lambda: None)         # garbage is not looked for in 10,000 rules: 60 ms each time
+to_path = getattr(os, 'fsdecode', lambda octets: octets)        # octets of a path to what open() takes
+gc_freeze = getattr(gc, 'freeze', lambda: None)         # the collector then skips 10,000 rules: 60 ms less each time
 
 
 def accept(listener):
-    """Take a connection that has come -> (NativeSocket, peer)."""
+    """Accept a connection of a listening socket. Return (NativeSocket, peer). Raises socket.error."""
     if PY2:
         return getattr(listener, '_sock', listener).accept()
     fd, peer = listener._accept()
@@ -49,12 +49,12 @@ def accept(listener):
 
 
 def to_octets(text):
-    """Native text or Unicode -> octets (UTF-8)."""
+    """Return native or Unicode text as octets (UTF-8); octets as they are."""
     return text if isinstance(text, bytes) else text.encode('utf-8', 'backslashreplace')
 
 
 def to_native(octets):
-    """Octets -> native text; what is not ASCII becomes ``\\xNN``."""
+    """Return octets as native text. An octet that is not ASCII becomes ``\\xNN``."""
     if PY2:
         return octets.decode('latin-1').encode('ascii', 'backslashreplace')
     return octets.decode('ascii', 'backslashreplace')

@@ -1,193 +1,201 @@
-"""Every way an exchange can fail: one class each. Data, no logic.
+"""Every way in which an exchange can fail: one class each. Data, no logic.
 
-A class carries the status for the client, the reason token for ``Proxy-Status`` and the log (RFC 9209, 2.3, where
-it has one that fits), and a hint: what the person who reads it can do. The message, given when it is raised, says
-the particulars. The first line of a docstring is the sentence that the README prints.
+A class has the status for the client; the reason as one word, for ``Proxy-Status`` and the log (from RFC 9209, 2.3, if
+one fits); and a hint: what the reader, a user or the operator, can do. The message, given when the error is raised,
+says what happened in this case. The first line of each docstring is a row of the manual's table of failures.
 """
 from __future__ import absolute_import, division, print_function
 
 
 class ProxyError(Exception):
-    """The root: something an exchange may end with."""
-    status = 500                    # of the response, when none has been started
-    token = 'proxy_internal_error'  # why, as one word
-    hint = ''                       # what to do about it, as a sentence
+    """The base of all failures."""
+    status = 500                    # of the response, if none has begun
+    token = 'proxy_internal_error'  # the reason as one word
+    hint = ''                       # what to do, as one or more sentences
     rule = ''                       # the rule that decided, as file:line
-    retry_after = None              # seconds, whole: when it may be tried again, if that is known
-    kind = ''                       # of the protocol in which the client is told, if that is another: see WrongProtocol
+    retry_after = None              # whole seconds after which the client may try again, if that is known
+    kind = ''                       # the protocol that the client speaks, if that is not HTTP/1.x: see WrongProtocol
 
 
 # --- the client's side ------------------------------------------------------------------------------------------
 
 class ClientLost(ProxyError):
-    """The client closed its connection, or it broke, before it had its whole answer."""
+    """The client closed or lost its connection before it had its whole response."""
     status, token = 400, 'client_lost'
+    hint = 'Nothing to do if the user gave up. Else compare the time-outs of the client with those of this proxy.'
 
 
 class BadRequest(ProxyError):
-    """The request is not valid HTTP/1.x (RFC 9112), or it could be read in two ways."""
+    """The request is not valid HTTP/1.x (RFC 9112), or two programs could read it differently."""
     status, token = 400, 'http_request_error'
-    hint = 'Look at what the client sends. Nothing doubtful is passed on.'
+    hint = 'Correct what the client sends. This proxy never passes on a request that is not clear.'
 
 
 class WrongProtocol(BadRequest):
-    """What arrived is another protocol: TLS, SOCKS, HTTP/2."""
+    """The client speaks another protocol to this port: TLS, SOCKS or HTTP/2."""
     token = 'wrong_protocol'
+    hint = 'Set up the client with an HTTP proxy: http://HOST:PORT, for https addresses, too.'
 
     def __init__(self, message, kind):
-        """`kind`: 'tls', 'socks4', 'socks5' or 'http2'."""
+        """`message`: native text; `kind`: 'tls', 'socks4', 'socks5' or 'http2'."""
         ProxyError.__init__(self, message)
         self.kind = kind
 
 
 class BadProxyHeader(BadRequest):
-    """A peer in [proxy] proxy_protocol did not begin with a PROXY header, as it must."""
+    """A connection from an address in [proxy] proxy_protocol did not begin with a valid PROXY header."""
     token = 'proxy_header_error'
-    hint = 'The load balancer and [proxy] proxy_protocol must agree on who sends a PROXY header.'
+    hint = 'Let the load balancer send PROXY headers, or remove its address from [proxy] proxy_protocol.'
 
 
 class SpoofedClient(BadRequest):
-    """A PROXY header came from a peer that is not in [proxy] proxy_protocol."""
+    """A PROXY header came from an address that is not in [proxy] proxy_protocol."""
     token = 'proxy_header_refused'
-    hint = 'If that is a load balancer of yours, add its address to [proxy] proxy_protocol.'
+    hint = 'If this is your load balancer, add its address to [proxy] proxy_protocol.'
 
 
 class HeadTimeout(ProxyError):
-    """The client began a request head and did not finish it in time."""
+    """The client did not send its whole request head within [timeouts] head."""
     status, token = 408, 'client_head_timeout'
+    hint = 'Look at the client, and at the network between it and this proxy.'
 
 
 class UploadTimeout(ProxyError):
-    """The client stopped in the middle of its request body."""
+    """The client stopped sending in the middle of its request body, for longer than [timeouts] body."""
     status, token = 408, 'client_body_timeout'
+    hint = 'Look at the client, and at the network between it and this proxy.'
 
 
 class DownloadTimeout(ProxyError):
-    """The client stopped reading its response."""
+    """The client stopped reading its response, for longer than [timeouts] body."""
     status, token = 408, 'client_write_timeout'
+    hint = 'Look at the client: it is paused or hangs, or its network is down.'
 
 
 class IdleTimeout(ProxyError):
-    """A kept-alive client sent no further request; its connection was closed."""
+    """The client sent no request in time, and its connection was closed."""
     status, token = 408, 'client_idle_timeout'
 
 
 class TargetTooLong(ProxyError):
     """The request line alone is longer than [limits] head_size."""
     status, token = 414, 'http_request_error'
-    hint = 'Raise [limits] head_size if such a target is wanted.'
+    hint = 'Use a shorter URL. The operator of this proxy can raise [limits] head_size.'
 
 
 class HeadTooLarge(ProxyError):
-    """The request head is larger than [limits] head_size, or has more than [limits] fields lines."""
+    """The request head is larger than [limits] head_size, or has more field lines than [limits] fields."""
     status, token = 431, 'http_request_error'
-    hint = 'Raise [limits] head_size or fields if such a request is wanted.'
+    hint = 'Send less, fewer cookies for instance. The operator of this proxy can raise [limits] head_size or fields.'
 
 
 class ExpectationFailed(ProxyError):
-    """The request has an Expect field that is not 100-continue."""
+    """The request has an Expect field with a value other than 100-continue."""
     status, token = 417, 'http_request_error'
+    hint = 'HTTP knows no other value. Correct what the client sends.'
 
 
 class NotImplementedHere(ProxyError):
-    """The request asks for a scheme or a transfer coding that this proxy does not speak."""
+    """The request has a scheme or a transfer coding that this proxy does not support."""
     status, token = 501, 'http_request_error'
+    hint = 'This proxy supports http://, and CONNECT for https://. Let the client use one of these.'
 
 
 class VersionNotSupported(ProxyError):
-    """The request's HTTP version is not 1.x."""
+    """The HTTP version of the request is not 1.x."""
     status, token = 505, 'http_request_error'
+    hint = 'Let the client use HTTP/1.1 with this proxy.'
 
 
 # --- policy -----------------------------------------------------------------------------------------------------
 
 class Denied(ProxyError):
-    """The policy of this proxy does not allow it."""
+    """The rules of this proxy do not allow the request."""
     status, token = 403, 'http_request_denied'
-    hint = 'The operator of this proxy decides that, in the section [access] of the ini file.'
+    hint = 'The operator of this proxy can allow it, in the section [access] of the ini file.'
 
     def __init__(self, message, rule=''):
-        """`rule`: where the rule that decided stands, as file:line; '' if it was none."""
+        """`message`: native text; `rule`: file:line of the rule that decided, '' if it was none."""
         ProxyError.__init__(self, message)
         self.rule = rule
 
 
 class AddressDenied(Denied):
-    """All addresses of the name are forbidden."""
+    """All addresses of the host are forbidden."""
     token = 'destination_ip_prohibited'
-    hint = 'The operator of this proxy can allow an address with [access] allow_addresses.'
+    hint = 'The operator of this proxy can allow addresses in [access] allow_addresses.'
 
 
 class Ourselves(AddressDenied):
-    """The address is the proxy's own."""
-    hint = 'The request asks the proxy for itself. Did you mean another host?'
+    """The request would go to this proxy itself."""
+    hint = 'Ask for another host or port than those of this proxy.'
 
 
 class LoginRequired(ProxyError):
-    """The client must log in, and has not done so."""
+    """The client must log in, and has sent no name and password."""
     status, token = 407, 'login_required'
-    hint = 'Give the proxy a name and a password, as in http://NAME:PASSWORD@gateway:9000/.'
+    hint = 'Set up the client with a name and a password for this proxy: http://NAME:PASSWORD@HOST:PORT/.'
 
 
 class LoginFailed(ProxyError):
     """There is no such user, or the password is wrong."""
     status, token = 407, 'login_failed'
-    hint = 'Check name and password. The operator of this proxy keeps them in the file of [auth] users.'
+    hint = 'Check the name and the password. The operator of this proxy can change them in the file of [auth] users.'
 
 
 class LoginTimeout(ProxyError):
-    """Name and password could not be verified in time."""
+    """The name and the password could not be checked within [timeouts] login."""
     status, token = 503, 'login_timeout'
     retry_after = 1
-    hint = 'Try again; too many log-ins at once, or hashes that cost too much, keep the proxy\'s host busy.'
+    hint = 'Try again soon. If it happens often, the operator of this proxy should use password hashes that cost less.'
 
 
 class LoopDetected(ProxyError):
-    """The request has been through this very proxy before."""
+    """The request has been through this proxy before."""
     status, token = 508, 'proxy_loop_detected'
-    hint = 'Some proxy or name sends requests in a circle.'
+    hint = 'A proxy or a host name leads back to this proxy. If two proxies have the same [proxy] name, change one.'
 
 
 class Full(ProxyError):
-    """The proxy is at its limit of connections or file descriptors."""
+    """This proxy has as many connections as [limits] connections allows, or no file descriptors left."""
     status, token = 503, 'connection_limit_reached'
     retry_after = 1
     hint = 'Try again soon. The operator of this proxy can raise [limits] connections and ulimit -n.'
 
 
 class MemoryFull(ProxyError):
-    """All connections together hold as much memory as [limits] memory allows."""
+    """All connections of this proxy together hold as much memory as [limits] memory allows."""
     status, token = 503, 'memory_limit_reached'
     retry_after = 1
-    hint = 'Try again soon, or with a smaller head. The operator of this proxy can raise [limits] memory.'
+    hint = 'Try again soon, or with a smaller request head. The operator of this proxy can raise [limits] memory.'
 
 
 class TooManyRequests(ProxyError):
-    """The client or user sends more requests per second than [limits] requests."""
+    """The client or user sends more requests per second than [limits] requests allows."""
     status, token = 429, 'request_rate_exceeded'
-    hint = 'Try again later. The operator of this proxy can raise [limits] requests or burst.'
+    hint = 'Send requests more slowly. The operator of this proxy can raise [limits] requests or burst.'
 
     def __init__(self, message, retry_after=None):
-        """`retry_after`: see ProxyError."""
+        """`message`: native text; `retry_after`: whole seconds, or None."""
         ProxyError.__init__(self, message)
         self.retry_after = retry_after
 
 
 class LoginsThrottled(TooManyRequests):
-    """Too many log-ins with that name, or with many names, have failed from that address, and more wait already."""
+    """Too many log-ins from this address have failed, with this name or with many names."""
     token = 'login_throttled'
-    hint = 'Check name and password, and wait before the next try.'
+    hint = 'Wait, check the name and the password, then try again.'
 
 
 class ClientFull(TooManyRequests):
-    """The client has [limits] per_client connections already."""
-    # Not 503, which says that the proxy is full: others are served, and monitoring must be able to tell.
+    """The client has as many connections as [limits] per_client allows."""
+    # Not 503, which says that the proxy is full: other clients are served, and monitoring must see the difference.
     token = 'client_connections_exceeded'
-    hint = 'Close some of them first. The operator of this proxy can raise [limits] per_client.'
+    hint = 'Close some connections first. The operator of this proxy can raise [limits] per_client.'
 
 
 class QuotaExceeded(TooManyRequests):
-    """The client or user has had its [limits] quota of octets for today."""
+    """The client or user has used up its [limits] quota of octets for today."""
     token = 'quota_exceeded'
     hint = 'The count starts again at midnight. The operator of this proxy can raise [limits] quota.'
 
@@ -195,106 +203,117 @@ class QuotaExceeded(TooManyRequests):
 # --- the way to the origin --------------------------------------------------------------------------------------
 
 class DnsError(ProxyError):
-    """The host's name does not resolve."""
+    """The host name has no address."""
     status, token = 502, 'dns_error'
-    hint = 'Check the spelling of the name, and what the name servers of the proxy\'s host know.'
+    hint = 'Check the spelling of the name. Then ask for it on the host of this proxy: getent ahosts NAME.'
 
 
 class DnsTimeout(ProxyError):
-    """The name servers did not answer in time."""
+    """The name servers did not answer within [timeouts] dns."""
     status, token = 504, 'dns_timeout'
-    hint = 'Look at the name servers of the proxy\'s host.'
+    hint = 'Check the name servers in /etc/resolv.conf on the host of this proxy.'
 
 
 class DnsFull(ProxyError):
-    """Too many names wait to be looked up."""
+    """Too many look-ups wait for the name servers."""
     status, token = 503, 'dns_queue_full'
     retry_after = 1
-    hint = 'Look at the name servers of the proxy\'s host: they answer slowly, or not at all.'
+    hint = 'Check the name servers in /etc/resolv.conf on the host of this proxy: they answer slowly or not at all.'
 
 
 class ConnectRefused(ProxyError):
-    """The origin's host refuses connections on that port."""
+    """The origin refuses connections on that port."""
     status, token = 502, 'connection_refused'
-    hint = 'Nothing listens there, or a firewall rejects it.'
+    hint = 'Check the port. The server program there does not run, or a firewall rejects the connection.'
 
 
 class ConnectTimeout(ProxyError):
-    """No connection to the origin came about in time."""
+    """The origin did not accept a connection within [timeouts] connect."""
     status, token = 504, 'connection_timeout'
-    hint = 'The host is down, or a firewall drops what is sent to it.'
+    hint = 'Check that the host is up, and that no firewall drops what this proxy sends to it.'
 
 
 class Unroutable(ProxyError):
-    """This host has no route to any address of the origin."""
+    """The host of this proxy has no route to any address of the origin."""
     status, token = 502, 'destination_ip_unroutable'
-    hint = 'Look at the routes of the proxy\'s host.'
+    hint = 'Check the routes on the host of this proxy: ip route get ADDRESS.'
 
 
 class UpstreamLost(ProxyError):
-    """The origin closed or reset its connection before it had answered."""
+    """The origin closed or reset its connection before it sent a response."""
     status, token = 502, 'connection_terminated'
+    hint = 'Try again. If it happens often, look at the log of the origin.'
 
 
 class UploadStalled(ProxyError):
-    """The origin stopped reading the request."""
+    """The origin stopped reading the request, for longer than [timeouts] body."""
     status, token = 504, 'connection_write_timeout'
+    hint = 'Look at the origin: it hangs, is overloaded, or does not take so large a body.'
 
 
 class ResponseTimeout(ProxyError):
-    """The origin did not begin its response in time."""
+    """The origin did not send its response head within [timeouts] response."""
     status, token = 504, 'http_response_timeout'
+    hint = 'Look at the origin. If it needs so long, the operator of this proxy can raise [timeouts] response.'
 
 
 class BodyTimeout(ProxyError):
-    """The origin stopped in the middle of its response body."""
+    """The origin stopped sending in the middle of its response body, for longer than [timeouts] body."""
     status, token = 504, 'connection_read_timeout'
+    hint = 'Look at the origin. If it pauses so long, the operator of this proxy can raise [timeouts] body.'
 
 
 class BadResponse(ProxyError):
-    """The response is not valid HTTP/1.x (RFC 9112), or it could be read in two ways."""
+    """The response is not valid HTTP/1.x (RFC 9112), or two programs could read it differently."""
     status, token = 502, 'http_protocol_error'
-    hint = 'Look at what the origin sends. Nothing doubtful is passed on.'
+    hint = 'The origin must send a correct response. This proxy never passes on one that is not clear.'
 
 
 class ResponseHeadTooLarge(ProxyError):
-    """The response head is larger than [limits] head_size, or has more than [limits] fields lines."""
+    """The response head is larger than [limits] head_size, or has more field lines than [limits] fields."""
     status, token = 502, 'http_response_header_section_size'
+    hint = 'The operator of this proxy can raise [limits] head_size or fields.'
 
 
 class BadCoding(ProxyError):
-    """The chunked coding of a response is broken."""
+    """The chunked coding of the response is not valid."""
     status, token = 502, 'http_response_transfer_coding'
+    hint = 'The origin must send a correct response. Look at its log.'
 
 
 class ResponseIncomplete(ProxyError):
     """The origin closed or reset its connection in the middle of its response."""
     status, token = 502, 'http_response_incomplete'
+    hint = 'What has arrived is not the whole response. Try again. If it happens often, look at the log of the origin.'
 
 
 class UpgradeFailed(ProxyError):
-    """The origin changed the protocol without being asked, or not as HTTP demands."""
+    """The origin changed the protocol although the client did not ask for it, or not as HTTP demands."""
     status, token = 502, 'http_upgrade_failed'
+    hint = 'The origin must send a correct response. Look at its log.'
 
 
 # --- tunnels, and the rest --------------------------------------------------------------------------------------
 
 class TunnelIdle(ProxyError):
-    """Nothing went through a tunnel for [timeouts] tunnel, or [timeouts] linger once half closed."""
+    """Nothing went through the tunnel for [timeouts] tunnel, or, after one side ended, for [timeouts] linger."""
     status, token = 504, 'tunnel_idle'
+    hint = 'Let the client send something from time to time. The operator of this proxy can raise [timeouts] tunnel.'
 
 
 class Killed(ProxyError):
-    """The operator of this proxy ended the connection (geproxy kill)."""
+    """The operator of this proxy ended the connection with geproxy kill."""
     status, token = 503, 'killed'
+    hint = 'Ask the operator of this proxy why.'
 
 
 class Drained(ProxyError):
-    """The proxy was told to stop, and the time to drain was over."""
+    """This proxy stopped, and the exchange was not over within [timeouts] drain."""
     status, token = 503, 'drained'
+    hint = 'Try again when the proxy is up. The operator of this proxy can raise [timeouts] drain.'
 
 
 class InternalError(ProxyError):
-    """A bug in the proxy. The log has the traceback."""
+    """A bug in this proxy. The error log has the traceback."""
     status, token = 500, 'proxy_internal_error'
-    hint = 'Please report it, with the traceback from the log.'
+    hint = 'Try again. The operator of this proxy should report it, with the traceback from the error log.'

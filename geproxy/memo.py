@@ -1,34 +1,35 @@
-"""What comes again and again, worked out once: dicts that remember, and never grow for ever. Knows no meaning."""
+"""Bounded caches: dicts that remember what a function has returned. They know nothing about what they hold."""
 from __future__ import absolute_import, division, print_function
 
 MOST = 2000             # values in one dict
-LONGEST = 256           # octets of a key; what is longer comes once, or from somebody who means to fill it
+LONGEST = 256           # octets of a key; a longer one does not come again, or comes from a client that fills the cache
 
 
 class Memo(dict):
-    """{key: what a function made of it}. To ask is to look up: `memo[key]`, at the price of a dict's.
+    """A bounded cache: {key: what a function returned for it}. Ask by `memo[key]`, which costs no more than a dict.
 
-    What was asked for only once is not remembered: it would push out what comes again.
+    A value is kept when its key comes for the second time: keys that come once would push out those that come again.
+    When it is full, it is emptied.
     """
     __slots__ = ('_make', '_most', '_longest', '_keeps', '_seen')
 
     def __init__(self, make, most=MOST, longest=LONGEST, keeps=None):
-        """`make`: a function of the key, mostly octets, and of nothing else; what it raises is not remembered, and
-        raised. Nobody may change what it returned. `keeps`: None, or a function of key and value that returns False if
-        they are not to be remembered."""
+        """`make`: a function of the key, mostly octets, whose value depends on nothing else, and which nobody changes;
+        an exception is passed on and not kept. `most`: how many values are kept; `longest`: the longest key that is
+        kept, in octets; `keeps`: a function of key and value that returns False if they must not be kept, or None."""
         dict.__init__(self)
         self._make, self._most, self._longest, self._keeps = make, most, longest, keeps
-        self._seen = set()      # hashes of what was asked for once
+        self._seen = set()      # hashes of the keys that came once
 
     def __missing__(self, key):
         return self.learn(key)
 
     def learn(self, key):
-        """The value of a key that `get` has not found."""
+        """Return the value of a key that is not in the dict, and keep it if it came before. Raises what `make` does."""
         value = self._make(key)
         if len(key) <= self._longest:
-            # To know what is used least would cost all the others more than to begin anew costs the few.
-            seen = hash(key)        # not the key: it may be a secret
+            # To push out only the value that is used least would cost each look-up more than it saves.
+            seen = hash(key)        # not the key itself: it may be a secret
             if seen not in self._seen:
                 if len(self._seen) >= self._most:
                     self._seen.clear()

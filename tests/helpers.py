@@ -1,4 +1,4 @@
-"""What tests of several modules share: an origin, a proxy, and a question. Real sockets on loopback, no fakes."""
+"""What tests of several modules share: an origin, a proxy, a client. Real sockets on loopback, no fakes."""
 from __future__ import absolute_import, division, print_function
 
 import collections
@@ -15,7 +15,7 @@ from geproxy.net.stream import Stream
 from geproxy.service import listeners, server
 from geproxy.settings import ini, loading, option_types
 
-PATIENCE = 20       # seconds; whatever takes longer has failed
+PATIENCE = 20       # seconds; a test that waits longer has failed
 
 INI = '''
 [access]
@@ -47,24 +47,24 @@ class Recorder(object):
         self._changed.set()
 
     def say(self, text):
-        """The process has something to say."""
-        self.said.append(text)          # and no event: the watchdog says things from a thread of its own
+        """A message for the error log."""
+        self.said.append(text)          # sets no event: the watchdog calls this in a native thread
 
     def troubles(self):
-        """None ever is in trouble."""
+        """There are none."""
         return []
 
     def dropped(self):
-        """No line ever is."""
+        """No line was dropped."""
         return 0
 
     def wait(self, count=1):
-        """Wait until `count` exchanges have ended -> their records."""
+        """Wait until `count` exchanges have ended. Return their records."""
         self.wait_until(lambda: len(self.records) >= count)
         return self.records
 
     def wait_until(self, condition):
-        """Wait until `condition()` is true; fails if that takes too long."""
+        """Wait until `condition()` is true. Fail if that takes too long."""
         with gevent.Timeout(PATIENCE, AssertionError('waited in vain; records: %r' % [
                 (record.status, record.reason, record.message) for record in self.records])):
             while not condition():
@@ -74,15 +74,18 @@ class Recorder(object):
 
 @contextlib.contextmanager
 def listening(handle, host='127.0.0.1', port=0):
-    """An origin: `handle(sock)` is called, in a greenlet, for each connection, which is closed behind it. Gives its
-    (host, port). What `handle` raises fails the test."""
+    """Run an origin, and give its (host, port).
+
+    `handle(sock)` is called in a greenlet for each connection, which is closed when it returns. What it raises fails
+    the test.
+    """
     failures = []
 
     def serve(sock, _address):
         sock.settimeout(PATIENCE)
         try:
             handle(sock)
-        except Exception as error:      # shown in the test, not only on the terminal
+        except Exception as error:      # so that the test shows it, not only the terminal
             failures.append(error)
             raise
     pool = Pool()
@@ -90,7 +93,7 @@ def listening(handle, host='127.0.0.1', port=0):
     origin.start()
     try:
         yield origin.address[:2]
-        pool.join(timeout=0.5)          # what they have to say or see is said and seen; some wait on purpose
+        pool.join(timeout=0.5)          # let them end; some of them wait on purpose
     finally:
         origin.close()
         pool.kill()
@@ -99,8 +102,10 @@ def listening(handle, host='127.0.0.1', port=0):
 
 @contextlib.contextmanager
 def proxying(more='', host='127.0.0.1'):
-    """A proxy with the defaults, all ports, and `more` of an ini file. Gives its (host, port), and a Recorder that has the
-    server.Server as `server`."""
+    """Run a proxy with the defaults, all ports allowed, and `more` lines of an ini file.
+
+    Gives its (host, port), and a Recorder that has the server.Server as `server`.
+    """
     lines = []
     values = dict((entry[:2], entry) for entry in ini.read('', (INI + more).splitlines()) if entry.name)
     for (section, name), entry in sorted(values.items()):
@@ -115,7 +120,7 @@ def proxying(more='', host='127.0.0.1'):
         yield address, recorder
     finally:
         recorder.server.proxy.timeouts = settings.timeouts._replace(drain=0.01)
-        handshake, server.HANDSHAKE = server.HANDSHAKE, 0      # nobody is connecting any more
+        handshake, server.HANDSHAKE = server.HANDSHAKE, 0      # no client is in the middle of connecting
         try:
             recorder.server.drain()
         finally:
@@ -123,14 +128,14 @@ def proxying(more='', host='127.0.0.1'):
 
 
 def connect(address, client=None):
-    """A client: a socket connected to `address`; `client`: from that address of this host."""
+    """Return a socket connected to `address`. `client`: the address of this host that it connects from."""
     sock = socket.create_connection(address, PATIENCE, client and (client, 0))
     sock.settimeout(PATIENCE)
     return sock
 
 
 def read_until(sock, mark):
-    """Read up to and including `mark`, or to the end -> the octets. Not a way to read what comes behind."""
+    """Read up to `mark` or to the end, and return the octets. It may have read more than that."""
     data = b''
     while mark not in data:
         piece = sock.recv(65536)
@@ -141,7 +146,7 @@ def read_until(sock, mark):
 
 
 def read_all(sock):
-    """Read to the end -> the octets; a reset ends it too."""
+    """Read to the end, or to a reset, and return the octets."""
     data = b''
     try:
         while True:
@@ -156,7 +161,7 @@ def read_all(sock):
 
 
 def ask(address, octets, client=None):
-    """Send `octets`, end our direction, and read to the end -> all that came. `client`: as for `connect`."""
+    """Send `octets`, end this direction, and return all octets that come back. `client`: as for `connect`."""
     sock = connect(address, client)
     try:
         sock.sendall(octets)
@@ -168,7 +173,7 @@ def ask(address, octets, client=None):
 
 @contextlib.contextmanager
 def stream_pair():
-    """A Stream of a client, and the socket at its other end."""
+    """Give the Stream of a client, and the socket at its other end."""
     listener = socket.socket()
     listener.bind(('127.0.0.1', 0))
     listener.listen(1)

@@ -1,4 +1,4 @@
-"""Programs as processes of their own: started, listened to, told, and always ended and reaped."""
+"""Run programs as processes: start them, read what they write, send signals, and always end and reap them."""
 from __future__ import absolute_import, division, print_function
 
 import contextlib
@@ -21,7 +21,7 @@ from geproxy.admin import client
 from geproxy.compat import to_native
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# As this Python runs: with -bb its processes take str for octets no more than it does.
+# With -bb, if these tests run with it: then str in the place of octets is an error in these processes, too.
 PYTHON = [sys.executable] + ['-' + 'b' * sys.flags.bytes_warning] * bool(sys.flags.bytes_warning)
 GEPROXY = PYTHON + ['-m', 'geproxy']
 
@@ -39,18 +39,19 @@ _prctl = getattr(ctypes.CDLL(None), 'prctl', lambda *_: 0)      # Linux only
 
 
 def end_with_us():
-    """For preexec_fn: the process is told to stop when this one ends, however it does."""
+    """For preexec_fn: let the process get SIGTERM when this one ends, in whatever way."""
     _prctl(_PDEATHSIG, signal.SIGTERM)
 
 
 class Process(object):
-    """A program that runs from the checkout. `out` and `err`: what it has written so far, octets."""
+    """A program that runs in the checkout. `out`, `err`: the octets that it has written so far."""
 
     def __init__(self, arguments, stdout=None, stdin=None, more_env=None, preexec_fn=None, **options):
-        """`stdout`, `stdin`: file descriptors of the caller; without, output is read here, and input is empty.
-        `more_env`: on top of this process's environment, less what might change what the program does."""
+        """`stdout`, `stdin`: file descriptors of the caller; None: the output is read here, and the input is empty.
+        `more_env`: added to the environment of this process, without variables that could change what the program
+        does."""
         def prepare():
-            end_with_us()           # for when this process has no time for `end`
+            end_with_us()           # in case this process is killed before `end`
             if preexec_fn is not None:
                 preexec_fn()
         self.out = self.err = b''
@@ -90,8 +91,10 @@ class Process(object):
             self._changed.set()
 
     def wait_for(self, pattern, name='err'):
-        """Wait until it has written what matches `pattern` (octets), on its standard error or, 'out', its output ->
-        the match."""
+        """Wait until what it has written matches `pattern` (octets), and return the match.
+
+        `name`: 'err' for its standard error, 'out' for its standard output.
+        """
         with gevent.Timeout(PATIENCE, False):
             while True:
                 self._changed.clear()
@@ -105,7 +108,7 @@ class Process(object):
         raise AssertionError('no %r in %r' % (pattern, self))
 
     def lines(self, count, name='out'):
-        """Wait for that many lines -> all lines, octets."""
+        """Wait for that many lines, and return all lines as octets."""
         self.wait_for(br'(?s)(?:[^\n]*\n){%d}' % count, name)
         return getattr(self, name).split(b'\n')[:-1]
 
@@ -114,7 +117,7 @@ class Process(object):
         os.kill(self.pid, number)
 
     def wait(self, seconds=PATIENCE):
-        """Wait for its end, and for all that it wrote -> its exit code; fails if that takes longer."""
+        """Wait for its end and all its output, and return its exit code. Fail after so many seconds."""
         with gevent.Timeout(seconds, False):
             code = self.popen.wait()
             gevent.joinall(self._readers)
@@ -122,11 +125,11 @@ class Process(object):
         raise AssertionError('still there after %s s: %r' % (seconds, self))
 
     def end(self):
-        """End it, if it has not ended, and reap it."""
+        """Kill it, if it has not ended, and reap it."""
         if self.popen.poll() is None:
             self.tell(signal.SIGKILL)
             self.popen.wait()
-        # A child of its own may hold its output open: that is no reason to wait.
+        # A child of it may still hold its output open: do not wait for that.
         gevent.joinall(self._readers, timeout=0.5)
         gevent.killall(self._readers)
 
@@ -137,7 +140,7 @@ class Process(object):
 
 @contextlib.contextmanager
 def process(arguments, **options):
-    """A Process, ended behind the block."""
+    """Give a Process, and end it after the block."""
     started = Process(arguments, **options)
     try:
         yield started
@@ -147,7 +150,7 @@ def process(arguments, **options):
 
 @contextlib.contextmanager
 def folder():
-    """A folder with a short path, gone behind the block."""
+    """Give a folder with a short path, and remove it after the block."""
     path = tempfile.mkdtemp(prefix='geproxy-')
     try:
         yield path
@@ -157,9 +160,11 @@ def folder():
 
 @contextlib.contextmanager
 def running(ini='', listen='127.0.0.1:0', make=None, by=(), **options):
-    """geproxy, listening: a Process with `address`, (host, port), `path` of its ini file, and `folder`, for which
-    FOLDER stands in `ini`; `make`: a folder in that; `by`: a command that runs it. `[log] errors` must be its standard
-    error."""
+    """Run geproxy, and give its Process once it listens.
+
+    The Process has an `address`, (host, port); the `path` of its ini file; and its `folder`, which replaces FOLDER in
+    `ini`. `make`: a folder to make in there; `by`: a command that runs geproxy. [log] errors must be standard error.
+    """
     with folder() as here:
         if make:
             os.mkdir(os.path.join(here, make))
@@ -172,7 +177,7 @@ def running(ini='', listen='127.0.0.1:0', make=None, by=(), **options):
 
 
 def run(arguments, **options):
-    """Run a program to its end -> the Process."""
+    """Run a program to its end, and return the Process."""
     with process(arguments, **options) as started:
         started.wait()
     return started
@@ -185,7 +190,7 @@ def write(path, text):
 
 
 def read(path):
-    """The octets of a file; none if it is not there."""
+    """Return the octets of a file, none if there is no such file."""
     if not os.path.exists(path):
         return b''
     with open(path, 'rb') as opened:
@@ -193,26 +198,28 @@ def read(path):
 
 
 def scraped(proxy):
-    """The text of /metrics of a process whose admin socket is admin.sock in its folder, native. Raises Trouble."""
+    """Return the text of /metrics, asked at admin.sock in the folder of a process. Raises Trouble."""
     answers, _silent = client.ask(['unix:' + os.path.join(proxy.folder, 'admin.sock')], b'GET', b'/metrics')
     return '\n'.join(answers[0][2])
 
 
 def metric(proxy, name):
-    """The value of the first metric of that name there."""
+    """Return the value of the first metric of that name in `scraped(proxy)`."""
     return int(re.search(r'(?m)^%s(?:\{.*\})? (\d+)$' % name, scraped(proxy)).group(1))
 
 
 def wait_until(condition, what):
-    """Wait until `condition()` holds, for what tells nobody when it does; `what`: for the failure."""
+    """Wait until `condition()` is true, where no event tells it. `what`: its name in the failure."""
     with gevent.Timeout(PATIENCE, AssertionError('waited in vain for ' + what)):
         while not condition():
             gevent.sleep(0.01)
 
 
 def unprivileged():
-    """For preexec_fn: root, but without the right to read everything and to listen everywhere. (Another user might
-    not be able to read this Python.)"""
+    """For preexec_fn: root without the rights to read all files and to use all ports.
+
+    (Another user might not be able to read this Python.)
+    """
     if os.getuid() == 0:
         for capability in _CAPABILITIES:
             if _prctl(_CAPBSET_DROP, capability, 0, 0, 0):
@@ -220,14 +227,13 @@ def unprivileged():
 
 
 def get(origin, path=b'/', more=b''):
-    """A request in absolute-form."""
+    """Return a GET request in absolute-form."""
     host = b'%s:%d' % (origin[0].encode('ascii'), origin[1])
     return b'GET http://%s%s HTTP/1.1\r\nHost: %s\r\n%s\r\n' % (host, path, host, more)
 
 
 def answering(body=b'fine'):
-    """An origin's `handle`: answers a request with `body`, and keeps no connection that a test would have to wait for
-    at its end."""
+    """Return a `handle` for `listening`, which answers one request with `body`, then closes the connection."""
     def handle(sock):
         if read_until(sock, b'\r\n\r\n'):
             sock.sendall(b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s' % (len(body), body))
@@ -235,7 +241,7 @@ def answering(body=b'fine'):
 
 
 def own(path=b'*'):
-    """A request that the proxy answers by itself, which is the cheapest way to a line in its log."""
+    """Return a request that the proxy answers itself: the cheapest way to a line in its log."""
     return b'OPTIONS %s HTTP/1.1\r\nHost: a.test\r\nMax-Forwards: 0\r\n\r\n' % path
 
 
@@ -257,7 +263,7 @@ class Client(object):
         self.socket.sendall(octets)
 
     def response(self):
-        """Read one response with a Content-Length, and nothing behind it -> its octets."""
+        """Read one response, which has a Content-Length or no body, and return its octets."""
         size = 0
         while not size or len(self._buffer) < size:
             end = self._buffer.find(b'\r\n\r\n')
@@ -266,17 +272,17 @@ class Client(object):
                 size = end + 4 + (int(length.group(1)) if length else 0)
                 continue
             piece = self.socket.recv(65536)
-            assert piece, 'the connection ended behind %r' % self._buffer
+            assert piece, 'the connection ended after %r' % self._buffer
             self._buffer += piece
         response, self._buffer = self._buffer[:size], self._buffer[size:]
         return response
 
     def ask(self, octets):
-        """Send a request -> its response."""
+        """Send a request, and return its response."""
         self.send(octets)
         return self.response()
 
     def rest(self):
-        """Read to the end -> the octets."""
+        """Read to the end, and return the octets."""
         data, self._buffer = self._buffer + read_all(self.socket), b''
         return data

@@ -1,4 +1,4 @@
-"""A real supervisord with the very text of conf/supervisord.conf, but for paths and ports: started, asked, and always ended."""
+"""Run a real supervisord with the text of conf/supervisord.conf; only paths and ports are replaced."""
 from __future__ import absolute_import, division, print_function
 
 import contextlib
@@ -18,15 +18,18 @@ from geproxy.commands import docs
 CONF = os.path.join(CHECKOUT, 'conf', 'supervisord.conf')
 SECOND_FORM = '; --- The other form'
 
-# Where there may be a supervisord, with its supervisorctl: beside this interpreter, and the distribution's.
+# Folders that may have supervisord and supervisorctl: that of this Python, and that of the distribution.
 PLACES = {'python': os.path.dirname(os.path.abspath(sys.executable)), 'distribution': '/usr/bin'}
 
 
 @contextlib.contextmanager
 def supervised(where, form='program', access='FOLDER/access.log', bad='', ini=None, settle=None, python=PYTHON[0]):
-    """A supervisord that was told to start geproxy: a Supervisor. `access`: the option in [log] of proxy.ini, all of
-    which is json; `bad`: lines that spoil the file; `ini`: its text, instead of all this, with FOLDER in it; `settle`:
-    what startsecs and stopwaitsecs are to be; `python`: that runs geproxy."""
+    """Run a supervisord that starts geproxy, and give its Supervisor.
+
+    `form`: of the section, 'program' or 'fcgi-program'; `access`: [log] access of proxy.ini, whose format is json;
+    `bad`: wrong lines at the end of the file; `ini`: its whole text instead, in which FOLDER is replaced; `settle`:
+    startsecs and stopwaitsecs, in seconds; `python`: the interpreter that runs geproxy.
+    """
     with folder() as here:
         port = free_port()
         text = docs.example()
@@ -39,7 +42,7 @@ def supervised(where, form='program', access='FOLDER/access.log', bad='', ini=No
             orders = re.sub(r'(?m)^%s=.*' % name, '%s=%d' % (name, seconds), orders)
         write(os.path.join(here, 'supervisord.conf'), orders)
         if form == 'fcgi-program':
-            # As the comments there say, to the letter.
+            # The command is in a comment there.
             command = re.search(r'(?m)^; +(sed .* > .*fcgi\.ini)$', conf(form, here, port)).group(1)
             assert run(['/bin/sh', '-c', command]).popen.returncode == 0
         supervisor = Supervisor(where, here, port)
@@ -50,11 +53,11 @@ def supervised(where, form='program', access='FOLDER/access.log', bad='', ini=No
 
 
 def conf(form, here, port):
-    """The text of conf/supervisord.conf for 'program' or 'fcgi-program', with the paths and the port of a test."""
+    """Return the text of conf/supervisord.conf for a `form`, with the paths and the port of a test."""
     with open(CONF) as opened:
         text = opened.read()
     if form == 'fcgi-program':
-        # As the comments there say: without the first form, and without the semicolons of the second.
+        # As the comments there say: remove the first form, and the semicolons of the second.
         text = re.sub(r'(?s)\n\[program:geproxy\].*?\n(?=%s)' % SECOND_FORM, '\n', text)
         assert "sed -i 's/^;\\([^ ]\\)/\\1/' " in text
         text = re.sub(r'(?m)^;([^ \n])', r'\1', text)
@@ -62,13 +65,13 @@ def conf(form, here, port):
                      ('/var/log/geproxy', here), ('/run/geproxy', here), ('user=geproxy', 'user=' + getpass.getuser()),
                      ('tcp://0.0.0.0:9000', 'tcp://127.0.0.1:%d' % port)):
         text = text.replace(old, new)
-    ours = text.replace(PYTHON[0], '').replace(CHECKOUT, '')        # which may be in one of these
+    ours = text.replace(PYTHON[0], '').replace(CHECKOUT, '')        # these paths may contain such a name
     assert not re.search(r'(?m)^[^;\n]*(?::9000|=/(?:etc|var|opt)/)', ours)
     return text
 
 
 def free_port():
-    """A port that nobody has at the moment."""
+    """Return a port that is free at the moment."""
     sock = socket.socket()
     try:
         sock.bind(('127.0.0.1', 0))
@@ -78,7 +81,7 @@ def free_port():
 
 
 class Supervisor(object):
-    """A supervisord that runs; `here`: the folder with its files, `address`: geproxy's, `pid`: its own."""
+    """A supervisord that runs. `here`: the folder of its files; `address`: of geproxy; `pid`: of supervisord."""
 
     def __init__(self, where, here, port):
         self.here, self.address = here, ('127.0.0.1', port)
@@ -93,24 +96,24 @@ class Supervisor(object):
         return os.path.join(self.here, name)
 
     def ctl(self, *words):
-        """Run supervisorctl to its end -> what it printed, native text."""
+        """Run supervisorctl to its end, and return what it printed, native text."""
         with process([self._ctl, '-c', self._path('supervisord.conf')] + list(words)) as asked:
             asked.wait(3 * PATIENCE)
         return asked.out.decode('ascii')
 
     def roll(self, ini, python=PYTHON):
-        """Run geproxy restart to its end -> (exit code, output, errors), native text. `python`: what runs it."""
+        """Run geproxy restart to its end. Return (exit code, output, errors), native text. `python`: its interpreter."""
         with process(python + ['-m', 'geproxy', 'restart', '-c', self._path(ini), '--supervisord',
                                self._path('supervisord.conf'), '--supervisorctl', self._ctl]) as asked:
             code = asked.wait(6 * PATIENCE)
         return code, asked.out.decode('ascii'), asked.err.decode('ascii')
 
     def log(self, name='geproxy.log'):
-        """What stands in that log by now."""
+        """Return the octets of that log."""
         return read(self._path(name))
 
     def wait_for(self, pattern, name='geproxy.log', count=1, seconds=2 * PATIENCE):
-        """Wait until `pattern` stands in that log so many times -> the last match."""
+        """Wait until `pattern` is in that log `count` times, and return the last match."""
         with gevent.Timeout(seconds, False):
             while True:
                 found = list(re.finditer(pattern, self.log(name)))
@@ -121,16 +124,16 @@ class Supervisor(object):
             count, pattern, name, self.log(name)[-2000:], self._process))
 
     def geproxy(self, count=1, name='geproxy.log'):
-        """Wait until geproxy has announced itself so many times -> its process id."""
+        """Wait until geproxy has said `count` times that it listens, and return its process id."""
         return int(self.wait_for(br'geproxy\[(\d+)\] listening on ', name, count).group(1))
 
     def serves(self, place):
-        """Ask for something through geproxy; fails if that is not answered."""
+        """Send a request through geproxy. Fail if it is not answered."""
         with Client(self.address) as client:
             assert client.ask(get(place)).endswith(b'\r\n\r\nfine')
 
     def end(self):
-        """End it and all that it started, at once, and whatever state they are in."""
+        """Kill it and all processes that it started."""
         self._context.__exit__(None, None, None)
         for pid in re.findall(br"spawned: '[^']*' with pid (\d+)", self.log('supervisord.log')):
             if self.here.encode('ascii') in read('/proc/%d/cmdline' % int(pid)):

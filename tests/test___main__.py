@@ -12,14 +12,21 @@ from geproxy.__main__ import complaint
 
 PATCHED = '''
 import sys
-import geproxy.__main__
+sys.argv[1:] = ['--version']
+from geproxy.__main__ import main
+main()
 import socket, threading, time
 from gevent.monkey import is_module_patched
-unpatched = [name for name in ('socket', 'thread' if sys.version_info[0] == 2 else '_thread', 'time', 'ssl', 'os')
-             if not is_module_patched(name)]
-early = [name for name in sys.modules if name.startswith('geproxy.') and sys.modules[name] and name not in (
-    'geproxy.__main__', 'geproxy.service', 'geproxy.service.early_signals')]
-print('%r %r' % (unpatched, early))
+print([name for name in ('socket', 'thread' if sys.version_info[0] == 2 else '_thread', 'time', 'ssl', 'os')
+       if not is_module_patched(name)])
+'''
+# Stands where gevent does: says what of geproxy has been imported by then, and whether SIGHUP would end the process.
+GEVENT = '''
+import signal, sys
+print(sorted(name for name in sys.modules if name.startswith('geproxy.') and sys.modules[name]))
+print(signal.getsignal(signal.SIGHUP) == signal.SIG_DFL)
+sys.stdout.flush()
+raise ImportError
 '''
 
 
@@ -38,7 +45,7 @@ def test_without_gevent_it_says_how_to_get_it():
     said = ended.err.decode('ascii')
     assert ended.popen.returncode == 1 and ended.out == b''
     assert said.startswith('geproxy: this Python (%s) has no gevent that works: ' % sys.version.split()[0])
-    assert ('-m pip install' in said or ', which has one, in the place of' in said) and 'Traceback' not in said
+    assert ('-m pip install' in said or ': it has gevent' in said) and 'Traceback' not in said
 
 
 def test_another_python_that_has_gevent_is_named(monkeypatch):
@@ -54,27 +61,27 @@ def test_another_python_that_has_gevent_is_named(monkeypatch):
         assert __main__.other_python() == ''
 
 
-def test_a_host_without_dev_null_is_told_in_one_line(monkeypatch):
+def test_a_host_without_dev_null_is_reported_in_one_line(monkeypatch):
     monkeypatch.setattr(os, 'devnull', '/nowhere/null')
     with pytest.raises(SystemExit) as raised:
         __main__.hold_standard_descriptors()
     assert raised.value.code == (
-        'geproxy: /nowhere/null cannot be opened, which every program needs: No such file or directory')
+        'geproxy: cannot open /nowhere/null, which every program needs: No such file or directory')
 
 
 @pytest.mark.parametrize('python, gevent, wrong', [
     ((3, 13, 0), '26.9.0', ''), ((3, 13, 5), '24.10.1', ''), ((3, 6, 15), '1.2.2', ''), ((2, 7, 5), '1.1.2', ''),
     ((3, 15, 0), '26.9.dev0', ''),
-    ((3, 12, 1), '22.10.2', 'gevent 22.10.2 is too old for Python 3.12: it takes 23.9.1 or later'),
-    ((2, 7, 6), '1.0', 'gevent 1.0 is too old for Python 2.7: it takes 1.1 or later'),
-    ((3, 14, 0), '25.4.2', 'gevent 25.4.2 is too old for Python 3.14: it takes 25.8.1 or later'),
-    ((2, 6, 6), '1.1', 'Python 2.6 is not supported: it takes 2.7, or 3.6 and later'),
+    ((3, 12, 1), '22.10.2', 'gevent 22.10.2 is too old for Python 3.12: geproxy needs 23.9.1 or later'),
+    ((2, 7, 6), '1.0', 'gevent 1.0 is too old for Python 2.7: geproxy needs 1.1 or later'),
+    ((3, 14, 0), '25.4.2', 'gevent 25.4.2 is too old for Python 3.14: geproxy needs 25.8.1 or later'),
+    ((2, 6, 6), '1.1', 'Python 2.6 is not supported: geproxy needs 2.7, or 3.6 or later'),
 ])
-def test_a_gevent_that_does_not_fit_its_python_is_told(python, gevent, wrong):
+def test_a_gevent_that_does_not_fit_its_python_is_reported(python, gevent, wrong):
     assert complaint(python, gevent) == wrong
 
 
-def test_a_gevent_that_does_not_import_is_one_line_too():
+def test_a_gevent_that_cannot_be_imported_is_reported_in_one_line():
     with folder() as elsewhere:
         with open(os.path.join(elsewhere, 'gevent.py'), 'w') as broken:
             broken.write('raise ValueError("greenlet size changed")\n')
@@ -92,19 +99,36 @@ def test_nothing_is_imported_from_the_folder_where_an_installed_geproxy_is_start
     assert (ended.popen.returncode, ended.out[:8]) == (0, b'geproxy '), ended
 
 
-def test_what_python_is_told_to_import_from_is_left_as_it_is():
+def test_the_import_path_loses_only_what_python_put_there():
     with folder() as there:
         os.symlink(os.path.join(CHECKOUT, 'geproxy'), os.path.join(there, 'geproxy'))
-        shown = PYTHON + ['-c', 'import sys; before = sys.path[1:]; import geproxy.__main__; print(sys.path == before)']
-        kept = PYTHON + ['-c', 'import sys; before = sys.path[:]; import geproxy.__main__; print(sys.path == before)']
+        left = 'from geproxy import __main__; import sys; before = sys.path[%d:]; __main__.leave_current_folder(); print(sys.path == before)'
+        shown, kept = PYTHON + ['-c', left % 1], PYTHON + ['-c', left % 0]
         path = os.pathsep.join([there, CHECKOUT])
         assert run(shown, cwd=there, more_env={'PYTHONPATH': path}).out == b'True\n'    # once, and not as PYTHONPATH has it
         assert run(kept, cwd=CHECKOUT).out == b'True\n'
 
 
-def test_all_is_patched_before_anything_of_ours_is_imported():
+def test_the_standard_library_is_patched_when_it_runs():
     ended = run(PYTHON + ['-c', PATCHED])
-    assert (ended.popen.returncode, ended.out) == (0, b'[] []\n'), ended
+    assert (ended.popen.returncode, ended.out[-3:]) == (0, b'[]\n'), ended
+
+
+@pytest.mark.parametrize('started, imported', [
+    (['-m', 'geproxy'], []), (['-c', 'from geproxy.__main__ import main; main()'], ['geproxy.__main__'])])
+def test_signals_are_held_and_nothing_else_of_ours_is_imported_before_gevent(started, imported):
+    with folder() as elsewhere:
+        write(os.path.join(elsewhere, 'gevent.py'), GEVENT)
+        ended = run(PYTHON + started, more_env={'PYTHONPATH': os.pathsep.join([elsewhere, CHECKOUT])})
+    expected = imported + ['geproxy.service', 'geproxy.service.early_signals']
+    assert ended.out.decode('ascii').splitlines() == ['%r' % expected, 'False'], ended
+
+
+def test_it_runs_as_the_console_script_does():
+    # What pip writes for the entry point in setup.py.
+    ended = run(PYTHON + ['-c', 'import sys; sys.argv = ["geproxy", "--example"]; from geproxy.__main__ import main; '
+                                'sys.exit(main())'])
+    assert ended.popen.returncode == 0 and ended.out.startswith(b'# geproxy: all options'), ended
 
 
 def test_it_runs_as_a_module_from_the_checkout():
@@ -112,7 +136,7 @@ def test_it_runs_as_a_module_from_the_checkout():
     assert shown[0] == shown[1] and shown[0].startswith(b'# geproxy: all options')
 
 
-def test_it_runs_from_any_folder_that_python_is_told_of():
+def test_it_runs_from_any_folder_with_pythonpath():
     with folder() as elsewhere:
         ended = run(GEPROXY + ['--example'], cwd=elsewhere, more_env={'PYTHONPATH': CHECKOUT})
     assert ended.popen.returncode == 0 and ended.out.startswith(b'# geproxy: all options'), ended

@@ -15,6 +15,7 @@ from processes import CHECKOUT, GEPROXY, Client, answering, folder, get, process
 
 import geproxy
 from geproxy import cli
+from geproxy.service.startup import BAD_FILE
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ BAD = [     # text, what is said: line: [section] name: ...
 
 
 @pytest.mark.parametrize('text,what', BAD)
-def test_a_bad_file_is_told_with_line_and_remedy(here, capsys, text, what):
+def test_a_mistake_in_the_file_is_reported_with_its_line_and_what_is_right(here, capsys, text, what):
     path = written(here, text)
     assert cli.main(['--check', path]) == 1
     shown, said = capsys.readouterr()
@@ -76,14 +77,14 @@ def test_a_bad_file_is_told_with_line_and_remedy(here, capsys, text, what):
     assert said.startswith('%s:' % path) and what in said
 
 
-def test_all_problems_are_told_at_once_in_the_order_of_their_lines(here, capsys):
+def test_all_mistakes_are_reported_at_once_in_the_order_of_their_lines(here, capsys):
     path = written(here, '[log]\nformat = x\n[proxy]\nlisten = y\n[access]\nports = 1\n')
     assert cli.main(['--check', path]) == 1
     lines = capsys.readouterr()[1].splitlines()
     assert [line[len(path):].split(':')[1] for line in lines] == ['2', '4', '6']
 
 
-def test_check_takes_the_file_of_c_too(here, capsys):
+def test_check_reads_the_file_of_c_too(here, capsys):
     path = written(here, '[proxy]\nlisten = 90000\n')
     assert cli.main(['--check', '-c', path]) == 1
     assert capsys.readouterr()[1].startswith('%s:2: [proxy] listen: ' % path)
@@ -100,7 +101,7 @@ def test_check_takes_the_file_of_c_too(here, capsys):
     ('[proxy]\nlisten = 127.0.0.1:3128\n[admin]\nlisten = 127.0.0.1:3128\n', 4, '[admin] listen: port 3128 is there'),
     ('[proxy]\nlisten = *:3128 127.0.0.1:3128\n', 2, '[proxy] listen: port 3128 is there twice'),
 ])
-def test_a_check_finds_what_would_keep_it_from_starting(here, capsys, text, line, what):
+def test_a_check_finds_what_would_prevent_a_start(here, capsys, text, line, what):
     path = written(here, text.replace('HERE', here))
     assert cli.main(['--check', path]) == 1
     shown, said = capsys.readouterr()
@@ -116,7 +117,7 @@ def test_a_check_names_the_missing_folder_of_an_admin_socket(here, capsys):
 
 
 @pytest.mark.parametrize('section', ['proxy', 'admin'])
-def test_a_check_tells_of_an_address_that_this_host_does_not_have(here, capsys, section):
+def test_a_check_reports_an_address_that_this_host_does_not_have(here, capsys, section):
     path = written(here, '[%s]\nlisten = 192.0.2.77:3128\n' % section)
     assert cli.main(['--check', path]) == 0         # it may be another host's file, or the address may come
     assert capsys.readouterr() == (
@@ -129,7 +130,7 @@ def test_a_check_tells_of_an_address_that_this_host_does_not_have(here, capsys, 
     '[proxy]\nlisten = fd:7\n',
     '[proxy]\nlisten = 127.0.0.1:0\n[admin]\nlisten = 127.0.0.1:3128\n',
 ])
-def test_a_check_takes_places_that_a_process_can_have(here, capsys, text):
+def test_a_check_accepts_listeners_that_a_process_can_open(here, capsys, text):
     taken = socket.socket()
     taken.bind(('127.0.0.1', 0))
     taken.listen(1)
@@ -140,7 +141,7 @@ def test_a_check_takes_places_that_a_process_can_have(here, capsys, text):
         taken.close()
 
 
-def test_a_check_by_root_tries_a_log_as_the_user_that_is_to_write_it(here):
+def test_a_check_by_root_opens_the_log_as_the_user_who_will_write_it(here):
     if os.getuid():
         pytest.skip('this takes root')
     os.chmod(here, 0o755)
@@ -153,7 +154,7 @@ def test_a_check_by_root_tries_a_log_as_the_user_that_is_to_write_it(here):
 
 
 @pytest.mark.skipif(not hasattr(signal, 'pthread_sigmask'), reason='this Python cannot block a signal')
-def test_a_check_by_root_ends_although_the_end_of_its_child_is_not_signalled(here):
+def test_a_check_by_root_ends_even_if_sigchld_is_blocked(here):
     if os.getuid():
         pytest.skip('this takes root')
     os.chmod(here, 0o755)
@@ -192,7 +193,7 @@ def test_the_version_names_geproxy_python_and_gevent():
 
 
 @pytest.mark.parametrize('arguments', [['--nonsense'], ['proxy.ini'], ['-c']])
-def test_a_wrong_option_is_told_with_the_usage(capsys, arguments):
+def test_a_wrong_option_is_reported_with_the_usage(capsys, arguments):
     with pytest.raises(SystemExit) as raised:
         cli.main(arguments)
     shown, said = capsys.readouterr()
@@ -212,44 +213,18 @@ def refused(arguments, code=1, **options):
     return said
 
 
-def test_a_port_in_use_is_told_with_who_has_it(here):
-    taken = socket.socket()
-    try:
-        taken.bind(('127.0.0.1', 0))
-        taken.listen(1)
-        port = taken.getsockname()[1]
-        said = refused(['-c', written(here, '[proxy]\nlisten = 127.0.0.1:%d\n' % port)])
-        assert said.startswith('geproxy: cannot listen on 127.0.0.1 port %d: it is in use' % port)
-        if not os.path.exists('/proc/net/tcp'):
-            pytest.skip('no /proc/net/tcp here: who listens cannot be known')
-        assert ', by process %d (' % os.getpid() in said
-    finally:
-        taken.close()
-
-
-def test_a_port_below_1024_is_for_root(here):
-    try:
-        with open('/proc/sys/net/ipv4/ip_unprivileged_port_start') as opened:
-            if int(opened.read()) <= 1023:
-                pytest.skip('this host lets everybody listen below port 1024')
-    except IOError:
-        pass                            # an older kernel: 1024
-    said = refused(['-c', written(here, '[proxy]\nlisten = 127.0.0.1:1023\n')], preexec_fn=unprivileged)
-    assert said.startswith('geproxy: cannot listen on 127.0.0.1 port 1023: ports below 1024 are for root; ')
-
-
-def test_a_missing_file_is_told(here):
+def test_a_missing_file_is_reported(here):
     path = os.path.join(here, 'nowhere.ini')
-    assert refused(['-c', path], cli.BAD_FILE) == 'geproxy: %s: No such file or directory\n' % path
+    assert refused(['-c', path], BAD_FILE) == 'geproxy: %s: No such file or directory\n' % path
 
 
-def test_a_file_that_is_for_others_is_told(here):
+def test_a_file_that_may_not_be_read_is_reported(here):
     path = written(here, '')
     os.chmod(path, 0)
-    assert refused(['-c', path], cli.BAD_FILE, preexec_fn=unprivileged) == 'geproxy: %s: Permission denied\n' % path
+    assert refused(['-c', path], BAD_FILE, preexec_fn=unprivileged) == 'geproxy: %s: Permission denied\n' % path
 
 
-def refused_here(capsys, path, code=cli.BAD_FILE):
+def refused_here(capsys, path, code=BAD_FILE):
     """The same, in this process, which is quicker."""
     assert cli.main(['-c', path]) == code
     shown, said = capsys.readouterr()
@@ -257,57 +232,24 @@ def refused_here(capsys, path, code=cli.BAD_FILE):
     return said
 
 
-def test_a_folder_is_no_ini_file(here, capsys):
+def test_a_folder_in_the_place_of_the_file_is_reported(here, capsys):
     assert refused_here(capsys, here) == 'geproxy: %s: Is a directory\n' % here
 
 
 @pytest.mark.parametrize('octets, line', [(b'\x7fELF\x02\x01\x01\x00\xff\xfe', 1), (b'[proxy]\nname = caf\xe9\n', 2)])
-def test_a_binary_file_is_told(here, capsys, octets, line):
+def test_a_binary_file_is_reported(here, capsys, octets, line):
     path = written(here, octets)
     assert refused_here(capsys, path).startswith('%s:%d: not a text file in UTF-8: octet ' % (path, line))
 
 
-def test_a_bad_option_is_told(here, capsys):
+def test_a_bad_option_is_reported(here, capsys):
     path = written(here, '[timeouts]\ndrain = never\n')
     assert refused_here(capsys, path).startswith("%s:2: [timeouts] drain: invalid duration 'never': " % path)
 
 
-@pytest.mark.parametrize('option', ['access', 'errors'])
-def test_a_log_in_a_missing_folder_is_told(here, capsys, option):
-    path = written(here, '[proxy]\nlisten = 127.0.0.1:0\n[log]\n%s = %s/no/such/folder.log\n' % (option, here))
-    assert refused_here(capsys, path, 1) == (
-        "geproxy: cannot open the log '%s/no/such/folder.log': No such file or directory\n" % here)
-
-
-def test_fd_0_that_is_no_socket_is_told(here):
-    said = refused(['-c', written(here, '[proxy]\nlisten = fd:0\n')])
-    assert said.startswith('geproxy: fd:0 is no socket (') and '[fcgi-program:...]' in said
-
-
 # --- serving ---------------------------------------------------------------------------------------------------------
 
-def test_the_announcement_names_listener_clients_file_and_limit():
-    with running('[limits]\nconnections = 12\n') as proxy:
-        said = proxy.lines(1, 'err')[0].decode('ascii')
-        assert re.match(
-            r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d geproxy\[%d\] listening on 127\.0\.0\.1:%d for loopback private; %s; '
-            r'up to 12 connections; as geproxy-[0-9a-f]{6}\Z' % (proxy.pid, proxy.address[1], re.escape(proxy.path)), said)
-
-
-def test_it_listens_on_a_socket_that_it_is_handed_as_standard_input():
-    shared = socket.socket()
-    try:
-        shared.bind(('127.0.0.1', 0))
-        shared.listen(16)
-        with listening(answering()) as origin, running(listen='fd:0', stdin=shared.fileno()) as proxy:
-            assert proxy.address == shared.getsockname()
-            with Client(proxy.address) as client:
-                assert client.ask(get(origin)).endswith(b'fine')
-    finally:
-        shared.close()
-
-
-def test_the_environment_does_not_choose_a_way():
+def test_http_proxy_in_the_environment_is_ignored():
     # supervisord hands on the http_proxy of whoever started it.
     nowhere = dict((name, 'http://127.0.0.1:9/') for name in ('http_proxy', 'HTTP_PROXY', 'https_proxy', 'all_proxy'))
     with listening(answering()) as origin, running(more_env=nowhere) as proxy:
@@ -319,13 +261,13 @@ def test_without_a_file_the_defaults_hold():
     with process(GEPROXY) as started:
         said = started.wait_for(br'listening on .*\n|cannot listen on .*\n').group().decode('ascii')
     if 'cannot' in said:
-        assert 'port 9000: it is in use' in said
+        assert 'port 9000: the port is in use' in said
         pytest.skip('somebody has port 9000 here')
     assert '0.0.0.0:9000' in said and 'for loopback private; all defaults; ' in said
 
 
 @pytest.mark.parametrize('arguments', [['--example'], ['why', 'http://127.0.0.1/', '--no-net'], ['--version']])
-def test_a_reader_that_has_seen_enough_is_no_error(arguments):
+def test_a_reader_that_closes_the_pipe_is_no_error(arguments):
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -335,13 +277,13 @@ def test_a_reader_that_has_seen_enough_is_no_error(arguments):
     assert (ended.wait(), ended.err) == (1, b'')
 
 
-def test_a_command_that_is_nearly_one_is_told(capsys):
+def test_a_misspelt_command_gets_the_right_one_as_hint(capsys):
     with pytest.raises(SystemExit) as raised:
         cli.main(['relaod', '--dry-run'])
     assert raised.value.code == 2 and '(did you mean reload?)' in capsys.readouterr()[1]
 
 
-def test_a_file_without_its_option_is_asked_for(here, capsys):
+def test_a_file_without_c_gets_a_hint(here, capsys):
     path = written(here, '')
     with pytest.raises(SystemExit) as raised:
         cli.main([path])
@@ -349,13 +291,13 @@ def test_a_file_without_its_option_is_asked_for(here, capsys):
 
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='no /dev/full here')
-def test_a_full_disk_is_told():
+def test_a_full_disk_is_reported():
     full = os.open('/dev/full', os.O_WRONLY)
     try:
         ended = run(GEPROXY + ['--example'], stdout=full)
     finally:
         os.close(full)
-    assert (ended.wait(), ended.err) == (1, b'geproxy: standard output: No space left on device\n')
+    assert (ended.wait(), ended.err) == (1, b'geproxy: cannot write to standard output: No space left on device\n')
 
 
 def test_a_check_says_what_a_reload_would_change(here, capsys):
@@ -367,3 +309,51 @@ def test_a_check_says_what_a_reload_would_change(here, capsys):
     assert cli.main(['--check', new, '--against', new]) == 0
     assert capsys.readouterr()[0] == '%s: fine\nno changes against %s\n' % (new, new)
     assert cli.main(['--check', new, '--against', here]) == 1
+
+
+# --- the table of commands -------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('command', cli.COMMANDS.values(), ids=lambda command: command.name)
+def test_each_command_has_its_function_and_its_help(command, capsys):
+    with pytest.raises(SystemExit) as raised:
+        cli.find(command)([command.name, '--help'])
+    assert raised.value.code == 0 and 'usage: geproxy %s ' % command.name in capsys.readouterr()[0]
+    assert re.match(r'[A-Z][ -~]+\.\Z', command.sentence)
+
+
+def test_the_help_lists_all_commands(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(['--help'])
+    rows = [line.split() for line in capsys.readouterr()[0].partition('\ncommands ')[2].splitlines()[1:]]
+    assert [row[0] for row in rows] == list(cli.COMMANDS)
+
+
+def test_each_module_of_commands_is_in_the_table():
+    folder_of_commands = os.path.join(CHECKOUT, 'geproxy', 'commands')
+    modules = set(name[:-len('.py')] for name in os.listdir(folder_of_commands) if name.endswith('.py'))
+    used = set(command.function.split('.')[0] for command in cli.COMMANDS.values())
+    with_main = set(name for name in modules if re.search(
+        br'(?m)^def main\(arguments', read(os.path.join(folder_of_commands, name + '.py'))))
+    assert with_main <= used <= modules
+
+
+IMPORTED = '''
+import sys
+from geproxy import cli
+try:
+    cli.main(sys.argv[1:])
+except SystemExit:
+    pass
+print(' '.join(sorted(name for name in sys.modules if name.startswith('geproxy.') and sys.modules[name])))
+'''
+
+
+@pytest.mark.parametrize('arguments, needed, not_needed', [
+    (['--version'], [], ['commands', 'service.server']),
+    (['why', '--help'], ['commands.why'], ['commands.live', 'service.server']),
+    (['-c', '/no/such/file'], ['service.server'], ['commands', 'admin.client']),
+])
+def test_only_what_the_command_line_needs_is_imported(arguments, needed, not_needed):
+    names = run([sys.executable, '-c', IMPORTED] + arguments).out.decode('ascii').splitlines()[-1].split()
+    assert all('geproxy.' + name in names for name in needed), names
+    assert not any('geproxy.' + name in names for name in not_needed), names

@@ -1,4 +1,4 @@
-"""The differences between Pythons, and between gevents, are settled the same way on all of them."""
+"""What compat offers works the same way on all versions of Python and gevent."""
 from __future__ import absolute_import, division, print_function
 
 import os

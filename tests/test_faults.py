@@ -185,7 +185,7 @@ def test_a_file_that_may_not_be_read_any_more_changes_nothing():
     with listening(answering()) as place, running(preexec_fn=unprivileged) as proxy, Client(proxy.address) as client:
         os.chmod(proxy.path, 0)
         proxy.tell(signal.SIGHUP)
-        proxy.wait_for(br' SIGHUP: nothing changed, for \S+/proxy\.ini: Permission denied\n')
+        proxy.wait_for(br' SIGHUP: nothing changed: cannot open \S+/proxy\.ini: Permission denied\n')
         assert client.ask(get(place)).endswith(b'fine')
         os.chmod(proxy.path, 0o600)
         proxy.tell(signal.SIGHUP)
@@ -211,7 +211,7 @@ def test_a_disk_that_is_full_stops_nobody_and_is_written_to_once_there_is_room()
             asked = 100
             for _ in range(asked):
                 assert client.ask(own()).startswith(b'HTTP/1.1 200 ')
-            proxy.wait_for(br' (\d+) log lines? dropped: the disk is full, or nobody reads\n')
+            proxy.wait_for(br' (\d+) log lines? dropped: the disk is full, or nobody reads the pipe\n')
             os.rename(path, path + '.old')
             os.unlink(path + '.old')
             proxy.tell(signal.SIGUSR1)

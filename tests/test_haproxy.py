@@ -280,7 +280,7 @@ def test_a_node_that_is_drained_loses_nothing():
         on_it = origin.held.count('node3')
         drained = three.nodes[3]
         drained.tell(signal.SIGTERM)
-        drained.wait_for(br' stopping: \d+ connections?, 8 s to end\n')
+        drained.wait_for(br' stopping: waiting for \d+ connections?, at most 8 s\n')
         stopping = monotonic()
         wait_until(lambda: three.states() == ['UP', 'UP', 'DOWN'], 'HAProxy to see it')
         load.good_ones(50, lambda seen: seen.began > stopping)

@@ -38,17 +38,17 @@ TOP = {'__main__', 'cli'}
 
 # Modules that import gevent: those that wait, and those that must come before everything else.
 WITH_GEVENT = {
-    '__main__', 'cli', 'compat', 'net.deadlines', 'net.stream', 'net.supervise', 'net.transport', 'net.turns',
-    'net.unwanted', 'net.workers', 'auth.logins', 'upstream.resolver', 'observe.subscribers', 'exchange.forward',
-    'exchange.leaving', 'exchange.relay', 'admin.listener', 'admin.endpoints', 'admin.status', 'admin.watchdog',
-    'service.acceptor', 'service.housekeeping', 'service.reloads',
-    'service.server', 'commands.doctor',
+    '__main__', 'cli', 'compat', 'net.deadlines', 'net.one_hub', 'net.stream', 'net.supervise', 'net.transport',
+    'net.turns', 'net.unwanted', 'net.workers', 'auth.logins', 'upstream.resolver', 'observe.subscribers',
+    'exchange.forward', 'exchange.leaving', 'exchange.relay', 'admin.listener', 'admin.endpoints', 'admin.status',
+    'admin.watchdog', 'service.acceptor', 'service.ending', 'service.housekeeping', 'service.reloads', 'service.server',
+    'service.startup', 'commands.doctor',
 }
 # Modules that spawn greenlets: there, somebody waits for each greenlet or kills it.
 SPAWNING = {'net.workers', 'exchange.relay', 'service.acceptor', 'service.server'}
 # Modules that read the ini file. All others are handed values, so there is no global configuration to reload.
-WITH_LOADING = {'cli', 'admin.client', 'service.reloads', 'commands.doctor', 'commands.live', 'commands.rolling',
-                'commands.why'}
+WITH_LOADING = {'cli', 'admin.client', 'service.reloads', 'service.startup', 'commands.doctor', 'commands.live',
+                'commands.rolling', 'commands.why'}
 # Modules that ask which Python this is. (__main__ does before there is gevent, which compat needs.)
 ASKING_PYTHON = {'compat', '__main__'}
 
@@ -249,18 +249,37 @@ def test_no_module_is_named_like_one_of_the_standard_library():
 # --- what is installed
 
 def test_importing_any_module_patches_nothing_and_installs_no_signal_handler():
-    names = sorted('geproxy.' + name for name in MODULES if '__' not in name) + ['geproxy']
+    names = sorted('geproxy.' + name.replace('.__init__', '') for name in MODULES - {'__init__'}) + ['geproxy']
+    assert 'geproxy.__main__' in names and 'geproxy.net' in names
     script = '\n'.join([
         'import signal, socket, sys, threading',
         'before = [signal.getsignal(number) for number in range(1, 65) if number not in (32, 33)]',
-        'socket_class = socket.socket',
+        'socket_class, path = socket.socket, sys.path[:]',
         'for name in %r:' % names,
         '    __import__(name)',
         'assert before == [signal.getsignal(number) for number in range(1, 65) if number not in (32, 33)]',
-        'assert socket.socket is socket_class',
+        'assert socket.socket is socket_class and sys.path == path',
         'from gevent import monkey',
         'assert not monkey.saved, monkey.saved',
         'assert threading.active_count() == 1',
+    ])
+    subprocess.check_call([sys.executable, '-c', script], cwd=CHECKOUT)
+
+
+def test_another_program_can_use_the_parser_with_its_own_threads_and_sockets():
+    script = '\n'.join([
+        'import socket, threading',
+        'from geproxy.http1 import message, reading',
+        'from geproxy.net import address',
+        'ours, theirs = socket.socketpair()',
+        'theirs.sendall(b"GET http://a.test:81/x HTTP/1.1\\r\\nHost: a.test:81\\r\\n\\r\\n")',
+        'requests = []',
+        'thread = threading.Thread(target=lambda: requests.append(reading.parse_request(ours.recv(1000))))',
+        'thread.start()',
+        'thread.join()',
+        'assert requests[0].method == b"GET" and requests[0].values(b"host") == (b"a.test:81",), requests',
+        'from gevent import monkey',
+        'assert not monkey.saved, monkey.saved',
     ])
     subprocess.check_call([sys.executable, '-c', script], cwd=CHECKOUT)
 

@@ -1,4 +1,4 @@
-"""Dicts that remember, and never grow for ever."""
+"""Bounded caches."""
 from __future__ import absolute_import, division, print_function
 
 import pytest
@@ -6,14 +6,14 @@ import pytest
 from geproxy.memo import LONGEST, MOST, Memo
 
 
-def test_what_is_asked_for_again_is_remembered():
+def test_the_second_time_a_value_is_kept():
     asked = []
     memo = Memo(lambda octets: asked.append(octets) or octets.lower())
     assert [memo[octets] for octets in (b'A', b'B', b'A', b'A', b'A')] == [b'a', b'b', b'a', b'a', b'a']
     assert asked == [b'A', b'B', b'A']
 
 
-def test_what_comes_once_pushes_nothing_out():
+def test_keys_that_come_once_push_nothing_out():
     memo = Memo(len)
     for _ in range(2):
         assert memo[b'again'] == 5
@@ -22,7 +22,7 @@ def test_what_comes_once_pushes_nothing_out():
     assert b'again' in memo and len(memo) == 1
 
 
-def test_what_was_refused_is_refused_anew():
+def test_an_exception_is_not_kept():
     memo = Memo(int)
     for _ in range(2):
         with pytest.raises(ValueError):
@@ -30,14 +30,14 @@ def test_what_was_refused_is_refused_anew():
     assert not memo
 
 
-def test_what_is_long_is_not_remembered():
+def test_a_long_key_is_not_kept():
     memo = Memo(len)
     for _ in range(2):
         assert memo[b'x' * LONGEST] == LONGEST and memo[b'x' * (LONGEST + 1)] == LONGEST + 1
     assert len(memo) == 1
 
 
-def test_it_does_not_grow_for_ever():
+def test_its_size_is_bounded():
     memo = Memo(len)
     for number in range(3 * MOST):
         for _ in range(2):
@@ -46,7 +46,7 @@ def test_it_does_not_grow_for_ever():
     assert len(memo) > 1
 
 
-def test_what_is_not_to_be_kept_leaves_no_trace():
+def test_a_value_that_must_not_be_kept_leaves_no_trace():
     memo = Memo(len, keeps=lambda key, value: value != 6)
     for _ in range(3):
         assert (memo[b'secret'], memo[b'plain']) == (6, 5)

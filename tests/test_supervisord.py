@@ -106,7 +106,7 @@ def test_a_stop_lets_an_exchange_end_and_a_wanted_end_is_no_crash(where):
             client.send(get(place))
             assert origin.asked.wait(PATIENCE)
             stopping = gevent.spawn(supervisor.ctl, 'stop', 'geproxy')
-            supervisor.wait_for(br'stopping: 1 connection, 8 s to end')
+            supervisor.wait_for(br'stopping: waiting for 1 connection, at most 8 s')
             origin.go.set()
             assert client.response().endswith(b'\r\n\r\nfine')
         assert 'geproxy: stopped' in stopping.get()

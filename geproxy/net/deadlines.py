@@ -19,6 +19,7 @@ TimeLimit = collections.namedtuple('TimeLimit', 'name seconds error')
 
 SWEEP = 0.25                    # seconds between two looks at the deadlines: they are kept that precisely
 _EXPIRED = object()             # what a greenlet gets at its deadline
+# All state here is that of the one event loop of the process: see one_hub.
 # Of those that wait now: {greenlet: (monotonic seconds, streams, poll's event, the TimeLimit that has shortened it)}
 _deadlines = {}
 _sweeper = []

@@ -11,7 +11,7 @@ import fcntl
 import functools
 import os
 
-MOST = 12                   # pipes; two file descriptors each, of server.SPARE_FDS
+MOST = 12                   # pipes; two file descriptors each, of descriptors.SPARE
 PAGE = 4096                 # octets that a pipe takes whole or not at all (PIPE_BUF)
 SIZE = 1024 * 1024          # octets for which there is room in one; a third of the cost of 256 KiB less (3.13, 2026)
 LEAST = 64 * 1024           # octets; a user who has many pipes gets smaller ones (pipe-user-pages-soft): not worth it

@@ -55,5 +55,5 @@ class Budget(object):
         self.short = self._most is not None and self.held * SHORT > self._most * (SHORT - 1)
 
 
-# There is one hub in a process, so there is one budget; a reload changes its `most`.
+# One event loop, so one budget, in each process: see one_hub. A reload changes its `most`.
 budget = Budget()

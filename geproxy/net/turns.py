@@ -17,6 +17,7 @@ from geproxy.compat import monotonic
 TURN = 0.001                    # seconds that a greenlet may work before others have their turn; that costs 10 us
 _NEXT = object()                # what a greenlet gets when it is its turn
 
+# All state here is that of the one event loop of the process: see one_hub.
 _queue = collections.OrderedDict()      # {greenlet: None}, the one that has waited longest first
 _turn = [None, None, 0.0]       # the greenlet that asked last, in which turn of the hub's loop, and since when it works
 _watchers = []                  # see _start

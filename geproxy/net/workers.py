@@ -10,6 +10,7 @@ from gevent.hub import Waiter
 
 KEPT = 256          # with nothing to do; each has about 20 KiB
 
+# All state here is that of the one event loop of the process: see one_hub.
 _idle = []          # what each waits for that has nothing to do; who worked last is last
 _spare = [0]        # how many had nothing to do all the time
 

@@ -1,4 +1,7 @@
-"""Listening sockets: opened, or taken over from whoever keeps us; and why one cannot be had, in one line."""
+"""Listening sockets: open them, or take over those that supervisord or systemd has opened.
+
+A socket that cannot be had is a ListenError, whose message says why and what to do, in one line.
+"""
 from __future__ import absolute_import, division, print_function
 
 import array
@@ -19,15 +22,19 @@ from geproxy.settings.option_types import SYSTEMD, UnixListener
 
 BACKLOG = 1024
 _ATTACH_FILTER = 26             # SO_ATTACH_FILTER of Linux, but for a few old architectures
-# A classic BPF program of (code, jump if true, if false, operand), for a segment from its TCP header on: load the octet
-# of the flags; if SYN is not among them, skip one; take nothing; take all.
+# A classic BPF program of (code, jump if true, jump if false, operand). It sees a segment from its TCP header on: load
+# the octet with the flags; if SYN is not set, skip the next line; drop the segment; take all of it.
 _NO_SYN = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xffffffff))
-_own = set()                    # descriptors of listeners that were opened here: no other process has them
+_own = set()                    # descriptors of listeners that were opened here, so that no other process has them
 FIRST_FD = 3                    # SD_LISTEN_FDS_START
 
 
 def open_all(listeners, option='[proxy] listen'):
-    """option_types.Listeners -> sockets, listening. `option`: that they come from. Raises ListenError."""
+    """Open all listeners of an option, or none.
+
+    `listeners`: a list of option_types.Listener or UnixListener; `option`: where they come from, for messages. Returns
+    the listening sockets, one or more for each. Raises ListenError.
+    """
     opened, handed = [], handed_over()
     try:
         for listener in listeners:
@@ -50,7 +57,7 @@ def _open_any(listener, handed, option):
 
 
 def _open(listener, option):
-    """Both families for `*`: two sockets, so that IPv4 clients have IPv4 addresses."""
+    """Return the sockets of one Listener. For `*` there are two, so that IPv4 clients have IPv4 addresses."""
     if listener.host:
         return [_bind(family, sockaddr, option) for family, sockaddr in _resolve(listener)]
     sockets, port = [], listener.port
@@ -69,7 +76,7 @@ def _open(listener, option):
 
 def _resolve(listener):
     try:
-        # In this thread: nobody waits yet, and one of a pool would be in the way of an exit at once.
+        # In this thread: no client is served yet, and a pool with a thread that waits would delay the exit.
         found = native_getaddrinfo(listener.host, listener.port, socket.AF_UNSPEC, socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
         raise ListenError("cannot listen on '%s': %s" % (listener.host, error.args[-1]), 0)
@@ -101,13 +108,13 @@ def _explain(sockaddr, code, option):
     where = 'cannot listen on %s port %d' % (host, port)
     if code == errno.EADDRINUSE:
         holder = who_listens(port)
-        return '%s: it is in use%s; stop that, or choose another port in %s' % (
-            where, ', by %s' % holder if holder else '', option)
+        return '%s: the port is in use%s; stop that program, or choose another port in %s' % (
+            where, ' by %s' % holder if holder else '', option)
     if code == errno.EACCES:
-        return '%s: ports below 1024 are for root; choose one from 1024 on in %s, or let supervisord open it ' \
+        return '%s: only root may use ports below 1024; choose a higher one in %s, or let supervisord open it ' \
                '(fd:0)' % (where, option)
     if code == errno.EADDRNOTAVAIL:
-        return '%s: this host has no such address' % where
+        return '%s: this host does not have that address' % where
     return '%s: %s' % (where, os.strerror(code))
 
 
@@ -116,12 +123,12 @@ def is_own(sock):
     return sock.fileno() in _own
 
 
-def hush(sock):
-    """Have the kernel drop, from now on, what asks for a new connection to a listener: true if it does. What has begun
-    to connect goes on.
+def refuse_new(sock):
+    """Let the kernel ignore new clients of a listener from now on. Clients in the middle of connecting go on.
 
-    Who comes between the last accept() and the close() would be connected, and then reset. What is dropped comes again
-    after a second, when there is nobody, or the next process. Not for a listener that is also another's.
+    Without this, a client that comes between the last accept() and the close() is connected and then reset. A client
+    that is ignored tries again after a second; then nothing listens there, or the next process does. Returns True if
+    the kernel does it; it is not asked for a listener that other processes have, too.
     """
     if not is_own(sock) or not sys.platform.startswith('linux'):
         return False
@@ -129,13 +136,15 @@ def hush(sock):
     try:
         sock.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack('@HP', len(_NO_SYN), program.buffer_info()[0]))
     except socket.error:
-        return False                            # a kernel that is none, as in a sandbox
+        return False                            # not a real kernel, as in some sandboxes
     return True
 
 
 def handed_over():
-    """The descriptors of sockets that systemd has opened for this process (sd_listen_fds(3)). What says so is taken
-    away: nobody that we start may take them for theirs."""
+    """Return the descriptors of the sockets that systemd has opened for this process (sd_listen_fds(3)), a list.
+
+    Removes the variables that tell it from the environment, so that no child process uses these sockets.
+    """
     pid, count = os.environ.pop('LISTEN_PID', ''), os.environ.pop('LISTEN_FDS', '')
     os.environ.pop('LISTEN_FDNAMES', '')
     if pid != '%d' % os.getpid() or not count.isdigit():
@@ -145,13 +154,13 @@ def handed_over():
 
 def _take_all(descriptors):
     if not descriptors:
-        raise ListenError('systemd has handed over no sockets: is there a .socket unit, and did systemctl start that? '
-                          'See conf/geproxy.socket', 0)
+        raise ListenError('systemd has handed over no sockets: make a .socket unit and start that with systemctl; see '
+                          'conf/geproxy.socket', 0)
     return [_take_over(fd) for fd in descriptors]
 
 
 def _take_over(fd):
-    """The listening socket that supervisord or systemd left open as `fd`."""
+    """Return the listening socket that supervisord or systemd left open as descriptor `fd`. Raises ListenError."""
     try:
         probe = socket.fromfd(fd, socket.AF_INET, socket.SOCK_STREAM)
         try:
@@ -160,10 +169,11 @@ def _take_over(fd):
         finally:
             probe.close()
     except socket.error as error:
-        raise ListenError('fd:%d is no socket (%s): is the section [fcgi-program:...], not [program:...]?' % (
-            fd, os.strerror(error.args[0])), error.args[0])
+        raise ListenError('fd:%d is not a socket (%s): in the configuration of supervisord, the section must be '
+                          '[fcgi-program:...], not [program:...]' % (
+                              fd, os.strerror(error.args[0])), error.args[0])
     if not listening or family is None:
-        raise ListenError('fd:%d is no listening TCP socket' % fd, 0)
+        raise ListenError('fd:%d is not a listening TCP socket' % fd, 0)
     sock = socket.fromfd(fd, family, socket.SOCK_STREAM)
     _own.discard(sock.fileno())
     close_on_exec(sock)
@@ -172,38 +182,41 @@ def _take_over(fd):
 
 
 def _version(sock):
+    """Return 4 or 6 for a socket of that version of IP, else None."""
     name = sock.getsockname()
     return (6 if len(name) == 4 else 4) if isinstance(name, tuple) and len(name) in (2, 4) else None
 
 
-def own_test(places):
-    """A function of (IP, port): is that one of our listeners, under whatever address of this host? `places`: [(address
-    as native text, port)] of these."""
+def own_test(addresses):
+    """Return a function of (IP, port) that says whether a connection to there would reach one of our listeners.
+
+    `addresses`: (address as native text, port) of each listener.
+    """
     wildcards, exact = set(), set()
-    for host, port in places:
+    for host, port in addresses:
         ip = unmap(parse_ip(host))
         (exact if ip.value else wildcards).add((ip, port))
     ports = set(port for _ip, port in wildcards)
 
     def is_own(ip, port):
-        """True if dialling that address and port would end here."""
+        """Return True if that address (an address.IP) and port are those of one of our listeners."""
         if (ip, port) in exact:
             return True
         if not ip.value and any(port == other for _ip, other in exact):
-            return True                         # 0.0.0.0 is this host
+            return True                         # dialling 0.0.0.0 reaches this host
         return port in ports and is_local(ip)
     return is_own
 
 
 def who_listens(port):
-    """Who has that port, as 'process 123 (nginx)', as far as /proc tells; else ''."""
+    """Return which process listens on a port, as 'process 123 (nginx)'; '' if /proc does not tell."""
     inodes = set()
     for table in ('/proc/net/tcp', '/proc/net/tcp6'):
         try:
             with open(table) as lines:
                 rows = [line.split() for line in lines]
         except (IOError, OSError):
-            continue                            # not Linux, or not for us: then it is not known
+            continue                            # not Linux, or not readable for this user
         inodes.update(row[9] for row in rows[1:] if row[3] == '0A' and int(row[1].rpartition(':')[2], 16) == port)
     for pid in filter(str.isdigit, os.listdir('/proc') if os.path.isdir('/proc') else ()):
         try:
@@ -213,5 +226,5 @@ def who_listens(port):
                     with open('/proc/%s/comm' % pid) as comm:
                         return 'process %s (%s)' % (pid, comm.read().strip())
         except (IOError, OSError):
-            continue                            # it ended meanwhile, or belongs to somebody else
+            continue                            # the process has ended, or belongs to another user
     return ''

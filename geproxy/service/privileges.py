@@ -1,7 +1,7 @@
-"""From root to somebody who may do less, once the ports are open. For good: it is tried whether there is a way back.
+"""From root to another user, once the ports are open. There must be no way back: that is tried.
 
-Done before the logs are opened and before there are threads. So whatever that user may not do -- read its Python, write
-a log, open it anew tomorrow -- shows at the start, and not in the night.
+It is done before the logs are opened and before threads start. So what that user may not do (read its Python, write a
+log, open the log again tomorrow) fails at the start, and not at night.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -9,42 +9,45 @@ import grp
 import os
 import pwd
 
-
 GROUP_ALONE = '[proxy] group needs [proxy] user'
 
 
 class PrivilegeError(Exception):
-    """The user cannot be changed; the message says why, and what to do."""
+    """The user cannot be changed. The message says why, and what to do."""
 
 
 def drop(user, group, folders):
-    """Become `user`, native text, with `group`, or its own one if that is ''; both '' change nothing. `folders`: paths
-    that it must be able to read, as this program still has to import from there. Raises PrivilegeError."""
+    """Become another user for good.
+
+    `user`, `group`: names as native text; without `group` it is the main group of that user; if both are '' nothing
+    changes. `folders`: paths that the user must be able to read, because modules are imported from there later. Raises
+    PrivilegeError.
+    """
     if not user:
         if group:
             raise PrivilegeError(GROUP_ALONE)
         return
     uid, gid, name = _find(user, group)
     if (os.getuid(), os.geteuid()) == (uid, uid) and gid in [os.getegid()] + os.getgroups():
-        return                      # whoever started us has seen to it
+        return                      # started as that user
     if os.geteuid() != 0:
-        raise PrivilegeError('[proxy] user = %s: only root can become somebody else, and this was started by %s; leave '
-                             'user empty, or start it as root' % (user, _name_of(os.geteuid())))
+        raise PrivilegeError('[proxy] user = %s: only root can switch to another user, and geproxy was started by %s; '
+                             'leave user empty, or start geproxy as root' % (user, _name_of(os.geteuid())))
     try:
-        os.initgroups(name, gid)    # in this order: later it would not be allowed any more
+        os.initgroups(name, gid)    # in this order: after setuid the other two would not be allowed
         os.setgid(gid)
         os.setuid(uid)
     except OSError as error:
-        raise PrivilegeError('[proxy] user = %s: %s' % (user, error.strerror))
+        raise PrivilegeError('[proxy] user = %s: cannot switch to that user: %s' % (user, error.strerror))
     _check(user, uid, gid)
     for folder in folders:
         if not os.access(folder, os.R_OK | os.X_OK):
-            raise PrivilegeError('[proxy] user = %s: it cannot read %s, which it has to: chmod, or install geproxy and '
-                                 'its Python where all can read them' % (user, folder))
+            raise PrivilegeError('[proxy] user = %s: this user cannot read %s, and must: chmod it, or install geproxy '
+                                 'and its Python where all users can read them' % (user, folder))
 
 
 def complaint(user, group):
-    """Why `drop` will refuse that user and group on this host whoever starts it, as a sentence; '' if it will not."""
+    """Return why `drop` refuses that user and group on this host, as a sentence; '' if it does not."""
     try:
         if user:
             _find(user, group)
@@ -54,13 +57,13 @@ def complaint(user, group):
 
 
 def _find(user, group):
-    """-> (uid, gid, name)"""
+    """Return (uid, gid, name of the user)."""
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
         raise PrivilegeError("[proxy] user: there is no user '%s'; make it: useradd --system %s" % (user, user))
     if entry.pw_uid == 0:
-        raise PrivilegeError("[proxy] user: '%s' is root itself" % user)
+        raise PrivilegeError("[proxy] user: '%s' is root itself; name a user with fewer rights" % user)
     if not group:
         return entry.pw_uid, entry.pw_gid, entry.pw_name
     try:
@@ -70,14 +73,14 @@ def _find(user, group):
 
 
 def _check(user, uid, gid):
-    """It has worked, and there is no way back."""
+    """Raise PrivilegeError if the user was not changed, or if there is a way back to root."""
     if os.getresuid() != (uid,) * 3 or os.getresgid() != (gid,) * 3:
-        raise PrivilegeError('[proxy] user = %s: it was set, but does not hold' % user)
+        raise PrivilegeError('[proxy] user = %s: this system does not switch to that user completely' % user)
     try:
         os.setuid(0)
     except OSError:
         return
-    raise PrivilegeError('[proxy] user = %s: there is a way back to root' % user)
+    raise PrivilegeError('[proxy] user = %s: this system lets that user become root again' % user)
 
 
 def _name_of(uid):

@@ -1,6 +1,6 @@
-"""Reloads: the ini file read again while others are served, all of it or nothing, and what that changes, for people.
+"""Reload the ini file while clients are served: all of it holds from then on, or nothing. Report what changes.
 
-Does nothing to exchanges that have begun; knows neither signals nor listeners.
+Exchanges that have begun are not touched. Knows neither signals nor listeners.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -14,35 +14,41 @@ from gevent.threadpool import ThreadPool
 from geproxy.settings import comparing, loading
 
 SLOW = 3.0              # seconds of reading after which the log says that it takes long
-PATIENCE = 30.0         # seconds after which a reload is given up; its thread hangs on
-MOST_STUCK = 4          # threads that hang; then no reload begins until one of them has come back
+PATIENCE = 30.0         # seconds after which a reload is given up, though its thread still waits for the file
+MOST_STUCK = 4          # threads that still wait: then no reload begins until one of them has ended
 
+# Of a reload; `good`: a bool; `lines`: native texts, what has changed or what is wrong.
 Outcome = collections.namedtuple('Outcome', 'good lines')
 
 
 class Reloads(object):
-    """One for the process."""
+    """The reloads of a process.
+
+    `done`, `refused`: how many there were; `failing`: true if the last one was refused.
+    """
 
     def __init__(self, path, log, running, use):
-        """`path`: of the ini file, or None; `log`: a log.Log, which moves along and is told what takes long;
-        `running`: a function, the Settings that hold; `use`: is given those that hold from now on."""
+        """`path`: of the ini file as native text, or None; `log`: a log.Log, which gets its settings, too; `running`:
+        a function that returns the Settings that hold now; `use`: called with the Settings that hold from now on."""
         self.path = path
-        self.done = self.refused = 0        # how many
-        self.failing = False                # the last one was refused
+        self.done = self.refused = 0
+        self.failing = False
         self._log, self._running, self._use = log, running, use
-        self._turn = BoundedSemaphore(1)    # one after the other: SIGHUP and the admin listener may both ask
+        self._turn = BoundedSemaphore(1)    # one reload at a time: SIGHUP and the admin listener may both ask for one
         self._stuck = []                    # results of the threads that were given up
 
     def run(self, dry_run=False):
-        """Read it -> an Outcome: whether it holds now, and what has changed, or what is wrong. May wait.
+        """Read the file and use it, all or nothing. May wait. Returns an Outcome.
 
-        Compared with what holds in this process, whatever has been done to the file. `dry_run`: change nothing."""
+        What has changed is told against the settings that this process runs with, not against an earlier file.
+        `dry_run`: only read the file and compare.
+        """
         with self._turn:
             try:
                 outcome = self._attempt(dry_run)
-            except Exception:               # a file must not end what has run for years
+            except Exception:               # a bug here must not end a process that serves
                 outcome = Outcome(False, [
-                    'nothing changed, for a bug, please report it:\n%s' % traceback.format_exc()])
+                    'nothing changed: this is a bug, please report it:\n%s' % traceback.format_exc()])
             if not dry_run:
                 self.failing = not outcome.good
                 self.done, self.refused = self.done + outcome.good, self.refused + self.failing
@@ -50,7 +56,7 @@ class Reloads(object):
 
     def _attempt(self, dry_run):
         if self.path is None:
-            return Outcome(False, ['there is no ini file to read again (-c)'])
+            return Outcome(False, ['nothing changed: this process was started without an ini file (-c)'])
         try:
             settings = self._in_a_thread(loading.load, self.path)
             running = self._running()
@@ -63,26 +69,27 @@ class Reloads(object):
         except loading.ConfigError as error:
             return Outcome(False, ['nothing changed, because of mistakes in the file:\n%s' % error])
         except (IOError, OSError) as error:
-            return Outcome(False, ['nothing changed, for %s: %s' % (error.filename, error.strerror)])
+            return Outcome(False, ['nothing changed: cannot open %s: %s' % (error.filename, error.strerror)])
         self._use(comparing.without_restart(running, settings))
         return Outcome(True, changes + ['%s read' % self.path])
 
     def _in_a_thread(self, do, path):
-        """Return do(path), or raise what it raises. May wait, for PATIENCE. Raises Slow.
+        """Return do(path), or raise what it raises. Waits PATIENCE seconds at most, then raises Slow.
 
-        Others are served meanwhile: thousands of rules take a second, and a file server that is gone, or a pipe into
-        which nobody writes, takes for ever."""
+        Clients are served meanwhile: thousands of rules take a second, and a file on a server that is gone, or a pipe
+        into which nobody writes, takes for ever.
+        """
         self._stuck = [job for job in self._stuck if not job.ready()]
         if len(self._stuck) >= MOST_STUCK:
-            raise Slow('nothing changed: %d reloads before this one still wait for a file' % len(self._stuck))
-        pool = ThreadPool(1)                # for this one: another could be stuck
+            raise Slow('nothing changed: %d earlier reloads still wait for a file' % len(self._stuck))
+        pool = ThreadPool(1)                # a new one: the thread of another could be stuck
         job = pool.spawn(_outcome, do, path)
         if not _wait(job, SLOW):
-            self._log.say('the reload still waits for %s, or a file that it names, after %d s; until it is read, the '
-                          'old settings hold' % (path, SLOW))
+            self._log.say('after %d s the reload still waits for %s, or a file that it names; the old settings '
+                          'hold until then' % (SLOW, path))
             if not _wait(job, PATIENCE - SLOW):
                 self._stuck.append(job)
-                raise Slow('nothing changed, for %s, or a file that it names, could not be read within %d s' % (
+                raise Slow('nothing changed: %s, or a file that it names, could not be read within %d s' % (
                     path, PATIENCE))
         found, wrong = job.get()
         pool.kill()
@@ -92,7 +99,7 @@ class Reloads(object):
 
 
 class Slow(Exception):
-    """A file takes too long; the message says which."""
+    """A file takes too long to read. The message says which."""
 
 
 def _wait(job, seconds):
@@ -102,8 +109,7 @@ def _wait(job, seconds):
 
 
 def _outcome(do, path):
-    """In a native thread, of which gevent would print what it raises: -> (what do(path) returns, None), or (None, the
-    error)."""
+    """Return (what do(path) returns, None), or (None, what it raises): gevent would print an exception of a thread."""
     try:
         return do(path), None
     except Exception as error:

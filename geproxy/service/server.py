@@ -1,12 +1,11 @@
-"""One process: its listeners, connections, signals, reload and drain. Knows no HTTP.
+"""One process: its connections, signals, reloads and its stop. Knows no HTTP.
 
-Signals queue, one loop acts. No process manager of our own: supervisord or systemd keeps us.
+Signals go into a queue, and one loop acts on them. There is no process manager here: supervisord or systemd starts the
+process again. It runs one event loop: see net.one_hub.
 """
 from __future__ import absolute_import, division, print_function
 
 import functools
-import os
-import resource
 import signal
 import socket
 import time
@@ -25,96 +24,100 @@ from geproxy.exchange import introducing, strangers
 from geproxy.exchange.conversation import Handler
 from geproxy.exchange.wiring import Proxy
 from geproxy.limits import host_memory, quota, rates
-from geproxy.net import memory, supervise, workers
+from geproxy.net import memory, one_hub, supervise, workers
 from geproxy.net.address import parse_ip, unmap, within
 from geproxy.observe.observers import Observers
-from geproxy.service import early_signals, listeners, reloads, systemd
+from geproxy.service import descriptors, early_signals, ending, listeners, reloads, systemd
 from geproxy.service.acceptor import Acceptor
 from geproxy.service.housekeeping import Housekeeping
 from geproxy.upstream.pool import Pool
 from geproxy.upstream.resolver import Resolver
+from geproxy.wording import plural
 
-SPARE_FDS = 64              # for logs, listeners, the hub, look-ups and pipes; others are for connections, two for each
-MOST_CONNECTIONS = 50000    # of `auto`, on hosts without a limit
-TURNED_AWAY = 100           # refused connections at once that are given a second to read why
-BRIEFLY = 1.0               # seconds that a connection has to end, once it is told to
-MOMENT = 0.01               # seconds between two looks whether it has
-HANDSHAKE = 0.05            # seconds for those that have begun to connect
-FEW_CONNECTIONS = 100       # of `auto`: fewer are hardly meant
-QUOTA_PATIENCE = 2.0        # seconds for the file of quotas at the end
+FEW_CONNECTIONS = 100       # [limits] connections = auto below this is reported: the limit of descriptors is too low
+MOST_TOLD = 100             # refused connections at once that get an answer; more are closed without one
+HANDSHAKE = 0.05            # seconds that clients in the middle of connecting get when the process stops
+QUOTA_PATIENCE = 2.0        # seconds to write the quota file when the process stops
 EVENTS = {signal.SIGTERM: 'stop', signal.SIGINT: 'stop', signal.SIGHUP: 'reload', signal.SIGUSR1: 'reopen',
           signal.SIGUSR2: 'dump'}
 
 
 class Server(object):
-    """The process, from its start to its exit."""
+    """The process, from its start to its exit.
+
+    `live`: {Handler: its greenlet}, the client connections; `accepted`, `rejected`: how many there were, and how many
+    of these were refused; `draining`: true once it is told to stop; `proxy`: the wiring.Proxy with the settings that
+    hold now.
+    """
 
     def __init__(self, path, settings, log, sockets, admin_sockets=()):
-        """`path`: of the ini file, or None; `settings`: what it said; `log`: a log.Log; `sockets`, `admin_sockets`:
-        listening."""
+        """`path`: of the ini file as native text, or None; `settings`: what it says, a loading.Settings; `log`: a
+        log.Log; `sockets`, `admin_sockets`: listening sockets, for clients and for the operator."""
         self.log = log
         self.reloads = reloads.Reloads(path, log, lambda: self.proxy.settings, self._use)
         self.sockets = sockets
         self.places = [sock.getsockname()[:2] for sock in sockets]
-        self.live = {}                          # {Handler: its greenlet}
+        self.live = {}
         self.proxy = None
-        self.draining = False                   # told to stop
-        self.accepted = 0                       # connections, in all
+        self.draining = False
+        self.accepted = self.rejected = 0
+        self._answering = 0                     # connections that are being refused just now
+        self.strangers = strangers.Strangers('access')
+        self.descriptors = descriptors.Descriptors(log.say)
         self.observers = Observers(log.say, [log])
         self.watchdog = Watchdog(log.say)
         self.admin = Admin(self, admin_sockets, lambda sock, handle: Acceptor(
-            sock, handle, self._starved, lambda: False)) if admin_sockets else None
+            sock, handle, self._report_shortage, lambda: False)) if admin_sockets else None
         self._is_own = listeners.own_test(sock.getsockname()[:2] for sock in list(sockets) + list(admin_sockets)
                                           if sock.family != socket.AF_UNIX)
         self._resolver = Resolver()
         self._upstream = Pool(self._resolver, 0, 1)
-        self._taken = rates.Limits()
+        self._rates = rates.Limits()
         path = settings.limits.quota_file
         self._logins = logins.Logins(log.say)
         self._quota = None if path == 'off' else quota.Quota(path, log.say, time.time())
         self._events = Queue()
-        self._reserve = None                    # a file descriptor, given up when there is no other
         self._told_to_reload = Event()
-        self._greenlets = []                    # that run as long as the process does
-        self._house = Housekeeping(self, self._logins, self._quota, [
-            ('descriptors', self._open_reserve), ('origins', self._settle_keep)])
-        self._starved_said = 0.0
-        self.rejected = 0                       # connections that were turned away, in all
-        self._turned_away = 0                   # ... just now
-        self.strangers = strangers.Strangers('access')
-        self._descriptors = raise_descriptor_limit()
+        self._greenlets = []                    # those that run as long as the process does
+        self._housekeeping = Housekeeping(self, self._logins, self._quota, [
+            ('descriptors', self.descriptors.fill_reserve), ('origins', self._limit_kept)])
         self._use(settings)
-        self._acceptors = [Acceptor(sock, functools.partial(self._serve, sock.getsockname()[:2]), self._starved,
-                                    self._take_reserve) for sock in sockets]
+        self._acceptors = [Acceptor(sock, functools.partial(self._serve, sock.getsockname()[:2]),
+                                    self._report_shortage, self.descriptors.free_reserve) for sock in sockets]
 
     # --- settings
 
     def _use(self, settings):
-        """Go on with other settings; exchanges that have begun keep theirs."""
-        room = max(1, min(MOST_CONNECTIONS, (self._descriptors - SPARE_FDS) // 2))
-        wanted = settings.limits.connections
-        if wanted is None:
-            if room < FEW_CONNECTIONS:
-                self.log.say('there are only %d file descriptors (ulimit -n): room for %s' % (
-                    self._descriptors, count_of(room, 'connection')))
-            settings = settings._replace(limits=settings.limits._replace(connections=room))
-        elif wanted > room:
-            self.log.say('[limits] connections = %d need up to %d file descriptors, and there are %d: raise ulimit -n'
-                         % (wanted, 2 * wanted + SPARE_FDS, self._descriptors))
+        """Use other settings from now on. Exchanges that have begun keep theirs."""
+        settings = self._with_connections(settings)
         memory.budget.most = settings.limits.memory or host_memory.for_connections()
         self._upstream.keep, self._upstream.keep_time = settings.upstream.keep, settings.upstream.keep_time
-        self._crowd = (self._descriptors - SPARE_FDS - settings.upstream.keep) // 2
         self._resolver.keep, self._resolver.keep_failed = (
             settings.upstream.dns_keep, settings.upstream.dns_keep_failed)
+        # From so many clients on, kept connections to origins have to go to make room for them.
+        self._crowd = (self.descriptors.left(0) - settings.upstream.keep) // descriptors.EACH
         if settings.users is not None and (self.proxy is None or settings.users is not self.proxy.settings.users):
             for text in users.advice(settings.users):
                 self.log.say(text)
-        self.proxy = Proxy(settings, self._upstream, self.log.say, self.observers, self._taken, self._quota,
+        self.proxy = Proxy(settings, self._upstream, self.log.say, self.observers, self._rates, self._quota,
                            self._logins, self._is_own, self)
-        self._house.warn_soon()
+        self._housekeeping.warn_soon()
+
+    def _with_connections(self, settings):
+        """Return settings that have a number for [limits] connections. Report a limit that the host does not allow."""
+        room, wanted, limit = self.descriptors.room(), settings.limits.connections, self.descriptors.limit
+        if wanted is None:
+            if room < FEW_CONNECTIONS:
+                self.log.say('only %d file descriptors are allowed, enough for %s: raise ulimit -n' % (
+                    limit, plural(room, 'connection')))
+            return settings._replace(limits=settings.limits._replace(connections=room))
+        if wanted > room:
+            self.log.say('[limits] connections = %d may need %d file descriptors, but only %d are allowed: raise '
+                         'ulimit -n' % (wanted, descriptors.EACH * wanted + descriptors.SPARE, limit))
+        return settings
 
     def use_users(self, old, fresh):
-        """Go on with another users.Users; false if a reload was faster."""
+        """Use another users.Users in the place of `old`. Return False if a reload has already replaced that."""
         settings = self.proxy.settings
         if settings.users is not old:
             return False
@@ -122,11 +125,15 @@ class Server(object):
         return True
 
     def reload(self, who, dry_run=False):
-        """Read the ini file again, for `who`, and log what came of it -> a reloads.Outcome. May wait."""
+        """Read the ini file again and use it, and log the outcome. May wait.
+
+        `who`: who asks for it, native text, for the log; `dry_run`: only read it, and log nothing. Returns a
+        reloads.Outcome.
+        """
         if dry_run:
             return self.reloads.run(dry_run)
         if self.draining:
-            return reloads.Outcome(False, ['nothing changed, for it was told to stop'])
+            return reloads.Outcome(False, ['nothing changed: this process is stopping'])
         systemd.reloading()
         outcome = self.reloads.run()
         for line in outcome.lines:
@@ -138,12 +145,15 @@ class Server(object):
     # --- connections
 
     def _serve(self, place, sock, peer):
-        """The greenlet of one connection. `place`: of the listener; `peer`: (address, port, ...)."""
+        """Serve one connection, in a greenlet. Waits.
+
+        `place`: (address, port) of the listener; `sock`: a native socket; `peer`: (address, port, ...) of the client.
+        """
         self.accepted += 1
         try:
             handler = Handler(sock, unmap(parse_ip(peer[0])), place, self)
         except (socket.error, errors.ProxyError):
-            return                              # gone before we looked
+            return                              # the client left already
         try:
             self._admit(handler)
         except errors.Denied as error:
@@ -152,84 +162,74 @@ class Server(object):
                 strangers.refusal, error, self.proxy.name))
             return
         except errors.ProxyError as error:
-            self._turn_away(handler, error)
+            self._refuse(handler, error)
             return
         try:
             handler.run()
         finally:
             del self.live[handler]
-            self._taken.leave(handler.client_key)
+            self._rates.leave(handler.client_key)
 
     def _admit(self, handler):
-        """Count it, for as long as it runs. Raises why it may not: Denied if it is a stranger."""
+        """Add a connection to `live`. May wait for a PROXY header.
+
+        Raises Denied for a client that is not in [access] clients, and another ProxyError if a limit is reached.
+        """
         balanced = within(handler.ip, self.proxy.settings.proxy.proxy_protocol)
         if not balanced:
-            handler.check_client()              # a stranger gets no place
+            handler.check_client()              # before all else: such a client must cost next to nothing
         self.check_room()
         handler.number = self.accepted
         self.live[handler] = gevent.getcurrent()
         try:
             if balanced:
-                introducing.introduce(handler)  # only now it is known whose limits count
+                introducing.introduce(handler)  # only the PROXY header tells whose limits count
                 if not handler.client.ended:
                     handler.check_client()
-            self._taken.enter(handler.client_key, self.proxy.limits.per_client)
-        except BaseException:                   # a stop in the middle of it, too
+            self._rates.enter(handler.client_key, self.proxy.limits.per_client)
+        except BaseException:                   # also when the process stops meanwhile
             del self.live[handler]
             raise
 
     def check_room(self):
-        """Raises Full if there is no room for another connection."""
+        """Raise Full if there is no room for another connection."""
         most = self.proxy.limits.connections
-        if self._reserve is None:
+        if self.descriptors.reserve is None:
             raise errors.Full('out of file descriptors')
         if len(self.live) >= most:
             raise errors.Full('all %d connections are taken' % most)
         if len(self.live) >= self._crowd:
-            self._settle_keep(1)
+            self._limit_kept(1)
 
-    def _settle_keep(self, more=0):
-        """Let kept connections to origins have the file descriptors that clients need not have. `more`: clients that
-        come just now."""
-        left = self._descriptors - SPARE_FDS - 2 * (len(self.live) + more)
+    def _limit_kept(self, more=0):
+        """Keep only as many connections to origins as clients leave descriptors for. `more`: clients yet to count."""
+        left = self.descriptors.left(len(self.live) + more)
         self._upstream.keep = max(0, min(self.proxy.settings.upstream.keep, left))
         self._upstream.prune()
 
-    def _turn_away(self, handler, error):
+    def _refuse(self, handler, error):
+        """Answer a connection that is not admitted. May wait, as `handler.turn_away` does."""
         self.rejected += 1
-        if self._turned_away >= TURNED_AWAY:
+        if self._answering >= MOST_TOLD:
             handler.client.close()
             return
-        self._turned_away += 1
+        self._answering += 1
         try:
             handler.turn_away(error)
         finally:
-            self._turned_away -= 1
+            self._answering -= 1
 
-    def _starved(self):
-        if monotonic() - self._starved_said > 10 or not self._starved_said:
-            self._starved_said = monotonic()
-            self.log.say('out of file descriptors (%d) with %d connections: clients get 503; raise ulimit -n' % (
-                self._descriptors, len(self.live)))
+    def _report_shortage(self):
+        self.descriptors.report_shortage(len(self.live))
 
-    def _take_reserve(self):
-        if self._reserve is None:
-            return False
-        os.close(self._reserve)
-        self._reserve = None
-        return True
-
-    def _open_reserve(self):
-        if self._reserve is None:
-            try:
-                self._reserve = os.open(os.devnull, os.O_RDONLY)
-            except OSError:
-                pass                            # still starved; until then connections are turned away
+    def end(self, handlers, error):
+        """End connections: see ending.end. Waits."""
+        ending.end(self.live, handlers, error)
 
     # --- the life of the process
 
     def run(self):
-        """Serve until told to stop; the exit code."""
+        """Serve until the process is told to stop. Waits. Returns the exit code, 0."""
         for number, what in EVENTS.items():
             signal_handler(number, self._events.put, what)
         for number in early_signals.take():
@@ -253,74 +253,66 @@ class Server(object):
         return 0
 
     def _dump(self):
-        """SIGUSR2: what goes on here?"""
+        """Log what all connections are doing (SIGUSR2)."""
         try:
             self.log.say('\n'.join(status.state(self)))
         except Exception:
             supervise.failed('SIGUSR2', self.log.say)
 
     def _reload_when_told(self):
-        """A greenlet of its own for SIGHUP: a file that cannot be read must not delay a stop."""
+        """Reload at each SIGHUP. In a greenlet of its own: a file that cannot be read must not delay a stop."""
         while True:
             self._told_to_reload.wait()
             self._told_to_reload.clear()
             self.reload('SIGHUP')
 
     def start(self):
-        """Begin to accept connections."""
+        """Begin to accept connections. Raises RuntimeError if another thread runs an event loop: see net.one_hub."""
+        one_hub.claim()
         self.watchdog.start()
-        freeze()                                # not at a reload: connections of then would never be looked at again
-        self._open_reserve()
+        freeze()                                # only here: later it would also freeze objects of live connections
+        self.descriptors.fill_reserve()
         self._greenlets = [gevent.spawn(supervise.keep, name, loop, self.log.say, gevent.sleep) for name, loop in (
-            ('housekeeping', self._house.run), ('the beat for systemd', self._beat),
+            ('housekeeping', self._housekeeping.run), ('systemd watchdog', self._tell_alive),
             ('reload', self._reload_when_told))]
         for acceptor in self._acceptors + ([self.admin] if self.admin else []):
             acceptor.start()
 
-    def _beat(self):
-        """A greenlet: tell systemd, if it watches, that this process turns."""
-        seconds = systemd.beat()
+    def _tell_alive(self):
+        """Tell systemd regularly that the event loop runs, if its watchdog is on."""
+        seconds = systemd.watchdog_interval()
         while seconds is not None:
             systemd.tell(systemd.ALIVE)
             gevent.sleep(seconds)
 
     def _summary(self):
+        """Return what this process serves, as one line of native text."""
         places = ', '.join(status.show_place(place) for place in self.places)
         settings = self.proxy.settings
         clients = ' '.join(sorted(set(network.text for network in settings.access.clients))) or 'nobody'
         return 'listening on %s for %s; %s; up to %d connections; as %s' % (
             places, clients, self.reloads.path or 'all defaults', self.proxy.limits.connections, self.proxy.name)
 
+    # --- its stop
+
     def drain(self):
-        """Accept no more; let exchanges end, for [timeouts] drain or until told again; then end what is left."""
-        drain = self.proxy.timeouts.drain
+        """Stop: accept no more connections, let exchanges end, then end what is left.
+
+        Waits for [timeouts] drain at most, less if SIGTERM or SIGINT comes again.
+        """
+        seconds = self.proxy.timeouts.drain
         self.draining = True
-        if [acceptor for acceptor in self._acceptors if acceptor.hush()]:
-            gevent.sleep(HANDSHAKE)
-        for acceptor in self._acceptors:
-            acceptor.finish()
-        gevent.sleep(0)                         # who was accepted just now is counted from here on
+        self._close_listeners()
         for handler in list(self.live):
             handler.hurry()
-        systemd.tell(systemd.STOPPING, systemd.status('%s to end' % count_of(len(self.live), 'connection')))
+        connections = plural(len(self.live), 'connection')
+        systemd.tell(systemd.STOPPING, systemd.status('stopping: waiting for %s' % connections))
         if self.live:
-            self.log.say('stopping: %s, %.3g s to end' % (count_of(len(self.live), 'connection'), drain))
-        deadline = monotonic() + drain
-        while self.live and monotonic() < deadline:
-            try:
-                event = self._events.get(timeout=0.02)
-                if event == 'stop':
-                    self.log.say('told again to stop: at once')
-                    break
-                if event == 'dump':
-                    self._dump()
-                elif event == 'reopen':
-                    self.log.reopen()
-                elif event == 'reload':
-                    self.log.say('SIGHUP: nothing changed, as this process is stopping')
-            except Empty:
-                pass
-        self._cut()
+            self.log.say('stopping: waiting for %s, at most %.3g s' % (connections, seconds))
+        self._wait_for_exchanges(monotonic() + seconds)
+        if self.live:
+            self.log.say('%s cut off' % plural(len(self.live), 'connection'))
+        self.end(list(self.live), errors.Drained('the proxy stopped'))
         gevent.killall(self._greenlets)
         workers.end()
         self._upstream.close_idle()
@@ -329,52 +321,33 @@ class Server(object):
         if self.admin is not None:
             self.admin.close()
         self.watchdog.stop()
-        self._house.tell_of_the_log()
+        self._housekeeping.report_log()
         self.log.say('stopped')
 
-    def _cut(self):
-        if self.live:
-            self.log.say('%s cut' % count_of(len(self.live), 'connection'))
-        self.end(list(self.live), errors.Drained('the proxy stopped'))
+    def _close_listeners(self):
+        """Accept the clients that have connected already, then close the listeners. Waits HANDSHAKE seconds at most."""
+        if [acceptor for acceptor in self._acceptors if acceptor.refuse_new()]:
+            gevent.sleep(HANDSHAKE)
+        for acceptor in self._acceptors:
+            acceptor.finish()
+        gevent.sleep(0)                         # lets the greenlets of these clients begin, so that `live` has them
 
-    def end(self, handlers, error):
-        """End connections, and wait until they have ended, which takes `BRIEFLY` seconds at most.
+    def _wait_for_exchanges(self, deadline):
+        """Wait until all connections have ended, the deadline has come, or another signal asks to stop.
 
-        A client that waits for its response gets `error` as that, and has this time to take it.
+        `deadline`: monotonic seconds. The other signals are acted on meanwhile.
         """
-        self._interrupt(handlers, error)
-        deadline = monotonic() + BRIEFLY
-        while handlers and monotonic() < deadline:
-            gevent.sleep(MOMENT)
-            handlers = [handler for handler in handlers if handler in self.live]
-        self._interrupt(handlers, None)
-        gevent.sleep(0)
-
-    def _interrupt(self, handlers, error):
-        for handler in handlers:
-            workers.interrupt(functools.partial(self._ending, handler, error))
-
-    def _ending(self, handler, error):
-        """(greenlet, what to throw into it to end that connection), None if it has ended. `error`: None for a plain
-        end."""
-        greenlet = self.live.get(handler)
-        if greenlet is None:
-            return None
-        return greenlet, error is not None and handler.cut(error) or gevent.GreenletExit()
-
-
-def count_of(number, what):
-    """1 connection, 2 connections."""
-    return '%d %s%s' % (number, what, '' if number == 1 else 's')
-
-
-def raise_descriptor_limit():
-    """Raise the soft limit of file descriptors to the hard one: how many there are now."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (ValueError, OSError, resource.error):
-            pass                                # some systems have a lower limit of their own: the old one stays
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return soft if soft != resource.RLIM_INFINITY else 2 * MOST_CONNECTIONS + SPARE_FDS
+        while self.live and monotonic() < deadline:
+            try:
+                event = self._events.get(timeout=0.02)
+            except Empty:
+                continue
+            if event == 'stop':
+                self.log.say('told again to stop: stopping at once')
+                return
+            if event == 'dump':
+                self._dump()
+            elif event == 'reopen':
+                self.log.reopen()
+            elif event == 'reload':
+                self.log.say('SIGHUP: nothing changed: this process is stopping')

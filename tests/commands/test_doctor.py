@@ -45,7 +45,7 @@ def test_who_has_the_port_is_told():
         holder.bind(('127.0.0.1', 0))
         holder.listen(1)
         found, = doctor.listening(option_types.Listener('127.0.0.1', holder.getsockname()[1], None))
-        assert found.severity in (doctor.NOTE, doctor.ERROR) and 'it is in use, by process %d' % os.getpid() in found.what
+        assert found.severity in (doctor.NOTE, doctor.ERROR) and 'the port is in use by process %d' % os.getpid() in found.what
         assert 'stop that' not in found.what            # it may be what they want to run
     finally:
         holder.close()

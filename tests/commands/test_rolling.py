@@ -104,14 +104,14 @@ def test_a_page_of_others_reloads_nothing():
                 (question(b'/-/reload', b'POST', b'Host: 127.0.0.1\r\nOrigin: http://evil.example\r\n'), 403),
                 (question(b'/-/reload', b'POST'), 409)):
             assert ask(place, octets).startswith(b'HTTP/1.1 %d ' % status)
-        assert proxy.said == ['reload: there is no ini file to read again (-c)']
+        assert proxy.said == ['reload: nothing changed: this process was started without an ini file (-c)']
 
 
 def test_a_process_that_stops_reads_nothing_anew():
     with watched() as (_address, proxy, place):
         proxy.server.draining = True
         found = json.loads(ask(place, question(b'/-/reload', b'POST')).partition(b'\r\n\r\n')[2].decode('ascii'))
-        assert found['lines'] == ['nothing changed, for it was told to stop'] and not found['good']
+        assert found['lines'] == ['nothing changed: this process is stopping'] and not found['good']
         assert proxy.said == []
         proxy.server.draining = False
 

@@ -82,7 +82,7 @@ def test_the_error_log_has_one_line_for_all_with_the_request_id_that_they_were_t
     with proxying(INI) as (address, proxy):
         shown = [ask(address, own(), STRANGER) for _ in range(3)]
         proxy.wait_until(lambda: proxy.server.strangers.counts['told'] == 3)
-        proxy.server._house.tell_of_the_log()
+        proxy.server._housekeeping.report_log()
         lines = [line for line in proxy.said if line[1:].startswith(
             ' connections refused, as these are not among [access] clients: 127.0.0.2 (')]
         assert len(lines) == 1 and proxy.records == []

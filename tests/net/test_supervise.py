@@ -89,13 +89,13 @@ def test_a_deadline_that_cannot_be_looked_at_passes_and_does_not_keep_the_others
     assert list(supervise.failures) == ['a look at a deadline'] and 'TypeError' in capsys.readouterr()[1]
 
 
-def test_one_chore_that_fails_stops_no_other_one():
+def test_a_task_that_fails_does_not_stop_the_others():
     with proxying() as (_address, proxy):
-        proxy.server._starved()
-        proxy.server._take_reserve()
+        proxy.server._report_shortage()
+        proxy.server.descriptors.free_reserve()
         proxy.server._logins.refresh = None         # as any bug would be
-        wait_until(lambda: proxy.server._reserve is not None, 'a spare descriptor')
+        wait_until(lambda: proxy.server.descriptors.reserve is not None, 'a spare descriptor')
         wait_until(lambda: supervise.failures.get('housekeeping: users', 0) >= 1, 'the failure')
-        proxy.server._take_reserve()
-        wait_until(lambda: proxy.server._reserve is not None, 'it once more')
+        proxy.server.descriptors.free_reserve()
+        wait_until(lambda: proxy.server.descriptors.reserve is not None, 'it once more')
         assert len([text for text in proxy.said if 'housekeeping: users failed' in text]) == 1

@@ -395,7 +395,7 @@ PATTERNS = {
     'console': re.compile(STAMP + r'127\.0\.0\.1 \S+ \S+ \d{3} [\d.]+K? \S+s(?: [a-z_0-9]+: .* \[[0-9a-f]{6}-\d+\])?\Z'),
     'squid': SQUID,
     'common': COMMON,
-    'errors': re.compile(STAMP + r'geproxy\[(?P<pid>\d+)\] (?:stopped|stopping: \d+ connections?, 8 s to end|\d+ connections? cut|'
+    'errors': re.compile(STAMP + r'geproxy\[(?P<pid>\d+)\] (?:stopped|stopping: waiting for \d+ connections?, at most 8 s|\d+ connections? cut off|'
                          r'\[[0-9a-f]{6}-\d+\] 127\.0\.0\.1 \S+ \S+ \d{3} [a-z_0-9]+: .*)\Z'),
 }
 
@@ -569,7 +569,7 @@ def test_a_pipe_that_nobody_reads_delays_no_response_and_the_dropped_lines_are_c
             assert monotonic() - began < PATIENCE
             # Said at once on standard error; and whoever reads at last misses as many lines as that, and no more.
             fcntl.fcntl(reading, fcntl.F_SETFL, os.O_NONBLOCK)
-            accounted = re.compile(br'(?m) (\d+) log lines? dropped: the disk is full, or nobody reads$')
+            accounted = re.compile(br'(?m) (\d+) log lines? dropped: the disk is full, or nobody reads the pipe$')
             data = drained(reading, lambda data: data.endswith(b'\n') and data.count(b' OPTIONS ') + sum(
                 int(number) for number in accounted.findall(proxy.err)) >= asked)
             dropped = sum(int(number) for number in accounted.findall(proxy.err))

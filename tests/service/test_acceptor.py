@@ -30,7 +30,7 @@ def accepting(handle, starved=None, take_reserve=None, shared=False):
 
 
 @pytest.mark.parametrize('shared', [False, True])
-def test_a_client_is_served_before_a_crowd_in_front_of_it_if_that_is_much_work(shared):
+def test_a_new_client_does_not_wait_for_many_costly_ones_before_it(shared):
     ended = []
 
     def handle(_sock, peer):
@@ -65,7 +65,7 @@ def test_a_connection_is_handed_over_with_its_peer():
         client.close()
 
 
-def test_who_waits_already_is_served_before_it_closes():
+def test_clients_that_have_connected_are_served_before_the_listener_closes():
     served = []
 
     def handle(sock, _peer):

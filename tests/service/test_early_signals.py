@@ -29,7 +29,7 @@ def early():
         yield sent
 
 
-def test_what_is_asked_for_too_early_is_done_once_it_serves(early):
+def test_signals_that_come_too_early_are_acted_on_once_it_serves(early):
     with running(more_env=early(signal.SIGHUP, signal.SIGUSR2, signal.SIGUSR1, signal.SIGHUP)) as proxy:
         for done in (br' SIGHUP: \S+ read\n', br' state: '):      # a reload does not hold up the others
             proxy.wait_for(br'(?s) listening on .*' + done)
@@ -39,14 +39,14 @@ def test_what_is_asked_for_too_early_is_done_once_it_serves(early):
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-def test_what_is_to_end_before_it_serves_ends_at_once(early, number):
+def test_a_process_that_is_told_to_stop_while_it_starts_ends_at_once(early, number):
     with process(GEPROXY, more_env=early(number)) as ended:
         assert ended.wait() == -number
         assert (ended.out, ended.err) == (b'', b'')
 
 
 @pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1])
-def test_commands_end_by_what_ends_others(number):
+def test_signals_end_a_command_as_they_end_other_programs(number):
     with running('[admin]\nlisten = unix:FOLDER/admin.sock\n') as proxy:
         with process(GEPROXY + ['top', '--for', '200ms', '-c', proxy.path], stdout=None) as shown:
             shown.wait_for(br'(?s).', 'out')
@@ -54,7 +54,7 @@ def test_commands_end_by_what_ends_others(number):
             assert shown.wait() == -number
 
 
-def test_process_1_ends_too(early):
+def test_process_1_of_a_container_ends_too(early):
     if os.getuid() != 0:
         pytest.skip('not root: no other process 1')
     by = ['unshare', '--pid', '--fork', '--kill-child']

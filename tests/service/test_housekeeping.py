@@ -27,7 +27,7 @@ class Logins(object):
         """Nobody's file has changed."""
 
 
-def test_a_chore_that_fails_is_told_and_stops_no_other():
+def test_a_task_that_fails_is_reported_and_the_others_go_on():
     done = Event()
     with proxying() as (_address, recorder):
         server = Server(recorder.server.proxy)
@@ -40,13 +40,13 @@ def test_a_chore_that_fails_is_told_and_stops_no_other():
     assert 'ZeroDivisionError' in server.log.said[0] and 'housekeeping: bad' in server.log.said[0]
 
 
-def test_dropped_lines_are_told_once():
+def test_dropped_lines_are_reported_once():
     with proxying() as (_address, recorder):
         server = Server(recorder.server.proxy)
         house = Housekeeping(server, Logins(), None, [])
         server.log.dropped = lambda: 1
-        house.tell_of_the_log()
-        house.tell_of_the_log()
+        house.report_log()
+        house.report_log()
         server.log.dropped = lambda: 3
-        house.tell_of_the_log()
+        house.report_log()
     assert [text.partition(' dropped')[0] for text in server.log.said] == ['1 log line', '2 log lines']

@@ -89,7 +89,7 @@ def test_a_name_is_looked_up():
         assert sockets and set(sock.getsockname()[0] for sock in sockets) <= set(['127.0.0.1', '::1'])
 
 
-def test_what_was_opened_is_closed_again_when_another_fails():
+def test_sockets_are_closed_again_when_a_later_one_cannot_be_opened():
     with opened(('127.0.0.1', 0, None)) as taken:
         port = taken[0].getsockname()[1]
         before = sorted(os.listdir('/proc/self/fd'))
@@ -97,7 +97,7 @@ def test_what_was_opened_is_closed_again_when_another_fails():
         assert sorted(os.listdir('/proc/self/fd')) == before
 
 
-def test_a_port_can_be_had_again_at_once():
+def test_a_port_can_be_opened_again_at_once():
     with opened(('127.0.0.1', 0, None)) as sockets:
         port = sockets[0].getsockname()[1]
         client = socket.create_connection(('127.0.0.1', port))
@@ -108,10 +108,10 @@ def test_a_port_can_be_had_again_at_once():
         pass
 
 
-def test_who_has_begun_to_connect_is_taken_and_who_comes_later_is_dropped():
+def test_a_client_that_has_begun_to_connect_is_accepted_and_a_later_one_is_ignored():
     with opened(('127.0.0.1', 0, None)) as sockets:
         begun = socket.create_connection(sockets[0].getsockname())
-        if not listeners.hush(sockets[0]):
+        if not listeners.refuse_new(sockets[0]):
             pytest.skip('no kernel that filters for a listener')
         with pytest.raises(socket.timeout):
             socket.create_connection(sockets[0].getsockname(), 0.2)
@@ -122,9 +122,9 @@ def test_who_has_begun_to_connect_is_taken_and_who_comes_later_is_dropped():
         begun.close()
 
 
-def test_a_listener_that_others_have_too_is_not_hushed():
+def test_a_listener_of_several_processes_goes_on_to_take_new_clients():
     with opened(('127.0.0.1', 0, None)) as theirs, opened((None, 0, theirs[0].fileno())) as ours:
-        assert not listeners.hush(ours[0])
+        assert not listeners.refuse_new(ours[0])
         socket.create_connection(theirs[0].getsockname(), 0.2).close()
 
 
@@ -139,27 +139,27 @@ def test_a_port_in_use_names_its_holder():
     with opened(('127.0.0.1', 0, None)) as taken:
         port = taken[0].getsockname()[1]
         said = refused(('127.0.0.1', port, None))
-    assert said.startswith('cannot listen on 127.0.0.1 port %d: it is in use, by process %d (' % (port, os.getpid()))
-    assert said.endswith('; stop that, or choose another port in [proxy] listen')
+    assert said.startswith('cannot listen on 127.0.0.1 port %d: the port is in use by process %d (' % (port, os.getpid()))
+    assert said.endswith('; stop that program, or choose another port in [proxy] listen')
 
 
 @needs_ipv6
 def test_a_port_in_use_in_one_family_is_in_use():
     with opened(('::1', 0, None)) as taken:
         port = taken[0].getsockname()[1]
-        assert 'port %d: it is in use' % port in refused(('', port, None))
+        assert 'port %d: the port is in use' % port in refused(('', port, None))
         assert not connects('127.0.0.1', port)
 
 
 @pytest.mark.parametrize('host,why', [
-    ('192.0.2.1', 'cannot listen on 192.0.2.1 port 9: this host has no such address'),      # RFC 5737: nobody has it
+    ('192.0.2.1', 'cannot listen on 192.0.2.1 port 9: this host does not have that address'),      # RFC 5737: nobody has it
     ('no..such.name', "cannot listen on 'no..such.name': "),
 ])
-def test_an_address_that_is_not_ours_is_told(host, why):
+def test_an_address_that_this_host_does_not_have_is_reported(host, why):
     assert refused((host, 9, None)).startswith(why)
 
 
-def test_a_listener_of_nobody_has_no_holder():
+def test_a_port_that_no_process_listens_on_has_no_holder():
     with opened(('127.0.0.1', 0, None)) as sockets:
         port = sockets[0].getsockname()[1]
         assert listeners.who_listens(port).startswith('process %d (' % os.getpid())
@@ -181,16 +181,16 @@ def test_a_listening_socket_is_taken_over(host):
             client.close()
 
 
-def test_what_is_no_listening_socket_is_not_taken_over():
+def test_a_descriptor_that_is_not_a_listening_socket_is_refused():
     folder = os.open('/', os.O_RDONLY)
     pair = socket.socketpair()
     bound = socket.socket()
     bound.bind(('127.0.0.1', 0))
     datagram = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
-        assert 'is no socket (' in refused(('', 0, folder))
+        assert 'is not a socket (' in refused(('', 0, folder))
         for sock in (pair[0], bound, datagram):
-            assert refused(('', 0, sock.fileno())) == 'fd:%d is no listening TCP socket' % sock.fileno()
+            assert refused(('', 0, sock.fileno())) == 'fd:%d is not a listening TCP socket' % sock.fileno()
     finally:
         os.close(folder)
         for sock in pair + (bound, datagram):
@@ -202,7 +202,7 @@ def test_a_listening_unix_socket_is_no_tcp_socket(tmpdir):
     try:
         local.bind(os.path.relpath(str(tmpdir.join('s'))))       # relative: the path of a UNIX socket must be short
         local.listen(1)
-        assert refused(('', 0, local.fileno())) == 'fd:%d is no listening TCP socket' % local.fileno()
+        assert refused(('', 0, local.fileno())) == 'fd:%d is not a listening TCP socket' % local.fileno()
     finally:
         local.close()
 
@@ -211,7 +211,7 @@ def test_a_listening_unix_socket_is_no_tcp_socket(tmpdir):
     ('ours', '2', [3, 4]), ('ours', '0', []), ('1', '2', []), ('', '2', []),
     ('ours', '', []), ('ours', '-1', []), ('ours', 'two', []),
 ])
-def test_what_systemd_handed_over_is_for_the_process_that_it_names_and_for_nobody_after(monkeypatch, pid, count, expected):
+def test_sockets_from_systemd_are_only_for_the_process_that_it_names(monkeypatch, pid, count, expected):
     pid = pid.replace('ours', str(os.getpid()))
     for name, value in (('LISTEN_PID', pid), ('LISTEN_FDS', count), ('LISTEN_FDNAMES', 'a:b')):
         monkeypatch.setenv(name, value)
@@ -220,14 +220,14 @@ def test_what_systemd_handed_over_is_for_the_process_that_it_names_and_for_nobod
     assert listeners.handed_over() == []
 
 
-def test_without_systemd_it_is_said_what_is_missing(monkeypatch):
+def test_without_sockets_from_systemd_the_message_says_what_to_do(monkeypatch):
     monkeypatch.delenv('LISTEN_FDS', raising=False)
     assert refused(('', 0, 'systemd')).startswith('systemd has handed over no sockets: ')
 
 
-def test_a_descriptor_that_is_not_there_is_told():
+def test_a_descriptor_that_is_not_open_is_reported():
     said = refused(('', 0, 9999))
-    assert said.startswith('fd:9999 is no socket (%s)' % os.strerror(errno.EBADF))
+    assert said.startswith('fd:9999 is not a socket (%s)' % os.strerror(errno.EBADF))
 
 
 # --- our own ---------------------------------------------------------------------------------------------------------
@@ -249,14 +249,14 @@ OWN = [     # listening on, asked for, with port, is it ours
 
 @needs_ipv6
 @pytest.mark.parametrize('host,asked,further,expected', OWN)
-def test_our_own_listeners_are_known_by_every_address(host, asked, further, expected):
+def test_our_own_listeners_are_recognised_by_every_address_of_this_host(host, asked, further, expected):
     with opened((host, 0, None)) as sockets:
         port = sockets[0].getsockname()[1] + further
         assert listeners.own_test(sock.getsockname()[:2] for sock in sockets)(parse_ip(asked), port) is expected
 
 
 @needs_ipv6
-def test_a_listener_for_one_ipv6_address_is_known_by_all_zeros_too():
+def test_a_listener_on_one_ipv6_address_is_recognised_by_all_zeros_too():
     with opened(('::1', 0, None)) as sockets:
         is_own = listeners.own_test(sock.getsockname()[:2] for sock in sockets)
         port = sockets[0].getsockname()[1]

@@ -12,8 +12,8 @@ import pytest
 from helpers import listening
 from processes import GEPROXY, Client, answering, folder, own, process, read, run, running, wait_until, write
 
-from geproxy import cli
 from geproxy.service import privileges
+from geproxy.service.startup import BAD_FILE
 
 USER = 'nobody'
 INI = '''
@@ -28,7 +28,7 @@ access = %s/logs/access.log
 '''
 IMPORT = 'import os, sys; os.setuid(%d); import gevent.core, geproxy.settings.loading'
 START = IMPORT + '; os.execv(sys.executable, [sys.executable, "-c", ""])'
-as_root = pytest.mark.skipif(os.getuid() != 0, reason='only root can become somebody else')
+as_root = pytest.mark.skipif(os.getuid() != 0, reason='only root can switch to another user')
 
 
 def become():
@@ -102,7 +102,7 @@ def test_root_opens_a_low_port_and_becomes_the_user_for_good():
 
 
 @as_root
-def test_its_logs_can_be_opened_anew_and_its_file_read_again():
+def test_that_user_can_reopen_the_logs_and_reload_the_file():
     with dropped(readable()) as proxy:
         proxy.wait_for(br' listening on ')
         path = os.path.join(proxy.folder, 'logs', 'access.log')
@@ -118,7 +118,7 @@ def test_its_logs_can_be_opened_anew_and_its_file_read_again():
 
 
 @as_root
-def test_it_may_have_another_group():
+def test_the_group_can_be_another_than_that_of_the_user():
     with dropped(readable(), group='daemon') as proxy:
         proxy.wait_for(br' listening on ')
         gid = pwd.getpwnam('daemon').pw_gid
@@ -126,7 +126,7 @@ def test_it_may_have_another_group():
 
 
 @as_root
-def test_an_ini_file_that_the_user_cannot_read_is_told_at_the_start():
+def test_an_ini_file_that_the_user_cannot_read_is_reported_at_the_start():
     command = readable()
     with dropped(command, ini=INI) as first:
         first.wait_for(br' listening on ')
@@ -134,7 +134,7 @@ def test_an_ini_file_that_the_user_cannot_read_is_told_at_the_start():
         first.tell(signal.SIGTERM)
         first.wait()
         with process(command + ['-c', first.path]) as second:
-            second.wait_for(br'proxy\.ini: nobody cannot read it: it holds until the next start, but a reload will fail\n')
+            second.wait_for(br'proxy\.ini: user nobody cannot read it, so a reload will fail; until the next start the settings hold\n')
             second.wait_for(br' listening on ')
 
 
@@ -149,7 +149,7 @@ def test_on_this_python_too_there_is_no_way_back():
 
 # --- what cannot be --------------------------------------------------------------------------------------------------
 
-def refused(command, code=cli.BAD_FILE, **options):
+def refused(command, code=BAD_FILE, **options):
     """What is said by one that does not start: one line."""
     with dropped(command, **options) as proxy:
         assert proxy.wait() == code
@@ -167,35 +167,35 @@ def test_a_log_that_the_user_cannot_write_ends_it_at_the_start():
 @pytest.mark.parametrize('user,group,said', [
     ('no-such-user', '', "[proxy] user: there is no user 'no-such-user'; make it: useradd --system no-such-user\n"),
     ('nobody', 'no-such-group', "[proxy] group: there is no group 'no-such-group'; make it: groupadd --system no-such-group\n"),
-    ('root', '', "[proxy] user: 'root' is root itself\n"),
+    ('root', '', "[proxy] user: 'root' is root itself; name a user with fewer rights\n"),
     ('', 'daemon', '[proxy] group needs [proxy] user\n'),
 ])
-def test_whom_it_cannot_become_is_told_in_one_line(user, group, said):
+def test_a_user_that_it_cannot_switch_to_is_reported_in_one_line(user, group, said):
     assert refused(GEPROXY, user=user, group=group) == 'geproxy: ' + said
 
 
 @as_root
-def test_a_python_that_the_user_cannot_read_is_told():
+def test_a_python_that_the_user_cannot_read_is_reported():
     if can(GEPROXY[:-2], IMPORT):
         pytest.skip('%s can read this one' % USER)
-    assert re.match(r'geproxy: \[proxy\] user = nobody: it cannot read /\S+, which it has to: chmod, or ', refused(GEPROXY))
+    assert re.match(r'geproxy: \[proxy\] user = nobody: this user cannot read /\S+, and must: chmod it, or ', refused(GEPROXY))
 
 
 @as_root
-def test_somebody_else_than_root_cannot():
+def test_only_root_can_switch_to_another_user():
     command = readable()
     with folder() as here:
         os.chmod(here, 0o755)
         path = os.path.join(here, 'proxy.ini')
         write(path, '[proxy]\nlisten = 127.0.0.1:0\nuser = daemon\n')
         asked = run(command + ['-c', path], preexec_fn=become)
-        assert asked.popen.returncode == cli.BAD_FILE
-        assert asked.err == (b'geproxy: [proxy] user = daemon: only root can become somebody else, and this was started by '
-                             b'nobody; leave user empty, or start it as root\n')
+        assert asked.popen.returncode == BAD_FILE
+        assert asked.err == (b'geproxy: [proxy] user = daemon: only root can switch to another user, and geproxy was started by '
+                             b'nobody; leave user empty, or start geproxy as root\n')
 
 
 @as_root
-def test_who_is_that_user_already_need_not_become_it():
+def test_a_process_of_that_user_already_starts():
     command = readable()
     with folder() as here:
         os.chmod(here, 0o755)
@@ -205,7 +205,7 @@ def test_who_is_that_user_already_need_not_become_it():
             started.wait_for(br' listening on ')
 
 
-def test_nobody_named_is_nothing_changed():
+def test_without_a_user_nothing_changes():
     before = os.getresuid(), os.getresgid(), os.getgroups()
     privileges.drop('', '', ['/no/such/folder'])
     assert (os.getresuid(), os.getresgid(), os.getgroups()) == before

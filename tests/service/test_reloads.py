@@ -82,7 +82,7 @@ def test_a_bad_file_is_refused_whole_with_its_lines(process, dry_run):
     assert process.run(CHANGED)[0] and not process.reloads.failing
 
 
-def test_what_takes_a_restart_is_said_until_there_was_one_and_does_not_hold(process):
+def test_a_change_that_needs_a_restart_is_reported_each_time_and_does_not_hold(process):
     text = '[proxy]\nlisten = 127.0.0.1:1\n[limits]\nconnections = 200\n[access]\nrules =\n    allow any a.test\n'
     name, said = process.settings.proxy.name, '[proxy] listen: *:9000 -> 127.0.0.1:1 (needs a restart)'
     for _ in range(2):
@@ -92,7 +92,7 @@ def test_what_takes_a_restart_is_said_until_there_was_one_and_does_not_hold(proc
     assert process.settings.proxy.name == name          # which is made from where it listens
 
 
-def test_a_name_that_the_file_gives_holds_at_once(process):
+def test_a_new_name_of_the_proxy_holds_at_once(process):
     assert process.run('[proxy]\nname = other\n')[0]
     assert process.settings.proxy.name == 'other'
 
@@ -100,23 +100,23 @@ def test_a_name_that_the_file_gives_holds_at_once(process):
 def test_a_file_that_is_gone_and_a_bug_change_nothing(process):
     os.unlink(process.path)
     good, lines = process.run()
-    assert not good and lines[0].startswith('nothing changed, for %s: ' % process.path)
+    assert not good and lines[0].startswith('nothing changed: cannot open %s: ' % process.path)
     process.log = process.reloads._log = None
     good, lines = process.run(CHANGED)
     assert not good and 'a bug, please report it' in lines[0] and 'AttributeError' in lines[0]
     assert process.settings.limits.connections == 200
 
 
-def test_two_at_once_come_one_after_the_other(process):
+def test_two_reloads_at_once_run_one_after_the_other(process):
     write(process.path, CHANGED)
     both = [gevent.spawn(process.run) for _ in range(2)]
     gevent.joinall(both)
     assert sorted(len(each.value[1]) for each in both) == [1, 3]
 
 
-def test_without_a_file_there_is_none_to_read():
+def test_without_an_ini_file_a_reload_is_refused():
     outcome = reloads.Reloads(None, None, None, None).run()
-    assert (outcome.good, outcome.lines) == (False, ['there is no ini file to read again (-c)'])
+    assert (outcome.good, outcome.lines) == (False, ['nothing changed: this process was started without an ini file (-c)'])
 
 
 @pytest.fixture
@@ -143,18 +143,18 @@ def _write_nothing(path):
 def test_a_file_that_cannot_be_read_in_time_is_given_up_and_another_one_is_read(process, pipe):
     good, lines = process.run()
     assert (good, lines) == (False, [
-        'nothing changed, for %s, or a file that it names, could not be read within 0 s' % pipe])
-    assert process.log.said == ['the reload still waits for %s, or a file that it names, after 0 s; until it is read, '
-                                'the old settings hold' % pipe]
+        'nothing changed: %s, or a file that it names, could not be read within 0 s' % pipe])
+    assert process.log.said == ['after 0 s the reload still waits for %s, or a file that it names; the old settings '
+                                'hold until then' % pipe]
     assert process.reloads.failing
     os.unlink(pipe)
     assert process.run(CHANGED)[0] and process.settings.limits.connections == 400
 
 
-def test_threads_that_hang_are_few(process, pipe):
+def test_the_number_of_threads_that_hang_is_bounded(process, pipe):
     for _ in range(reloads.MOST_STUCK):
         assert 'could not be read' in process.run()[1][0]
-    assert process.run()[1] == ['nothing changed: 4 reloads before this one still wait for a file']
+    assert process.run()[1] == ['nothing changed: 4 earlier reloads still wait for a file']
 
 
 def test_a_log_that_nobody_reads_is_given_up_too(process, pipe):

@@ -22,8 +22,7 @@ from processes import Client, answering, get, own, read, running, wait_until, wr
 from geproxy.admin import status
 from geproxy.compat import monotonic, native_sleep
 from geproxy.net import workers
-from geproxy.service import acceptor, listeners
-from geproxy.service.server import SPARE_FDS
+from geproxy.service import acceptor, descriptors, listeners
 from geproxy.settings import option_types
 
 SOON = 3        # seconds: far less than any limit that is set here, far more than a busy host needs
@@ -97,7 +96,7 @@ def test_an_exchange_in_flight_ends_before_the_process_does(number):
         client.send(get(place))
         assert origin.asked.wait(PATIENCE)
         proxy.tell(number)
-        proxy.wait_for(br'stopping: 1 connection, 8 s to end')
+        proxy.wait_for(br'stopping: waiting for 1 connection, at most 8 s')
         origin.go.set()
         response = client.response()
         assert response.startswith(b'HTTP/1.1 200 ') and response.endswith(b'0123401234')
@@ -109,7 +108,7 @@ def test_an_exchange_in_flight_ends_before_the_process_does(number):
         assert len(proxy.lines(1)) == 1
 
 
-def test_who_waits_to_be_accepted_when_the_stop_comes_is_still_served():
+def test_clients_that_have_connected_when_the_stop_comes_are_still_served():
     with listening(answering()) as place, running() as proxy:
         with Client(proxy.address) as client:
             client.ask(own())                   # it serves
@@ -123,7 +122,7 @@ def test_who_waits_to_be_accepted_when_the_stop_comes_is_still_served():
         assert ended(proxy) == 0
 
 
-def test_nobody_is_connected_between_the_last_accept_and_the_close(monkeypatch):
+def test_no_client_is_connected_between_the_last_accept_and_the_close(monkeypatch):
     seen, close = [], acceptor.Acceptor.close
 
     def slowly(self):
@@ -132,7 +131,7 @@ def test_nobody_is_connected_between_the_last_accept_and_the_close(monkeypatch):
         seen.append(raised.type)
         close(self)
     probe, = listeners.open_all([option_types.Listener('127.0.0.1', 0, None)])
-    filters = listeners.hush(probe)
+    filters = listeners.refuse_new(probe)
     probe.close()
     if not filters:
         pytest.skip('no kernel that filters for a listener')
@@ -197,7 +196,7 @@ def test_idle_clients_do_not_delay_the_stop():
         assert [client.rest() for client in clients] == [b''] * 3
 
 
-def test_who_has_connected_or_keeps_its_connection_is_told_by_an_answer():
+def test_new_and_kept_connections_get_one_more_response_with_connection_close():
     # The first request lies a way there and back behind its connection; and a kept connection that just ended might
     # meet the next one, which not every client sends again.
     with listening(answering()) as place, running() as proxy, several(2, proxy.address) as (early, late):
@@ -211,7 +210,7 @@ def test_who_has_connected_or_keeps_its_connection_is_told_by_an_answer():
         assert ended(proxy) == 0
 
 
-def test_half_an_empty_line_before_a_request_stops_nobody():
+def test_half_an_empty_line_before_a_request_stops_no_other_client():
     with listening(answering()) as place, running() as proxy, several(2, proxy.address) as (odd, other):
         assert odd.ask(get(place)).endswith(b'fine')
         odd.send(b'\r')
@@ -224,16 +223,16 @@ def test_half_an_empty_line_before_a_request_stops_nobody():
         other.socket.close()
 
 
-def test_a_tunnel_is_cut_when_the_time_to_drain_is_over_and_is_counted():
+def test_a_tunnel_is_cut_off_after_the_drain_and_counted():
     with listening(read_all) as place, running('[timeouts]\ndrain = 300ms\n') as proxy:
         with several(2, proxy.address) as clients:
             for client in clients:
                 client.send(b'CONNECT %s:%d HTTP/1.1\r\nHost: x\r\n\r\n' % (place[0].encode('ascii'), place[1]))
                 assert read_until(client.socket, b'\r\n\r\n').startswith(b'HTTP/1.1 200 ')
             proxy.tell(signal.SIGTERM)
-            proxy.wait_for(br'stopping: 2 connections, 0\.3 s to end')
+            proxy.wait_for(br'stopping: waiting for 2 connections, at most 0\.3 s')
             assert ended(proxy) == 0
-            assert b' 2 connections cut\n' in proxy.err
+            assert b' 2 connections cut off\n' in proxy.err
             # Each is remembered, with why it ended.
             assert proxy.out.count(b' drained: the proxy stopped [') == 2
 
@@ -245,10 +244,10 @@ def test_told_a_second_time_it_stops_at_once(first, second):
         client.send(get(place))
         assert origin.asked.wait(PATIENCE)
         proxy.tell(first)
-        proxy.wait_for(br'stopping: 1 connection, ')
+        proxy.wait_for(br'stopping: waiting for 1 connection, ')
         proxy.tell(second)
         assert ended(proxy) == 0
-        assert b'told again to stop: at once' in proxy.err and b' 1 connection cut\n' in proxy.err
+        assert b'told again to stop: stopping at once' in proxy.err and b' 1 connection cut off\n' in proxy.err
         assert client.rest()[:5] in (b'', b'HTTP/')
         origin.go.set()
 
@@ -280,7 +279,7 @@ def test_while_it_drains_logs_are_opened_anew_and_nothing_else_changes():
         proxy.tell(signal.SIGUSR1)
         wait_until(lambda: os.path.exists(path), 'the new file')
         proxy.tell(signal.SIGHUP)
-        proxy.wait_for(br'SIGHUP: nothing changed, as this process is stopping')
+        proxy.wait_for(br'SIGHUP: nothing changed: this process is stopping')
         origin.go.set()
         client.rest()
         client.socket.close()
@@ -288,7 +287,7 @@ def test_while_it_drains_logs_are_opened_anew_and_nothing_else_changes():
         assert b' GET ' in read(path) and read(path + '.1') == b''
 
 
-def test_while_it_drains_nobody_else_comes_in():
+def test_while_it_drains_no_new_client_can_connect():
     origin = Slow()
     with listening(origin) as place, running() as proxy, Client(proxy.address) as client:
         client.send(get(place))
@@ -370,7 +369,7 @@ def test_a_file_that_cannot_be_read_changes_nothing(reloading, spoil):
     with listening(answering()) as place, Client(proxy.address) as client:
         spoil(proxy.path)
         said = reload(proxy)
-        assert b' SIGHUP: nothing changed, ' in said and proxy.path.encode('ascii') in said
+        assert b' SIGHUP: nothing changed' in said and proxy.path.encode('ascii') in said
         assert b'Traceback' not in said
         assert client.ask(get(place)).startswith(b'HTTP/1.1 200 ')
 
@@ -380,12 +379,12 @@ def test_a_log_that_cannot_be_opened_changes_nothing(reloading):
     with listening(answering()) as place, Client(proxy.address) as client:
         said = reload(proxy, read(proxy.path).replace(b'http_ports = any', b'http_ports = 80') +
                       b'[log]\naccess = /nowhere/at/all.log\n')
-        assert b' SIGHUP: nothing changed, ' in said and b'/nowhere/at/all.log' in said
+        assert b' SIGHUP: nothing changed' in said and b'/nowhere/at/all.log' in said
         assert client.ask(get(place)).startswith(b'HTTP/1.1 200 ')
         proxy.wait_for(br' GET http://127\.0\.0\.1:%d/ 200 ' % place[1], 'out')
 
 
-def test_a_reload_says_what_needs_a_restart_and_goes_on_where_it_was(reloading):
+def test_a_reload_reports_what_needs_a_restart_and_keeps_listening(reloading):
     proxy = reloading
     said = reload(proxy, read(proxy.path).replace(b'listen = 127.0.0.1:0', b'listen = 127.0.0.1:1'))
     assert b' SIGHUP: [proxy] listen: 127.0.0.1:0 -> 127.0.0.1:1 (needs a restart)\n' in said
@@ -394,7 +393,7 @@ def test_a_reload_says_what_needs_a_restart_and_goes_on_where_it_was(reloading):
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-def test_a_reload_that_hangs_delays_no_stop_and_no_client(number):
+def test_a_reload_that_hangs_delays_neither_a_stop_nor_a_client(number):
     with running() as proxy:
         os.unlink(proxy.path)
         os.mkfifo(proxy.path)               # as a file server that is gone: whoever opens it waits
@@ -410,10 +409,10 @@ def test_a_reload_that_hangs_delays_no_stop_and_no_client(number):
         assert ended(proxy) == 0 and proxy.err.endswith(b' stopped\n')
 
 
-def test_without_a_file_there_is_nothing_to_reload():
+def test_without_an_ini_file_sighup_changes_nothing():
     with proxying() as (_address, proxy):
         proxy.server.reload('SIGHUP')
-        assert proxy.said == ['SIGHUP: there is no ini file to read again (-c)']
+        assert proxy.said == ['SIGHUP: nothing changed: this process was started without an ini file (-c)']
 
 
 def test_a_reload_moves_the_log_and_no_line_is_lost():
@@ -429,7 +428,7 @@ def test_a_reload_moves_the_log_and_no_line_is_lost():
 
 # --- SIGUSR1 ---------------------------------------------------------------------------------------------------------
 
-def test_logs_are_opened_anew_and_no_line_is_lost_between():
+def test_logs_are_reopened_and_no_line_is_lost():
     paths = []
     with listening(answering()) as place, running('[log]\naccess = FOLDER/access.log\n') as proxy:
         path = os.path.join(proxy.folder, 'access.log')
@@ -463,7 +462,7 @@ def test_a_log_whose_folder_is_gone_goes_on_in_the_old_file():
 
 # --- SIGUSR2, and a hub that is blocked ------------------------------------------------------------------------------
 
-def test_the_state_is_told_without_any_admin_listener():
+def test_the_state_is_logged_without_an_admin_listener():
     with running() as proxy, Client(proxy.address) as client:
         client.ask(own())
         proxy.tell(signal.SIGUSR2)
@@ -474,7 +473,7 @@ def test_the_state_is_told_without_any_admin_listener():
         assert b'Traceback' not in proxy.err
 
 
-def test_the_state_is_told_while_it_drains():
+def test_the_state_is_logged_while_it_drains():
     origin = Slow()
     with listening(origin) as place, running() as proxy, Client(proxy.address) as client:
         client.send(get(place))
@@ -488,7 +487,7 @@ def test_the_state_is_told_while_it_drains():
         assert client.response().endswith(b'01234')
 
 
-def test_a_blocked_hub_is_told_with_the_line_and_counted():
+def test_a_blocked_event_loop_is_reported_with_the_line_and_counted():
     def block_everybody(_sock):
         native_sleep(1.6)               # in this process, and so in the hub of the proxy too
     with listening(block_everybody) as place, proxying() as (address, proxy):
@@ -551,10 +550,10 @@ def test_the_limit_of_connections_follows_from_the_descriptors_unless_it_is_set(
     with running('[limits]\nconnections = 7\n', preexec_fn=limit) as proxy:
         proxy.wait_for(br'; up to 7 connections; ')
     with running('[limits]\nconnections = 300\n', preexec_fn=limit) as proxy:
-        proxy.wait_for(br'\[limits\] connections = 300 need up to 664 file descriptors, and there are 264: ')
+        proxy.wait_for(br'\[limits\] connections = 300 may need 664 file descriptors, but only 264 are allowed: ')
 
 
-def test_kept_connections_leave_their_descriptors_to_clients_that_come():
+def test_kept_connections_give_their_descriptors_to_new_clients():
     with proxying('[upstream]\nkeep = 10\n') as (address, proxy), several(3, address) as first:
         together = Event()
         waiting = []
@@ -573,7 +572,7 @@ def test_kept_connections_leave_their_descriptors_to_clients_that_come():
                 assert client.response().endswith(b'fine')
             server = proxy.server
             assert server._upstream.kept == 3
-            server._descriptors = SPARE_FDS + 2 * 4 + 2         # room for four clients, and two more
+            server.descriptors.limit = descriptors.SPARE + 2 * 4 + 2         # room for four clients, and two more
             server._use(server.proxy.settings)
             with Client(address) as fourth:
                 assert fourth.ask(get(place)).endswith(b'fine')
@@ -581,7 +580,7 @@ def test_kept_connections_leave_their_descriptors_to_clients_that_come():
                 with Client(address) as fifth:
                     assert fifth.ask(get(place)).endswith(b'fine')
                     assert (server._upstream.keep, server._upstream.kept) == (0, 0)
-        server._descriptors = SPARE_FDS + 100
+        server.descriptors.limit = descriptors.SPARE + 100
         proxy.wait_until(lambda: server._upstream.keep == 10)
 
 
@@ -683,7 +682,7 @@ def living():
     return [each for each in gc.get_objects() if isinstance(each, gevent.Greenlet) and not each.dead]
 
 
-def descriptors():
+def open_descriptors():
     """How many this process has."""
     return len(os.listdir('/proc/self/fd'))
 
@@ -697,7 +696,7 @@ def test_a_thousand_clients_half_of_which_die_leave_nothing_behind():
     with listening(at_leisure) as place, proxying('[upstream]\nkeep_time = 100ms\n') as (address, proxy):
         assert ask(address, get(place)).endswith(b'done')
         proxy.wait_until(lambda: not proxy.server._upstream._idle and not workers._idle)
-        before, open_before = living(), descriptors()
+        before, open_before = living(), open_descriptors()
         clients = [gevent.spawn(one_of_many, address, place, number, random.Random(dice.random()))
                    for number in range(MANY)]
         gevent.joinall(clients, timeout=3 * PATIENCE)
@@ -705,11 +704,11 @@ def test_a_thousand_clients_half_of_which_die_leave_nothing_behind():
         assert not failed, failed[:3]
         del clients
         try:
-            proxy.wait_until(lambda: set(living()) <= set(before) and descriptors() <= open_before)
+            proxy.wait_until(lambda: set(living()) <= set(before) and open_descriptors() <= open_before)
         finally:
             # Those of other tests, which may end meanwhile, were there before.
             assert [each for each in living() if each not in before] == [], (proxy.server.live, proxy.server._upstream._idle)
-            assert descriptors() <= open_before
+            assert open_descriptors() <= open_before
         # On a busy host a thousand clients in this very process may keep the hub for a second.
         assert not [text for text in proxy.said if not text.startswith('the hub ')]
         assert not [record for record in proxy.records if record.reason == 'proxy_internal_error']
@@ -726,7 +725,7 @@ def test_memory_does_not_grow_with_what_goes_through():
     assert max(grown.values()) < 2 * 1000 * 1000, grown
 
 
-def test_rules_that_end_soon_are_told_at_the_start_and_behind_a_reload():
+def test_rules_that_end_soon_are_reported_at_the_start_and_after_a_reload():
     today = time.strftime('%Y-%m-%d')
     with running('rules = allow any any until %s # CHG-7\n' % today) as proxy:
         told = (r' rule proxy\.ini:\d+: allow any any until %s \(CHG-7\) ends after %s\n' % (today, today)).encode('ascii')
@@ -803,7 +802,7 @@ def test_a_reload_under_traffic_judges_no_request_by_half_of_each_policy():
     assert set(judged) == {b'A', b'B'}
 
 
-def test_hashes_that_cost_too_much_are_said_when_they_are_read_and_once(tmpdir):
+def test_hashes_that_cost_too_much_are_reported_once_when_they_are_read(tmpdir):
     path = tmpdir.join('users')
     path.write(b'bob:$6$rounds=60000$a$' + b'x' * 86, 'wb')
     with proxying('[auth]\nusers = %s\n' % path) as (_address, proxy):

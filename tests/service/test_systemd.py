@@ -14,9 +14,9 @@ import pytest
 from helpers import PATIENCE, listening, read_until
 from processes import CHECKOUT, GEPROXY, Client, answering, folder, get, own, process, run, running, write
 
-from geproxy import cli
 from geproxy.compat import monotonic
 from geproxy.service import systemd
+from geproxy.service.startup import BAD_FILE
 from geproxy.settings import loading
 
 SERVICE, SOCKET = (os.path.join(CHECKOUT, 'conf', 'geproxy.' + name) for name in ('service', 'socket'))
@@ -64,18 +64,18 @@ def test_systemd_is_told_of_start_reload_and_stop(abstract):
             ready, status = message()
             assert ready == 'READY=1' and ' for %s; ' % clients in status
         proxy.tell(signal.SIGTERM)
-        assert message() == ['STOPPING=1', 'STATUS=0 connections to end']
+        assert message() == ['STOPPING=1', 'STATUS=stopping: waiting for 0 connections']
         assert proxy.wait() == 0
 
 
-def test_whoever_is_told_it_is_ready_finds_it_serving():
+def test_it_serves_when_it_says_that_it_is_ready():
     with manager() as (place, message), listening(answering()) as origin, running(more_env={'NOTIFY_SOCKET': place}) as proxy:
         assert message()[0] == 'READY=1'
         with Client(proxy.address) as client:
             assert client.ask(get(origin)).endswith(b'fine')
 
 
-def test_the_watchdog_is_told_twice_in_its_time_also_while_exchanges_end():
+def test_the_watchdog_gets_two_messages_in_its_time_also_during_a_drain():
     with manager() as (place, message):
         with running(more_env={'NOTIFY_SOCKET': place, 'WATCHDOG_USEC': '400000'}) as proxy, Client(proxy.address) as client:
             client.ask(own())
@@ -90,7 +90,7 @@ def test_the_watchdog_is_told_twice_in_its_time_also_while_exchanges_end():
             assert message() == ['WATCHDOG=1']
 
 
-def test_a_process_that_hangs_does_not_tell_the_watchdog_so():
+def test_a_process_that_hangs_sends_nothing_to_the_watchdog():
     with manager() as (place, message), running(more_env={'NOTIFY_SOCKET': place, 'WATCHDOG_USEC': '200000'}) as proxy:
         assert ['WATCHDOG=1'] in [message(), message()]
         proxy.tell(signal.SIGSTOP)
@@ -104,14 +104,14 @@ def test_a_process_that_hangs_does_not_tell_the_watchdog_so():
 
 
 @pytest.mark.parametrize('place', ['', '/nowhere/at/all', '@nobody-has-this', 'relative', 'vsock:2:1'])
-def test_where_nobody_listens_nothing_happens(monkeypatch, place):
+def test_without_a_listener_nothing_is_sent(monkeypatch, place):
     monkeypatch.setenv('NOTIFY_SOCKET', place)
     systemd.tell(systemd.READY)
     monkeypatch.delenv('NOTIFY_SOCKET')
     systemd.tell(systemd.READY)
 
 
-def test_a_systemd_that_reads_nothing_stops_nobody(told):
+def test_a_systemd_that_reads_nothing_does_not_stop_the_process(told):
     with gevent.Timeout(PATIENCE, AssertionError('it waits')):
         for _ in range(2000):
             systemd.tell(systemd.ALIVE, systemd.status('x' * 1000))
@@ -127,10 +127,10 @@ def test_a_status_is_one_line(told):
     ('30000000', '', 15.0), ('30000000', 'ours', 15.0), ('30000000', '1', None), ('', '', None), ('0', '', None),
     ('-1', '', None), ('much', '', None),
 ])
-def test_the_watchdog_is_for_whom_it_names(monkeypatch, usec, pid, seconds):
+def test_the_watchdog_is_only_for_the_process_that_it_names(monkeypatch, usec, pid, seconds):
     monkeypatch.setenv('WATCHDOG_USEC', usec)
     monkeypatch.setenv('WATCHDOG_PID', pid.replace('ours', str(os.getpid())))
-    assert systemd.beat() == seconds
+    assert systemd.watchdog_interval() == seconds
 
 
 # --- what is handed over ---------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ def test_it_listens_on_what_systemd_opened(listen):
             assert client.ask(own()).startswith(b'HTTP/1.1 200 ')
 
 
-def test_a_restart_refuses_nobody_as_the_port_stays():
+def test_a_restart_refuses_no_client_because_the_port_stays_open():
     with port() as sock:
         for _ in range(2):
             with running(listen='systemd', by=AS_SYSTEMD_DOES, stdin=sock.fileno()) as proxy:
@@ -172,11 +172,11 @@ def test_sockets_for_another_process_are_not_taken():
     with port() as sock, pytest.raises(AssertionError) as raised:
         with running(listen='systemd', by=other, stdin=sock.fileno()):
             pass
-    assert 'geproxy: systemd has handed over no sockets: is there a .socket unit' in str(raised.value)
+    assert 'geproxy: systemd has handed over no sockets: make a .socket unit' in str(raised.value)
 
 
 @pytest.mark.skipif(not os.path.exists('/usr/bin/systemd-socket-activate'), reason='no systemd-socket-activate')
-def test_systemds_own_tool_hands_over_several_and_starts_it_with_the_first_client():
+def test_systemd_socket_activate_hands_over_several_sockets():
     with port() as first, port() as second:
         places = [sock.getsockname() for sock in (first, second)]
     tool = ['systemd-socket-activate'] + ['--listen=%s:%d' % place for place in places]
@@ -234,18 +234,18 @@ def test_the_units_agree_with_the_program():
     assert service['Type'] == 'notify'
     assert int(service['TimeoutStopSec']) > defaults.timeouts.drain + 2
     assert service['ExecStart'] == '/usr/bin/python3 -m geproxy -c /etc/geproxy/proxy.ini'
-    assert service['RestartPreventExitStatus'] == '%d' % cli.BAD_FILE
+    assert service['RestartPreventExitStatus'] == '%d' % BAD_FILE
     assert service['SyslogIdentifier'] == 'geproxy'
     with open(SERVICE) as lines:        # the file is checked before the process is told
         assert [line.split('=', 1)[1] for line in lines if line.startswith('ExecReload')] == [
             '/usr/bin/python3 -m geproxy --check /etc/geproxy/proxy.ini\n', '/bin/kill -HUP $MAINPID\n']
 
 
-def test_systemd_is_told_why_a_bad_file_ends_the_start():
+def test_systemd_gets_the_reason_why_a_bad_file_ends_the_start():
     with manager() as (place, message), folder() as here:
         path = os.path.join(here, 'proxy.ini')
         write(path, '[proxy]\nlistem = x\n')
-        assert run(GEPROXY + ['-c', path], more_env={'NOTIFY_SOCKET': place}).popen.returncode == cli.BAD_FILE
+        assert run(GEPROXY + ['-c', path], more_env={'NOTIFY_SOCKET': place}).popen.returncode == BAD_FILE
         assert message() == ['STATUS=%s:2: [proxy] listem: unknown option (did you mean listen?)' % path]
 
 

@@ -106,7 +106,7 @@ class Daemon(object):
 
     def cuts(self):
         """How many connections they said that they have cut at the end of a drain."""
-        return sum(int(count) for count in re.findall(br'\] (\d+) connections? cut\n', self.said()))
+        return sum(int(count) for count in re.findall(br'\] (\d+) connections? cut off\n', self.said()))
 
     def said(self):
         """All that they have said."""

@@ -105,11 +105,11 @@ class Supervisor(object):
             code = asked.wait(6 * PATIENCE)
         return code, asked.out.decode('ascii'), asked.err.decode('ascii')
 
-    def log(self, name='geproxy.observe.log'):
+    def log(self, name='geproxy.log'):
         """What stands in that log by now."""
         return read(self._path(name))
 
-    def wait_for(self, pattern, name='geproxy.observe.log', count=1, seconds=2 * PATIENCE):
+    def wait_for(self, pattern, name='geproxy.log', count=1, seconds=2 * PATIENCE):
         """Wait until `pattern` stands in that log so many times -> the last match."""
         with gevent.Timeout(seconds, False):
             while True:
@@ -120,7 +120,7 @@ class Supervisor(object):
         raise AssertionError('no %d times %r in %s: %r\n%r' % (
             count, pattern, name, self.log(name)[-2000:], self._process))
 
-    def geproxy(self, count=1, name='geproxy.observe.log'):
+    def geproxy(self, count=1, name='geproxy.log'):
         """Wait until geproxy has announced itself so many times -> its process id."""
         return int(self.wait_for(br'geproxy\[(\d+)\] listening on ', name, count).group(1))
 

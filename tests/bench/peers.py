@@ -86,7 +86,7 @@ def start_geproxy(python, checkout, folder, origin, access='', processes=1):
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((HOST, port))
         listener.listen(1024)
-    ini = configure('geproxy.settings.ini', folder, origin=origin.port, access=access,
+    ini = configure('geproxy.ini', folder, origin=origin.port, access=access,
                     listen='fd:0' if listener else '%s:%d' % (HOST, port))
     wrong = ask([python, '-m', 'geproxy', '--check', ini], cwd=checkout).strip()
     if not wrong.endswith('fine'):

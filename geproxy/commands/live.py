@@ -9,8 +9,9 @@ import sys
 import time
 
 from geproxy.admin.client import Tails, check
-from geproxy.commands import filters, terminal, top
+from geproxy.commands import filters, terminal
 from geproxy.commands.admin_commands import FAILED, ask_all, complain, connections, count, finder, parser, plain, run
+from geproxy.commands.top import main as top
 from geproxy.compat import monotonic, to_octets
 from geproxy.observe.record import HEADS, show_seconds, show_size
 
@@ -46,7 +47,7 @@ def tail(arguments):
     return run(_tail, options, arguments)
 
 
-COMMANDS = {'ps': ps, 'kill': kill, 'tail': tail, 'top': top.main}
+COMMANDS = {'ps': ps, 'kill': kill, 'tail': tail, 'top': top}
 
 
 def _add_output(options):

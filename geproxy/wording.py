@@ -11,3 +11,11 @@ def did_you_mean(word, words):
     """
     near = difflib.get_close_matches(word, list(words), 1, 0.6)
     return ' (did you mean %s?)' % near[0] if near else ''
+
+
+def count(number, what, ending='s'):
+    """Return a number with its noun, '1 process' or '2 processes'.
+
+    `number`: an int; `what`: the noun in the singular, native text; `ending`: what the plural adds to it.
+    """
+    return '%d %s%s' % (number, what, '' if number == 1 else ending)

@@ -11,3 +11,9 @@ from geproxy import wording
 ])
 def test_a_slip_of_the_pen_is_answered_with_the_word_that_was_meant(word, hint):
     assert wording.did_you_mean(word, ('allow', 'deny')) == hint
+
+
+@pytest.mark.parametrize('number, text', [(0, '0 processes'), (1, '1 process'), (2, '2 processes')])
+def test_a_count_has_its_plural(number, text):
+    assert wording.count(number, 'process', 'es') == text
+    assert wording.count(number, 'line') == '%d line%s' % (number, 's' * (number != 1))

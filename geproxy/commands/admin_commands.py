@@ -60,11 +60,6 @@ def plain(value):
     return _not_printable.sub('?', to_native(to_octets(value)) if not isinstance(value, (int, float)) else str(value))
 
 
-def count(number, what, plural='s'):
-    """Return '1 process' or '2 processes'. `number`: an int; `what`: the singular; `plural`: what is added to it."""
-    return '%d %s%s' % (number, what, '' if number == 1 else plural)
-
-
 def ask_all(options, method, path):
     """Send a request to all processes. Return [(where it was sent, HTTP status, lines of the body)].
 

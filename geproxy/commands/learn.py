@@ -19,6 +19,7 @@ from geproxy.http1 import grammar
 from geproxy.net import address
 from geproxy.observe import record
 from geproxy.settings import ini, rule_lines
+from geproxy.wording import count
 
 TOGETHER = 3            # hosts below one domain that are enough to propose one rule for the whole domain
 MOST_PORTS = 32         # ports and ranges in a rule; with more, it was a port scan, or the ports are random
@@ -89,7 +90,7 @@ def main(arguments):
             sys.stderr.write('geproxy: %s: %s\n' % (path, error.strerror or error))
             return 2
     if learnt.strange:
-        sys.stderr.write('geproxy: skipped %s of unknown format\n' % _number(learnt.strange, 'line'))
+        sys.stderr.write('geproxy: skipped %s of unknown format\n' % count(learnt.strange, 'line'))
     if not learnt.tallies:
         sys.stderr.write('geproxy: nothing to learn: no line has a request that %s\n' % (
             'names a host' if options.refused else 'went through. For refused requests: --refused'))
@@ -237,7 +238,7 @@ def section(tallies, paths):
     """
     yield '# Learnt from %s: %s for %s. Remove the rules that you do not want:' % (
         ', '.join(record.show(compat.to_octets(path)) for path in paths),
-        _number(sum(tally.count for tally in tallies.values()), 'request'), _number(len(tallies), 'host'))
+        count(sum(tally.count for tally in tallies.values()), 'request'), count(len(tallies), 'host'))
     yield '# a request that went through once may still be unwanted. Then check the file: geproxy --check FILE'
     yield '[access]'
     yield 'rules ='
@@ -248,10 +249,6 @@ def section(tallies, paths):
         for line in _lines(name, groups[name], tallies):
             yield '    ' + line
     yield '    deny any any'
-
-
-def _number(count, word):
-    return '%d %s%s' % (count, word, '' if count == 1 else 's')
 
 
 def suffix(host):
@@ -332,4 +329,4 @@ def _facts(tally, said=''):
     tunnels = set(tunnel for _port, tunnel in tally.ways)
     kinds = ' and '.join(kind for kind, tunnel in (('CONNECT', True), ('http', False)) if tunnel in tunnels)
     span = tally.first if tally.first == tally.last else '%s to %s' % (tally.first, tally.last)
-    return '%s; %s%s' % (_number(tally.count, 'time'), said, ', '.join(filter(None, (kinds, span))))
+    return '%s; %s%s' % (count(tally.count, 'time'), said, ', '.join(filter(None, (kinds, span))))

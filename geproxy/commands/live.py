@@ -10,10 +10,11 @@ import time
 
 from geproxy.admin.client import Tails, check
 from geproxy.commands import filters, terminal
-from geproxy.commands.admin_commands import FAILED, ask_all, complain, connections, count, finder, parser, plain, run
+from geproxy.commands.admin_commands import FAILED, ask_all, complain, connections, finder, parser, plain, run
 from geproxy.commands.top import main as top
 from geproxy.compat import monotonic, to_octets
 from geproxy.observe.record import HEADS, show_seconds, show_size
+from geproxy.wording import count
 
 REFRESH = 2.0           # seconds after which `tail` looks for new processes
 HEADINGS = ('ID', 'PHASE', 'CLIENT', 'AGE', 'IDLE', 'UP', 'DOWN', 'REQUEST')

@@ -11,10 +11,11 @@ import time
 
 from geproxy.admin.client import Tails, Trouble
 from geproxy.commands import filters, terminal
-from geproxy.commands.admin_commands import connections, count, finder, parser, plain, run
+from geproxy.commands.admin_commands import connections, finder, parser, plain, run
 from geproxy.compat import monotonic
 from geproxy.observe.record import show_size
 from geproxy.settings import option_types
+from geproxy.wording import count
 
 REFRESH = 2.0           # seconds between two views
 ROWS = 20               # at most, in a view

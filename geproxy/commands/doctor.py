@@ -250,9 +250,9 @@ def clients(settings):
         return [Finding(NOTE, 'every address on the internet may use this proxy, with a log-in', '')]
     if not allowed:
         return [Finding(WARNING, 'no client may use this proxy', 'list the networks of clients in [access] clients')]
-    others = [network.text for network in allowed if network.text not in ('loopback', '127.0.0.1', '::1')]
+    others = sorted(set(each.text for each in allowed) - {'loopback', '127.0.0.1', '::1'})
     if local and others:
-        return [Finding(WARNING, 'these may use it, but it only listens on loopback: %s' % ' '.join(sorted(set(others))),
+        return [Finding(WARNING, 'these may use the proxy, but it only listens on loopback: %s' % ' '.join(others),
                         'set [proxy] listen to *:PORT, or to an address that these clients reach')]
     return [Finding(OK, ' '.join(sorted(set(network.text for network in allowed))), '')]
 

@@ -31,7 +31,7 @@ COMMANDS = collections.OrderedDict((command.name, command) for command in (
     Command('ps', 'live.ps', '', 'Show the connections of the running processes.'),
     Command('kill', 'live.kill', 'ID...', 'End connections.'),
     Command('tail', 'live.tail', '[FILTER...]', 'Show exchanges as they end.'),
-    Command('top', 'live.top', '', 'Show which clients, hosts or users use the most.'),
+    Command('top', 'top.main', '', 'Show which clients, hosts or users use the most.'),
     Command('reload', 'rolling.reload', '', 'Let the running processes read the ini file again.'),
     Command('restart', 'rolling.restart', '[NAME]', 'Restart the processes under supervisord, one after the other.'),
 ))

@@ -1,4 +1,4 @@
-"""Patch first, as the program does; then make the package of this checkout importable."""
+"""Patch first, as geproxy does; then make the package and the tests of this checkout importable."""
 from gevent import monkey
 monkey.patch_all()
 
@@ -6,7 +6,7 @@ import os       # noqa: E402
 import sys      # noqa: E402
 
 TESTS = os.path.dirname(os.path.abspath(__file__))
-# The folders of the wings, too: a test may use a part of another wing's test.
+# The folders of the wings, too: a test may import from the test of another wing.
 WINGS = sorted(os.path.join(TESTS, name) for name in os.listdir(TESTS)
                if os.path.exists(os.path.join(os.path.dirname(TESTS), 'geproxy', name, '__init__.py')))
 for folder in WINGS + [TESTS, os.path.dirname(TESTS)]:
@@ -24,4 +24,4 @@ def pytest_deselected(items):
 def pytest_terminal_summary(terminalreporter):
     if _left_out:
         terminalreporter.write_line(
-            'left out: %d tests that drive other programs, measure, or try very many cases; without -m they run.' % len(_left_out))
+            'left out: %d slow tests, which drive other programs, measure, or try very many cases. To run them: leave out -m.' % len(_left_out))

@@ -1,13 +1,13 @@
-"""Run the tests in several processes at once: most of the time they wait.
+"""Run the tests in several processes at the same time, because tests wait most of the time.
 
     python tests/run.py                         all of them
-    python tests/run.py -k relay -x             with the options of pytest
-    python tests/run.py -m "not programs"       without those that take long: see tests/pytest.ini
+    python tests/run.py -k relay -x             all options of pytest work
+    python tests/run.py -m "not programs"       without the slow ones: see tests/pytest.ini
     python tests/run.py --processes 1           one after the other
 
-This process collects the tests and forks the others. Each takes a file that none has taken; when no file is left, it
-takes single tests from the files of the others, so that all end at about the same time. They send their reports to
-this process, whose pytest shows them as if it had run the tests itself. The exit code is pytest's.
+This process collects the tests and forks the others. Each of those takes a file that no other has taken. When no file is
+left, it takes single tests from files of the others, so that all end at about the same time. They send their reports to
+this process, and its pytest shows them as if it had run the tests itself. The exit code is that of pytest.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -27,23 +27,23 @@ import warnings
 import pytest
 
 TESTS = os.path.dirname(os.path.abspath(__file__))
-PROCESSES = 3           # two processors are busy with it; more, and tests that watch the clock fail for want of one
+PROCESSES = 3           # enough for two processors; with more, tests that watch the clock may fail
 
-# As pytest-xdist marks a report from another process: then pytest shows no file name in front of each letter.
+# Reports are marked as those of pytest-xdist are. Then pytest prints no file name before each letter.
 Gateway = collections.namedtuple('Gateway', 'id')
 Node = collections.namedtuple('Node', 'gateway')
 
 
 class Division(object):
-    """A plugin for pytest: run the collected tests in several processes."""
+    """A plugin of pytest that runs the collected tests in several processes."""
 
     def __init__(self, processes):
-        """`processes`: how many run tests, beside this one."""
+        """`processes`: the number of processes that run tests, without this one."""
         self._processes = processes
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session):
-        """Replace pytest's own loop. Raise what that raises."""
+        """Run the tests, instead of the loop of pytest. Raises what that loop raises."""
         if session.testsfailed and not session.config.option.continue_on_collection_errors:
             raise session.Interrupted('%d errors during collection' % session.testsfailed)
         if session.config.option.collectonly:
@@ -64,7 +64,7 @@ class Division(object):
 # --- the processes that run tests
 
 class Claims(object):
-    """Which tests are for this process. A file in a folder stands for what a process has taken."""
+    """The tests for this process, as an iterator. A file in a shared folder marks each test that a process has taken."""
 
     def __init__(self, folder, items):
         """`folder`: the same one for all processes; `items`: all tests, in the order of pytest."""
@@ -79,14 +79,14 @@ class Claims(object):
                 for number, item in tests:
                     if self._take('test-%d' % number):
                         yield item
-        # From the end: the process that has the file goes from its beginning.
+        # Backwards: the process that has taken the file goes forwards.
         for name, tests in self._longest_first():
             for number, item in reversed(tests):
                 if self._take('test-%d' % number):
                     yield item
 
     def _longest_first(self):
-        """Files with slow tests come first, then those with many tests."""
+        """Return the files: those with many slow tests first, then those with many tests."""
         return sorted(self._files.items(), key=lambda each: (
             -sum(item.get_closest_marker('programs') is not None for _number, item in each[1]), -len(each[1]), each[0]))
 
@@ -101,14 +101,14 @@ class Claims(object):
 
 
 class Sender(object):
-    """A plugin for the pytest of a process that runs tests: send what it is told to the first process."""
+    """A plugin of pytest in a process that runs tests. It sends all reports to the first process."""
 
     def __init__(self, config, fd):
         """`fd`: the pipe to write to."""
         self._config, self._fd = config, fd
 
     def send(self, *message):
-        """Send a tuple of a word and its values."""
+        """Send a message: a word and its values."""
         data = pickle.dumps(message, 2)
         data = struct.pack('>I', len(data)) + data
         while data:
@@ -134,7 +134,7 @@ class Sender(object):
 
 
 def start(session, folder, number):
-    """Fork a process that runs tests -> its Worker."""
+    """Fork a process that runs tests. Return its Worker. `folder`: shared by all; `number`: of the process."""
     reading, writing = os.pipe()
     sys.stdout.flush()
     pid = os.fork()
@@ -146,15 +146,15 @@ def start(session, folder, number):
         os.close(reading)
         code = work(session, Claims(folder, session.items), Sender(session.config, writing))
     finally:
-        os._exit(code)          # nothing of what the first process does at its end
+        os._exit(code)          # without the clean-up that belongs to the first process
 
 
 def work(session, items, sender):
-    """Run tests in a process of their own -> its exit code."""
+    """Run tests in this forked process. Return its exit code. `items`: tests; `sender`: a Sender."""
     plugins = session.config.pluginmanager
     plugins.unregister(name='terminalreporter')
     capture = plugins.getplugin('capturemanager')
-    capture.stop_global_capturing()         # it writes to a file that all processes would share
+    capture.stop_global_capturing()         # all processes would write to one file
     capture.start_global_capturing()
     capture.suspend_global_capture()
     plugins.register(sender)
@@ -164,7 +164,7 @@ def work(session, items, sender):
         return 0
     except KeyboardInterrupt:
         return 1
-    except BaseException:       # also pytest's own, which ask for an end: the first process has to tell it
+    except BaseException:       # also those that pytest uses to end: the first process has to show them
         sender.send('trouble', traceback.format_exc())
         return 1
     finally:
@@ -172,10 +172,10 @@ def work(session, items, sender):
 
 
 def run(session, items):
-    """As pytest's own loop."""
+    """Run tests as the loop of pytest does. `items`: an iterator of tests."""
     item = next(items, None)
     while item is not None:
-        following = next(items, None)       # pytest asks which fixtures are still needed
+        following = next(items, None)       # pytest needs it to know which fixtures can end
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         if session.shouldfail or session.shouldstop:
             return
@@ -185,17 +185,17 @@ def run(session, items):
 # --- the first process
 
 class Worker(object):
-    """A process that runs tests, as the first one sees it."""
+    """A process that runs tests, seen from the first process."""
 
     def __init__(self, pid, fd, number):
-        """`fd`: the pipe to read from; `number`: for people."""
+        """`pid`: of the process; `fd`: the pipe to read from; `number`: of the process, for messages."""
         self.pid, self.fd, self.node = pid, fd, Node(Gateway('process %d' % number))
         self.running = None     # (nodeid, location) of the test that it runs
-        self.complete = False   # it has said that it has no more to do
+        self.complete = False   # it has sent its last message
         self._data, self._ended = b'', False
 
     def messages(self):
-        """Read once -> the complete messages; None at the end."""
+        """Read from the pipe once. Return the complete messages; None at the end."""
         data = os.read(self.fd, 1 << 20)
         if not data:
             return None
@@ -210,12 +210,12 @@ class Worker(object):
         return found
 
     def end(self):
-        """End it, if it has not ended, and reap it -> the status of waitpid."""
+        """End the process if it still runs, and reap it. Return the status of waitpid."""
         if self._ended:
             return 0
         if not self.complete:
             try:
-                os.kill(self.pid, signal.SIGINT)        # so that what its test has started is ended, too
+                os.kill(self.pid, signal.SIGINT)        # so that its test ends what it has started
             except OSError as error:
                 if error.errno != errno.ESRCH:
                     raise
@@ -225,7 +225,7 @@ class Worker(object):
 
 
 class Reports(object):
-    """What the processes send, given to the hooks of this one's pytest."""
+    """Receives what the processes send, and passes it to the hooks of pytest here."""
 
     def __init__(self, session, workers):
         self._session, self._hook = session, session.config.hook
@@ -233,8 +233,10 @@ class Reports(object):
         self._left = len(session.items)
 
     def read(self):
-        """Read all, to the end. Raise what pytest's own loop raises; Interrupted also if a process has died with tests
-        that it had taken."""
+        """Read until all processes have ended. Raises what the loop of pytest raises.
+
+        Raises Interrupted, too, if a process has died before it has run all tests that it had taken.
+        """
         while self._workers:
             for fd in select.select(list(self._workers), [], [])[0]:
                 worker = self._workers[fd]
@@ -249,14 +251,14 @@ class Reports(object):
             if self._session.shouldstop:
                 raise self._session.Interrupted(self._session.shouldstop)
         if self._left:
-            raise self._session.Interrupted('%d tests were not run to their end' % self._left)
+            raise self._session.Interrupted('%d tests were not finished' % self._left)
 
     def _ended(self, worker):
         status = worker.end()
         if not worker.complete:
             nodeid, location = worker.running or ('between two tests', ('', None, ''))
             report = pytest.TestReport if hasattr(pytest, 'TestReport') else _report_class()
-            self._show(worker, report(nodeid, location, {}, 'failed', 'the process that ran it has ended, by %s' % (
+            self._show(worker, report(nodeid, location, {}, 'failed', 'the process that ran this test has ended, by %s' % (
                 'signal %d' % (status & 127) if status & 127 else 'exit code %d' % (status >> 8)), '???'))
 
     def _start(self, worker, nodeid, location):
@@ -268,7 +270,7 @@ class Reports(object):
     def _show(self, worker, report):
         report.node = worker.node
         self._hook.pytest_runtest_logreport(report=report)
-        del report.node         # what shows failures would ask it for more than it has
+        del report.node         # pytest expects more of a node when it shows failures
 
     def _finish(self, worker, nodeid, location):
         worker.running = None
@@ -290,13 +292,13 @@ class Reports(object):
 
 
 def _report_class():
-    """pytest.TestReport, before pytest 7."""
+    """Return pytest.TestReport of a pytest before 7."""
     from _pytest.reports import TestReport
     return TestReport
 
 
 def main(arguments):
-    """Run pytest with `arguments` -> the exit code."""
+    """Run pytest and return the exit code. `arguments`: native texts, options of pytest."""
     processes = PROCESSES
     if arguments[:1] == ['--processes'] and arguments[1:] and arguments[1].isdigit():
         processes, arguments = max(1, int(arguments[1])), arguments[2:]

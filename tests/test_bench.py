@@ -19,16 +19,16 @@ import report       # noqa: E402
 import worst        # noqa: E402
 
 
-def test_it_says_how_it_is_used():
+def test_help_explains_the_options():
     said = subprocess.check_output([sys.executable, os.path.join(BENCH, 'run.py'), '--help'])
     assert b'--against REV' in said and b'Linux only' in said
 
 
-def test_it_names_what_it_does_not_know():
+def test_an_unknown_scene_is_named():
     asked = subprocess.Popen([sys.executable, os.path.join(BENCH, 'run.py'), '--scenes', 'kept,nonsense'],
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     said = asked.communicate()[0]
-    assert asked.returncode == 1 and b'there is no scene nonsense; there are kept' in said
+    assert asked.returncode == 1 and b'unknown scene nonsense: expected one of kept' in said
 
 
 @pytest.mark.parametrize('values, middle', [([3], 3), ([4, 1], 2.5), ([9, 1, 2], 2), ([1, 2, 3, 10], 2.5)])

@@ -98,8 +98,8 @@ def test_check_reads_the_file_of_c_too(here, capsys):
     ('[proxy]\nuser = nobody\ngroup = no-such-group\n', 2, "[proxy] group: there is no group 'no-such-group'; make it"),
     ('[proxy]\ngroup = nobody\n', 2, '[proxy] group needs [proxy] user'),
     ('[admin]\nlisten = unix:HERE/no/{pid}.sock\n', 2, '[admin] listen: there is no folder HERE/no: make it, for the'),
-    ('[proxy]\nlisten = 127.0.0.1:3128\n[admin]\nlisten = 127.0.0.1:3128\n', 4, '[admin] listen: port 3128 is there'),
-    ('[proxy]\nlisten = *:3128 127.0.0.1:3128\n', 2, '[proxy] listen: port 3128 is there twice'),
+    ('[proxy]\nlisten = 127.0.0.1:3128\n[admin]\nlisten = 127.0.0.1:3128\n', 4, '[admin] listen: port 3128 is used'),
+    ('[proxy]\nlisten = *:3128 127.0.0.1:3128\n', 2, '[proxy] listen: port 3128 is used twice'),
 ])
 def test_a_check_finds_what_would_prevent_a_start(here, capsys, text, line, what):
     path = written(here, text.replace('HERE', here))

@@ -1,4 +1,4 @@
-"""A short run of tests/fuzz, and that a seed says all. The long one: python tests/fuzz/run.py --connections 100000"""
+"""A short run of tests/fuzz; and the seed alone decides what is sent. A long run: tests/fuzz/run.py --connections 100000"""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -17,7 +17,7 @@ RUN = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'fuzz', 'run.py')
 
 
 def thrown(seed, count):
-    """The first steps of that many connections, and of the answers to them."""
+    """Return the Steps of `count` connections, and of the answers to them."""
     dice = mutations.Dice(random.Random(seed).random)
     return [(mutations.conversation(dice, mutations.REQUESTS, b'a:1'), mutations.answer(dice, mutations.RESPONSES))
             for _ in range(count)]
@@ -28,14 +28,14 @@ def test_a_thousand_random_connections_leave_nothing_behind():
     assert 'no traceback' in said
 
 
-def test_the_same_seed_throws_the_same_on_every_python():
+def test_the_same_seed_sends_the_same_on_every_python():
     octets = b'|'.join(b'%s %s' % (step.what.encode('ascii'), step.value or b'')
                        for pair in thrown(7, 300) for steps in pair for step in steps)
     assert zlib.crc32(octets) & 0xffffffff == 2858280864
     assert thrown(7, 5) != thrown(8, 5)
 
 
-def test_it_sees_what_is_left_behind(monkeypatch):
+def test_a_leftover_greenlet_is_found(monkeypatch):
     fuzz = Fuzz(1)
     real = fuzz._census
     taken = []
@@ -50,5 +50,5 @@ def test_it_sees_what_is_left_behind(monkeypatch):
     assert '1 greenlets before, 2 after' in str(caught.value)
 
 
-def test_it_says_how_it_is_used():
+def test_help_explains_the_options():
     assert b'--connections N' in subprocess.check_output([sys.executable, RUN, '--help'])

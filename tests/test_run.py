@@ -1,4 +1,4 @@
-"""The runner of the tests: each test is run once, by one of the processes, and shown as by pytest alone."""
+"""The runner of the tests: each test is run once, by one of the processes, and shown as pytest alone would."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -16,7 +16,7 @@ def test_it(shared, number):
     with open(os.environ["NOTES"], "a") as opened:
         opened.write("%s-%d %d\\n" % (__name__, number, os.getpid()))
 '''
-# The first and the last are done only if two processes run them at the same time.
+# The first and the last test end only if two processes run them at the same time.
 TOGETHER = '''import os
 import time
 import pytest
@@ -33,7 +33,7 @@ def test_it(mine, other):
 
 @pytest.fixture()
 def here():
-    """A folder with six files of tests, three of them in a package."""
+    """Return a folder with six files of tests, three of them in a package."""
     with folder() as path:
         os.mkdir(os.path.join(path, 'inner'))
         write(os.path.join(path, 'conftest.py'), PACKAGE)
@@ -45,7 +45,7 @@ def here():
 
 
 def ran(here, *arguments):
-    """Run them -> (exit code, output, which were run)."""
+    """Run the tests there. Return (exit code, output, names of the tests that were run)."""
     notes = os.path.join(here, 'notes')
     done = run(PYTHON + [os.path.join(HERE, 'run.py')] + list(arguments) + [here], more_env={
         'NOTES': notes, 'PYTEST_DISABLE_PLUGIN_AUTOLOAD': '1'})
@@ -60,24 +60,24 @@ ALL = sorted('test_part%d-%d' % (number, each) for number in range(6) for each i
 
 
 def last(out):
-    """pytest's closing line."""
+    """Return the last line of pytest."""
     return out.splitlines()[-1].strip('= ')
 
 
 @pytest.mark.parametrize('processes', ['1', '3'])
-def test_each_is_run_once(here, processes):
+def test_each_test_is_run_once(here, processes):
     code, out, names = ran(here, '--processes', processes)
     assert (code, names) == (0, ALL)
     assert re.match(r'12 passed in [0-9.]+ ?s', last(out))
     assert re.findall(r'\[ *(\d+)%\]', out)[-1:] in ([], ['100']) and out.count('passed') == 1
 
 
-def test_a_process_that_has_no_file_left_takes_tests_of_another(here):
+def test_a_process_without_files_takes_tests_of_another(here):
     write(os.path.join(here, 'test_together.py'), TOGETHER)
     assert last(ran(here, '--processes', '2', '-k', 'together')[1]).startswith('3 passed, 12 deselected in ')
 
 
-def test_what_fails_is_shown_and_counted(here):
+def test_a_failure_is_shown_and_counted(here):
     write(os.path.join(here, 'test_bad.py'), 'def test_it():\n    print("said before")\n    assert not "right"\n')
     write(os.path.join(here, 'inner', 'test_skipped.py'), 'import pytest\ndef test_it():\n    pytest.skip("not here")\n')
     code, out, names = ran(here)
@@ -86,7 +86,7 @@ def test_what_fails_is_shown_and_counted(here):
     assert "assert not 'right'" in out and 'said before' in out and ': not here\n' in out
 
 
-def test_the_first_failure_ends_all_if_so_asked(here):
+def test_with_x_the_first_failure_ends_all_processes(here):
     write(os.path.join(here, 'test_bad.py'), 'def test_it():\n    assert 0\n')
     write(os.path.join(here, 'test_waits.py'), 'import time\ndef test_it():\n    time.sleep(1000)\n')
     code, out, _names = ran(here, '--processes', '2', '-x')
@@ -99,14 +99,14 @@ def test_a_file_that_cannot_be_read_is_an_error(here):
     assert code != 0 and names == [] and 'test_bad.py' in out and re.match(r'1 error', last(out))
 
 
-def test_a_process_that_dies_is_told_with_its_test(here):
+def test_a_process_that_dies_is_shown_with_its_test(here):
     write(os.path.join(here, 'test_dies.py'), 'import os\ndef test_it():\n    os._exit(3)\n')
     code, out, _names = ran(here)
-    assert code != 0 and 'the process that ran it has ended, by exit code 3' in out
-    assert 'test_dies.py::test_it' in out and 'tests were not run to their end' in out
+    assert code != 0 and 'the process that ran this test has ended, by exit code 3' in out
+    assert 'test_dies.py::test_it' in out and 'tests were not finished' in out
 
 
-def test_options_of_pytest_choose(here):
+def test_options_of_pytest_select_tests(here):
     assert ran(here, '-k', 'part3')[::2] == (0, ['test_part3-0', 'test_part3-1'])
     code, out, _names = ran(here, '-k', 'nothing_of_that_name')
     assert code == 5 and last(out).startswith('12 deselected in ')

@@ -78,7 +78,7 @@ def is_geproxy(pid):
         return False                    # it ended in that moment
 
 
-def test_it_says_how_it_is_used():
+def test_help_explains_the_options():
     with process(RUN + ['--help']) as asked:
         assert asked.wait() == 0
     assert b'--rolls N' in asked.out and b'Loopback only' in asked.out
@@ -90,7 +90,7 @@ def test_nothing_is_lost_and_nothing_grows(runs):
     assert b' s, 4 reloads, 0 rolls of two processes, 2 log rotations' in run.out
     assert counted(run.out, checks.GOOD) > 50
     assert (counted(run.out, checks.FAILED), counted(run.out, checks.RACED)) == (0, 0)
-    assert re.search(br'\nin the log, as its client has it: (\d+) of \1 lines\n', run.out)
+    assert re.search(br'\nlines of the log that agree with the client: (\d+) of \1\n', run.out)
     assert re.search(br'\nrequests counted, logged +(\d+) +\1\n', run.out)
 
 
@@ -104,15 +104,15 @@ def test_a_roll_under_supervisord_loses_nothing(runs):
     assert counted(run.out, checks.FAILED) == 0
 
 
-def test_what_leaks_and_miscounts_is_seen(runs):
+def test_a_leak_and_a_wrong_count_are_found(runs):
     run = runs['leaky']
     assert run.wait(PATIENCE) == 1, run
     assert re.search(br'\n  fds grew from \d+ to \d+\n', run.out)
-    assert re.search(br'\n  127\.\d+\.\d+\.\d+: (in the log, once more than asked for|logged twice)\n', run.out)
+    assert re.search(br'\n  127\.\d+\.\d+\.\d+: (in the log, but no client sent it|logged twice)\n', run.out)
     assert re.search(br'\n  x\d+: (sized|chunked): \d+ octets up and \d+ down in the log, ', run.out)
 
 
-def test_a_run_that_is_told_to_stop_leaves_nobody_behind():
+def test_a_run_that_is_ended_leaves_no_process_behind():
     with process(RUN + ['--seconds', '60']) as run:
         children = '/proc/%d/task/%d/children' % (run.pid, run.pid)
         if not os.path.exists(children):
@@ -122,21 +122,21 @@ def test_a_run_that_is_told_to_stop_leaves_nobody_behind():
             int(pid) for pid in read(children).split() if is_geproxy(int(pid))), 'the proxy to be started')
         run.tell(signal.SIGTERM)
         assert run.wait() == 1
-        assert b'told to stop' in run.err
+        assert b'ended by SIGTERM' in run.err
         assert not is_geproxy(proxies[0])
 
 
-# --- the books -------------------------------------------------------------------------------------------------------
+# --- books -------------------------------------------------------------------------------------------------------
 
 def line(name, up=10, down=20, status=200, **more):
-    """A line of the access log."""
+    """Return a line of the access log."""
     return json.dumps(dict({
         'url.original': 'http://127.0.0.1:1/short/' + name, 'client.ip': '127.0.0.1', 'http.request.bytes': up,
         'http.response.bytes': down, 'http.response.status_code': status}, **more)).encode('ascii')
 
 
 def told(outcome=checks.GOOD, status=200, up=10, down=20):
-    """What a client says."""
+    """Return the report of a client."""
     return checks.Told('short', outcome, status, up, down, '')
 
 
@@ -147,18 +147,18 @@ def told(outcome=checks.GOOD, status=200, up=10, down=20):
     ([told(checks.LEFT, down=5)], [line('a')], None),
     ([told(checks.CUT)], [line('a', reason='drained')], None),
     ([told()], [], 'not in the log'),
-    ([], [line('a')], 'once more than asked for'),
-    ([told()], [line('a'), line('a')], 'once more than asked for'),
+    ([], [line('a')], 'no client sent it'),
+    ([told()], [line('a'), line('a')], 'no client sent it'),
     ([], [line('a'), line('a')], 'logged twice'),
     ([told()], [line('a', up=11)], '11 octets up and 20 down in the log, 10 and 20 by the client'),
     ([told()], [line('a', down=19)], '10 octets up and 19 down in the log'),
     ([told()], [line('a', status=502)], 'status 502 in the log, 200 for the client'),
     ([told(checks.LEFT, down=21)], [line('a')], '20 down in the log, 10 sent and 21 received'),
-    ([told(checks.CUT)], [line('a', reason='client_lost')], 'ended in the middle, and the log says client_lost'),
+    ([told(checks.CUT)], [line('a', reason='client_lost')], 'ended in the middle, but the log has the reason client_lost'),
     ([told(checks.FAILED)], [line('a')], 'failed'),
-    ([told()], [b'{"half', line('a')], 'no line of an access log'),
+    ([told()], [b'{"half', line('a')], 'not a line of an access log'),
 ])
-def test_an_exchange_is_in_the_log_once_and_as_its_client_has_it(stories, lines, problem):
+def test_each_exchange_must_be_in_the_log_once_and_agree_with_its_client(stories, lines, problem):
     books = checks.Books()
     for each in lines[:1]:
         books.log(each)
@@ -177,7 +177,7 @@ def test_an_exchange_is_in_the_log_once_and_as_its_client_has_it(stories, lines,
     ('fds', 8, None), ('fds', 9, 'fds grew from 10 to 19'), ('greenlets', 5, 'greenlets grew from 10 to 15'),
     ('MiB', 5, 'MiB grew from 10 to 15'), ('requests', 1, 'requests: /metrics has counted 1, and the log has 0'),
     ('octets up', 3, 'octets up: /metrics has counted 3'), ('octets down', 3, 'octets down: /metrics has counted 3')])
-def test_what_grows_is_a_problem(figure, by, problem):
+def test_a_figure_that_grows_is_a_problem(figure, by, problem):
     before = dict.fromkeys(('fds', 'greenlets', 'MiB', 'requests', 'octets up', 'octets down'), 10)
     before.update(pids=[1], logged={'lines': 5, 'up': 5, 'down': 5})
     books = checks.Books()
@@ -199,7 +199,7 @@ def test_a_log_is_read_once_through_its_rotations():
         assert lines == [b'one', b'two', b'three']
 
 
-def test_its_files_are_as_short_as_those_of_the_house():
+def test_its_files_have_at_most_400_lines():
     for path in glob.glob(os.path.join(SOAK, '*.py')):
         with open(path) as opened:
             assert len(opened.read().splitlines()) <= 400, path
@@ -208,4 +208,4 @@ def test_its_files_are_as_short_as_those_of_the_house():
 def test_a_normal_client_is_served_while_others_attack():
     with process(PYTHON + [os.path.join(SOAK, 'attack.py'), '--seconds', '1']) as attack:
         assert attack.wait(PATIENCE) == 0, attack
-        assert b'all at once' in attack.out and b'lost 0' in attack.out.splitlines()[-1]
+        assert b'all attacks at once' in attack.out and b'lost 0' in attack.out.splitlines()[-1]

@@ -1,4 +1,7 @@
-"""``python -m geproxy doctor``: looks at the host and the ini file as an old hand would, and says what to change."""
+"""``python -m geproxy doctor``: check the host and the ini file for trouble, and say what to change.
+
+`--check` uses the parts that are also true for other users of this host.
+"""
 from __future__ import absolute_import, division, print_function
 
 import argparse
@@ -21,55 +24,66 @@ from geproxy.observe import sinks
 from geproxy.service import listeners, privileges
 from geproxy.settings import ini, loading, option_types
 from geproxy.upstream.resolver import Resolver
+from geproxy.wording import plural
 
 OK, NOTE, WARNING, ERROR = range(4)
 WORDS = ('ok', 'note', 'WARNING', 'ERROR')
-EXITS = (0, 0, 1, 2)            # by the worst that was found
+EXITS = (0, 0, 1, 2)            # exit codes by the worst severity
 
-# The functions of the system: gevent's wait for SIGCHLD, and miss it if the child ends at once.
+# Not patched: gevent's functions wait for SIGCHLD, and miss it if the child ends at once.
 _fork, _waitpid = monkey.get_original('os', ['fork', 'waitpid'])
 
-Finding = collections.namedtuple('Finding', 'severity what remedy')     # `remedy`: what to change, '' for nothing
+# `severity`: an index of WORDS; `what`: what was found; `remedy`: what to change, or ''. Native text.
+Finding = collections.namedtuple('Finding', 'severity what remedy')
 
-SLOW_NAME = 1.0                 # seconds for a look-up; a client waits for each new name
+SLOW_NAME = 1.0                 # seconds for looking up a name; a client waits that long for each new name
 FEW_DESCRIPTORS = 1024
-LITTLE_SPACE = 0.05             # of a disk that logs go to
-SURE_PAST = 1767225600          # seconds: the start of 2026; a clock that shows less has lost its time
-# To see if there is a way: connecting a datagram socket sends nothing.
+LITTLE_SPACE = 0.05             # free share of the disk for logs
+SURE_PAST = 1767225600          # seconds since the epoch: the start of 2026. A clock that shows less is wrong
+# To find a route: connecting a datagram socket sends nothing.
 FAR = ((socket.AF_INET, '192.0.2.1'), (socket.AF_INET6, '2001:db8::1'))
 
 
 def main(arguments):
-    """`arguments`: from the name of the command on. The exit code: one of EXITS, 2 for usage or the ini file too."""
+    """Run ``geproxy doctor`` and return the exit code: one of EXITS; also 2 for wrong usage or a bad ini file.
+
+    `arguments`: native texts, the name of the command first.
+    """
     options = _parser().parse_args(arguments[1:])
     try:
         settings = loading.load(options.config)
     except (loading.ConfigError, EnvironmentError) as error:
         sys.stderr.write('geproxy: %s\n' % error)
         return 2
-    worst = OK
+    counts = [0] * len(WORDS)
     for title, found in examine(settings, options.name, options.supervisord):
         for finding in found:
-            worst = max(worst, finding.severity)
+            counts[finding.severity] += 1
             print('%-8s%s: %s%s' % (WORDS[finding.severity], title, finding.what,
                                     '\n        -> ' + finding.remedy if finding.remedy else ''))
-    return EXITS[worst]
+    return EXITS[max(severity for severity, number in enumerate(counts) if number)]
 
 
 def _parser():
     parser = argparse.ArgumentParser(
-        prog='geproxy doctor', description='Say what on this host, or in the ini file, will cause trouble. Exit code '
-        '0: nothing, 1: something will, 2: it does already.')
-    parser.add_argument('-c', '--config', metavar='FILE', help='the ini file; without it: all defaults')
-    parser.add_argument('--name', metavar='HOST', default='localhost', help='a name to look up (localhost)')
-    parser.add_argument('--supervisord', metavar='FILE', help='the configuration of the supervisord that keeps it')
+        prog='geproxy doctor', description='Check this host and the ini file for trouble, and say what to change. Run '
+        'it as the user that runs geproxy. Exit code 0: no trouble, 1: a WARNING (trouble is possible), 2: an ERROR '
+        '(geproxy does not work so), wrong usage, or a mistake in the ini file.')
+    parser.add_argument('-c', '--config', metavar='FILE', help='the ini file (default: none, all options have their '
+                        'defaults)')
+    parser.add_argument('--name', metavar='HOST', default='localhost',
+                        help='a host name to look up, as a test (default: localhost)')
+    parser.add_argument('--supervisord', metavar='FILE',
+                        help='configuration of the supervisord that runs geproxy, to check it, too')
     return parser
 
 
 def hindrances(path, settings):
-    """What outside the ini file at `path` keeps a process with these Settings from starting, as lines of text.
+    """Return what keeps geproxy from starting on this host, as lines of text. Mistakes in the file are not among them.
 
-    Only what is the same for all users of this host, but for the user that [proxy] user names, if root asks."""
+    `path`: the ini file, native text; `settings`: what was read from it. Only what holds for every user of this host
+    is checked, and, if root asks, what the user of [proxy] user may do.
+    """
     found = []
     user, group = settings.proxy.user, settings.proxy.group
     why = privileges.complaint(user, group)
@@ -85,16 +99,19 @@ def hindrances(path, settings):
         if why:
             found.append('%s: [%s] %s: %s' % (loading.where_set(path, section, name), section, name, why))
     taken = []
-    for section, listener in _places(settings):
-        why = _place_hindrance(listener, taken)
+    for section, listener in _listeners(settings):
+        why = _listener_hindrance(listener, taken)
         if why:
             found.append('%s: [%s] listen: %s' % (loading.where_set(path, section, 'listen'), section, why))
     return found
 
 
 def missing_admin_folders(path, settings):
-    """Return a line of text for each socket of [admin] listen whose folder does not exist. `path`: the ini file; native
-    text. That is no mistake in the file: systemd makes such a folder only when it starts geproxy."""
+    """Return a line of text for each socket of [admin] listen whose folder does not exist.
+
+    `path`: the ini file, native text; `settings`: what was read from it. A missing folder is not a mistake: systemd
+    makes such a folder when it starts geproxy.
+    """
     return ['%s: [admin] listen: %s (systemd makes it by RuntimeDirectory=)' % (
         loading.where_set(path, 'admin', 'listen'), why)
             for why in [unix_sockets.missing_folder(listener.path) for listener in settings.admin.listen
@@ -102,14 +119,17 @@ def missing_admin_folders(path, settings):
 
 
 def absent(path, settings):
-    """What of these Settings this host does not have now, as lines of text: addresses to listen on. Another host may
-    have them, or this one later."""
+    """Return a line of text for each address to listen on that this host does not have now.
+
+    `path`: the ini file, native text; `settings`: what was read from it. Another host may have these addresses, or
+    this host later.
+    """
     found = []
-    for section, listener in _places(settings):
+    for section, listener in _listeners(settings):
         if isinstance(listener, option_types.UnixListener) or listener.fd is not None or not listener.host:
             continue
         try:
-            for sock in listeners.open_all([listener._replace(port=0)]):    # another process of ours may have its port
+            for sock in listeners.open_all([listener._replace(port=0)]):    # another geproxy may have the port
                 sock.close()
         except listeners.ListenError as error:
             why = 'this host has no address %s now' % listener.host
@@ -119,23 +139,22 @@ def absent(path, settings):
     return found
 
 
-def _places(settings):
-    """[(section, one of its option_types.Listeners)], in the order in which they are opened."""
+def _listeners(settings):
+    """Return [(section, option_types.Listener)] in the order in which they are opened."""
     return [(section, each) for section in ('proxy', 'admin') for each in getattr(settings, section).listen]
 
 
-def _place_hindrance(listener, taken):
-    """Why no process could listen there beside those in `taken`, a list of TCP listeners, to which this one is added;
-    ''."""
+def _listener_hindrance(listener, taken):
+    """Return why no process can listen there, or ''. `taken`: the TCP listeners so far; this one is added."""
     if isinstance(listener, option_types.UnixListener):
         here = os.path.dirname(os.path.abspath(listener.path))
-        # Folders below /run are often made by what starts the process (RuntimeDirectory= of systemd).
+        # Folders below /run are often made when the process is started (RuntimeDirectory= of systemd).
         return '' if here.startswith(('/run/', '/var/run/')) else _hindrance(os.path.join(here, 'socket'))
     if listener.fd is not None or not listener.port:
         return ''
     if any(listener.port == each.port and ('' in (listener.host, each.host) or listener.host == each.host)
            for each in taken):
-        return 'port %d is there twice' % listener.port
+        return 'port %d is used twice' % listener.port
     taken.append(listener)
     return ''
 
@@ -153,13 +172,17 @@ def _try_as(user, group, path):
             privileges.drop(user, group, ())
             code = 0 if os.access(path if os.path.exists(path) else os.path.dirname(path), os.W_OK) else 1
         except BaseException:
-            code = 2                            # it is said elsewhere that nobody can become that user
+            code = 2                            # privileges.complaint says why that user cannot be used
         os._exit(code)
     return '%s cannot write %s' % (user, path) if _waitpid(child, 0)[1] >> 8 == 1 else ''
 
 
 def examine(settings, name='localhost', supervisord=None):
-    """(title, [Finding]) for each thing that is looked at. Looks `name` up; sends nothing else."""
+    """Check everything and return, one after the other, (title, [Finding]). Waits for the look-up of `name`.
+
+    `settings`: what was read from the ini file; `name`: a host, native text; `supervisord`: the path of its
+    configuration, or None. Nothing but the look-up is sent.
+    """
     yield 'python', python()
     yield 'descriptors', descriptors(settings)
     for listener in settings.proxy.listen:
@@ -176,31 +199,32 @@ def examine(settings, name='localhost', supervisord=None):
         if isinstance(listener, option_types.UnixListener):
             yield 'admin', [admin_socket(listener.path)]
     if supervisord:
-        yield 'supervisord', keeper(supervisord, settings)
+        yield 'supervisord', supervisor(supervisord, settings)
 
 
 def python():
-    """Python and gevent."""
+    """Return [Finding] about Python and gevent."""
     what = 'Python %s, gevent %s' % (platform.python_version(), gevent.__version__)
     if not all(monkey.is_module_patched(each) for each in ('socket', 'time', 'threading')):
-        return [Finding(ERROR, what + ', not patched', 'run it as python -m geproxy, which patches first')]
+        return [Finding(ERROR, what + ', not patched', 'start it as python -m geproxy')]
     return [Finding(OK, what, '')]
 
 
 def descriptors(settings):
-    """File descriptors: each connection of a client takes two."""
+    """Return [Finding] about the limit of file descriptors. `settings`: their [limits] connections needs two each."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    what = '%s, up to %s' % (soft, 'any number' if hard == resource.RLIM_INFINITY else hard)
+    what = '%s, can be raised to %s' % (soft, 'any number' if hard == resource.RLIM_INFINITY else hard)
     wanted = 2 * (settings.limits.connections or FEW_DESCRIPTORS // 2)
     if hard != resource.RLIM_INFINITY and hard < wanted:
-        return [Finding(WARNING, what, 'raise ulimit -Hn to %d or more (LimitNOFILE= of systemd)' % wanted)]
+        return [Finding(WARNING, what + ', too few for %d connections' % (wanted // 2),
+                        'raise ulimit -Hn to %d or more (with systemd: LimitNOFILE=%d)' % (wanted, wanted))]
     return [Finding(OK, what, '')]
 
 
 def listening(listener):
-    """One option_types.Listener."""
+    """Return [Finding] about an option_types.Listener: whether it can be opened now."""
     if listener.fd is not None:
-        return [Finding(OK, '%s comes from whoever starts it' % (
+        return [Finding(OK, '%s is inherited at the start, and was not checked' % (
             listener.fd if listener.fd == option_types.SYSTEMD else 'fd:%d' % listener.fd), '')]
     where = '%s:%d' % (listener.host or '*', listener.port)
     try:
@@ -208,33 +232,36 @@ def listening(listener):
             sock.close()
     except listeners.ListenError as error:
         if 'geproxy' in error.args[0] or 'python' in error.args[0]:
-            # It may well be us, running: no advice then.
-            return [Finding(NOTE, error.args[0].partition(';')[0] + ': geproxy itself, if it runs', '')]
-        return [Finding(ERROR, error.args[0], 'stop what has the port, or listen elsewhere')]
-    return [Finding(OK, '%s can be had' % where, '')]
+            # It may be the geproxy that runs, so there is no advice.
+            return [Finding(NOTE, error.args[0].partition(';')[0] + ': fine if that is this geproxy', '')]
+        return [Finding(ERROR, error.args[0], 'stop the program that has the port, or change [proxy] listen')]
+    return [Finding(OK, '%s is free' % where, '')]
 
 
 def clients(settings):
-    """Who may come, and from where they can."""
+    """Return [Finding] about [access] clients: who may use the proxy, and whether they can reach it."""
     allowed = settings.access.clients
     hosts = [listener.host for listener in settings.proxy.listen]
     local = all(address.is_ip(host) and address.kind(address.parse_ip(host)) == 'loopback' for host in hosts)
     if any(address.within(address.parse_ip(each), allowed) for each in ('8.8.8.8', '2001:4860::1')) and not local:
         if settings.users is None:
-            return [Finding(WARNING, 'anybody on the internet who can reach this host may use it',
-                            'narrow [access] clients, or ask for log-ins with [auth] users')]
-        return [Finding(NOTE, 'anybody who has a password may use it, from anywhere', '')]
+            return [Finding(WARNING, 'every address on the internet may use this proxy, without log-in',
+                            'list fewer networks in [access] clients, or set [auth] users')]
+        return [Finding(NOTE, 'every address on the internet may use this proxy, with a log-in', '')]
     if not allowed:
-        return [Finding(WARNING, 'nobody may use it', 'name them in [access] clients')]
-    others = [network.text for network in allowed if network.text not in ('loopback', '127.0.0.1', '::1')]
+        return [Finding(WARNING, 'no client may use this proxy', 'list the networks of clients in [access] clients')]
+    others = sorted(set(each.text for each in allowed) - {'loopback', '127.0.0.1', '::1'})
     if local and others:
-        return [Finding(WARNING, '%s may use it, but it listens on loopback only' % ', '.join(sorted(set(others))),
-                        'listen on *:PORT, or on the address that they reach')]
+        return [Finding(WARNING, 'these may use the proxy, but it only listens on loopback: %s' % ' '.join(others),
+                        'set [proxy] listen to *:PORT, or to an address that these clients reach')]
     return [Finding(OK, ' '.join(sorted(set(network.text for network in allowed))), '')]
 
 
 def names(settings, name):
-    """How long a look-up takes, and whether it says the same twice."""
+    """Look a host up twice. Return [Finding] about the time that this takes, and whether both answers agree.
+
+    `settings`: for [timeouts] dns; `name`: native text.
+    """
     seconds, answers = [], []
     for _ in range(2):
         started = compat.monotonic()
@@ -244,69 +271,84 @@ def names(settings, name):
         except errors.ProxyError as error:
             return [Finding(ERROR, str(error), error.hint)]
         seconds.append(compat.monotonic() - started)
-    what = '%s is %s, in %d and %d ms' % (name, ' '.join(answers[0]), seconds[0] * 1000, seconds[1] * 1000)
+    what = '%s is %s, looked up in %d and %d ms' % (name, ' '.join(answers[0]), seconds[0] * 1000, seconds[1] * 1000)
     if max(seconds) > SLOW_NAME:
-        return [Finding(WARNING, what, 'a name server that does not answer stands before one that does: resolv.conf')]
+        return [Finding(WARNING, what, 'the first name servers in /etc/resolv.conf may be down: remove those that are')]
     if answers[0] != answers[1]:
-        return [Finding(NOTE, what + '; the second time %s' % ' '.join(answers[1]), '')]
+        return [Finding(NOTE, what + '; the second answer was %s' % ' '.join(answers[1]), '')]
     return [Finding(OK, what, '')]
 
 
 def route(family, there):
-    """Whether there is a way out in a family of addresses."""
+    """Return a Finding: whether this host has a route for a family of addresses.
+
+    `family`: socket.AF_INET or AF_INET6; `there`: an address far away, native text. Nothing is sent.
+    """
     name = 'IPv4' if family == socket.AF_INET else 'IPv6'
     probe = None
     try:
         probe = socket.socket(family, socket.SOCK_DGRAM)
         probe.connect((there, 9))
-        return Finding(OK, '%s, from %s' % (name, probe.getsockname()[0]), '')
+        return Finding(OK, '%s goes out from %s' % (name, probe.getsockname()[0]), '')
     except socket.error as error:
-        return Finding(NOTE, 'none for %s: %s' % (name, error.args[-1]), '')
+        return Finding(NOTE, 'no route for %s: %s' % (name, error.args[-1]), '')
     finally:
         if probe is not None:
             probe.close()
 
 
 def clock(now):
-    """Whether the clock can be right: quotas, rules with days, Date fields and logs go by it."""
+    """Return [Finding]: whether the clock can be right. Quotas, rules with times, Date fields and logs depend on it.
+
+    `now`: seconds since the epoch.
+    """
     shown = time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))
     if now < SURE_PAST:
-        return [Finding(ERROR, 'it shows %s' % shown, 'set it, and let ntp keep it')]
+        return [Finding(ERROR, 'the clock shows %s, which is wrong' % shown, 'set the clock, and run an NTP service')]
     return [Finding(OK, shown, '')]
 
 
 def disk(path):
-    """Whether a file can be written, and for how long there is room."""
+    """Return a Finding: whether a file can be written, and whether its disk has room. `path`: native text."""
     here = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(here):
-        return Finding(ERROR, 'there is no folder %s' % here, 'make it, for the user that runs geproxy')
+        return Finding(ERROR, 'there is no folder %s' % here, 'make it, writable for the user that runs geproxy')
     if not os.access(path if os.path.exists(path) else here, os.W_OK):
-        return Finding(ERROR, '%s cannot be written by this user' % path, 'run this as the user that runs geproxy')
+        return Finding(ERROR, 'this user cannot write %s' % path,
+                       'run doctor as the user that runs geproxy; if that is this user: chown or chmod the file')
     room = os.statvfs(here)
     share = room.f_bavail / max(1, room.f_blocks)
-    what = '%s, with %d MB free' % (path, room.f_bavail * room.f_frsize >> 20)
+    what = '%s, %d MiB free' % (path, room.f_bavail * room.f_frsize >> 20)
     if share < LITTLE_SPACE:
-        return Finding(WARNING, what, 'the disk is nearly full; lines that find no room are dropped')
+        return Finding(WARNING, what + ', less than %d%% of the disk' % (100 * LITTLE_SPACE),
+                       'make room: when the disk is full, log lines are dropped')
     return Finding(OK, what, '')
 
 
 def admin_socket(path):
-    """Whether a socket of [admin] listen can be made, and who answers at those that are there."""
+    """Return a Finding: whether a socket of [admin] listen can be made, and how many processes answer there.
+
+    `path`: native text, may contain {pid}.
+    """
     here = os.path.dirname(path)
     if not os.path.isdir(here):
-        # RuntimeDirectory= of systemd makes it, and for as long as geproxy runs only.
-        return Finding(WARNING, 'there is no folder %s' % here, 'see that it is made before each start, for the user '
-                       'that runs geproxy: /run is empty after a boot')
+        # With RuntimeDirectory= of systemd, it exists only as long as geproxy runs.
+        return Finding(WARNING, 'there is no folder %s' % here, 'have it made before each start, writable for the user '
+                       'that runs geproxy (with systemd: RuntimeDirectory=); /run is empty after a boot')
     if not os.access(here, os.R_OK | os.W_OK | os.X_OK):
-        return Finding(ERROR, 'no socket can be made in %s by this user' % here,
-                       'run this as the user that runs geproxy')
+        return Finding(ERROR, 'this user cannot make a socket in %s' % here,
+                       'run doctor as the user that runs geproxy; if that is this user: chown or chmod the folder')
     found = [unix_sockets.answers(each) for each in unix_sockets.matches(path)]
-    return Finding(OK, '%s: %d answer%s' % (path, sum(found), ', %d left behind, which the next start removes' % (
-        len(found) - sum(found)) if not all(found) else ''), '')
+    left = len(found) - sum(found)
+    return Finding(OK, '%s: %s answering%s' % (path, plural(sum(found), 'process', 'es'), left and (
+        '; %s of ended ones, which the next start removes' % plural(left, 'socket')) or ''), '')
 
 
-def keeper(path, settings):
-    """The configuration of supervisord, in the sections that start geproxy."""
+def supervisor(path, settings):
+    """Return [Finding] about the sections of a supervisord configuration that start geproxy.
+
+    `path`: the configuration of supervisord, native text; `settings`: what was read from the ini file.
+    """
     try:
         with open(path) as opened:
             entries = ini.read(path, opened.read().splitlines())
@@ -317,28 +359,30 @@ def keeper(path, settings):
         section for (section, name), value in values.items()
         if name == 'command' and section.partition(':')[0] in ('program', 'fcgi-program') and 'geproxy' in value)
     if not ours:
-        return [Finding(WARNING, '%s starts no geproxy' % path, 'see conf/supervisord.conf')]
+        return [Finding(WARNING, 'no section of %s starts geproxy' % path, 'for an example, see conf/supervisord.conf')]
     found = [each for section in ours for each in _program(section, values, settings)]
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     minfds = values.get(('supervisord', 'minfds'), '1024')
     if minfds.isdigit() and hard != resource.RLIM_INFINITY and int(minfds) > hard:
-        found.append(Finding(ERROR, 'minfds = %s, and this host allows %d: supervisord will not start' % (minfds, hard),
-                             'lower it; geproxy raises its own limit'))
+        found.append(Finding(ERROR, 'minfds = %s, but this host allows %d: supervisord will not start' % (minfds, hard),
+                             'lower minfds; geproxy raises its own limit'))
     return found or [Finding(OK, ', '.join(ours), '')]
 
 
 def _program(section, values, settings):
     patience = values.get((section, 'stopwaitsecs'), '10')
     if not patience.isdigit() or int(patience) <= settings.timeouts.drain:
-        yield Finding(WARNING, '[%s] kills after stopwaitsecs = %s, while [timeouts] drain takes up to %.3g' % (
-            section, patience, settings.timeouts.drain), 'set stopwaitsecs to drain and some seconds')
+        yield Finding(WARNING, '[%s] kills geproxy after stopwaitsecs = %s, but [timeouts] drain takes up to %.3g s' % (
+            section, patience, settings.timeouts.drain), 'set stopwaitsecs=%d' % (settings.timeouts.drain + 5))
     if values.get((section, 'stopsignal'), 'TERM') not in ('TERM', 'INT'):
-        yield Finding(ERROR, '[%s] stops it with %s' % (section, values[section, 'stopsignal']), 'stopsignal=TERM')
+        yield Finding(ERROR, '[%s] stops geproxy with the signal %s, without a drain' % (
+            section, values[section, 'stopsignal']), 'set stopsignal=TERM')
     if values.get((section, 'autorestart'), 'unexpected') == 'false':
-        yield Finding(WARNING, '[%s] does not start it again after a crash' % section, 'autorestart=unexpected')
+        yield Finding(WARNING, '[%s] does not restart geproxy after a crash' % section, 'set autorestart=unexpected')
     handed = any(listener.fd is not None for listener in settings.proxy.listen)
     if section.startswith('fcgi-') and not handed:
-        yield Finding(ERROR, '[%s] hands over a socket, and [proxy] listen does not take it' % section, 'listen = fd:0')
+        yield Finding(ERROR, '[%s] hands a socket to geproxy, but [proxy] listen does not use it' % section,
+                      'set [proxy] listen = fd:0')
     if not section.startswith('fcgi-') and handed:
-        yield Finding(ERROR, '[%s] hands over no socket, and [proxy] listen waits for one' % section,
-                      'name the section [fcgi-program:...], with socket=')
+        yield Finding(ERROR, '[%s] hands no socket to geproxy, but [proxy] listen needs one' % section,
+                      'make it a section [fcgi-program:NAME] with socket=, as in conf/supervisord.conf')

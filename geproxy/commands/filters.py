@@ -1,7 +1,7 @@
-"""Which exchanges to show: host:example.org status:>=400 client:10.0.0.0/8 slow:>2s. Pure, of the lines of /-/tail.
+"""The filters of ``geproxy tail``: host:example.org status:>=400 client:10.0.0.0/8 slow:>2s. No I/O.
 
-A filter is a function of an event, a dictionary with the fields of the json log; all of those given must hold. Commas
-in a value mean or.
+A filter becomes a function of an event, which is a dictionary with the fields of the json log. A comma in the value of
+a filter means or. An event is shown if all filters return true.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -18,21 +18,24 @@ _COMPARE = {'>=': operator.ge, '<=': operator.le, '>': operator.gt, '<': operato
 
 
 def parse(word):
-    """One filter, as people write it -> a function of an event. Raises ValueError with what is wrong."""
+    """Return the function of an event for one filter. Raises ValueError with a message for the operator.
+
+    `word`: native text, NAME:VALUE with a name of FILTERS, or else a part of the URL.
+    """
     name, colon, value = word.partition(':')
     if not colon or value.startswith('//') or not name.isalpha():     # a part of a URL
         return lambda event: word in event.get('url.original', '')
     if name not in FILTERS:
-        raise ValueError("'%s': there is no such filter%s; there are %s" % (
+        raise ValueError("unknown filter '%s'%s: expected one of %s, or a part of the URL" % (
             word, wording.did_you_mean(name, FILTERS), ' '.join(sorted(each + ':' for each in FILTERS))))
     tests = [FILTERS[name](each) for each in value.split(',') if each]
     if not tests:
-        raise ValueError("'%s': %s of what?" % (word, name))
+        raise ValueError("filter '%s' has no value: expected one after the colon" % word)
     return lambda event: any(test(event) for test in tests)
 
 
 def host_of(url):
-    """The host of an absolute URL, or of host:port; in lower case, without brackets."""
+    """Return the host of a URL in lower case, without brackets. `url`: native text, absolute or host:port."""
     authority = re.sub(r'\A[a-z]+://', '', url.lower()).partition('/')[0].rpartition('@')[2]
     if authority[:1] == '[':
         return authority[1:].partition(']')[0]
@@ -53,7 +56,7 @@ def _status(value):
         return lambda event: event.get('http.response.status_code', 0) // 100 == int(value[0])
     sign, number = _find_comparison(value).groups()
     if not re.match(r'[0-9]{1,3}\Z', number):
-        raise ValueError("'%s' is no status, as in 404, 5xx, >=400" % value)
+        raise ValueError("invalid status '%s': expected 404, 5xx, >=400 or the like" % value)
     return lambda event: event['event'] == 'ended' and _COMPARE[sign or '='](
         event.get('http.response.status_code', 0), int(number))
 
@@ -74,7 +77,7 @@ def _word(field):
     return make
 
 
-# What stands before the colon: a function that makes a test of what stands behind it.
+# {name: a function of the value that returns a function of an event}
 FILTERS = {
     'host': _host,
     'status': _status,

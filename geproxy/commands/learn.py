@@ -1,8 +1,8 @@
-"""``python -m geproxy learn LOG...``: what went through, as rules that allow it, to be read and cut.
+"""``python -m geproxy learn LOG...``: read access logs, and print rules that allow what went through.
 
-Takes what this proxy writes (squid, common, json, console), and squid's own logs. A rule allows the hosts that were
-seen, or, where many are below a name that has one owner, all that is below it. What no rule can say stands there as a
-comment, so the section always loads.
+It reads the formats of this proxy (squid, common, json, console) and the logs of squid itself. A rule allows one host,
+or all hosts below a domain if many were seen there and the domain has one owner. If no rule can express something, it
+becomes a comment. So the printed section always loads.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -19,15 +19,16 @@ from geproxy.http1 import grammar
 from geproxy.net import address
 from geproxy.observe import formats
 from geproxy.settings import ini, rule_lines
+from geproxy.wording import plural
 
-TOGETHER = 3            # hosts below one name from which on one rule for that name is proposed
-MOST_PORTS = 32         # ports and ranges in a rule; where there are more, somebody has searched, or they change
-LINE_SIZE = 65536       # octets; what is longer is no line of a log
-KNOWN = 100000          # beginnings of URLs that are understood once; 20 MB if there are so many
+TOGETHER = 3            # hosts below one domain that are enough to propose one rule for the whole domain
+MOST_PORTS = 32         # ports and ranges in a rule; with more, it was a port scan, or the ports are random
+LINE_SIZE = 65536       # octets; a longer line is not from an access log
+KNOWN = 100000          # beginnings of URLs that are parsed only once; that many take 20 MB
 MONTHS = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split()
 
-# Names below which anybody can register one: what is below has one owner with one label more. So does what is below
-# _REGISTERED under a TLD of two letters. No list of these is complete (publicsuffix.org has 10,000): read the result.
+# Domains below which anybody can register a name: an owner has one label more than these. The same holds for the labels
+# in _REGISTERED under a TLD of two letters. No such list is complete (publicsuffix.org has 10,000): read the result.
 REGISTRIES = frozenset('''
     me.uk ltd.uk plc.uk sch.uk nhs.uk police.uk id.au asn.au govt.nz geek.nz school.nz kiwi.nz ad.jp ed.jp gr.jp lg.jp
     re.kr pe.kr gen.in firm.in ind.in nic.in art.br blog.br eco.br ind.br nom.br gob.mx gob.ar gob.cl gob.es nom.es
@@ -37,8 +38,8 @@ REGISTRIES = frozenset('''
 '''.split())
 _REGISTERED = frozenset('com co net org gov edu ac ne or go'.split())
 
-# Under these anybody can have a host, at whatever depth: a rule for such a suffix would let everybody in, as a way out
-# for data. Each host is its own rule.
+# Below these anybody can rent a host, at any depth. A rule for such a domain would be a way out for data, so each host
+# gets a rule of its own.
 PROVIDERS = frozenset('''
     amazonaws.com amazonaws.com.cn awsapprunner.com awsglobalaccelerator.com cloudfront.net elasticbeanstalk.com
     amplifyapp.com on.aws windows.net azurewebsites.net azure.com azure.net azure-api.net azureedge.net azurefd.net
@@ -58,22 +59,26 @@ PROVIDERS = frozenset('''
     sslip.io xip.io interact.sh oastify.com burpcollaborator.net requestbin.net pipedream.net webhook.site
 '''.split())
 
-# What this proxy answers by itself, when the log does not say whether an address was reached; 000: nothing.
+# Statuses that this proxy itself sends. They count as refusals in formats that do not tell whether an origin was
+# reached. 000: nothing was sent.
 _REFUSALS = frozenset('000 400 403 407 408 414 417 429 431'.split())
 _JSON = re.compile(r'\s*\{')
 _SQUID = re.compile(r'(\d{9,11})\.\d+ +\d+ \S+ ([A-Z_]+)/\d{3} \d+ (\S+) (\S+) \S+ [A-Z_]+/(\S+)')
 _COMMON = re.compile(r'\S+ \S+ \S+ \[(\d\d)/(\w{3})/(\d{4}):\S+ \S+\] "(\S+) (\S+) [^"]*" (\d{3}) ')
 _CONSOLE = re.compile(
     r'(?:\x1b\[\d+m)*(?:(\d{4}-\d\d-\d\d) )?\d\d:\d\d:\d\d (?:\x1b\[\d+m)*\S+ ([A-Z]\S*) (\S+) (\d{3}) ')
-_lately = [0, '']           # a quarter of an hour since the epoch, and its day
+_lately = [0, '']           # the last quarter of an hour (900 s since the epoch), and its day
 _DAY = re.compile(r'\d{4}-\d\d-\d\d')
 
-# What the process says of itself, and tunnels that open: known, but nothing to learn from.
+# Lines of the error log, and tunnels that open: known formats, but nothing to learn from.
 _OTHERS = re.compile(r'\S+ \S+ geproxy\[|(?:\S+ ){2,3}CONNECT \S+ open, to ')
 
 
 def main(arguments):
-    """`arguments`: from the name of the command on. The exit code: 0, 1 if nothing was learnt, 2 for usage or files."""
+    """Run ``geproxy learn`` and return the exit code: 0, 1 if nothing was learnt, 2 for wrong usage or a bad file.
+
+    `arguments`: native texts, the name of the command first.
+    """
     options = _parser().parse_args(arguments[1:])
     learnt = Learnt()
     for path in options.logs:
@@ -85,10 +90,10 @@ def main(arguments):
             sys.stderr.write('geproxy: %s: %s\n' % (path, error.strerror or error))
             return 2
     if learnt.strange:
-        sys.stderr.write('geproxy: %s of no format that is known here\n' % (
-            '1 line was' if learnt.strange == 1 else '%d lines were' % learnt.strange))
+        sys.stderr.write('geproxy: skipped %s of unknown format\n' % plural(learnt.strange, 'line'))
     if not learnt.tallies:
-        sys.stderr.write('geproxy: nothing to learn from\n')
+        sys.stderr.write('geproxy: nothing to learn: no line has a request that %s\n' % (
+            'names a host' if options.refused else 'went through. For refused requests: --refused'))
         return 1
     for line in section(learnt.tallies, options.logs):
         sys.stdout.write(line + '\n')
@@ -97,35 +102,39 @@ def main(arguments):
 
 def _parser():
     parser = argparse.ArgumentParser(
-        prog='geproxy learn', description='Turn access logs into a commented [access] section of rules that allow what '
-        'went through: for an ini file with policy = report at first.')
-    parser.add_argument('logs', metavar='LOG', nargs='+', help='access logs in any format of this proxy; - for input')
-    parser.add_argument('--refused', action='store_true', help='also what failed or was refused, not only successes')
+        prog='geproxy learn', description='Read access logs and print an [access] section with rules that allow what '
+        'went through. Read the rules, remove what you do not want, and try them with policy = report. Exit code 0: '
+        'done, 1: nothing was learnt, 2: wrong usage or a log that cannot be read.')
+    parser.add_argument('logs', metavar='LOG', nargs='+', help='an access log in any format of this proxy or of squid; '
+                        '- means standard input')
+    parser.add_argument('--refused', action='store_true', help='learn from refused and failed requests, too')
     return parser
 
 
-# --- reading
+# --- reading logs
 
 def read_line(line, refused=False):
-    """Native text of one log line -> (method, URL, day); False if there is nothing to learn from it, None if it is of
-    no known format. The URL may be cut behind its authority; the day is text that sorts, or ''. `refused`: learn from
-    what failed, too."""
+    """Return (method, URL, day) from a line of a log; False if there is nothing to learn, None for an unknown format.
+
+    `line`: native text; `refused`: true to learn from refused and failed requests, too. The URL may be cut after its
+    authority. The day is YYYY-MM-DD, or '' if the line has none.
+    """
     match = _SQUID.match(line)
     if match:
         seconds, result, method, url, peer = match.groups()
-        # squid's own caches answer without any address.
-        return (refused or peer != '-' or 'HIT' in result) and (method, _cut(url), _day(int(seconds)))
+        # A hit in the cache of squid needs no address.
+        return (refused or peer != '-' or 'HIT' in result) and (method, _without_path(url), _day(int(seconds)))
     if _JSON.match(line):
         return _read_json(line, refused)
     match = _COMMON.match(line)
     if match:
         day, month, year, method, url, status = match.groups()
         when = '%s-%02d-%s' % (year, MONTHS.index(month) + 1, day) if month in MONTHS else ''
-        return (refused or _went_through(status)) and (method, _cut(url), when)
+        return (refused or _went_through(status)) and (method, _without_path(url), when)
     match = _CONSOLE.match(line)
     if match:
         day, method, url, status = match.groups()
-        return (refused or _went_through(status)) and (method, _cut(url), day or '')
+        return (refused or _went_through(status)) and (method, _without_path(url), day or '')
     return False if _OTHERS.match(line) or not line.strip() else None
 
 
@@ -134,23 +143,24 @@ def _read_json(line, refused):
         fields = json.loads(line)
         method, url, when, _status = (str(fields[name]) for name in (
             'http.request.method', 'url.original', '@timestamp', 'http.response.status_code'))
-    except (ValueError, KeyError, TypeError, RuntimeError):     # the last: too deep
+    except (ValueError, KeyError, TypeError, RuntimeError):     # RuntimeError: nested too deep
         return None
     return (refused or bool(fields.get('destination.ip'))) and (
-        method, _cut(url), when[:10] if _DAY.match(when) else '')
+        method, _without_path(url), when[:10] if _DAY.match(when) else '')
 
 
 def _went_through(status):
     return status not in _REFUSALS and status[:1] != '5'
 
 
-def _cut(url):
-    """Without path, so that few are left."""
+def _without_path(url):
+    """Return a URL without its path: few different ones are left."""
     return '/'.join(url.split('/', 3)[:3])
 
 
 def _day(seconds):
-    # Lines come in order, and no zone begins a day but at a quarter of an hour. 1.8 s of a million lines (3.13)
+    # Lines come in order, and in all time zones a day begins at a quarter of an hour. Saves 1.8 s in a million lines
+    # (3.13, 2026).
     quarter = seconds // 900
     if quarter != _lately[0]:
         _lately[:] = quarter, time.strftime('%Y-%m-%d', time.localtime(seconds))
@@ -158,14 +168,17 @@ def _day(seconds):
 
 
 class Tally(object):
-    """What was seen of a host, or of several together. `ways`: {(port, by CONNECT?)}; `first`, `last`: days."""
+    """What was seen of one host, or of several together.
+
+    `count`: requests; `ways`: a set of (port, true for CONNECT); `first` and `last`: days as YYYY-MM-DD, or ''.
+    """
     __slots__ = ('count', 'ways', 'first', 'last')
 
     def __init__(self):
         self.count, self.ways, self.first, self.last = 0, set(), '', ''
 
     def add(self, count, first, last):
-        """`count` more, between these days, or ''."""
+        """Add `count` requests between the days `first` and `last` (YYYY-MM-DD, or '')."""
         self.count += count
         if first and (first < self.first or not self.first):
             self.first = first
@@ -174,15 +187,18 @@ class Tally(object):
 
 
 class Learnt(object):
-    """What lines say, summed up as they come: it grows with the hosts, not with the lines."""
+    """Sums up the lines of logs. Needs memory for each host, not for each line.
+
+    `tallies`: {host: Tally}; `strange`: number of lines of unknown format.
+    """
 
     def __init__(self):
-        self.tallies = {}               # {host: Tally}
-        self.strange = 0                # lines of no known format
-        self._known = {}                # {(by CONNECT?, beginning of a URL): Tally, or None}
+        self.tallies = {}
+        self.strange = 0
+        self._known = {}                # {(true for CONNECT, beginning of a URL): Tally, or None}
 
     def add(self, seen):
-        """What `read_line` gave."""
+        """Count one line. `seen`: the result of `read_line`."""
         if not seen:
             self.strange += seen is None
             return
@@ -197,16 +213,16 @@ class Learnt(object):
             tally.add(1, day, day)
 
     def _tally(self, method, url):
-        """The Tally for what such requests are for; None if that is nothing."""
+        """Return the Tally of the host that a request is for, or None. `method`, `url`: native text."""
         try:
             authority = grammar.split_target(compat.to_octets(method), compat.to_octets(url)).authority
         except errors.ProxyError:
-            return None                 # error:invalid-request, and what was never a request
+            return None                 # error:invalid-request, or something that was never a request
         host = compat.to_native(authority.host).rstrip('.') if authority else ''
         if not host:
             return None
         if address.is_ip(host):
-            # An address has one form here, and a mapped one is what it stands for, as for rules.
+            # One form for each address. A mapped one (::ffff:10.0.0.1) is the IPv4 address, as in rules.
             host = address.show_ip(address.unmap(address.parse_ip(host)))
         tally = self.tallies.setdefault(host, Tally())
         tally.ways.add((authority.port or 80, method == 'CONNECT'))
@@ -216,11 +232,14 @@ class Learnt(object):
 # --- the rules
 
 def section(tallies, paths):
-    """The lines of an [access] section that allows all of `tallies`, grouped by suffix."""
-    yield '# Learnt from %s: %s for %s. Read it, cut it, then check it:' % (
+    """Return the lines of an [access] section that allows all hosts in `tallies`, grouped by domain.
+
+    `tallies`: {host: Tally}; `paths`: of the logs, native texts, for the comment.
+    """
+    yield '# Learnt from %s: %s for %s. Remove the rules that you do not want:' % (
         ', '.join(formats.show(compat.to_octets(path)) for path in paths),
-        _number(sum(tally.count for tally in tallies.values()), 'request'), _number(len(tallies), 'host'))
-    yield '# what went through once need not be wanted for ever.'
+        plural(sum(tally.count for tally in tallies.values()), 'request'), plural(len(tallies), 'host'))
+    yield '# a request that went through once may still be unwanted. Then check the file: geproxy --check FILE'
     yield '[access]'
     yield 'rules ='
     groups = {}
@@ -232,13 +251,12 @@ def section(tallies, paths):
     yield '    deny any any'
 
 
-def _number(count, word):
-    return '%d %s%s' % (count, word, '' if count == 1 else 's')
-
-
 def suffix(host):
-    """The name that a host is grouped by: its last two labels, or three where two are anybody's; an address is its
-    own, and so is a host of a provider."""
+    """Return the domain that a host is grouped under, native text.
+
+    It has the last two labels of the host, or three if anybody can register a name below the last two. An IP address
+    and a host of a provider (see PROVIDERS) are groups of their own.
+    """
     labels = host.split('.')
     if address.is_ip(host) or any('.'.join(labels[at:]) in PROVIDERS for at in range(len(labels))):
         return host
@@ -247,7 +265,7 @@ def suffix(host):
 
 
 def _lines(name, hosts, tallies):
-    """One group: one rule for all below a name, if there are many, else one for each."""
+    """Return the lines for one group: one rule for the whole domain if it has many hosts, else one for each host."""
     if len(hosts) >= TOGETHER:
         together = Tally()
         for host in hosts:
@@ -261,7 +279,7 @@ def _lines(name, hosts, tallies):
 
 
 def _rule(host, tally, said=''):
-    """The line that allows this and nothing else; '' if there is none, for a host called as a preset is, say."""
+    """Return the rule that allows this host only, or '' if none can: a host may have the name of a preset (private)."""
     ports = _ranges(tally)
     where = '%s:%s' % (_bracketed(host), ','.join(ports))
     if len(ports) > MOST_PORTS or not _means(where, host, tally):
@@ -270,7 +288,7 @@ def _rule(host, tally, said=''):
 
 
 def _means(where, host, tally):
-    """True if WHERE is for these ports of exactly that host."""
+    """Return true if a rule with `where` allows these ports of exactly this host."""
     try:
         rule = rule_lines.parse(ini.Line('', 0, '', 'allow any ' + where, ''), lambda path: frozenset())
     except ValueError:
@@ -297,7 +315,7 @@ def _bracketed(host):
 
 
 def _ranges(tally):
-    """Its ports as rules have them: ['80', '8000-8002']"""
+    """Return the ports of a Tally as rules write them: ['80', '8000-8002']."""
     ports = sorted(set(port for port, _tunnel in tally.ways))
     runs = itertools.groupby(enumerate(ports), lambda pair: pair[1] - pair[0])
     found = []
@@ -311,4 +329,4 @@ def _facts(tally, said=''):
     tunnels = set(tunnel for _port, tunnel in tally.ways)
     kinds = ' and '.join(kind for kind, tunnel in (('CONNECT', True), ('http', False)) if tunnel in tunnels)
     span = tally.first if tally.first == tally.last else '%s to %s' % (tally.first, tally.last)
-    return '%s; %s%s' % (_number(tally.count, 'time'), said, ', '.join(filter(None, (kinds, span))))
+    return '%s; %s%s' % (plural(tally.count, 'time'), said, ', '.join(filter(None, (kinds, span))))

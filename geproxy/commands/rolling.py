@@ -1,6 +1,6 @@
-"""``python -m geproxy reload`` and ``restart``: another ini file or another geproxy, and nobody notices.
+"""``python -m geproxy reload`` and ``restart``: put a new ini file or version into service without a gap.
 
-Both look first and change then. Starts nothing by itself: supervisord keeps the processes.
+Both check first and change afterwards. They start no process themselves: supervisord does.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -14,48 +14,50 @@ import tempfile
 import time
 
 from geproxy.admin.client import Trouble, ask, check, patterns, place_of
-from geproxy.commands.live import FAILED, ask_all, complain, parser, plain, run
+from geproxy.commands.admin_commands import FAILED, ask_all, complain, parser, plain, run
 from geproxy.compat import monotonic, to_native
 from geproxy.observe.formats import show_seconds
 from geproxy.settings import loading, option_types
 
-IN_THE_MIDDLE = 3       # exit code: some were restarted, one did not come up, the others were not touched
-PATIENCE = 30.0         # seconds for a process to be ready, once supervisord takes it for running
-SILENCE = 60.0          # seconds, beside `drain`, until supervisorctl is given up: stopwaitsecs and startsecs are in it
+IN_THE_MIDDLE = 3       # exit code: some processes were restarted, one did not come up, the others were not touched
+PATIENCE = 30.0         # seconds for a process to be ready after supervisord calls it RUNNING
+SILENCE = 60.0          # seconds that a supervisorctl may take beside `drain`: it waits for stopwaitsecs and startsecs
 LOOK = 0.1              # seconds between two looks
 
 BY_SIGNAL = """
-Until then: kill -HUP PID (supervisorctl signal HUP NAME); the error log says what has changed. And without asking what
-runs: geproxy --check NEW --against OLD"""
+To reload without an admin listener: kill -HUP PID, or supervisorctl signal HUP NAME. The error log tells what changed.
+To compare two files without any process: geproxy --check NEW --against OLD"""
 NO_SUPERVISOR = """
-Is this host's geproxy kept by something else? With systemd: systemctl restart geproxy."""
+If systemd runs geproxy on this host: systemctl restart geproxy"""
 
-Member = collections.namedtuple('Member', 'name state pid')        # `pid`: 0 if it has none
+# A process of supervisord. `state`: RUNNING, STOPPED, FATAL ...; `pid`: 0 if it has none.
+Member = collections.namedtuple('Member', 'name state pid')
 _find_members = re.compile(r'(?m)^(\S+) +([A-Z]+)\b(?: +pid (\d+))?').findall
 
 
 # --- reload
 
 def reload(arguments):
-    """``geproxy reload``. `arguments`: from the name of the command on; the exit code, as below."""
-    options = parser('reload', 'Have running processes read their ini file again, and show what that changes in each: '
-                     'all or none of them. Exit code 0: done, 1: nothing changed, for what is wrong.')
-    options.add_argument('--dry-run', action='store_true', help='only show what it would change in what runs, and '
-                         'whether the file is good')
+    """Run ``geproxy reload`` and return the exit code. `arguments`: native texts, the name of the command first."""
+    options = parser('reload', 'Make running processes read their ini file again, and show what changes in each of '
+                     'them. If one finds a mistake in its file, none changes anything. Exit code 0: done, 1: nothing '
+                     'was changed, 2: wrong usage.')
+    options.add_argument('--dry-run', action='store_true', help='change nothing: only check the file and show what '
+                         'would change')
     return run(_reload, options, arguments)
 
 
 def _reload(options):
     try:
-        found = _told(options, b'/-/reload?dry-run')
+        found = _ask_to_reload(options, b'/-/reload?dry-run')
         good = all(each['good'] for each in found)
         if good and not options.dry_run:
-            found = _told(options, b'/-/reload')
+            found = _ask_to_reload(options, b'/-/reload')
     except loading.ConfigError as error:
         raise Trouble('nothing changed, because of mistakes in the file:\n%s' % error)
     except Trouble as error:
         raise Trouble('%s%s' % (error, BY_SIGNAL))
-    for pids, outcome in _alike(found):
+    for pids, outcome in _by_outcome(found):
         who = ', '.join('%d' % pid for pid in pids)
         lines = [plain(line) for text in outcome['lines'] for line in text.split('\n')]
         if outcome['good'] and not options.dry_run and good:
@@ -67,15 +69,15 @@ def _reload(options):
     return 0 if all(each['good'] for each in found) else FAILED
 
 
-def _told(options, path):
-    """What the processes say to that -> [{pid, path, good, lines}]."""
+def _ask_to_reload(options, path):
+    """Send a request to all processes. Return their answers: [{pid, path, good, lines}]. `path`: octets."""
     answers = ask_all(options, b'POST', path)
-    check([answer for answer in answers if answer[1] != 409])
+    check([answer for answer in answers if answer[1] != 409])       # 409: the file is bad, and the lines say why
     return [json.loads(line) for _place, _status, lines in answers for line in lines]
 
 
-def _alike(found):
-    """[(pids, outcome)]: those who say the same are one."""
+def _by_outcome(found):
+    """Return [(pids, answer)]: processes that gave the same answer are one entry. `found`: as of _ask_to_reload."""
     groups = collections.OrderedDict()
     for each in found:
         groups.setdefault((each['good'], tuple(each['lines'])), (each, []))[1].append(each['pid'])
@@ -85,56 +87,61 @@ def _alike(found):
 # --- restart
 
 def restart(arguments):
-    """``geproxy restart``."""
-    options = parser('restart', 'Restart the processes that supervisord keeps, one after the other, each once the one '
-                     'before it is ready. Exit code 0: done; 1: nothing was touched; 3: one did not come up, and those '
-                     'behind it were not touched.')
-    options.add_argument('name', nargs='?', default='geproxy', help='of the program in supervisord (geproxy)')
-    options.add_argument('--supervisord', metavar='FILE', help='its configuration, if it is not where supervisorctl '
-                         'looks by itself')
-    options.add_argument('--supervisorctl', metavar='PROGRAM', help='if it is neither beside this Python nor on PATH')
+    """Run ``geproxy restart`` and return the exit code. `arguments`: native texts, the name of the command first."""
+    options = parser('restart', 'Restart the geproxy processes of supervisord, one after the other. The next one is '
+                     'restarted only when the one before is ready. Exit code 0: done, 1: nothing was touched, 2: wrong '
+                     'usage, 3: one process did not come up, and the ones after it were not touched.')
+    options.add_argument('name', nargs='?', default='geproxy', help='name of the program in the configuration of '
+                         'supervisord (default: geproxy)')
+    options.add_argument('--supervisord', metavar='FILE', help='configuration of supervisord, if supervisorctl does '
+                         'not find it')
+    options.add_argument('--supervisorctl', metavar='PROGRAM', help='supervisorctl, if it is not beside this Python '
+                         'and not in PATH')
     options.add_argument('--wait', metavar='TIME', type=option_types.duration, default=PATIENCE,
-                         help='for each to be ready (%d s)' % PATIENCE)
+                         help='time for each process to be ready (default: %ds)' % PATIENCE)
     return run(_restart, options, arguments)
 
 
 def _restart(options):
     if not options.config:
-        raise ValueError('it takes -c FILE, which is looked at before anything is touched')
+        raise ValueError('restart needs -c FILE: it checks that file before it restarts anything')
     try:
         settings = loading.load(options.config)
     except loading.ConfigError as error:
-        raise Trouble('nothing was touched, for what is wrong in the file:\n%s' % error)
+        raise Trouble('nothing was touched, because of mistakes in the file:\n%s' % error)
     except EnvironmentError as error:
         raise Trouble('nothing was touched: %s: %s' % (options.config, error.strerror))
     wanted = patterns(options.admin, options.config) if options.admin or settings.admin.listen else []
     supervisor = Supervisor(options, settings.timeouts.drain + SILENCE)
     members = supervisor.members()
     if len(members) == 1:
-        complain('there is only one process: unless supervisord holds its port (fcgi-program), clients are refused for '
-                 'a moment')
+        complain('there is only one process: clients are refused while it restarts, unless supervisord holds its port '
+                 '(fcgi-program)')
     if not wanted:
-        complain('without [admin] listen nobody says when it is ready: supervisord has to know')
+        complain('without [admin] listen, a process cannot be asked whether it is ready: supervisord decides that')
     while members:
         member = members.pop(0)
         try:
             why = _roll(supervisor, member, wanted, options.wait)
-        except Trouble as error:        # it was touched by then
+        except Trouble as error:        # by now the process was touched
             why = str(error)
         if why:
             complain('%s did not come up: %s\nnot touched: %s' % (
-                member.name, why, ', '.join(each.name for each in members) or 'none is left'))
+                member.name, why, ', '.join(each.name for each in members) or 'none, it was the last one'))
             return IN_THE_MIDDLE
     return 0
 
 
 def _roll(supervisor, member, wanted, seconds):
-    """Restart one, and wait until it is ready -> why it is not; ''."""
+    """Restart a Member and wait until it is ready. Return why it is not, or ''.
+
+    `wanted`: where processes are asked, as of admin.client.patterns; `seconds`: for it to be ready.
+    """
     began = monotonic()
     said = supervisor.run('restart', member.name)
     now = next((each for each in supervisor.all() if each.name == member.name), None)
     if now is None or now.state != 'RUNNING' or now.pid in (0, member.pid):
-        return ' '.join(said.split('\n')[-1:] + ['(supervisorctl tail %s)' % member.name])
+        return ' '.join(said.split('\n')[-1:] + ['(see: supervisorctl tail %s)' % member.name])
     place = place_of(now.pid, wanted)
     why = '' if place is None else _wait_ready(place, monotonic() + seconds)
     if not why:
@@ -145,7 +152,7 @@ def _roll(supervisor, member, wanted, seconds):
 
 
 def _wait_ready(place, deadline):
-    """Wait for 200 from there -> ''; why it did not come."""
+    """Wait until a process is ready. Return '', or why it is not at `deadline` (monotonic seconds)."""
     while True:
         try:
             (_place, status, lines), = ask([place], b'GET', b'/-/ready')[0]
@@ -160,29 +167,32 @@ def _wait_ready(place, deadline):
 
 
 class Supervisor(object):
-    """supervisord, by way of supervisorctl: what it says and not its exit code, which older ones always have 0."""
+    """supervisord, asked through supervisorctl. Its output counts, not its exit code: old versions always return 0."""
 
     def __init__(self, options, seconds):
-        """`options`: of the command line; `seconds`: that each of its commands may take."""
+        """Find supervisorctl. `options`: the parsed arguments; `seconds`: time that each of its commands may take."""
         beside = os.path.join(os.path.dirname(os.path.abspath(sys.executable)), 'supervisorctl')
         program = options.supervisorctl or (beside if os.access(beside, os.X_OK) else 'supervisorctl')
         self._command = [program] + (['-c', options.supervisord] if options.supervisord else [])
         self._name, self._seconds = options.name, seconds
 
     def run(self, *words):
-        """Run it to its end -> what it said, native text. Raises Trouble if it cannot be run, or does not end."""
+        """Run supervisorctl with these words and return its output, native text.
+
+        Raises Trouble if it cannot be run, or does not end in time.
+        """
         with tempfile.TemporaryFile() as said:
             try:
                 asked = subprocess.Popen(self._command + list(words), stdin=subprocess.PIPE, stdout=said,
                                          stderr=subprocess.STDOUT, close_fds=True)
             except (IOError, OSError) as error:
-                raise Trouble('nothing was touched, for %s cannot be run: %s%s' % (
+                raise Trouble('nothing was touched: cannot run %s: %s%s' % (
                     self._command[0], os.strerror(error.errno).lower(), NO_SUPERVISOR))
             asked.stdin.close()
             deadline = monotonic() + self._seconds
             while asked.poll() is None:
                 if monotonic() > deadline:
-                    asked.kill()        # supervisord is stopped, or waits for something by itself
+                    asked.kill()        # supervisord is stopped, or waits for something else
                     asked.wait()
                     raise Trouble('no answer from supervisorctl %s within %d s' % (' '.join(words), self._seconds))
                 time.sleep(LOOK / 5)
@@ -190,22 +200,25 @@ class Supervisor(object):
             return to_native(said.read()).strip()
 
     def all(self):
-        """All programs that it has, as Members."""
+        """Return all processes of supervisord, as a list of Members."""
         return [Member(name, state, int(pid or 0)) for name, state, pid in _find_members(self.run('status'))]
 
     def members(self):
-        """Those of our name that are meant to run: first who does not, so that who serves is touched only once one has
-        come up. Raises Trouble if there are none."""
+        """Return the Members to restart: those of our name that are not STOPPED. Raises Trouble if there are none.
+
+        Processes that are down come first. So a process that serves is restarted only after another one came up.
+        """
         ours = [member for member in self.all() if self._name in (member.name, member.name.partition(':')[0])]
         if not ours:
-            raise Trouble('nothing was touched: supervisord has no %s. supervisorctl says:\n%s%s' % (
+            raise Trouble('nothing was touched: supervisord has no program %s. supervisorctl says:\n%s%s' % (
                 self._name, self.run('status'), NO_SUPERVISOR))
         wanted = [member for member in ours if member.state != 'STOPPED']
         if not wanted:
-            raise Trouble('nothing was touched: %s is stopped. supervisorctl start %s' % (self._name, ours[0].name))
+            raise Trouble('nothing was touched: %s is stopped. To start it: supervisorctl start %s' % (
+                self._name, ours[0].name))
         for member in ours:
             if member not in wanted:
-                complain('%s is stopped, and stays so' % member.name)
+                complain('%s is stopped and stays stopped' % member.name)
         return sorted(wanted, key=lambda member: member.state == 'RUNNING')
 
 

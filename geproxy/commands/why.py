@@ -1,8 +1,8 @@
-"""``python -m geproxy why URL``: what this proxy would do with a request, and which line of the ini file has it so.
+"""``python -m geproxy why URL``: what this proxy would do with a request, and which line of the ini file decides.
 
-Asks the code that decides for clients: who may use the proxy, who must log in, the rules, the ports, the addresses, and
-whether the origin can be reached, as of now and seen from here. It cannot know what only the running process does:
-limits and quotas, the sockets it was handed, what a PROXY header says, loops, and what the origin answers.
+It calls the same code that decides for clients: who may use the proxy, who must log in, the rules, the ports, the
+addresses, and whether the origin can be reached now, from this host. It does not know what only a running process
+knows: limits and quotas, inherited sockets, PROXY headers, loops, and the answer of the origin.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -26,19 +26,22 @@ from geproxy.upstream.resolver import Resolver
 
 USAGE = 2
 _URL = re.compile(r'([A-Za-z][A-Za-z0-9+.-]*://|)([^/?#]*)')
-EXITS = {'allowed': 0, 'refused': 1, 'out of reach': 3, 'it depends on the address': 4}     # by verdict
-SHOWN = 20              # rules; of more, only the last are listed
-LIMITS = ('per_client', 'requests', 'rate', 'quota')        # of [limits]: what is None unless somebody has set it
+EXITS = {'allowed': 0, 'refused': 1, 'out of reach': 3, 'it depends on the address': 4}     # {verdict: exit code}
+SHOWN = 20              # rules at most; if there are more, the last of them
+LIMITS = ('per_client', 'requests', 'rate', 'quota')        # options of [limits] that are None unless set
 
-# `error`: the ProxyError that the client would be told, or None; `passed`: [(Rule, why not, '' for the one that
-# decides)]; `addresses`: [(native text, why not or '')]; `connected`: (address, seconds) or None; `would`: with
-# policy = report, why it would be refused; `depends`: on the address, which is not known; `unknown`: texts, what was
-# not looked at.
+# `error`: the ProxyError that the client would get, or None; `passed`: [(Rule, why it does not match, or '' for the
+# one that decides)]; `addresses`: [(native text, why it is refused, or '')]; `connected`: (address, seconds) or None;
+# `would`: with policy = report, why the request would be refused, or ''; `depends`: true if the address decides and is
+# not known; `unknown`: sentences about what was not checked.
 Finding = collections.namedtuple('Finding', 'question error passed addresses connected would depends unknown')
 
 
 def main(arguments):
-    """`arguments`: from the name of the command on. The exit code: one of EXITS, or USAGE."""
+    """Run ``geproxy why`` and return the exit code: one of EXITS, or USAGE.
+
+    `arguments`: native texts, the name of the command first.
+    """
     options = _parser().parse_args(arguments[1:])
     try:
         settings = loading.load(options.config)
@@ -48,11 +51,11 @@ def main(arguments):
         sys.stderr.write('geproxy: %s\n' % error)
         return USAGE
     if options.method not in (None, 'CONNECT') and request.method == b'CONNECT':
-        sys.stderr.write('geproxy: --method %s is ignored: of https:// a proxy sees nothing but CONNECT\n' % (
+        sys.stderr.write('geproxy: --method %s is ignored: for https:// a proxy only sees the method CONNECT\n' % (
             options.method))
     user, users = compat.to_octets(options.user) if options.user else None, settings.users
     if user is not None and (users is None or user not in users.by_name):
-        sys.stderr.write("geproxy: [auth] users knows no '%s'\n" % options.user)
+        sys.stderr.write("geproxy: no user '%s' in the file of [auth] users\n" % options.user)
         return USAGE
     groups = users.groups.get(user, frozenset()) if users else frozenset()
     question = rules.Question(client, user, groups, request.method, request.host, request.port)
@@ -64,41 +67,51 @@ def main(arguments):
 
 def _parser():
     parser = argparse.ArgumentParser(
-        prog='geproxy why', description='Say what geproxy would do with a request, and why. Exit code 0: allowed, 1: '
-        'refused, 2: usage or ini file, 3: allowed, but out of reach, 4: with --no-net, it depends on the address.')
-    parser.add_argument('url', metavar='URL', help='http://host/path, https://host, host for the same, '
-                        'or host:port as CONNECT has it')
-    parser.add_argument('--from', dest='client', metavar='ADDRESS', default='127.0.0.1', help='the client (127.0.0.1)')
-    parser.add_argument('--user', metavar='NAME', help='who has logged in')
-    parser.add_argument('--method', metavar='M', help='for http:// (GET)')
-    parser.add_argument('-c', '--config', metavar='FILE', help='the ini file; without it: all defaults')
-    parser.add_argument('--no-net', dest='net', action='store_false', help='look nothing up, connect to nothing')
-    parser.add_argument('-o', '--output', choices=('text', 'json'), default='text')
+        prog='geproxy why', description='Show what geproxy would do with a request, and which rule decides. '
+        'Exit code 0: allowed, 1: refused, 2: wrong usage or a mistake in the ini file, 3: allowed, but the host '
+        'cannot be reached, 4: with --no-net, it depends on the address.')
+    parser.add_argument('url', metavar='URL', help='http://host/path, https://host, host (means https://host), or '
+                        'host:port (means CONNECT to that port)')
+    parser.add_argument('--from', dest='client', metavar='ADDRESS', default='127.0.0.1',
+                        help='address of the client (default: 127.0.0.1)')
+    parser.add_argument('--user', metavar='NAME', help='the user who has logged in (default: nobody)')
+    parser.add_argument('--method', metavar='METHOD', help='method of a request for http:// (default: GET)')
+    parser.add_argument('-c', '--config', metavar='FILE', help='the ini file (default: none, all options have their '
+                        'defaults)')
+    parser.add_argument('--no-net', dest='net', action='store_false', help='look up no names and open no connections')
+    parser.add_argument('-o', '--output', choices=('text', 'json'), default='text',
+                        help='text for people, json for programs (default: text)')
     return parser
 
 
 def request_head(url, method):
-    """The octets of the request that a client sends for a URL, or a bare host, which means https: native text; what is
-    https by CONNECT. Raises BadRequest."""
-    scheme, place = _URL.match(url).groups()
+    """Return the octets of the request head that a client sends to its proxy. Raises BadRequest.
+
+    `url`: native text, a URL or a host, which means https; `method`: native text, replaced by CONNECT for https.
+    """
+    scheme, authority = _URL.match(url).groups()
     if scheme and scheme.lower() != 'https://':
-        target = compat.to_octets(url.partition('#')[0])        # no client sends a fragment
+        target = compat.to_octets(url.partition('#')[0])        # clients do not send a fragment
     else:
-        if place.count('@') == 1 and '\\' not in place:
-            place = place.partition('@')[2]         # no client sends user and password to the proxy
-        place = compat.to_octets('[%s]' % place if ':' in place and address.is_ip(place) else place)
-        authority = grammar.parse_authority(place)
-        method, target = 'CONNECT', authority.text if authority.port else authority.text + b':443'
+        if authority.count('@') == 1 and '\\' not in authority:
+            authority = authority.partition('@')[2]         # clients do not send user and password to the proxy
+        if ':' in authority and address.is_ip(authority):
+            authority = '[%s]' % authority
+        parsed = grammar.parse_authority(compat.to_octets(authority))
+        method, target = 'CONNECT', parsed.text if parsed.port else parsed.text + b':443'
     return b'%s %s HTTP/1.1\r\nHost: x\r\n\r\n' % (compat.to_octets(method), target)
 
 
 def find(settings, question, net, resolver=None):
-    """The Finding about a rules.Question. `net`: may look up and connect; both may wait. `resolver`: whom to ask, if
-    not this host, anew."""
-    places, unknown = _places(settings, net)
+    """Return the Finding about a request. May wait, for name servers and for the origin.
+
+    `settings`: of loading.load; `question`: a rules.Question; `net`: true if names may be looked up and connections
+    opened; `resolver`: None for a new Resolver.
+    """
+    places, unknown = _listening(settings, net)
     limits = [name for name in LIMITS if getattr(settings.limits, name) is not None]
     if limits:
-        unknown.append('not looked at: [limits] %s; whoever is over waits, or gets 429' % ', '.join(limits))
+        unknown.append('not checked: [limits] %s. A client over a limit gets 429 or is slowed down' % ', '.join(limits))
     policy = access.Access(settings.access, listeners.own_test(places), this_host.is_local)
     now = time.time()
     found = dict(error=None, passed=[], addresses=[], connected=None, would='', depends=False)
@@ -123,14 +136,17 @@ def find(settings, question, net, resolver=None):
 
 
 def _judge_all(policy, question, addresses, now, found):
-    """Those that may be dialled; what they tell goes into `found`. Raises what the client would be told."""
+    """Return the addresses that may be dialled; note in `found` what was decided about all of them.
+
+    `addresses`: native texts; `now`: seconds since the epoch. Raises the ProxyError that the client would get.
+    """
     judged = [(each, _judge(policy, question, each, now)) for each in addresses]
     if not judged:
-        raise errors.DnsError('there is no address')
+        raise errors.DnsError('no address found')
     found['addresses'] = [(each, str(refusal) if refusal else '') for each, refusal in judged]
     allowed = [each for each, refusal in judged if refusal is None]
     if found['depends']:
-        # The first that may be dialled decides; if there is none, the client is told of the last.
+        # The first address that may be dialled decides. If there is none, the client gets the refusal of the last.
         _decide(policy, question, (allowed or addresses[-1:])[0], now, found)
     if not allowed:
         raise judged[-1][1]
@@ -138,34 +154,38 @@ def _judge_all(policy, question, addresses, now, found):
 
 
 def _decide(policy, question, text, now, found):
-    """Put into `found` what comes of an address."""
+    """Note in `found` what the rules say about an address. `text`: the address, native text."""
     found.update(depends=False, passed=policy.ruleset.explain(question, text, now), would='')
     if _judge(policy, question, text, now) is None:
         found['would'] = policy.check_address(question, text, now).why
 
 
-def _places(settings, net):
-    """-> ([(address, port)] where this proxy listens, what of that is not known). `net`: may look names up."""
+def _listening(settings, net):
+    """Return ([(address, port)] on which this proxy listens, sentences about what is not known of that).
+
+    `net`: true if names may be looked up.
+    """
     places, unknown = [], []
     for listener in settings.proxy.listen + settings.admin.listen:
         if isinstance(listener, option_types.UnixListener):
-            continue                    # no request leads there
+            continue                    # no request can be sent there
         hosts = [listener.host] if listener.host else ['0.0.0.0', '::']
         if listener.fd is not None:
             what = listener.fd if listener.fd == option_types.SYSTEMD else 'fd:%d' % listener.fd
-            unknown.append('where %s listens is known to the running process only: whether the request leads back to '
-                           'this proxy was not checked' % what)
+            unknown.append('not checked: whether the request leads back to this proxy. Only the running process knows '
+                           'the address of listen = %s' % what)
             continue
         if listener.host and not address.is_ip(listener.host):
             hosts = _look_up(listener.host) if net else []
             if not hosts:
-                unknown.append("the addresses of '%s', where it listens, are not known here: whether the request "
-                               'leads back to this proxy was not checked' % listener.host)
+                unknown.append('not checked: whether the request leads back to this proxy. The addresses of '
+                               "listen = %s are not known here" % listener.host)
         places.extend((host, listener.port) for host in hosts)
     return places, unknown
 
 
 def _look_up(host):
+    """Return the addresses of a host, native texts; none if it does not resolve."""
     try:
         found = compat.native_getaddrinfo(host, None, socket.AF_UNSPEC, socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError):
@@ -174,7 +194,7 @@ def _look_up(host):
 
 
 def _judge(policy, question, text, now):
-    """The error that speaks against an address, or None."""
+    """Return the Denied that refuses an address, or None. `text`: the address, native text."""
     try:
         policy.check_address(question, text, now)
     except errors.Denied as error:
@@ -183,6 +203,7 @@ def _judge(policy, question, text, now):
 
 
 def _connect(settings, question, addresses):
+    """Connect to the first address that answers. Return (address, seconds). Raises ProxyError."""
     started = compat.monotonic()
     limit = TimeLimit('connect', settings.timeouts.connect, errors.ConnectTimeout)
     sock, reached = Attempts(compat.to_native(question.host), addresses, question.port, limit).run()
@@ -191,14 +212,14 @@ def _connect(settings, question, addresses):
 
 
 def verdict(finding):
-    """One of EXITS."""
+    """Return the verdict of a Finding, native text: a key of EXITS."""
     if finding.error is None:
         return 'it depends on the address' if finding.depends else 'allowed'
     refused = isinstance(finding.error, (errors.Denied, errors.LoginRequired))
     return 'refused' if refused else 'out of reach'
 
 
-# --- what it says
+# --- output
 
 def _show(finding, settings):
     question, error = finding.question, finding.error
@@ -206,16 +227,16 @@ def _show(finding, settings):
     lines = ['%s %s port %d, from %s' % (
         compat.to_native(question.method), compat.to_native(question.host), question.port, who)]
     if len(finding.passed) > SHOWN:
-        lines.append('  %d rules before these do not fit' % (len(finding.passed) - SHOWN))
+        lines.append('  (%d rules before these do not match)' % (len(finding.passed) - SHOWN))
     for rule, missed in finding.passed[-SHOWN:]:
-        lines.append('  %s: %s' % (rules.show(rule), missed and 'no, by its %s' % missed or 'decides'))
+        lines.append('  %s: %s' % (rules.show(rule), 'no match (%s)' % missed if missed else 'decides'))
     for each, refusal in finding.addresses:
         lines.append('  %s: %s' % (each, refusal or 'may be dialled'))
     if finding.connected:
-        lines.append('  connected, directly, to %s in %d ms' % (finding.connected[0], finding.connected[1] * 1000))
+        lines.append('  connected directly to %s in %d ms' % (finding.connected[0], finding.connected[1] * 1000))
     if error is None:
-        lines.append(verdict(finding) + (', though it would be refused: %s' % finding.would if finding.would else ''))
-        return lines + ['  ' + what for what in finding.unknown]
+        would = ', but only because of policy = report; otherwise refused: %s' % finding.would if finding.would else ''
+        return lines + [verdict(finding) + would] + ['  ' + what for what in finding.unknown]
     lines.append('%s. The client gets:' % verdict(finding))
     answer = responses.failure(error, settings.proxy.name, 'ID', question.method, False, settings.auth.realm)
     return lines + ['    ' + line for line in compat.to_native(answer.replace(b'\r', b'')).rstrip('\n').split('\n')]

@@ -1,10 +1,11 @@
-"""What gevent itself costs: a relay that understands nothing. A program of its own, for one origin.
+"""A relay that knows no HTTP, to measure what gevent alone costs. A program of its own, for one origin.
 
     python bare.py PROXY-PORT ORIGIN-PORT
 
-A greenlet for each client, used again, native sockets, one watcher for each, a pool of connections to the origin: what
-a proxy on gevent cannot do without. No parsing, no rules, no log, no deadline; a request is what one read gives, a body has 1 KiB.
-CONNECT is answered and relayed. Whatever geproxy costs beyond this, it does for HTTP and its users.
+It has only what every proxy on gevent needs: greenlets that are used again, native sockets with one watcher each, and a
+pool of connections to the origin. It has no parsing, no rules, no log and no deadlines. A request is what one read
+returns, and a body has 1 KiB. CONNECT is answered and relayed. The difference to geproxy is the price of HTTP and of all
+features.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -23,7 +24,7 @@ HOST = '127.0.0.1'
 SIZE = 65536
 SMALL = 1024                    # octets of the body of every answer
 _idle = []                      # connections to the origin
-_unemployed = []                # what greenlets wait for that have no client
+_unemployed = []                # Waiters of greenlets that have no client now
 
 
 class End(object):
@@ -36,7 +37,7 @@ class End(object):
         self.reader = gevent.get_hub().loop.io(sock.fileno(), 1)
 
     def read(self, other=None):
-        """Wait for octets, of this or the other -> (octets, whose)."""
+        """Wait for octets from this End or from `other`. Return (octets, the End that sent them)."""
         waiter, ends = Waiter(), (self, other) if other else (self,)
         for end in ends:
             end.reader.start(waiter.switch, end)
@@ -48,13 +49,13 @@ class End(object):
         return first.socket.recv(SIZE), first
 
     def close(self):
-        """Close it."""
+        """Close the socket."""
         self.reader.stop()
         self.socket.close()
 
 
 class Relay(StreamServer):
-    """The proxy."""
+    """The proxy. `port`: to listen on; `origin`: port of the origin."""
 
     def __init__(self, port, origin):
         StreamServer.__init__(self, (HOST, port), self.work)
@@ -62,7 +63,7 @@ class Relay(StreamServer):
         self.origin = origin
 
     def do_read(self):
-        """A native socket."""
+        """Accept a connection as a native socket. Return (socket, peer), or None."""
         try:
             if hasattr(self.socket, '_accept'):
                 fd, peer = self.socket._accept()
@@ -74,14 +75,14 @@ class Relay(StreamServer):
             raise
 
     def do_handle(self, sock, _peer):
-        """Have a client served."""
+        """Give a client to a greenlet that has none, or to a new one."""
         if _unemployed:
             _unemployed.pop().switch(sock)
         else:
             gevent.spawn(self.work, sock)
 
     def work(self, sock):
-        """One client after the other."""
+        """Serve one client after another. Never returns."""
         while True:
             self.serve(sock)
             waiter = Waiter()
@@ -89,7 +90,7 @@ class Relay(StreamServer):
             sock = waiter.get()
 
     def serve(self, sock):
-        """One client."""
+        """Serve one client until it closes."""
         client = End(sock)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
@@ -105,7 +106,7 @@ class Relay(StreamServer):
             client.close()
 
     def ask(self, request, client):
-        """The origin's answer."""
+        """Send a request to the origin. Return its answer, octets."""
         while True:
             origin = _idle.pop() if _idle else self.connect()
             origin.socket.send(request)
@@ -116,10 +117,10 @@ class Relay(StreamServer):
             if more:
                 _idle.append(origin)
                 return answer
-            origin.close()              # it had ended before
+            origin.close()              # the origin had closed it; try another one
 
     def tunnel(self, client):
-        """Octets both ways, until one has ended."""
+        """Relay octets in both directions until one side closes."""
         origin = self.connect()
         client.socket.send(b'HTTP/1.1 200 Connection established\r\n\r\n')
         data = b' '
@@ -129,7 +130,7 @@ class Relay(StreamServer):
         origin.close()
 
     def connect(self):
-        """A connection to the origin. It is on this very host: that takes no time."""
+        """Connect to the origin, without gevent: it is on this host, so nothing waits."""
         sock = NativeSocket(socket.AF_INET, socket.SOCK_STREAM)
         sock.connect((HOST, self.origin))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,4 +1,4 @@
-"""How the cost grows: the same work, with more and more of something around it."""
+"""Measure how the cost grows: the same work, while there is more and more of something else."""
 from __future__ import absolute_import, division, print_function
 
 import collections
@@ -9,12 +9,13 @@ import scenes
 from load import FIELDS
 from program import Failed
 
-# points: how much of it; run: a function of (Bench, point) -> {figure: value}, of which the first of `figures`, pairs of
-# (name, unit), is compared; start: a function of a point -> more arguments for start_geproxy, None if any proxy will do.
+# `points`: the amounts; `run`: a function of (Bench, point) that returns {figure: value}; `figures`: [(name, unit)], the
+# first one is compared; `start`: a function of a point that returns more arguments for start_geproxy, or None for a curve
+# that works with any proxy.
 Curve = collections.namedtuple('Curve', 'name points run figures start sentence')
 
-FEWEST = FIELDS.count(b'\r\n') + 2      # fields of a request that has no more than it must: also Host and Cookie
-MANY = 128                              # clients, so that it is no accident which process has more of them
+FEWEST = FIELDS.count(b'\r\n') + 2      # fields of the smallest request: also Host and Cookie
+MANY = 128                              # clients: enough that they are shared evenly between processes
 
 
 def _kept(bench, clients=scenes.CLIENTS, more_fields=0):
@@ -22,13 +23,13 @@ def _kept(bench, clients=scenes.CLIENTS, more_fields=0):
 
 
 def open_connections(bench, count):
-    """Requests, while many other connections are open and idle."""
+    """Measure requests while `count` other connections are open and idle."""
     with scenes.Holder(bench, 'idle-clients', count):
         return _kept(bench)
 
 
 def idle_tunnels(bench, count):
-    """What idleness costs, per second."""
+    """Measure what `count` idle tunnels cost in a second."""
     with scenes.Holder(bench, 'idle-tunnels', count):
         time.sleep(1)
         meter, began = measure.Meter(bench.proxy.pids), measure.clock()
@@ -37,28 +38,25 @@ def idle_tunnels(bench, count):
 
 
 def fields(bench, count):
-    """Requests with so many fields."""
+    """Measure requests with `count` fields."""
     return _kept(bench, more_fields=max(0, count - FEWEST))
 
 
 def rules(count):
-    """Arguments for a geproxy with so many rules before the one that decides.
-
-    As DESIGN, 4 sketches them: `allow|deny SOURCE DESTINATION[:PORTS]`. A geproxy without them says so.
-    """
+    """Return arguments for start_geproxy: an ini file with `count` rules before the one that decides."""
     lines = ['    deny any host-%d.bench.test:80' % number for number in range(count)]
     return {'access': 'rules =\n' + '\n'.join(lines + ['    allow any any'])} if count else {}
 
 
 def hosts(bench, count):
-    """Requests to so many hosts in turn, each with its own connection."""
+    """Measure requests to `count` hosts in turn, each with a connection of its own. Raises Failed."""
     if not bench.origin.many_hosts:
-        raise Failed('the origin could not be bound to all of lo (that takes Linux 5.7, or root)')
+        raise Failed('the origin cannot listen on all addresses of lo: this needs Linux 5.7 or root')
     return scenes.of_requests(bench, lambda seconds: scenes.load(bench, 'hosts', count, seconds))
 
 
 def cores(bench, _processes):
-    """Requests, with so many processes on one listener, and how evenly they share the work."""
+    """Measure requests while several processes share a listener, and how evenly they share the work."""
     _kept(bench, MANY)
     meter = measure.Meter(bench.proxy.pids)
     result = scenes.wrk(bench, MANY, bench.seconds)
@@ -68,11 +66,11 @@ def cores(bench, _processes):
 
 _US = [('cpu', 'us')]
 CURVES = [Curve(*row) for row in (
-    ('open', (10, 100, 1000, 8000), open_connections, _US, None, 'request, other connections open and idle'),
-    ('tunnels', (10, 1000, 8000), idle_tunnels, [('cpu', 'ms/s')], None, 'idle tunnels, all of them'),
-    ('fields', (10, 40, 100), fields, _US, None, 'request, fields in its head'),
-    ('rules', (0, 10, 100, 1000, 10000), lambda bench, count: _kept(bench), _US, rules, 'request, rules'),
-    ('hosts', (1, 10, 100, 1000, 10000), hosts, _US, None, 'request by one client, hosts in turn'),
+    ('open', (10, 100, 1000, 8000), open_connections, _US, None, 'one request, by other connections that are open and idle'),
+    ('tunnels', (10, 1000, 8000), idle_tunnels, [('cpu', 'ms/s')], None, 'all idle tunnels together, by their number'),
+    ('fields', (10, 40, 100), fields, _US, None, 'one request, by fields in its head'),
+    ('rules', (0, 10, 100, 1000, 10000), lambda bench, count: _kept(bench), _US, rules, 'one request, by rules before the one that decides'),
+    ('hosts', (1, 10, 100, 1000, 10000), hosts, _US, None, 'one request of one client, by hosts that it asks in turn'),
     ('cores', (1, 2), cores, [('cpu', 'us'), ('busiest', '%')], lambda count: {'processes': count},
-     'request, processes on one listener'),
+     'one request, by processes on one listener'),
 )]

@@ -1,9 +1,9 @@
-"""The clients that wrk cannot be: new connections, tunnels, large bodies, idleness. A program of its own.
+"""Clients for what wrk cannot do: new connections, tunnels, large bodies, idle connections. A program of its own.
 
     python load.py KIND PROXY-PORT ORIGIN-PORT CLIENTS SECONDS OCTETS
 
-Plain blocking sockets, one process for each client, no library: what it costs is not the proxy's, but it shares the
-processors with it. Prints one line of JSON: exchanges done, octets moved, seconds, failures and the first one's reason.
+It uses plain blocking sockets, one process for each client, because it shares the processors with the proxy. It prints
+one line of JSON: exchanges done, octets moved, seconds, failures, and why the first one failed.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -17,7 +17,7 @@ import timeit
 
 HOST = '127.0.0.1'
 PIECE = 256 * 1024
-SILENCE = 20                    # seconds without an octet: the proxy has failed
+SILENCE = 20                    # seconds without any octet; then the exchange has failed
 SMALL = 1024                    # octets of the body of /1k
 FIELDS = (b'User-Agent: bench/1.0 (X11; Linux x86_64)\r\nAccept: text/html,application/xhtml+xml,*/*;q=0.8\r\n'
           b'Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate\r\n')
@@ -25,11 +25,11 @@ clock = timeit.default_timer
 
 
 class Broken(Exception):
-    """The other side did not do what it should."""
+    """The proxy or the origin did something wrong."""
 
 
 class Client(object):
-    """The one client of this process, and what it has done."""
+    """The client of this process. `proxy`, `origin`: ports; `octets`: of a large body."""
 
     def __init__(self, proxy, origin, octets):
         self.proxy, self.origin, self.octets = (HOST, proxy), origin, octets
@@ -41,18 +41,18 @@ class Client(object):
         self.open = b'CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n' % (self.authority, self.authority)
 
     def request(self, method, path, more=b''):
-        """The head of a request in absolute-form."""
+        """Return the head of a request in absolute-form. All octets."""
         return b'%s http://%s%s HTTP/1.1\r\nHost: %s\r\n%s%s\r\n' % (
             method, self.authority, path, self.authority, FIELDS, more)
 
     def connect(self):
-        """A connection to the proxy."""
+        """Connect to the proxy. Return the socket."""
         sock = socket.create_connection(self.proxy, SILENCE)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
 
     def head(self, sock, status):
-        """Read a response head -> what came behind it."""
+        """Read a response head. Return the octets after it. `status`: expected, octets. Raises Broken."""
         data = b''
         while b'\r\n\r\n' not in data:
             more = sock.recv(65536)
@@ -60,11 +60,11 @@ class Client(object):
                 raise Broken('closed in the middle of a head: %r' % data[:60])
             data += more
         if data[9:12] != status:
-            raise Broken('%r instead of %r' % (data[:60], status))
+            raise Broken('expected status %r, got %r' % (status, data[:60]))
         return data.partition(b'\r\n\r\n')[2]
 
     def body(self, sock, left, deadline):
-        """Read `left` octets, no longer than until `deadline`; false if time was over."""
+        """Read `left` octets. Return false if the deadline (of clock()) came first. Raises Broken."""
         while left > 0:
             count = sock.recv_into(self.scratch, min(PIECE, left))
             if not count:
@@ -76,7 +76,7 @@ class Client(object):
         return True
 
     def tunnel(self):
-        """A connection to the origin by CONNECT."""
+        """Open a tunnel to the origin. Return the socket. Raises Broken."""
         sock = self.connect()
         sock.sendall(self.open)
         if self.head(sock, b'200'):
@@ -86,26 +86,26 @@ class Client(object):
     # --- one exchange of each kind
 
     def get(self, _deadline):
-        """A new connection, a GET, the end."""
+        """Do one GET on a new connection."""
         sock = self.connect()
         sock.sendall(self.small)
         self.body(sock, SMALL - len(self.head(sock, b'200')), float('inf'))
         sock.close()
 
     def through(self, _deadline):
-        """CONNECT, one GET, the end."""
+        """Do one GET through a new tunnel."""
         sock = self.tunnel()
         sock.sendall(self.inner)
         self.body(sock, SMALL - len(self.head(sock, b'200')), float('inf'))
         sock.close()
 
     def download(self, deadline):
-        """A large body."""
+        """Read a large body."""
         sock = self.connect()
         self._large(sock, self.request(b'GET', b'/large'), deadline)
 
     def pipe(self, deadline):
-        """A large body through a tunnel."""
+        """Read a large body through a tunnel."""
         sock = self.tunnel()
         self._large(sock, b'GET /large HTTP/1.1\r\nHost: %s\r\n\r\n' % self.authority, deadline)
 
@@ -117,13 +117,13 @@ class Client(object):
         sock.close()
 
     def upload(self, deadline):
-        """A large request body with Content-Length."""
+        """Send a large request body with Content-Length."""
         piece = memoryview(bytearray(PIECE))
         head = self.request(b'PUT', b'/sink', b'Content-Length: %d\r\n' % self.octets)
         self._send(head, piece, self.octets // PIECE, b'', deadline)
 
     def chunked(self, deadline):
-        """The same in chunks of 16 KiB."""
+        """Send a large request body in chunks of 16 KiB."""
         size = 16384
         chunk = b'%x\r\n%s\r\n' % (size, bytes(bytearray(size)))
         head = self.request(b'PUT', b'/sink', b'Transfer-Encoding: chunked\r\n')
@@ -143,13 +143,13 @@ class Client(object):
         sock.close()
 
 
-# What there is to do: {kind: (method of Client, whether once)}
+# {kind: (method of Client, true if it is done only once)}
 KINDS = {'get': (Client.get, False), 'connect': (Client.through, False), 'body': (Client.download, True),
          'tunnel': (Client.pipe, True), 'upload': (Client.upload, True), 'chunked': (Client.chunked, True)}
 
 
 def work(client, kind, seconds):
-    """One client's share -> what it did, as a dict."""
+    """Let one client work for some seconds. Return what it did, as a dictionary."""
     exchange, once = KINDS[kind]
     done, failed, why = 0, 0, ''
     began = clock()
@@ -166,7 +166,7 @@ def work(client, kind, seconds):
 
 
 def fork(count, task):
-    """Run `task` in that many processes -> what each returned."""
+    """Run `task` in `count` processes. Return the list of their results."""
     pipes = []
     for _ in range(count):
         reading, writing = os.pipe()
@@ -187,7 +187,7 @@ def fork(count, task):
 
 
 def total(results):
-    """The sum of what the clients did."""
+    """Return the sum of the results of all clients."""
     summed = dict((name, sum(result[name] for result in results)) for name in ('done', 'octets', 'failed'))
     summed['why'] = next((result['why'] for result in results if result['why']), '')
     summed['seconds'] = max(result['seconds'] for result in results)
@@ -195,7 +195,7 @@ def total(results):
 
 
 def idle(client, kind, count):
-    """Open `count` connections, one exchange on each, say so, and keep them until standard input ends."""
+    """Open `count` connections with one exchange on each, report them, and keep them until standard input ends."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     kept, failed, why = [], 0, ''
@@ -217,12 +217,12 @@ def idle(client, kind, count):
         try:
             lost += not sock.recv(1)
         except socket.error:
-            pass                        # nothing there: as it should be
+            pass                        # nothing to read: it is still open
     say({'lost': lost})
 
 
 def hosts(client, count, seconds):
-    """GETs to `count` hosts in turn, on one connection."""
+    """Send GETs to `count` hosts in turn on one connection. Return what was done, as a dictionary."""
     numbers = itertools.cycle(range(count))
     done, failed, why = 0, 0, ''
     sock = client.connect()
@@ -243,13 +243,13 @@ def hosts(client, count, seconds):
 
 
 def say(what):
-    """One line of JSON."""
+    """Print one line of JSON."""
     sys.stdout.write(json.dumps(what) + '\n')
     sys.stdout.flush()
 
 
 def main(kind, proxy, origin, clients, seconds, octets):
-    """Do what the command line says."""
+    """Run the command line. All arguments are native texts."""
     client = Client(int(proxy), int(origin), int(octets))
     if kind.startswith('idle-'):
         idle(client, kind, int(clients))

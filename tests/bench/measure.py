@@ -1,4 +1,4 @@
-"""What processes have cost, as Linux counts it, and numbers made of several rounds. Starts nothing."""
+"""Read the processor time and memory of processes from /proc, and sum up several rounds. Starts nothing."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -11,7 +11,7 @@ clock = timeit.default_timer        # seconds; monotonic on Python 3
 # --- processes -------------------------------------------------------------------------------------------------------
 
 def _stat(pid):
-    """The fields of /proc/PID/stat from the third (state) on; None if there is no such process."""
+    """Return the fields of /proc/PID/stat from the third (state) on; None if there is no such process."""
     try:
         with open('/proc/%d/stat' % pid) as opened:
             return opened.read().rpartition(')')[2].split()
@@ -20,7 +20,7 @@ def _stat(pid):
 
 
 def tree(pid):
-    """The process and all its descendants, as they are now."""
+    """Return the ids of a process and of all its descendants now. `pid`: an int."""
     children = {}
     for name in os.listdir('/proc'):
         fields = _stat(int(name)) if name.isdigit() else None
@@ -33,7 +33,7 @@ def tree(pid):
 
 
 def cpu(pid):
-    """(user, system) seconds that a process, its living descendants and its reaped children have used so far."""
+    """Return (user, system) seconds used so far by a process, its descendants, and its children that have ended."""
     user = system = 0
     for member in tree(pid):
         fields = _stat(member)
@@ -44,7 +44,7 @@ def cpu(pid):
 
 
 def memory(pid):
-    """Octets that a process and its descendants have in memory; what they share with others in proportion (PSS)."""
+    """Return octets of memory of a process and its descendants. Shared pages count in part (PSS)."""
     total = 0
     for member in tree(pid):
         try:
@@ -56,19 +56,19 @@ def memory(pid):
 
 
 class Meter(object):
-    """Processor time of some processes, from now on."""
+    """Measures the processor time of processes from now on. `pids`: a list of ints."""
 
     def __init__(self, pids):
         self._pids = pids
         self._began = [cpu(pid) for pid in pids]
 
     def each(self):
-        """[(user, system)] seconds since the start, for each process tree."""
+        """Return [(user, system)] seconds since the start, one for each pid with its descendants."""
         return [(now[0] - then[0], now[1] - then[1])
                 for now, then in zip([cpu(pid) for pid in self._pids], self._began)]
 
     def read(self):
-        """(user, system) seconds since the start, in all."""
+        """Return (user, system) seconds since the start, of all together."""
         spent = self.each()
         return sum(user for user, _ in spent), sum(system for _, system in spent)
 
@@ -76,26 +76,26 @@ class Meter(object):
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
 def median(values):
-    """The middle one, or the mean of the middle two."""
+    """Return the median: the middle value, or the mean of the middle two."""
     values = sorted(values)
     middle = len(values) // 2
     return values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2
 
 
 def percentile(values, part):
-    """The smallest of `values` that at least `part` (0 to 1) of them do not exceed."""
+    """Return the smallest of `values` such that at least `part` (0 to 1) of them are not larger."""
     values = sorted(values)
     return values[min(len(values) - 1, max(0, -int(-part * len(values) // 1) - 1))]
 
 
 def spread(values):
-    """Half the distance of the extremes, as a part of the median."""
+    """Return half the distance between the smallest and the largest value, divided by the median."""
     middle = median(values)
     return (max(values) - min(values)) / 2 / abs(middle) if middle else 0.0
 
 
 def show(value):
-    """Three digits, as people read them."""
+    """Return a number as text with about three digits; '-' for None."""
     if value is None:
         return '-'
     size = abs(value)

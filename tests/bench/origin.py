@@ -1,6 +1,6 @@
-"""The origins that all proxies have in common: nginx for what is fetched, a sink for what is sent.
+"""The origins for all proxies: nginx for downloads, a sink for uploads.
 
-The sink is a program of its own, a process for each connection: python origin.py PORT
+The sink is a program of its own, with a process for each connection: python origin.py PORT
 """
 from __future__ import absolute_import, division, print_function
 
@@ -17,18 +17,18 @@ BIND_TO_DEVICE = 25                       # SO_BINDTODEVICE
 
 
 class Origin(object):
-    """Both servers. `port`: of nginx; `sink`: of the other."""
+    """Both servers. `port`: of nginx; `sink`: port of the sink."""
 
     def __init__(self, folder, octets):
-        """`octets`: of /large."""
+        """Start both. `folder`: for files; `octets`: size of /large. Raises Failed."""
         if not find('nginx'):
-            raise Failed('there is no nginx: it is the origin. Try: apt-get install nginx-light')
+            raise Failed('nginx is not installed, and it is the origin. Try: apt-get install nginx-light')
         self.port, self.sink = free_port(), free_port()
         os.mkdir(os.path.join(folder, 'www'))
         with open(os.path.join(folder, 'www', '1k'), 'wb') as opened:
             opened.write(b'x' * SMALL)
         with open(os.path.join(folder, 'www', 'large'), 'wb') as opened:
-            opened.truncate(octets)             # sparse: it costs no disk
+            opened.truncate(octets)             # sparse: it takes no room on the disk
         self._folder = folder
         self._programs = []
         self._start_nginx()
@@ -37,7 +37,7 @@ class Origin(object):
         self._programs[-1].wait_for(self.sink)
 
     def _start_nginx(self):
-        """On all of 127.0.0.0/8, for the curve over many hosts, if this user may; nowhere else, either way."""
+        """Start nginx on loopback: on all of 127.0.0.0/8 if this user may, for the curve with many hosts."""
         listening, handed, more_env = None, None, {}
         try:
             listening = socket.socket()
@@ -71,7 +71,7 @@ class Origin(object):
 # --- the sink --------------------------------------------------------------------------------------------------------
 
 def swallow(sock):
-    """Read requests with bodies of Content-Length or in chunks; answer each when all of it is there."""
+    """Read requests, with Content-Length or in chunks. Answer each one when its body is complete."""
     scratch = bytearray(1 << 20)
     while True:
         data = b''
@@ -90,7 +90,7 @@ def swallow(sock):
                     return
                 left -= count
         else:
-            # The bodies are zeros, so that the last chunk cannot be within one.
+            # Bodies are zeros, so the octets of the last chunk cannot occur inside one.
             end = rest[-5:]
             while end != b'0\r\n\r\n':
                 count = sock.recv_into(scratch)
@@ -101,14 +101,14 @@ def swallow(sock):
 
 
 def serve(port):
-    """The sink: a process for each connection."""
+    """Run the sink: accept connections, and fork a process for each."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((HOST, port))
     listener.listen(100)
     while True:
         sock, _peer = listener.accept()
-        while True:                         # reap who has ended
+        while True:                         # reap processes that have ended
             try:
                 if not os.waitpid(-1, os.WNOHANG)[0]:
                     break
@@ -119,7 +119,7 @@ def serve(port):
             try:
                 swallow(sock)
             except socket.error:
-                pass                        # the proxy has gone
+                pass                        # the proxy has closed the connection
             os._exit(0)
         sock.close()
 

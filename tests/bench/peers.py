@@ -1,8 +1,8 @@
-"""The proxies that are compared, each with its configuration in the folder `conf`.
+"""The proxies that are compared. Their configurations are in the folder `conf`.
 
-Fair means, for all: no cache, no filters, one process (threads are its own affair, all their time counts), connections
-kept on both sides where the proxy can, one line per request in a log file, buffered if the proxy can; limits high
-enough to be out of the way; all else as it comes.
+To be fair, all are configured alike: no cache, no filters, one process (all its threads count), kept connections on both
+sides and a buffered log file with one line per request if the proxy can do that, limits that are never reached, and
+everything else by default.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -11,9 +11,10 @@ import functools
 import glob
 import os
 import socket
+import subprocess
 import sys
 
-from program import HOST, Failed, Program, ask, find, free_port
+from program import HOST, Failed, Program, ask, environment, find, free_port
 from scenes import TUNNELS
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -21,15 +22,15 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 CONF = os.path.join(HERE, 'conf')
 
 BARE = 'gevent'
-BULKS = frozenset(['body', 'tunnel', 'upload', 'chunked'])      # scenes of more octets than one read gives
+BULKS = frozenset(['body', 'tunnel', 'upload', 'chunked'])      # scenes with more octets than one read returns
 
-# name; forward: false for the floors, which choose no origin; unable: names of scenes that are beyond it; version: as
-# text; start: a function of (folder, Origin) that returns a Running.
+# `forward`: false for a reverse proxy or bare relay, which has one fixed origin; `unable`: names of scenes that it cannot
+# do; `version`: native text; `start`: a function of (folder, Origin) that returns a Running.
 Peer = collections.namedtuple('Peer', 'name forward unable version start')
 
 
 class Running(object):
-    """A proxy that runs, as one or more processes."""
+    """A running proxy: its port, its Programs and their pids."""
 
     def __init__(self, port, programs):
         self.port = port
@@ -37,13 +38,13 @@ class Running(object):
         self.pids = [program.pid for program in programs]
 
     def stop(self):
-        """End it."""
+        """End all its processes."""
         for program in self.programs:
             program.stop()
 
 
 def configure(name, folder, **values):
-    """Copy a file from `conf` to `folder`, with each @word@ replaced by its value; the path of the copy."""
+    """Copy a file of `conf` to `folder` and replace each @word@ by its value. Return the path of the copy."""
     with open(os.path.join(CONF, name)) as opened:
         text = opened.read()
     for word, value in dict(values, folder=folder, host=HOST).items():
@@ -70,27 +71,32 @@ def _apache_modules():
 # --- geproxy ---------------------------------------------------------------------------------------------------------
 
 def geproxy(name, python, checkout):
-    """geproxy of that checkout on that Python, as a Peer. Raises Failed."""
+    """Return geproxy as a Peer. Raises Failed. `name`: for tables; `python`, `checkout`: paths."""
     said = ask([python, '-m', 'geproxy', '--version'], cwd=checkout).strip()
     if not said.startswith('geproxy'):
-        raise Failed('%s: no geproxy in %s on %s: %s' % (name, checkout, python, said[-200:]))
+        raise Failed('%s does not run: no geproxy in %s with %s: %s' % (name, checkout, python, said[-200:]))
     return Peer(name, True, (), said, functools.partial(start_geproxy, python, checkout))
 
 
 def start_geproxy(python, checkout, folder, origin, access='', processes=1):
-    """A running geproxy. `access`: more lines for that section; `processes`: of them, on one listener."""
+    """Start geproxy. Return a Running. Raises Failed.
+
+    `access`: more lines for the section [access]; `processes`: how many share one listener.
+    """
     port = free_port()
     listener = None
-    if processes > 1:                       # as supervisord does it
+    if processes > 1:                       # in the way of supervisord
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((HOST, port))
         listener.listen(1024)
     ini = configure('geproxy.ini', folder, origin=origin.port, access=access,
                     listen='fd:0' if listener else '%s:%d' % (HOST, port))
-    wrong = ask([python, '-m', 'geproxy', '--check', ini], cwd=checkout).strip()
-    if not wrong.endswith('fine'):
-        raise Failed(wrong)
+    # Asked by its exit code: other revisions of geproxy have other words.
+    with open(os.devnull, 'w') as nothing:
+        code = subprocess.call([python, '-m', 'geproxy', '--check', ini], cwd=checkout, stdout=nothing, env=environment())
+    if code:
+        raise Failed('geproxy of %s does not accept its ini file, see above' % checkout)
     try:
         programs = [Program([python, '-m', 'geproxy', '-c', ini], os.path.join(folder, 'geproxy-%d.out' % number),
                             cwd=checkout, stdin=listener) for number in range(processes)]
@@ -108,7 +114,7 @@ def _start_traffic_server(folder, origin):
         path = os.path.join(folder, name)
         os.mkdir(path)
         os.chmod(path, 0o777)
-    user = '#-1' if os.getuid() else 'nobody'           # it refuses to serve as root
+    user = '#-1' if os.getuid() else 'nobody'           # it refuses to run as root
     for name in os.listdir(os.path.join(CONF, 'trafficserver')):
         os.rename(configure('trafficserver/' + name, folder, port=port, user=user), os.path.join(folder, 'etc', name))
     program = Program([find('traffic_server'), '--run-root=' + os.path.join(folder, 'etc', 'runroot.yaml')], os.path.join(folder, 'ats.out'), cwd=folder)
@@ -116,7 +122,7 @@ def _start_traffic_server(folder, origin):
 
 
 def bare(python):
-    """The floor of geproxy on that Python: the program of bare.py, as a Peer."""
+    """Return bare.py as a Peer: the least that any proxy on gevent costs. `python`: path of a Python."""
     version = ask([python, '-c', 'import gevent; print(gevent.__version__)']).strip()
     return Peer(BARE, False, BULKS, 'gevent %s alone, without HTTP' % version, functools.partial(_start_bare, python))
 
@@ -138,7 +144,7 @@ def _start_proxy_py(folder, _origin):
 
 
 def _python_with_proxy_py():
-    """The Python that this runs on, or that of the `proxy` in the PATH; '' if none has proxy.py."""
+    """Return the path of a Python that has proxy.py: this one, or that of `proxy` in PATH; '' if there is none."""
     for python in (sys.executable, os.path.join(os.path.dirname(find('proxy')), 'python')):
         if ask([python, '-c', 'import proxy.http; print("yes")']).strip() == 'yes':
             return python
@@ -162,7 +168,7 @@ NAMES = [row[0] for row in _KNOWN] + [BARE]
 
 
 def others(wanted, python):
-    """Of the proxies of those names -> ([Peer], [name of one that is not installed]). `python`: of geproxy."""
+    """Return ([Peer], names of those that are not installed). `wanted`: names; `python`: the one of geproxy."""
     found, missing = [], []
     for name, forward, asking, start in _KNOWN:
         if name not in wanted:

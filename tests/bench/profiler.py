@@ -1,4 +1,4 @@
-"""Where the microseconds go: py-spy beside one scene. Prints functions and lines, by their own time."""
+"""Run a scene under py-spy, and list the functions and lines that take the most time themselves."""
 from __future__ import absolute_import, division, print_function
 
 import collections
@@ -12,17 +12,20 @@ from program import Failed, find
 
 RATE = 250                      # samples in a second
 SHOWN = 30
-# py-spy looks by the clock, so a process that a system call of its own has put aside -- sending wakes up who receives --
-# seems to be busy with that call. What each part has really cost /proc knows: those that are little else than system
-# calls share the time in the kernel, the others the rest.
+# py-spy samples by the clock. A process that was put aside during a system call (sending wakes up the receiver) looks busy
+# with that call. /proc has the real cost. So functions that are little more than system calls share the time in the
+# kernel, and all others share the rest. (They are matched by class and function, without their module.)
 _calls = re.compile(r'(SocketMixin|socket)\.|StreamServer\.do_read |Hub\.run |Writer\._write_block ')
 # A frame of py-spy's raw format: "name (path:line)"
 _frame = re.compile(r'(?P<name>.*) \((?P<path>[^()]*?)(?::(?P<line>[0-9]+))?\)\Z')
 
 
 def profile(scene, bench, python, raw):
-    """Run a scene under py-spy -> the text to print. `raw`: a path for the stacks, which flamegraph.pl and
-    speedscope.app take."""
+    """Run a scene under py-spy. Return the text to print. Raises Failed.
+
+    `scene`: a Scene; `bench`: a Bench; `python`: path of the Python that runs geproxy; `raw`: path for the stacks, in a
+    format that flamegraph.pl and speedscope.app read.
+    """
     spy = _find_py_spy(python)
     command = [spy, 'record', '--pid', str(bench.proxy.pids[0]), '--duration', str(int(bench.seconds) + 1), '--rate',
                str(RATE), '--format', 'raw', '--output', raw, '--nonblocking']
@@ -35,9 +38,9 @@ def profile(scene, bench, python, raw):
     with open(raw) as opened:
         stacks = opened.read().splitlines()
     if not stacks:
-        raise Failed('py-spy saw nothing: it must be allowed to trace (root, or ptrace_scope 0)')
+        raise Failed('py-spy got no samples. It must be allowed to trace: as root, or with ptrace_scope 0')
     unit = scene.figures[0][1]
-    return '%s: %s %s, of that in the kernel %s\n%s' % (
+    return '%s: %s %s, %s of it in the kernel\n%s' % (
         scene.sentence, measure.show(figures['cpu']), unit, measure.show(figures['system']),
         table(stacks, figures['cpu'], figures['system'], unit))
 
@@ -47,14 +50,15 @@ def _find_py_spy(python):
         if os.path.exists(path):
             return path
     if not find('py-spy'):
-        raise Failed('there is no py-spy. Try: python -m pip install py-spy')
+        raise Failed('py-spy is not installed. Try: python -m pip install py-spy')
     return find('py-spy')
 
 
 def table(stacks, cost, system, unit):
-    """The stacks of py-spy's raw format -> functions by the time they take themselves, and the hottest lines.
+    """Return a table, as text: the functions and then the lines that take the most time themselves.
 
-    `cost`: of all of it, `system`: of that in the kernel, both in `unit`.
+    `stacks`: lines in the raw format of py-spy; `cost`: of all of it; `system`: the part of it in the kernel; `unit`: of
+    both, native text.
     """
     seen = []                   # [([(function, line)], samples)]
     for stack in stacks:
@@ -79,7 +83,7 @@ def table(stacks, cost, system, unit):
 
 
 def _names(frame):
-    """A frame -> (function and file, the same with the line)."""
+    """Return (function and file, the same with the line) of a frame."""
     match = _frame.match(frame)
     if not match:
         return frame, frame

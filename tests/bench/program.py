@@ -1,4 +1,4 @@
-"""Programs as processes: started in a folder of their own, waited for, and always ended by their pid."""
+"""Run programs as processes: start them in a folder of their own, wait for them, and end them by their pid."""
 from __future__ import absolute_import, division, print_function
 
 import ctypes
@@ -13,7 +13,7 @@ import time
 
 from measure import clock, tree
 
-HOST = '127.0.0.1'              # nothing here listens or connects anywhere else
+HOST = '127.0.0.1'              # everything listens and connects only here
 PATIENCE = 15                   # seconds for a program to listen, or to end
 _PDEATHSIG = 1                  # see prctl(2)
 _prctl = getattr(ctypes.CDLL(None), 'prctl', lambda *_: 0)      # Linux only
@@ -21,11 +21,11 @@ _given = set()
 
 
 class Failed(Exception):
-    """A program did not start, or not do what it should; the text says which and why."""
+    """A program did not start or did not do its work; the text says which one and why."""
 
 
 def find(name):
-    """The path of a program, also where ordinary users have no path to; '' if there is none."""
+    """Return the path of a program, or ''. Folders that are only in the PATH of root are searched, too."""
     for folder in os.environ.get('PATH', '').split(os.pathsep) + ['/usr/sbin', '/usr/local/sbin', '/sbin']:
         path = os.path.join(folder, name)
         if os.path.isfile(path) and os.access(path, os.X_OK):
@@ -34,7 +34,7 @@ def find(name):
 
 
 def free_port():
-    """A port that nobody listens on; below those that the kernel gives to clients, never the same twice."""
+    """Return a free port, never the same twice. It is below the ports that the kernel gives to clients."""
     while True:
         port = random.randrange(12000, 32000)
         if port in _given:
@@ -51,13 +51,13 @@ def free_port():
 
 
 def environment():
-    """Of this process, less what would send loopback traffic elsewhere or change what a Python does."""
+    """Return the environment without variables that name a proxy or change how a Python runs."""
     return dict((name, value) for name, value in os.environ.items() if not re.match(
         r'(?i)(http|https|ftp|all|no)_proxy\Z|PYTHON', name))
 
 
 def ask(arguments, **options):
-    """What a program prints, standard error included; '' if it cannot be run."""
+    """Run a program. Return its output and its errors as native text, or '' if it cannot be run."""
     try:
         started = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                    env=environment(), **options)
@@ -67,11 +67,11 @@ def ask(arguments, **options):
 
 
 class Program(object):
-    """A process that runs until `stop`. Its output goes to the file `path`."""
+    """A process that runs until `stop`. Its output is appended to the file `path`."""
 
     def __init__(self, arguments, path, cwd=None, stdin=None, stdout=None, more_env=None, preexec=None, close_fds=True):
         def prepare():
-            _prctl(_PDEATHSIG, signal.SIGTERM)      # should the benchmark be killed itself
+            _prctl(_PDEATHSIG, signal.SIGTERM)      # in case the benchmark is killed
             if preexec is not None:
                 preexec()
         self.path = path
@@ -84,7 +84,7 @@ class Program(object):
         self.pid = self.popen.pid
 
     def wait_for(self, port, words=''):
-        """Wait until it listens on `port`, and has printed `words`."""
+        """Wait until it listens on `port` and has printed `words`. Return self. Raises Failed."""
         deadline = clock() + PATIENCE
         while clock() < deadline:
             if self.popen.poll() is not None:
@@ -97,15 +97,15 @@ class Program(object):
                 pass                    # not yet
             time.sleep(0.02)
         self.stop()
-        raise Failed('%s does not listen: %s' % (os.path.basename(self.arguments[0]), self.said()[-400:]))
+        raise Failed('%s does not listen; its output: %s' % (os.path.basename(self.arguments[0]), self.said()[-400:]))
 
     def said(self):
-        """What it has printed so far."""
+        """Return its output so far, native text."""
         with open(self.path, 'rb') as opened:
             return opened.read().decode('utf-8', 'replace').strip()
 
     def stop(self):
-        """End it, and whatever it has started; with force if need be."""
+        """End it and all processes that it has started: by SIGTERM, and after 3 seconds by SIGKILL."""
         members = tree(self.pid)
         if self.popen.poll() is None:
             self.popen.terminate()

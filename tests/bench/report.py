@@ -1,4 +1,4 @@
-"""What came out, as a table and as JSON. Measures nothing."""
+"""Show the results as a table and as JSON. Measures nothing."""
 from __future__ import absolute_import, division, print_function
 
 import json
@@ -8,26 +8,26 @@ import measure
 import peers
 import scenes
 
-# What geproxy is to be ahead of. Traffic Server is in a class of its own, and has a column of its own.
+# The proxies that geproxy should beat. Traffic Server is not among them; it has a column of its own.
 NAMED = ('squid', 'tinyproxy', 'privoxy', 'apache')
 
 
 def show_outcome(outcome):
-    """The figures of one round, or what went wrong, as one line."""
+    """Return the figures of one round, or the reason why there are none, as one line."""
     if not isinstance(outcome, dict):
         return '- ' + outcome
     return '  '.join('%s %s' % (name, measure.show(value)) for name, value in sorted(outcome.items()))
 
 
 def circumstances(found, missing, options, machine):
-    """What one must know to make use of figures."""
+    """Return what readers of the figures must know: date, machine, versions ..., as a dictionary."""
     return {'date': time.strftime('%Y-%m-%d'), 'machine': machine, 'rounds': options.rounds,
             'seconds': options.seconds, 'versions': dict((peer.name, peer.version) for peer in found),
             'order': [peer.name for peer in found], 'missing': missing}
 
 
 def rows(chosen, results, found):
-    """A row for each figure of each scene. `results`: {(scene, peer): [outcome]}"""
+    """Return a row for each figure of each scene. `results`: {(scene, peer): [outcome of a round]}."""
     made = []
     for scene in chosen:
         for figure, unit in scene.figures:
@@ -38,7 +38,7 @@ def rows(chosen, results, found):
 
 
 def points(chosen, results, found):
-    """A row for each figure of each curve and peer. `results`: {(curve, peer, point): [outcome]}"""
+    """Return a row for each figure of each curve and peer. `results`: {(curve, peer, point): [outcome of a round]}."""
     return [{'curve': curve.name, 'sentence': curve.sentence, 'figure': figure, 'unit': unit, 'peer': peer.name,
              'points': [dict(_summary(results[curve.name, peer.name, point], figure), at=point) for point in curve.points]}
             for curve in chosen for figure, unit in curve.figures for peer in found
@@ -46,7 +46,7 @@ def points(chosen, results, found):
 
 
 def _summary(outcomes, figure):
-    """{'median', 'spread', 'rounds'} or {'reason'}"""
+    """Return a dictionary with median, spread and rounds; or only a reason, if no round has the figure."""
     values = [outcome[figure] for outcome in outcomes if isinstance(outcome, dict)]
     if not values:
         return {'reason': outcomes[0]}
@@ -54,7 +54,8 @@ def _summary(outcomes, figure):
 
 
 def ratios(costs, forward):
-    """geproxy to others, as {name: ratio}; 'best': to the best of the `NAMED`, and 'who' that is.
+    """Return the cost of geproxy divided by that of the others: {name: ratio}. 'best' is the ratio to the cheapest of
+    `NAMED`, and 'who' is its name.
 
     `costs`: {name: summary}; `forward`: names of the forward proxies.
     """
@@ -70,7 +71,7 @@ def ratios(costs, forward):
 
 
 def write_json(what, path):
-    """The whole document, to a file."""
+    """Write a document to a file."""
     with open(path, 'w') as opened:
         json.dump(what, opened, indent=1, sort_keys=True)
         opened.write('\n')
@@ -78,13 +79,13 @@ def write_json(what, path):
 
 # --- the table -------------------------------------------------------------------------------------------------------
 
-LEFT_OUT = ('system', 'done', 'rate', 'through p50', 'through p99')     # of the table; JSON has them
+LEFT_OUT = ('system', 'done', 'rate', 'through p50', 'through p99')     # figures that only JSON has, and not the table
 
 
 def text(what):
-    """The document for people: tables in Markdown, which read as plain text, too."""
+    """Return a document as text: tables in Markdown that are also readable as plain text."""
     shown = _compared(what) if 'rows' in what else _grown(what)
-    shown += ['', 'Medians of %d rounds, and half the distance of the extremes; %s, %s.' % (
+    shown += ['', 'Medians of %d rounds; +-: half the distance between the smallest and the largest. %s, %s.' % (
         what['rounds'], what['date'], what['machine']), '']
     shown += ['* %s: %s' % (name, what['versions'][name]) for name in what['order']]
     shown += ['* not installed here: ' + ', '.join(what['missing'])] * bool(what['missing'])
@@ -97,12 +98,12 @@ def _compared(what):
     head = ['scene', 'unit'] + names + ['to the best of four'] + ['to ' + name for name in to]
     lines = [head, ['---'] * 2 + ['---:'] * (len(head) - 2)]
     lines += [_line(row, names, to, what['rounds']) for row in what['rows'] if row['figure'] not in LEFT_OUT]
-    return _aligned(lines) + ['', 'To ...: what geproxy costs, divided by what they do; the four: %s.' % ', '.join(NAMED)]
+    return _aligned(lines) + ['', '"to X": cost of geproxy divided by cost of X (below 1: geproxy is cheaper). The four: %s.' % ', '.join(NAMED)]
 
 
 def _grown(what):
-    """Each curve as a line of points, and what each is to the first."""
-    lines = [['curve', 'unit', 'proxy', 'at: cost (to the first)'], ['---'] * 4]
+    """Return each curve as a line of points, with the ratio of each point to the first."""
+    lines = [['curve', 'unit', 'proxy', 'amount: cost (divided by the first)'], ['---'] * 4]
     for row in what['curves']:
         first = next((point['median'] for point in row['points'] if 'median' in point), 0)
         cells = ['%d: %s' % (point['at'], measure.show(point.get('median'))) + (
@@ -129,11 +130,11 @@ def _line(row, names, to, rounds):
 
 
 def _reasons(what):
-    """Why some figures are missing."""
+    """Return lines that say why figures are missing."""
     said = set()
     for row in what.get('rows', ()):
         said.update((name, row['scene'], cost.get('reason')) for name, cost in row['peers'].items())
     for row in what.get('curves', ()):
         said.update((row['peer'], '%s %d' % (row['curve'], point['at']), point.get('reason')) for point in row['points'])
-    return ['* %s cannot do %s: %s' % reason for reason in sorted(said, key=str)
+    return ['* %s has no figure for %s: %s' % reason for reason in sorted(said, key=str)
             if reason[2] not in (None, scenes.UNABLE)]

@@ -1,12 +1,13 @@
-"""geproxy beside other proxies: what each costs for the same work. Linux only; loopback only.
+"""Measure how much processor time geproxy and other proxies need for the same work.
 
-    python tests/bench/run.py                       all that is installed here, 3 rounds
+    python tests/bench/run.py                       all proxies that are installed here, 3 rounds
     python tests/bench/run.py --quick               a first look
-    python tests/bench/run.py --against HEAD~1      what a change has brought
-    python tests/bench/run.py --profile kept        where the microseconds go
+    python tests/bench/run.py --against HEAD~1      compare this checkout with another revision
+    python tests/bench/run.py --profile kept        show which functions take the time
 
-One proxy at a time, freshly started for each scene; rounds are interleaved, so that a busy minute of the host hits all.
-Compare figures of one run only. Needs nginx (the origin) and wrk; what is compared must be installed, not running.
+Each proxy is started anew for each scene, and only one runs at a time. Rounds are interleaved, so that a busy minute of
+the host affects all proxies. Compare only figures of one run. Needs nginx (it is the origin) and wrk. The other proxies
+must be installed, but not running. Linux only, loopback only.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -34,7 +35,7 @@ IDLE = 1000                     # connections
 
 
 def main(arguments=None):
-    """Do what the command line says; the exit code."""
+    """Run the command line and return the exit code. `arguments`: native texts; None for those of this process."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit('bench: told to stop'))       # by way of every `finally`
     try:
@@ -61,20 +62,23 @@ def _parser():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [scene.name for scene in scenes.SCENES]
-    parser.add_argument('--scenes', metavar='NAMES', default=','.join(names), help='of %(default)s')
-    parser.add_argument('--peers', metavar='NAMES', help='of %s (default: all); or none, for geproxy alone' % (
-        ','.join(peers.NAMES)))
-    parser.add_argument('--rounds', type=int, default=3, metavar='N')
-    parser.add_argument('--seconds', type=float, default=3, metavar='S', help='of load for each scene')
+    parser.add_argument('--scenes', metavar='NAMES', default=','.join(names),
+                        help='scenes to run, with commas (default: all, %(default)s)')
+    parser.add_argument('--peers', metavar='NAMES', help='other proxies, with commas; none: geproxy alone '
+                        '(default: all, %s)' % ','.join(peers.NAMES))
+    parser.add_argument('--rounds', type=int, default=3, metavar='N',
+                        help='times that each scene is run (default: 3)')
+    parser.add_argument('--seconds', type=float, default=3, metavar='S',
+                        help='time of load for each scene, in seconds (default: 3)')
     parser.add_argument('--quick', action='store_true', help='one round, one second, bodies of 256 MiB')
     parser.add_argument('--python', action='append', metavar='PATH',
-                        help='the Python that runs geproxy; may be given several times (default: this one)')
-    parser.add_argument('--against', metavar='REV', help='compare with that revision of geproxy, too')
+                        help='the Python that runs geproxy; give it several times to compare (default: this one)')
+    parser.add_argument('--against', metavar='REV', help='measure this git revision of geproxy, too')
     parser.add_argument('--curves', metavar='NAMES', nargs='?', const=','.join(curve.name for curve in curves.CURVES),
-                        help='how the cost of geproxy grows, instead of scenes; of %(const)s (with --peers: theirs too)')
-    parser.add_argument('--profile', metavar='SCENE', help='where the time goes in geproxy (needs py-spy)')
-    parser.add_argument('--raw', metavar='FILE', help='keep the stacks of --profile there, for a flame graph')
-    parser.add_argument('--json', metavar='FILE', help='write all figures of all rounds there')
+                        help='instead of scenes, measure how the cost grows: %(const)s (with --peers: of these, too)')
+    parser.add_argument('--profile', metavar='SCENE', help='show where the time of one scene goes (needs py-spy)')
+    parser.add_argument('--raw', metavar='FILE', help='write the stacks of --profile to FILE, for a flame graph')
+    parser.add_argument('--json', metavar='FILE', help='write all figures of all rounds to FILE')
     return parser
 
 
@@ -87,14 +91,14 @@ def _check(options):
     alone = options.peers == 'none' or options.profile or options.curves and not options.peers
     options.peers = [] if alone else _chosen(options.peers or ','.join(peers.NAMES), peers.NAMES, 'peer')
     if not find('wrk'):
-        raise Failed('there is no wrk. Try: apt-get install wrk')
+        raise Failed('wrk is not installed. Try: apt-get install wrk')
 
 
 def _chosen(text, known, what):
     names = text.split(',')
     for name in names:
         if name not in known:
-            raise Failed('there is no %s %s; there are %s' % (what, name, ', '.join(known)))
+            raise Failed('unknown %s %s: expected one of %s' % (what, name, ', '.join(known)))
     return names
 
 
@@ -110,7 +114,7 @@ def _folder():
 
 @contextlib.contextmanager
 def _candidates(options, folder):
-    """([Peer], names of those that are missing)"""
+    """For a with block: ([Peer] to measure, names of proxies that are not installed)."""
     pythons = options.python or [sys.executable]
     checkout = os.path.join(folder, 'against')
     found = []
@@ -131,17 +135,17 @@ def _candidates(options, folder):
 
 def _git(*arguments):
     if subprocess.call(['git', '-C', peers.TOP] + list(arguments), stdout=sys.stderr):
-        raise Failed('git %s' % ' '.join(arguments))
+        raise Failed('this git command failed: git %s' % ' '.join(arguments))
 
 
 class Work(object):
-    """What is to be done, with what all of it needs."""
+    """Runs scenes and curves with proxies. `options`: parsed arguments; `origin`: an Origin; `folder`: for files."""
 
     def __init__(self, options, origin, folder):
         self.options, self.origin, self._folder = options, origin, folder
 
     def compare(self, found):
-        """All scenes with all peers, as a document."""
+        """Run all scenes with all peers. Return a document for report. `found`: [Peer]."""
         results = {}
         chosen = [scene for scene in scenes.SCENES if scene.name in self.options.scenes]
         for number, scene, peer in self._turns(chosen, found):
@@ -153,7 +157,7 @@ class Work(object):
         return {'rows': report.rows(chosen, results, found)}
 
     def curves(self, found):
-        """All curves with all peers, as a document."""
+        """Run all curves with all peers. Return a document for report. `found`: [Peer]."""
         results = {}
         chosen = [curve for curve in curves.CURVES if curve.name in self.options.curves]
         for number, curve, peer in self._turns(chosen, found):
@@ -166,10 +170,10 @@ class Work(object):
         return {'curves': report.points(chosen, results, found)}
 
     def profile(self, peer):
-        """One scene under a profiler, as text."""
+        """Run one scene under a profiler. Return its report, native text. `peer`: the geproxy."""
         scene = next((scene for scene in scenes.SCENES if scene.name == self.options.profile), None)
         if scene is None or scene.figures[0][0] != 'cpu':
-            raise Failed('there is nothing to profile in a scene %s' % self.options.profile)
+            raise Failed('cannot profile %s: expected a scene that measures processor time' % self.options.profile)
         python = (self.options.python or [sys.executable])[0]
         raw = self.options.raw or os.path.join(self._folder, 'stacks.raw')
         outcome = self._with(peer, lambda bench: {'text': profiler.profile(scene, bench, python, raw)})
@@ -178,15 +182,15 @@ class Work(object):
         return outcome['text']
 
     def _turns(self, what, found):
-        """(round, one of `what`, peer), in the order in which they are measured."""
+        """Return (round, one of `what`, peer) in the order of measuring."""
         for number in range(self.options.rounds):
             for one in what:
-                # Not always the same one first.
+                # Another one is first in each round.
                 for peer in found[number % len(found):] + found[:number % len(found)]:
                     yield number, one, peer
 
     def _with(self, peer, run, more=None):
-        """What `run` finds out about a fresh process of that peer, or why it found nothing."""
+        """Start a peer, call `run` with a Bench, stop the peer. Return what `run` returns, or a text: why it failed."""
         own = tempfile.mkdtemp(dir=self._folder)
         os.chmod(own, 0o777)
         proxy = None

@@ -1,7 +1,7 @@
-"""The scenes: what is done to one running proxy, and what it is found to cost there.
+"""The scenes: each puts one kind of load on a running proxy and measures what that costs the proxy.
 
-A scene is a function of a Bench; it returns {figure: value}. Costs are processor time, which a busy host disturbs least;
-only latency is measured by the clock.
+A scene is a function of a Bench that returns {figure: value}. Costs are processor time, because a busy host disturbs it
+least. Only latency is measured by the clock.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -18,16 +18,16 @@ from load import FIELDS
 from program import HOST, Failed, Program, environment, find
 
 CLIENTS = 32
-UNABLE = 'cannot'               # why a floor has no figure
+UNABLE = 'cannot'               # outcome of a scene that a peer cannot do
 TUNNELS = frozenset(['connect', 'tunnel', 'idle-tunnel'])       # scenes that need CONNECT
-WARM = 0.4                      # seconds before what counts
+WARM = 0.4                      # seconds of load before measuring
 HERE = os.path.dirname(os.path.abspath(__file__))
 GIB = 1 << 30
 
-# What a scene is run with. proxy: a Running; origin: an Origin; seconds: how long;
-# octets: of a large body; idle: how many connections; folder: for files.
+# What a scene needs. `proxy`: a Running; `origin`: an Origin; `seconds`: of load; `octets`: of a large body; `idle`: number
+# of idle connections; `folder`: for files.
 Bench = collections.namedtuple('Bench', 'proxy origin seconds octets idle folder')
-# run: a function of a Bench; figures: [(name, unit)], the first is what it is about.
+# `run`: a function of a Bench; `figures`: [(name, unit)], the main one first; `sentence`: for the table.
 Scene = collections.namedtuple('Scene', 'name run figures sentence')
 
 
@@ -39,7 +39,7 @@ wrk.headers['Host'] = '%(authority)s'
 %(fields)s
 """
 
-# Prepared as far as can be: the script shares the processors with the proxy.
+# As much as possible is prepared once: the script shares the processors with the proxy.
 VARYING = """
 local number = 0
 local first = 'GET http://%(authority)s/1k?article='
@@ -52,7 +52,7 @@ end
 
 
 def wrk(bench, clients, seconds, varying=False, more_fields=0, port=None):
-    """Run wrk -> {'done', 'failed', 'p50', 'p99'}, times in microseconds."""
+    """Run wrk. Return {'done', 'failed', 'p50', 'p99'}, times in microseconds. Raises Failed."""
     authority = '%s:%d' % (HOST, bench.origin.port)
     fields = FIELDS.decode('ascii') + ''.join(
         'X-Field-%d: value number %d\r\n' % (number, number) for number in range(more_fields))
@@ -71,7 +71,7 @@ def wrk(bench, clients, seconds, varying=False, more_fields=0, port=None):
     if not done or not int(done.group(1)):
         raise Failed('wrk: ' + ' '.join(said.split())[-300:])
     errors = re.search(r'Non-2xx or 3xx responses: (\d+)', said)
-    # Not those of reading: so it counts connections that a proxy without keep-alive closes.
+    # Read errors do not count: wrk reports them when a proxy without keep-alive closes.
     broken = [int(number) for number in re.findall(r'(?:connect|write|timeout) (\d+)', said)]
     return {'done': int(done.group(1)), 'failed': sum(broken) + int(errors.group(1) if errors else 0),
             'p50': _microseconds(said, '50%'), 'p99': _microseconds(said, '99%')}
@@ -95,7 +95,7 @@ def _run(arguments, patience):
 
 
 def load(bench, kind, clients, seconds, octets=0, port=None):
-    """Run our own clients -> what load.py prints."""
+    """Run the clients of load.py. Return what it prints, as a dictionary. Raises Failed."""
     said = _run(_loading(bench, kind, clients, seconds, octets, port), seconds + 40)
     try:
         return json.loads(said.strip().splitlines()[-1])
@@ -109,7 +109,7 @@ def _loading(bench, kind, clients, seconds=0, octets=0, port=None):
 
 
 class Holder(object):
-    """Idle connections, for as long as a `with` lasts."""
+    """Holds `count` idle connections open during a with block. `kind`: idle-clients or idle-tunnels."""
 
     def __init__(self, bench, kind, count):
         self._reading, writing = os.pipe()
@@ -125,7 +125,7 @@ class Holder(object):
         opened = json.loads(said or '{}').get('done', 0)
         if opened < self._count:
             self.__exit__(Failed)
-            raise Failed('%d of %d connections: %s' % (opened, self._count, said.strip() or self._program.said()))
+            raise Failed('only %d of %d connections were opened: %s' % (opened, self._count, said.strip() or self._program.said()))
         return self
 
     def __exit__(self, kind, *_):
@@ -135,13 +135,13 @@ class Holder(object):
         self._program.stop()
         lost = json.loads(said or '{}').get('lost', self._count)
         if kind is None and lost:
-            raise Failed('closes idle connections: %d of %d' % (lost, self._count))
+            raise Failed('the proxy closed idle connections: %d of %d' % (lost, self._count))
 
 
 # --- requests --------------------------------------------------------------------------------------------------------
 
 def of_requests(bench, run):
-    """Work that consists of requests. `run`: a function of seconds that returns what was done -> processor time for each."""
+    """Measure processor time for each request. `run`: a function of seconds that loads the proxy and returns counts."""
     run(WARM)
     meter = measure.Meter(bench.proxy.pids)
     result = run(bench.seconds)
@@ -150,34 +150,34 @@ def of_requests(bench, run):
 
 def _per_request(spent, result):
     if not result['done'] or result['failed'] > result['done'] / 100:
-        raise Failed('%d of %d failed: %s' % (
-            result['failed'], result['failed'] + result['done'], result.get('why', 'see its log')))
+        raise Failed('%d of %d requests failed: %s' % (
+            result['failed'], result['failed'] + result['done'], result.get('why', 'see the log of the proxy')))
     return {'cpu': sum(spent) * 1e6 / result['done'], 'system': spent[1] * 1e6 / result['done'],
             'done': result['done']}
 
 
 def kept(bench):
-    """Requests on kept-alive connections."""
+    """Measure requests on kept-alive connections."""
     return of_requests(bench, lambda seconds: wrk(bench, CLIENTS, seconds))
 
 
 def varying(bench):
-    """The same, none like the other."""
+    """Measure requests on kept-alive connections, each with another URL and cookie."""
     return of_requests(bench, lambda seconds: wrk(bench, CLIENTS, seconds, varying=True))
 
 
 def connection(bench):
-    """Clients that connect, ask, and leave."""
+    """Measure clients that connect, send one request and close."""
     return of_requests(bench, lambda seconds: load(bench, 'get', CLIENTS // 2, seconds))
 
 
 def connect(bench):
-    """The same by CONNECT."""
+    """Measure clients that connect, open a tunnel, send one request through it and close."""
     return of_requests(bench, lambda seconds: load(bench, 'connect', CLIENTS // 2, seconds))
 
 
 def latency(bench):
-    """What the proxy adds to the time of a request."""
+    """Measure the time that the proxy adds to a request."""
     direct = wrk(bench, 1, bench.seconds, port=bench.origin.port)
     through = wrk(bench, 1, bench.seconds)
     return {'p50': through['p50'] - direct['p50'], 'p99': through['p99'] - direct['p99'],
@@ -188,7 +188,7 @@ def latency(bench):
 
 def _bulk(kind, to_sink=False):
     def run(bench):
-        """Move a large body, or as much of it as time allows."""
+        """Measure a large body, or as much of it as passes in four times bench.seconds."""
         port = bench.origin.sink if to_sink else None
         meter = measure.Meter(bench.proxy.pids)
         result = load(bench, kind, 1, 4 * bench.seconds, bench.octets, port)
@@ -203,7 +203,7 @@ def _bulk(kind, to_sink=False):
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 def _settled(bench):
-    """Octets of memory, once they no longer change."""
+    """Return octets of memory when they have stopped changing."""
     last = measure.memory(bench.proxy.pids[0])
     for _ in range(20):
         time.sleep(0.1)
@@ -215,16 +215,16 @@ def _settled(bench):
 
 
 def base(bench):
-    """Memory of a process that has served a few requests."""
+    """Measure the memory of a process that has served a few requests."""
     _per_request((0, 0), load(bench, 'get', 2, 0.2))
     return {'memory': _settled(bench) / (1 << 20)}
 
 
 def _idle(kind):
     def run(bench):
-        """Memory of each idle connection."""
+        """Measure the memory of one idle connection."""
         with Holder(bench, kind, bench.idle // 10):
-            pass                        # what is allocated once is not theirs
+            pass                        # what is allocated only once does not count
         before = _settled(bench)
         with Holder(bench, kind, bench.idle):
             after = _settled(bench)
@@ -236,7 +236,7 @@ def _idle(kind):
 _CPU = [('cpu', 'us'), ('system', 'us'), ('done', '')]
 _BULK = [('cpu', 'ms/GiB'), ('system', 'ms/GiB'), ('rate', 'MB/s')]
 _LATENCY = [('p50', 'us'), ('p99', 'us'), ('through p50', 'us'), ('through p99', 'us')]
-_KIB = [('memory', 'KiB')]      # PSS; what the kernel keeps for sockets is not in it
+_KIB = [('memory', 'KiB')]      # PSS, without the memory of the kernel for sockets
 
 SCENES = [Scene(*row) for row in (
     ('kept', kept, _CPU, '1 KiB GET, 32 kept-alive clients, same fields'),

@@ -1,10 +1,10 @@
-"""The worst that a client or an origin can send: what each octet of it costs, beside those of a usual message.
+"""Measure the most expensive messages that a client or an origin can send, compared with a usual message.
 
     python tests/bench/worst.py
 
-One process, no sockets: a message is parsed, judged, written anew, and told in a log line, as it would be. Costs are
-processor time, the least of several rounds. An input that is shorter than a usual message counts as one: a request
-costs what a request does, however short it is.
+It runs in one process, without sockets: each message is parsed, checked, written again and logged, as in the proxy. The
+cost is processor time per octet, the least of several rounds. A message that is shorter than a usual one counts as
+that long, because each request has a basic cost. Exit code 1: an input costs more than BOUND times a usual message.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -22,22 +22,22 @@ from geproxy.http1 import basic, chunks, framing, grammar, reading, responses  #
 from geproxy.observe import formats, record  # noqa: E402
 from geproxy.policy import forwarded  # noqa: E402
 
-BOUND = 10                  # times a usual message, for each octet: tests/test_bench.py holds it
-USUAL = 50                  # of them are measured at once, as one is quick
+BOUND = 10                  # largest cost of an octet, in times of a usual message; tests/test_bench.py checks it
+USUAL = 50                  # usual messages are measured together, because one is too quick
 ROUNDS = 15
 SIZE = 64 * 1024            # octets of a head: [limits] head_size
 Limits = collections.namedtuple('Limits', 'head_size fields')
 LIMITS = Limits(SIZE, 1000)
 
-# stage: who sends it, and when; make: a function of a number, which makes another input of that kind of each; run: a
-# function of that input.
+# `stage`: who sends it, and when; `make`: a function of a number that returns an input, another one for each number;
+# `run`: a function that processes such an input.
 Case = collections.namedtuple('Case', 'stage name make run')
 
 
-# --- what is done with it
+# --- processing
 
 def read_request(octets):
-    """All that is done before anybody has logged in, and what is said if that fails: 407 at the latest."""
+    """Do all the work for a request whose client has not logged in: at the end it is refused with 407."""
     told = record.Record('192.0.2.1')
     try:
         request = understand(octets, told)
@@ -54,7 +54,7 @@ def read_request(octets):
 
 
 def pass_request(octets):
-    """All that is done for a request that may go on."""
+    """Do all the work for a request that is allowed."""
     told = record.Record('192.0.2.1')
     try:
         request = understand(octets, told)
@@ -69,12 +69,12 @@ def pass_request(octets):
 
 
 def read_without_limit(octets):
-    """Where [limits] fields is as large as can be."""
+    """Parse and write a request with [limits] fields at its highest value."""
     reading.parse_request(octets, SIZE).write(b'', b'1.1 geproxy')
 
 
 def understand(octets, told):
-    """Octets -> Request."""
+    """Parse and check a request. Return it, and note it in the Record `told`. Raises ProxyError."""
     reading.check_request_start(octets[:-2])
     request = reading.parse_request(octets, LIMITS.fields)
     told.request = request
@@ -84,14 +84,14 @@ def understand(octets, told):
 
 
 def tell(told):
-    """The lines of a record."""
+    """Format the log lines of a Record."""
     formats.json_line(told, True)
     if told.reason:
         formats.failure_line(told)
 
 
 def pass_response(octets):
-    """All that is done for a response head."""
+    """Do all the work for a response head."""
     try:
         reading.check_response_start(octets[:-2])
         response = reading.parse_response(octets, LIMITS.fields)
@@ -103,7 +103,7 @@ def pass_response(octets):
 
 
 def pass_chunks(octets):
-    """All that is done for a chunked body."""
+    """Do all the work for a chunked body."""
     body = chunks.Chunked(frozenset(), LIMITS, errors.BadRequest, errors.ClientLost)
     try:
         chunks.encode_chunk(body.feed(octets, len(octets)))
@@ -111,7 +111,7 @@ def pass_chunks(octets):
         responses.failure(error, 'geproxy', 'id-1', b'GET', True)
 
 
-# --- what is sent
+# --- inputs
 
 FIELDS = (b'User-Agent: bench/1.0 (X11; Linux x86_64)\r\nAccept: text/html,application/xhtml+xml,*/*;q=0.8\r\n'
           b'Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate\r\n')
@@ -120,29 +120,29 @@ OK = b'HTTP/1.1 200 OK\r\n'
 
 
 def usual_request(number):
-    """A request as browsers send it, another each time."""
+    """Return a request as browsers send it, another one for each number."""
     return (b'GET http://a.example/1k?article=%d HTTP/1.1\r\nHost: a.example\r\n%s'
             b'Cookie: session=0f3a7c; seen=%d\r\n\r\n' % (number, FIELDS, number))
 
 
 def usual_response(number):
-    """A response head as servers send it, another each time."""
+    """Return a response head as servers send it, another one for each number."""
     return OK + (b'Server: nginx\r\nDate: Fri, 27 Nov 2026 11:00:00 GMT\r\nContent-Type: text/html\r\n'
                  b'ETag: "%x-400"\r\nContent-Length: 1024\r\n'
                  b'Connection: keep-alive\r\nAccept-Ranges: bytes\r\n\r\n' % number)
 
 
 def full(octets, size=SIZE):
-    """Octets, as often as there is room for them in a head."""
+    """Return `octets` repeated until they fill a head of `size` octets."""
     return octets * ((size - 200) // len(octets))
 
 
 def names(number, count=LIMITS.fields - 5):
-    """As many field lines as there may be, each of another name, in each input others."""
+    """Return `count` field lines with different names, other names for each number."""
     return b''.join(b'%x:\r\n' % (number * count + each) for each in range(count))
 
 
-# What may stand in the heads of both: (name, a function of a number that makes field lines).
+# Field lines for requests and responses: (name, a function of a number that returns them).
 _FIELDS = [
     ('16,000 lines `a:`', lambda number: full(b'a:\r\n')),
     ('as many lines `a:` as there may be', lambda number: b'a:\r\n' * (LIMITS.fields - 5)),
@@ -230,7 +230,7 @@ class Usual(object):
         self.octets, self.seconds = len(make(10 ** 6)), float('inf')
 
     def measure(self):
-        """One more round."""
+        """Measure one more round."""
         inputs = [self._make(self._number + each) for each in range(USUAL)]
         self._number += USUAL
         began = clock()
@@ -240,7 +240,7 @@ class Usual(object):
 
 
 def usual():
-    """{stage: its Usual, measured}"""
+    """Measure the usual message of each stage. Return {stage: Usual}."""
     found = {}
     for stage, make, run, _inputs in STAGES:
         found[stage] = Usual(make, run)
@@ -250,8 +250,10 @@ def usual():
 
 
 def measure(case, normal, enough=0.0):
-    """Measure a Case beside its Usual, by turns -> (octets, seconds, how many times what that costs for each octet).
-    Ends as soon as the last is `enough`."""
+    """Measure a Case and its Usual in turns. Return (octets, seconds, cost of an octet in times of the Usual).
+
+    `enough`: stop as soon as the last figure is as low as this.
+    """
     best, octets, times = float('inf'), 0, 0.0
     for number in range(ROUNDS):
         made = case.make(number + 1)
@@ -266,7 +268,7 @@ def measure(case, normal, enough=0.0):
 
 
 def main():
-    """Print the table; the exit code."""
+    """Print the table. Return the exit code."""
     normals, over = usual(), 0
     print('| stage | input | octets | us | us per KiB | times a usual message |')
     print('| --- | --- | ---: | ---: | ---: | ---: |')

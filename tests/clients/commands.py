@@ -1,12 +1,12 @@
-"""How small clients are told what to do: a table of command lines. What each of their users sees is in it, too."""
+"""A table of small clients: their command lines, and what their users see when a request is refused."""
 from __future__ import absolute_import, division, print_function
 
 import collections
 
 from .conftest import REFUSAL
 
-# In arguments, {url}, {ca}, {file} (to upload), {out} (where a body is to go, for those that do not print it) and
-# {folder} stand for what a test has. Programs in PHP and Perl find the proxy's authority and log-in in PROXY and LOGIN.
+# In arguments, a test replaces {url}, {ca}, {file} (to upload), {out} (for the body, if a client does not print it) and
+# {folder}. Programs in PHP and Perl read the authority of the proxy from PROXY and the log-in from LOGIN.
 
 PHP_CURL = '''
 $c = curl_init($argv[1]);
@@ -44,11 +44,11 @@ LFTP = 'set ssl:ca-file "{ca}"; set net:max-retries 1; set net:timeout 20; '
 Client = collections.namedtuple('Client', [
     'name', 'probe',    # of a test; a command that succeeds if this host has it
     'get',              # arguments
-    'login',            # arguments that go before these to log in at the proxy; None: the environment has it
-    'raw',              # whether octets above 127 go into the target as they are
-    'upload',           # the method, and arguments; None: it uploads no file (busybox sends a GET, lynx reads the terminal)
-    'refused', 'refused_tunnel', 'unknown',     # what its user reads of a host that is denied, by http and by https,
-])                                              # and of one that does not resolve
+    'login',            # more arguments, in front, to log in at the proxy; None: by the environment
+    'raw',              # true if octets above 127 are sent in the target unchanged
+    'upload',           # (method, arguments); None: it cannot upload a file (busybox sends a GET, lynx reads the terminal)
+    'refused', 'refused_tunnel', 'unknown',     # what its user sees for a denied host, by http and by https,
+])                                              # and for a host that does not resolve
 
 UNKNOWN = b'does not resolve'
 

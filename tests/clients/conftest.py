@@ -1,4 +1,4 @@
-"""What every client needs: origins to ask, the proxy to ask through, and an environment of its own."""
+"""What all tests of clients need: origins, the proxy, and an environment of their own."""
 from __future__ import absolute_import, division, print_function
 
 import base64
@@ -31,7 +31,7 @@ access = -
 format = console
 """
 
-REFUSAL = b'SEC-1: not for us'      # what a client is told of a host that the rules deny
+REFUSAL = b'SEC-1: not for us'      # in the answer for a host that the rules deny
 
 USERS = {u'bob': u'bob-secret', u'j\xf6rg': u'g\xe4rtchen'}
 
@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(items):
 
 
 class Proxy(object):
-    """`python -m geproxy` as a process, and what its log says."""
+    """`python -m geproxy` as a process, and its log. `port`: where it listens; `process`: a Watched."""
 
     def __init__(self, port, process):
         self.authority = '127.0.0.1:%d' % port
@@ -52,11 +52,11 @@ class Proxy(object):
         self.process = process
 
     def saw(self, method, target):
-        """Wait until the log has told of such a request."""
+        """Wait for a request in the log. Return the line. `method`, `target`: native texts."""
         return self.process.wait_for(method.encode('ascii'), target.encode('ascii'))
 
     def carried(self, method, origin, path):
-        """Wait until the log has told that the request for `path` came by here: in the open, or in a tunnel."""
+        """Wait until the log shows a request for `path`; for https, the tunnel to its origin. Return the line."""
         if origin.scheme == 'https':
             return self.saw('CONNECT', origin.authority)
         return self.saw(method, origin.url(path))
@@ -70,7 +70,7 @@ def proxy(tmpdir_factory):
 
 @pytest.fixture(scope='session')
 def asking(tmpdir_factory):
-    """A proxy that asks for a name and a password: those of USERS."""
+    """Run a proxy that asks for a log-in of USERS."""
     folder = tmpdir_factory.mktemp('asking')
     lines = [u'%s:{SHA}%s\n' % (name, base64.b64encode(hashlib.sha1(password.encode('utf-8')).digest()).decode('ascii'))
              for name, password in USERS.items()]
@@ -81,7 +81,7 @@ def asking(tmpdir_factory):
 
 @contextlib.contextmanager
 def running(folder, more=''):
-    """A Proxy, whose ini file is CONFIGURATION and `more`, in `folder`."""
+    """Run a Proxy during a with block. `folder`: for its ini file; `more`: lines after CONFIGURATION."""
     port = free_port()
     ini = folder.join('proxy.ini')
     ini.write(CONFIGURATION % port + more)
@@ -105,13 +105,13 @@ def free_port():
 
 @pytest.fixture(scope='session')
 def authority():
-    """A certificate authority that exists for this session only."""
+    """Make a certificate authority for this session."""
     return trustme.CA()
 
 
 @pytest.fixture(scope='session')
 def trusted(authority, tmpdir_factory):
-    """The path of the PEM file of the authority that clients are to trust."""
+    """Return the path of the PEM file with the authority that clients must trust."""
     path = str(tmpdir_factory.mktemp('trusted').join('ca.pem'))
     authority.cert_pem.write_to_path(path)
     return path
@@ -119,7 +119,7 @@ def trusted(authority, tmpdir_factory):
 
 @pytest.fixture(scope='session')
 def certificate(authority, tmpdir_factory):
-    """The path of the PEM file with the key and certificate of the TLS origins."""
+    """Return the path of the PEM file with the key and the certificate of the TLS origins."""
     path = str(tmpdir_factory.mktemp('certificate').join('origin.pem'))
     authority.issue_cert(u'localhost', u'127.0.0.1').private_key_and_cert_chain_pem.write_to_path(path)
     return path
@@ -137,8 +137,10 @@ def environment(proxy, tmpdir):
 
 
 def environment_of(proxy, home, login=''):
-    """All that a client is told: nothing is inherited but where programs are. `login`: NAME:PASSWORD for the proxy,
-    percent-encoded."""
+    """Return the environment of a client. Only PATH is inherited.
+
+    `proxy`: a Proxy; `home`: path for HOME; `login`: NAME:PASSWORD for the proxy, percent-encoded, or ''.
+    """
     url = proxy.url.replace('://', '://%s@' % login) if login else proxy.url
     return {
         'PATH': os.environ['PATH'], 'HOME': home, 'LANG': 'C.UTF-8',
@@ -149,13 +151,13 @@ def environment_of(proxy, home, login=''):
 
 @pytest.fixture
 def path(request):
-    """A path that no other test asks for."""
+    """Return a path that no other test uses."""
     return '/' + re.sub('[^a-z0-9]+', '-', request.node.name.lower()).strip('-')
 
 
 @pytest.fixture(scope='session')
 def body():
-    """2 MiB and a few octets more that do not repeat, and are the same on every run."""
+    """Return 2 MiB and a few octets that do not repeat and are the same in every run."""
     return b''.join(hashlib.sha256(b'%d' % number).digest() for number in range(65536)) + b'the end'
 
 
@@ -168,7 +170,7 @@ def body_file(body, tmpdir_factory):
 
 @pytest.fixture(scope='session')
 def client():
-    """Look for a program: its path, or the test is skipped and the summary names it."""
+    """Return a function that returns the path of a program, or skips the test and names the program."""
     def look(program, name=None):
         path = programs.find(program)
         if path is None:
@@ -179,7 +181,7 @@ def client():
 
 @pytest.fixture(scope='session')
 def lacking_client():
-    """Skip the test because this host lacks a client; the summary shows the reason."""
+    """Return a function that skips the test because this host has no such client."""
     return lacking
 
 
@@ -189,5 +191,5 @@ def lacking(name):
 
 @pytest.fixture(scope='session')
 def run():
-    """Run a program to its end, within a limit."""
+    """Return programs.run."""
     return programs.run

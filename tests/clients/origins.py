@@ -1,4 +1,4 @@
-"""Origins on loopback, plain and TLS: they offer octets, and keep what is uploaded."""
+"""Origins on loopback, with and without TLS. They offer octets and keep uploads."""
 from __future__ import absolute_import, division, print_function
 
 import collections
@@ -13,7 +13,7 @@ from gevent.pywsgi import WSGIHandler, WSGIServer
 Upload = collections.namedtuple('Upload', ['method', 'digest', 'length', 'octets'])
 Request = collections.namedtuple('Request', ['method', 'target', 'authorization'])
 
-PIECE = 1 << 16                 # octets: of a body that is sent chunked
+PIECE = 1 << 16                 # octets of a chunk
 
 
 def digest(octets):
@@ -25,16 +25,16 @@ class Content(object):
 
     def __init__(self):
         self.offered = {}       # path: (content type, pieces)
-        self.uploads = {}       # path: [Upload]; a list, so that one sent twice shows
+        self.uploads = {}       # path: [Upload]; a list, to see if one is sent twice
         self.mounted = {}       # prefix of paths: another application
-        self.asked = []         # [Request], all that have come
+        self.asked = []         # all requests, as [Request]
 
     def offer(self, path, octets, kind='application/octet-stream', chunked=False):
         size = PIECE if chunked else len(octets) or 1
         self.offered[path] = (kind, [octets[start:start + size] for start in range(0, len(octets), size)])
 
     def __call__(self, environment, start_response):
-        # lftp and PHP have the whole URL within a tunnel, too; an origin has to understand that (RFC 9112, 3.2.2).
+        # lftp and PHP send the whole URL inside a tunnel, too; an origin must understand that (RFC 9112, 3.2.2).
         path = re.sub(r'\Ahttps?://[^/]*', '', environment['PATH_INFO'])
         self.asked.append(Request(
             environment['REQUEST_METHOD'], environment['geproxy.target'], environment.get('HTTP_AUTHORIZATION')))
@@ -55,7 +55,7 @@ class Content(object):
         return pieces
 
     def receive(self, path, environment, start_response):
-        """Keep an upload, and answer with its digest."""
+        """Keep an upload and answer with its digest."""
         octets = environment['wsgi.input'].read()
         upload = Upload(environment['REQUEST_METHOD'], digest(octets), len(octets), octets)
         self.uploads.setdefault(path, []).append(upload)
@@ -65,7 +65,7 @@ class Content(object):
 
 
 class Origin(object):
-    """Where one server of a test is to be found."""
+    """The address of one server of a test."""
 
     def __init__(self, scheme, authority):
         self.scheme = scheme
@@ -76,7 +76,7 @@ class Origin(object):
 
 
 class Origins(object):
-    """All servers of one test, with ports of their own: so an authority in the proxy's log is this test's."""
+    """All servers of one test. Their ports are used by no other test, so a log line belongs to this test."""
 
     def __init__(self, content, plain, other, tls):
         self.content = content
@@ -88,14 +88,14 @@ class Origins(object):
         return {'http': self.http, 'https': self.https}[scheme]
 
     def sole_upload(self, path):
-        """The method and digest of what was uploaded to `path`, once and only once."""
+        """Return (method, digest) of the only upload to `path`."""
         upload, = self.content.uploads[path]
         return upload.method, upload.digest
 
 
 class Handler(WSGIHandler):
-    """gevent's, but it keeps the target as it came, and knows an expectation in any case (RFC 9110, 10.1.1): Java writes
-    100-Continue."""
+    """The handler of gevent, with two changes: it keeps the target unchanged, and reads Expect in any case (RFC 9110,
+    10.1.1), because Java writes 100-Continue."""
 
     def get_environ(self):
         environment = WSGIHandler.get_environ(self)
@@ -106,7 +106,7 @@ class Handler(WSGIHandler):
 
 
 class TLSServer(WSGIServer):
-    """gevent's with a context, on every gevent: before 1.2 it took none."""
+    """The server of gevent with an SSL context, for every gevent: before 1.2 it had none."""
 
     def __init__(self, certificate, *arguments, **options):
         WSGIServer.__init__(self, *arguments, **options)
@@ -119,13 +119,16 @@ class TLSServer(WSGIServer):
 
 
 def options():
-    """What all servers are told. Without a name, gevent would ask the resolver for one."""
+    """Return the options of all servers. Without SERVER_NAME, gevent would look a name up."""
     return {'handler_class': Handler, 'log': None, 'environ': {'SERVER_NAME': 'origin'}, 'spawn': Pool()}
 
 
 @contextlib.contextmanager
 def serving(certificate):
-    """Origins on http://127.0.0.1, http://127.0.0.2 and, with `certificate`, on https://localhost."""
+    """Run Origins during a with block: http://127.0.0.1, http://127.0.0.2, https://localhost.
+
+    `certificate`: path of a PEM file.
+    """
     content = Content()
     servers = [
         WSGIServer(('127.0.0.1', 0), content, **options()),
@@ -143,4 +146,4 @@ def serving(certificate):
             Origin('https', 'localhost:%d' % tls))
     finally:
         for server in servers:
-            server.stop(timeout=0.01)           # seconds; the proxy may still keep connections
+            server.stop(timeout=0.01)           # seconds; the proxy may still have open connections

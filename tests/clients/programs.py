@@ -1,4 +1,4 @@
-"""Starting, watching and ending programs: each has a time limit and is reaped, and none inherits our environment."""
+"""Start, watch and end programs. Each has a time limit, is reaped, and gets no environment but the given one."""
 from __future__ import absolute_import, division, print_function
 
 import collections
@@ -16,11 +16,11 @@ Result = collections.namedtuple('Result', ['code', 'out', 'err'])
 
 
 class Overdue(Exception):
-    """A program did not end, or did not say what was waited for, within its limit."""
+    """A program did not end, or did not print the expected words, within its time limit."""
 
 
 def find(name):
-    """The path of a program, or None."""
+    """Return the path of a program, or None."""
     for folder in os.environ.get('PATH', os.defpath).split(os.pathsep):
         path = os.path.join(folder, name)
         if os.path.isfile(path) and os.access(path, os.X_OK):
@@ -29,7 +29,10 @@ def find(name):
 
 
 def run(arguments, environment, stdin=None, folder=None, limit=30):
-    """Run a program to its end, or kill it and all it started after `limit` seconds."""
+    """Run a program to its end. Return a Result. After `limit` seconds, kill it with its children, and raise Overdue.
+
+    `environment`: a dictionary; `stdin`: octets, or None; `folder`: the working directory, or None for this one.
+    """
     with open(os.devnull, 'rb') as nothing:
         program = subprocess.Popen(
             arguments, env=environment, cwd=folder, close_fds=True, preexec_fn=alone,
@@ -43,22 +46,22 @@ def run(arguments, environment, stdin=None, folder=None, limit=30):
 
 
 def alone():
-    """For preexec_fn: a session of its own, which nevertheless does not outlive a test run that is killed."""
+    """Start a session of its own that ends with the test run, even if that is killed. For preexec_fn."""
     os.setsid()
     end_with_us()
 
 
 def end(program):
-    """Kill what is left of a program's session, and reap the program."""
+    """Kill all that is left of the session of a program, and reap the program."""
     try:
         os.killpg(program.pid, signal.SIGKILL)
     except OSError:
-        pass                    # all gone already; that is what was wanted
+        pass                    # all processes have ended already
     program.wait()
 
 
 class Watched(object):
-    """A program that keeps running, and whose lines are remembered as they come."""
+    """A program that keeps running. `lines`: what it has printed, octets."""
 
     def __init__(self, arguments, environment, folder):
         self.lines = []
@@ -73,7 +76,7 @@ class Watched(object):
         self.listener = gevent.spawn(self.listen, reader)
 
     def listen(self, reader):
-        """Gather lines until the program closes its output."""
+        """Collect lines until the program closes its output. `reader`: a file descriptor."""
         make_nonblocking(reader)
         kept = b''
         try:
@@ -90,7 +93,7 @@ class Watched(object):
             os.close(reader)
 
     def wait_for(self, *words, **options):
-        """The first line that has all of `words`; waits for it at most `limit` seconds."""
+        """Wait for a line that contains all of `words` (octets), and return it. Raises Overdue after `limit` seconds."""
         checked = 0
         with gevent.Timeout(options.get('limit', 10), Overdue('no line with %r in %s' % (words, self))):
             while True:
@@ -105,7 +108,7 @@ class Watched(object):
                 self.more.wait()
 
     def stop(self, limit=15):
-        """Ask the program to end with SIGTERM, and return its exit code; killed after `limit` seconds."""
+        """End the program by SIGTERM, and return its exit code. After `limit` seconds, kill it and raise Overdue."""
         try:
             if self.program.poll() is None:
                 self.program.terminate()

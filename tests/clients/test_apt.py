@@ -1,4 +1,4 @@
-"""apt from a local flat repository, by http and https, in directories of its own. It uploads nothing.
+"""apt with a local flat repository, by http and https, in folders of its own. apt has no uploads.
 
 apt asks for several files at once, without waiting for the answers (pipelining), on one connection.
 """
@@ -54,7 +54,7 @@ FOLDERS = [             # that apt expects to find
 
 @pytest.fixture
 def apt(client, run, proxy, environment, trusted, tmpdir):
-    """A function that runs apt-get, which sees nothing of the host's own apt."""
+    """Return a function that runs apt-get without any file of the apt of this host."""
     program = client('apt-get', 'apt')
     for folder in FOLDERS:
         tmpdir.ensure(folder, dir=True)
@@ -71,7 +71,7 @@ def apt(client, run, proxy, environment, trusted, tmpdir):
 
 @pytest.fixture
 def package(client, run, environment, tmpdir):
-    """A function that makes a package, and returns its octets."""
+    """Return a function that makes a package and returns its octets."""
     program = client('dpkg-deb', 'apt')
 
     def make(name, content):
@@ -87,7 +87,7 @@ def package(client, run, environment, tmpdir):
 
 @pytest.fixture
 def publish(package, origins, body):
-    """A function that puts a repository on an origin: its line of sources.list, and the octets of its packages."""
+    """Return a function that offers a repository on an origin -> (its line for sources.list, octets of its packages)."""
     def put(origin):
         packages = {}
         for number in range(PACKAGES):

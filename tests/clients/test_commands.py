@@ -1,4 +1,4 @@
-"""Small clients, one table of them (commands.py): each asks, logs in, uploads, and is refused in words for its user."""
+"""The small clients of the table in commands.py: each downloads, logs in, uploads, and shows a refusal."""
 from __future__ import absolute_import, division, print_function
 
 import base64
@@ -28,7 +28,7 @@ def origins(certificate):
 
 @pytest.fixture(scope='module')
 def present(run):
-    """A function that tells whether this host has a client; each is looked for once."""
+    """Return a function that tells if this host has a client; it looks for each only once."""
     known = {}
 
     def look(one):
@@ -41,7 +41,7 @@ def present(run):
 
 @pytest.fixture
 def do(present, lacking_client, run, trusted, tmpdir, one):
-    """A function that runs a command of a client -> all that its user gets to see, and the body."""
+    """Return a function that runs a command of a client -> (all that its user sees, the body)."""
     if not present(one):
         lacking_client(one.name)
 
@@ -69,7 +69,7 @@ def logged_in(one, command, login):
 
 
 def body_of(one, shown, tmpdir):
-    """The body in what a client has shown, or stored."""
+    """Return the body that a client has printed or stored."""
     return tmpdir.join('got').read_binary() if '{out}' in one.get else shown
 
 

@@ -1,4 +1,4 @@
-"""curl: in the open, through tunnels, by HTTP/1.0 and 1.1, with every framing of an upload that it knows."""
+"""curl: by http and https, HTTP/1.0 and 1.1, with each framing of an upload that it has."""
 from __future__ import absolute_import, division, print_function
 
 import pytest

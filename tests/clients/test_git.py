@@ -1,4 +1,4 @@
-"""git over http and https: clone and push by its smart protocol, answered by git's own CGI program.
+"""git over http and https: clone and push by the smart protocol, answered by the CGI program of git.
 
 A push of more than git's http.postBuffer (1 MiB) is sent chunked.
 """
@@ -30,7 +30,7 @@ def git(client, run, environment, trusted):
 
 @pytest.fixture
 def served(git, origins, tmpdir):
-    """The path of an empty bare repository that the origins serve below /git/."""
+    """Return the path of an empty bare repository that the origins serve below /git/."""
     path = str(tmpdir.mkdir('served').join('sample.git'))
     git('init', '--quiet', '--bare', path)
     git('-C', path, 'config', 'http.receivepack', 'true')
@@ -40,7 +40,7 @@ def served(git, origins, tmpdir):
 
 @pytest.fixture
 def committed(git, tmpdir):
-    """A function that makes a repository with one commit of these octets."""
+    """Return a function that makes a repository with one commit of these octets."""
     def commit(octets):
         path = tmpdir.mkdir('mine')
         git('init', '--quiet', str(path))
@@ -52,7 +52,7 @@ def committed(git, tmpdir):
 
 
 class Backend(object):
-    """A WSGI application that runs `git http-backend`, as a web server would."""
+    """Return a WSGI application that runs `git http-backend`, as a web server does."""
 
     def __init__(self, git, root):
         self.program = os.path.join(git('--exec-path').decode('ascii'), 'git-http-backend')

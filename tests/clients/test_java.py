@@ -1,4 +1,4 @@
-"""Java: HttpClient and HttpURLConnection, all requests in one run of one program, since a JVM starts slowly."""
+"""Java: HttpClient and HttpURLConnection. One run of one program sends all requests, because a JVM starts slowly."""
 from __future__ import absolute_import, division, print_function
 
 import base64
@@ -48,7 +48,7 @@ def folder(tmpdir_factory):
 
 @pytest.fixture(scope='module')
 def answers(client, lacking_client, run, proxy, trusted, origins, folder, body, body_file):
-    """What the program printed for each of REQUESTS, for each URL of REFUSALS, and for a URL with a password."""
+    """Return what the program printed for each of REQUESTS, each URL of REFUSALS, and a URL with a password."""
     client('javac', 'java')                     # the compiler, which a JRE lacks
     source = os.path.join(HERE, 'ProxyClient.java')
     command = [client('java'), '-XX:TieredStopAtLevel=1', source, str(proxy.port), trusted]

@@ -1,4 +1,4 @@
-"""Clients that come without a name first, and again after 407: on the same connection, CONNECT or not."""
+"""Clients that log in only after a 407: again on the same connection, with CONNECT or without."""
 from __future__ import absolute_import, division, print_function
 
 import os

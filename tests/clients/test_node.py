@@ -1,4 +1,4 @@
-"""Node: its http and tls modules by hand, undici's fetch, and its own fetch where that obeys http_proxy.
+"""Node: its modules http and tls, fetch of undici, and its own fetch if that reads http_proxy.
 
 Fetch tunnels http too: CONNECT for whatever port the origin has.
 """
@@ -27,7 +27,7 @@ def node(client, run, environment):
 
 @pytest.fixture(params=['undici', 'own'])
 def fetch(request, node, proxy, trusted):
-    """A function that fetches; the test is skipped where this kind of fetch is not to be had."""
+    """Return a function that fetches. Skip the test if this host does not have this kind of fetch."""
     kind = request.getfixturevalue(request.param + '_fetch')
 
     def ask(method, url, *body_file):
@@ -38,7 +38,7 @@ def fetch(request, node, proxy, trusted):
 
 @pytest.fixture
 def undici_fetch(client, lacking_client):
-    """The folder of an undici: npm brings one along, or it is installed beside npm."""
+    """Return the folder of undici: npm contains one, or it is installed beside npm."""
     modules = os.path.join(os.path.realpath(client('npm', 'undici')), '..', '..', 'node_modules')
     for folder in (modules, os.path.join(modules, '..', '..')):
         path = os.path.normpath(os.path.join(folder, 'undici'))

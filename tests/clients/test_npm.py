@@ -36,7 +36,7 @@ def npm(client, run, environment, proxy, trusted, tmpdir):
 
 @pytest.fixture
 def tarball(body):
-    """The octets of a package that holds `body`."""
+    """Return the octets of a package that contains `body`."""
     octets = io.BytesIO()
     with tarfile.open(mode='w:gz', fileobj=octets) as archive:
         for name, content in [('package.json', manifest('sample')), ('body', body)]:
@@ -55,7 +55,7 @@ def integrity(octets):
 
 
 def packument(url, octets):
-    """What the registry tells of a package."""
+    """Return what the registry says about a package."""
     version = {'name': 'sample', 'version': '1.0.0', 'dist': {'tarball': url, 'integrity': integrity(octets)}}
     tags = {'latest': '1.0.0'}
     return json.dumps({'name': 'sample', 'dist-tags': tags, 'versions': {'1.0.0': version}}).encode('ascii')

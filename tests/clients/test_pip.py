@@ -1,4 +1,4 @@
-"""pip of the running interpreter, from a local index. It uploads nothing (twine does), so there is no such test."""
+"""pip of this Python, with a local index. pip has no uploads (twine has)."""
 from __future__ import absolute_import, division, print_function
 
 import base64
@@ -27,7 +27,7 @@ CASES = [
 
 @pytest.fixture(scope='module')
 def wheel(body):
-    """The octets of a wheel that holds `body`."""
+    """Return the octets of a wheel that contains `body`."""
     files = [
         ('geproxy_sample/__init__.py', b''),
         ('geproxy_sample/body', body),

@@ -1,4 +1,4 @@
-"""Clients of the running interpreter: urllib, requests, httpx and aiohttp, told of the proxy by the environment.
+"""Clients in this Python: urllib, requests, httpx and aiohttp. The environment names the proxy.
 
 Each is a program, because this process is patched by gevent, and theirs are not.
 """
@@ -106,13 +106,13 @@ EACH = pytest.mark.parametrize('module, program', [row[1:] for row in CLIENTS], 
 
 @pytest.fixture(scope='module')
 def importable(run):
-    """The modules of LOGGING_IN that can be imported; asked once, since that is slow."""
+    """Return the modules of LOGGING_IN that can be imported. Found out once, because it is slow."""
     return [module for _, module, _ in LOGGING_IN if run([sys.executable, '-c', 'import ' + module], {}).code == 0]
 
 
 @pytest.fixture
 def start(run, environment, importable, lacking_client, trusted, module, program):
-    """A function that runs a program of CLIENTS to its end, with variables on top of the environment."""
+    """Return a function that runs a program of CLIENTS to its end, with more variables in its environment."""
     if module not in importable:
         lacking_client('%s (for Python %d.%d)' % ((module,) + sys.version_info[:2]))
 

@@ -1,4 +1,4 @@
-"""wget, which knows nothing but its environment."""
+"""wget, with nothing but its environment."""
 from __future__ import absolute_import, division, print_function
 
 import pytest

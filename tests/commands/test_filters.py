@@ -1,4 +1,4 @@
-"""Filters: what people write, and which exchanges that shows."""
+"""Filters: what operators type, and which exchanges are shown then."""
 from __future__ import absolute_import, division, print_function
 
 import pytest
@@ -23,21 +23,21 @@ TUNNEL = {'event': 'opened', 'client.ip': '::1', 'url.original': '[2001:db8::1]:
     ('user:joe', True), ('user:*', True), ('user:j?e', True), ('user:jane', False),
     ('reason:dns_error', True), ('reason:*', True), ('reason:dns*', True), ('reason:tunnel_idle', False),
     ('/pool/', True), ('pool/x?y', True), ('http://deb', True), ('/none', False)])
-def test_what_is_shown(word, shown):
+def test_an_event_is_shown_if_the_filter_matches(word, shown):
     assert filters.parse(word)(EVENT) is shown
 
 
 @pytest.mark.parametrize('word,shown', [
     ('host:2001:db8::1', True), ('client:::1', True), ('method:CONNECT', True), ('status:>=0', False),
     ('slow:1ms', False), ('user:*', False), ('reason:*', False), ('443', True)])
-def test_of_a_tunnel_that_opens_much_is_not_known_yet(word, shown):
+def test_a_tunnel_that_opens_has_no_status_and_no_duration_yet(word, shown):
     assert filters.parse(word)(TUNNEL) is shown
 
 
 @pytest.mark.parametrize('word,what', [
-    ('hots:a', 'did you mean host?'), ('status:', 'status of what?'), ('status:abc', 'is no status'),
-    ('status:>=4xx', 'is no status'), ('slow:fast', 'invalid duration '), ('client:joe', 'joe')])
-def test_what_is_wrong_is_told(word, what):
+    ('hots:a', 'did you mean host?'), ('status:', "filter 'status:' has no value"), ('status:abc', "invalid status 'abc'"),
+    ('status:>=4xx', "invalid status '>=4xx'"), ('slow:fast', 'fast'), ('client:joe', 'joe')])
+def test_a_wrong_filter_is_explained(word, what):
     with pytest.raises(ValueError) as raised:
         filters.parse(word)
     assert what in str(raised.value)

@@ -10,10 +10,12 @@ from geproxy.observe import formats, record
 from geproxy.settings import loading
 
 SQUID = '1795410893.909      2 127.0.0.1 %s 189 %s %s - %s text/html\n'
+NOTHING = ('geproxy: nothing to learn: no line has a request that went through. '
+           'For refused requests: --refused\n')
 
 
 def learnt(*lines):
-    """{host: (count, ways, first, last)}"""
+    """Return what is learnt from these lines: {host: (count, ways, first, last)}."""
     found = learn.Learnt()
     for line in lines:
         found.add(learn.read_line(line))
@@ -21,7 +23,7 @@ def learnt(*lines):
 
 
 def seen(*each):
-    """Tallies, of (host, port, by CONNECT?, day)."""
+    """Return {host: Tally} for these: (host, port, true for CONNECT, day)."""
     found = learn.Learnt()
     for host, port, tunnel, day in each:
         host = '[%s]' % host if ':' in host else host
@@ -30,7 +32,7 @@ def seen(*each):
 
 
 def proposed(*each):
-    """The rules and comments for what was seen."""
+    """Return the rules and comments that are proposed for these; see `seen`."""
     return [line.strip() for line in list(learn.section(seen(*each), ['log']))[4:-1]]
 
 
@@ -65,7 +67,7 @@ def test_a_line_of_any_log_is_read(line, host, port, tunnel, day):
     ('', False),
     ('what is this', None),
 ])
-def test_what_is_no_exchange_is_told_from_what_is_unknown(line, found):
+def test_a_line_without_an_exchange_differs_from_one_of_unknown_format(line, found):
     assert learn.read_line(line + '\n') is found
 
 
@@ -81,13 +83,13 @@ def test_what_is_no_exchange_is_told_from_what_is_unknown(line, found):
     ('TCP_DENIED/407', 'HIER_NONE/-', False),
     ('TCP_MISS/503', 'HIER_NONE/-', False),
 ])
-def test_what_reached_an_address_went_through_whatever_the_answer(result, peer, went):
+def test_a_request_went_through_if_an_address_was_reached(result, peer, went):
     line = SQUID % (result, 'GET', 'http://a.test/', peer)
     assert bool(learn.read_line(line)) is went
     assert learn.read_line(line, refused=True) == ('GET', 'http://a.test', '2026-11-23')
 
 
-def test_json_says_whether_an_address_was_reached():
+def test_in_json_the_address_tells_whether_it_went_through():
     line = ('{"@timestamp": "2026-11-23T09:30:56.000Z", "http.request.method": "GET", "url.original": "http://a.test/b", '
             '"http.response.status_code": %s}')
     assert learn.read_line(line % '404, "destination.ip": "10.0.0.1"') == ('GET', 'http://a.test', '2026-11-23')
@@ -98,7 +100,7 @@ def test_json_says_whether_an_address_was_reached():
 @pytest.mark.parametrize('status, went', [
     (0, False), (200, True), (304, True), (400, False), (401, True), (403, False), (404, True), (407, False), (408, False),
     (410, True), (414, False), (417, False), (429, False), (431, False), (500, False), (502, False), (504, False)])
-def test_where_a_log_has_no_address_the_status_tells(status, went):
+def test_in_a_log_without_addresses_the_status_tells(status, went):
     made = record.Record('10.0.0.5')
     made.request, made.status = Asked(b'GET', b'http://a.test/', b'HTTP/1.1'), status
     for line in (formats.common_line(made, False), '09:30:56 ' + formats.console_line(made, False)):
@@ -107,7 +109,7 @@ def test_where_a_log_has_no_address_the_status_tells(status, went):
 
 
 @pytest.mark.parametrize('name', sorted(formats.FORMATS))
-def test_what_this_proxy_writes_is_read(name):
+def test_each_format_of_this_proxy_is_read(name):
     made = record.Record('10.0.0.5')
     made.request, made.status, made.user = Asked(b'GET', b'http://a.test:81/b?c', b'HTTP/1.1'), 404, b'bob'
     made.address = '10.0.0.1'
@@ -118,7 +120,7 @@ def test_what_this_proxy_writes_is_read(name):
 
 def test_lines_are_summed_up_by_host():
     found = learn.Learnt()
-    for number in range(learn.KNOWN + 2):               # whatever is remembered is forgotten in between
+    for number in range(learn.KNOWN + 2):               # enough to empty the memory of known URLs in between
         found.add(('GET', 'http://a.test:81?%d' % number, '2026-11-%02d' % (1 + number % 28)))
     found.add(('CONNECT', 'A.test.:443', '2026-10-01'))
     found.add(None)
@@ -133,7 +135,7 @@ def test_lines_are_summed_up_by_host():
     ('a', 'a'), ('a.test', 'a.test'), ('x.a.test', 'a.test'), ('y.x.a.test', 'a.test'), ('10.0.0.1', '10.0.0.1'), ('::1', '::1'),
     ('co.uk', 'co.uk'), ('a.co.uk', 'a.co.uk'), ('y.x.a.co.uk', 'a.co.uk'), ('x.a.com.au', 'a.com.au'), ('x.a.go.id', 'a.go.id'),
     ('x.a.edu.pe', 'a.edu.pe'), ('x.a.sch.uk', 'a.sch.uk'), ('x.a.uk.com', 'a.uk.com'), ('y.x.com.test', 'com.test')])
-def test_hosts_are_grouped_below_names_of_one_owner(host, suffix):
+def test_hosts_are_grouped_by_domains_of_one_owner(host, suffix):
     assert learn.suffix(host) == suffix
 
 
@@ -148,12 +150,12 @@ def test_hosts_of_providers_are_never_grouped(host):
         'allow any %s:443  # 1 time; CONNECT' % (name + host) for name in ('a.', 'b.', 'c.')]
 
 
-def test_the_most_wanted_come_first_with_ports_counts_and_days():
+def test_the_most_wanted_hosts_come_first_with_ports_counts_and_days():
     tallies = seen(('b.test', 443, True, '2026-11-23'), ('x.a.test', 443, True, '2026-11-22'), ('::1', 8080, False, ''), *[
         (host, 80, False, '2026-11-%d' % day) for day, host in enumerate(['x.a.test', 'y.a.test', 'z.a.test'], 24)])
     assert list(learn.section(tallies, ['access.log', 'a b'])) == [
-        '# Learnt from access.log, a%20b: 6 requests for 5 hosts. Read it, cut it, then check it:',
-        '# what went through once need not be wanted for ever.',
+        '# Learnt from access.log, a%20b: 6 requests for 5 hosts. Remove the rules that you do not want:',
+        '# a request that went through once may still be unwanted. Then check the file: geproxy --check FILE',
         '[access]',
         'rules =',
         '    allow any .a.test:80,443  # 4 times; 3 hosts, as x.a.test; CONNECT and http, 2026-11-22 to 2026-11-26',
@@ -165,7 +167,7 @@ def test_the_most_wanted_come_first_with_ports_counts_and_days():
 
 @pytest.mark.parametrize('host', sorted(address.PRESETS) + [
     'any.', '2130706433', '127.1', '0', '1.2.3.4.5', '127.0.0.256', 'a' * 255])
-def test_what_a_rule_would_take_for_something_else_becomes_a_comment(host):
+def test_a_host_that_a_rule_would_misread_becomes_a_comment(host):
     line, = proposed((host, 80, False, ''))
     assert line == '# no rule for %s:80: 1 time; http' % host.rstrip('.')
 
@@ -174,23 +176,23 @@ def test_what_a_rule_would_take_for_something_else_becomes_a_comment(host):
     ('allow', 'allow:80'), ('http', 'http:80'), ('get', 'get:80'), ('until', 'until:80'), ('fd00', 'fd00:80'), ('0x7f.1', '0x7f.1:80'),
     ('_x-y~.c', '_x-y~.c:80'), ('10.0.0.1', '10.0.0.1:80'), ('0.0.0.0', '0.0.0.0:80'), ('2001:db8::1', '[2001:db8::1]:80'),
     ('::ffff:10.0.0.1', '10.0.0.1:80'), ('::', '[::]:80'), ('64:ff9b::a00:1', '[64:ff9b::a00:1]:80'), ('any.test', 'any.test:80')])
-def test_a_rule_means_the_very_host_that_was_seen(host, where):
+def test_a_rule_means_exactly_the_host_that_was_seen(host, where):
     assert proposed((host, 80, False, '')) == ['allow any %s  # 1 time; http' % where]
 
 
-def test_a_suffix_that_is_none_is_not_proposed():
+def test_a_domain_that_cannot_be_one_is_not_proposed():
     assert proposed(*[('%d.2.3.4.5' % number, 80, False, '') for number in range(3)]) == [
         '# no rule for %d.2.3.4.5:80: 1 time; http' % number for number in range(3)]
 
 
-def test_many_ports_are_ranges_and_too_many_a_comment():
+def test_many_ports_become_ranges_and_too_many_become_a_comment():
     assert proposed(*[('a', port, False, '') for port in (80, 8000, 8002, 8001, 65535)]) == [
         'allow any a:80,8000-8002,65535  # 5 times; http']
     line, = proposed(*[('a', port, False, '') for port in range(1, 65536, 2)])
     assert line.startswith('# no rule for a:1,3,5,') and line.endswith(',63,...: 32768 times; http')
 
 
-def test_the_result_loads_as_it_is(tmpdir, capsys):
+def test_the_printed_section_loads(tmpdir, capsys):
     log = tmpdir.join('access.log')
     hosts = 'a.test x.b.test y.b.test z.b.test:81 [2001:db8::1] 10.0.0.1:8080 _x-y.c any private 2130706433'.split()
     log.write(''.join(SQUID % ('TCP_MISS/200', 'GET', 'http://%s/' % host, 'HIER_DIRECT/10.0.0.1') for host in hosts) + 'garbage\n')
@@ -198,14 +200,14 @@ def test_the_result_loads_as_it_is(tmpdir, capsys):
     text, said = capsys.readouterr()
     rules = loading.load('learnt.ini', text.split('\n')).access.rules
     assert [rule.text for rule in rules][0] == 'allow any .b.test:80,81' and len(rules) == 6
-    assert said == 'geproxy: 1 line was of no format that is known here\n'
+    assert said == 'geproxy: skipped 1 line of unknown format\n'
     log.write_binary(b'garbage\n' * 2)
     assert learn.main(['learn', str(log)]) == 1
     assert capsys.readouterr()[1] == (
-        'geproxy: 2 lines were of no format that is known here\ngeproxy: nothing to learn from\n')
+        'geproxy: skipped 2 lines of unknown format\n' + NOTHING)
 
 
-def test_even_a_section_without_any_rule_loads(tmpdir, capsys):
+def test_a_section_without_any_learnt_rule_loads(tmpdir, capsys):
     log = tmpdir.join('access.log')
     log.write(SQUID % ('TCP_MISS/200', 'CONNECT', 'loopback:443', 'HIER_DIRECT/127.0.0.1'))
     assert learn.main(['learn', str(log)]) == 0
@@ -216,12 +218,14 @@ def test_a_line_without_end_is_read_in_pieces(tmpdir, capsys):
     log = tmpdir.join('access.log')
     log.write_binary(b'x' * (learn.LINE_SIZE * 2 + 1))
     assert learn.main(['learn', str(log)]) == 1
-    assert capsys.readouterr()[1].startswith('geproxy: 3 lines were of no format')
+    assert capsys.readouterr()[1].startswith('geproxy: skipped 3 lines of unknown format\n')
 
 
-def test_without_anything_to_learn_it_says_so(tmpdir, capsys):
+def test_if_nothing_is_learnt_the_message_says_why(tmpdir, capsys):
     assert learn.main(['learn', str(tmpdir.join('none.log'))]) == 2
     assert capsys.readouterr() == ('', 'geproxy: %s/none.log: No such file or directory\n' % tmpdir)
     tmpdir.join('empty.log').write_binary(b'')
     assert learn.main(['learn', str(tmpdir.join('empty.log'))]) == 1
-    assert capsys.readouterr() == ('', 'geproxy: nothing to learn from\n')
+    assert capsys.readouterr() == ('', NOTHING)
+    assert learn.main(['learn', '--refused', str(tmpdir.join('empty.log'))]) == 1
+    assert capsys.readouterr()[1] == 'geproxy: nothing to learn: no line has a request that names a host\n'

@@ -10,8 +10,8 @@ import sys
 import pytest
 from helpers import ask, listening
 from processes import Client, answering, folder, get, read, running, write
+from test_admin_commands import command, two
 from test_listener import question, watched
-from test_live import command, two
 
 from geproxy.commands import rolling
 
@@ -55,7 +55,7 @@ def test_a_reload_shows_what_has_changed_in_each():
         assert command('reload', '--dry-run', *where)[1].count(': no changes\n') == 1
 
 
-def test_if_one_of_them_refuses_none_is_told():
+def test_if_one_process_refuses_none_reloads():
     with two() as (proxies, where):
         change(proxies[0], b'http_ports = any', b'http_ports = 80')
         change(proxies[1], b'http_ports = any', b'http_ports = x')
@@ -68,7 +68,7 @@ def test_if_one_of_them_refuses_none_is_told():
         assert b'reload: ' not in proxies[0].err + proxies[1].err
 
 
-def test_a_file_that_is_bad_is_told_with_its_line():
+def test_a_bad_file_is_reported_with_its_line():
     with running(PLAIN) as proxy:
         change(proxy, b'http_ports = any', b'http_port = any')
         code, out, err = command('reload', '-c', proxy.path)
@@ -82,14 +82,14 @@ def test_a_file_that_is_bad_is_told_with_its_line():
                         re.escape(proxy.path), err)
 
 
-def test_without_an_admin_listener_it_is_told_how_else():
+def test_without_an_admin_listener_reload_names_the_signal():
     with running() as proxy:
         code, out, err = command('reload', '-c', proxy.path)
         assert (code, out) == (1, '')
         assert 'has no admin listener to ask. Put this into it' in err and 'kill -HUP PID' in err
 
 
-def test_who_is_there_and_does_not_answer_is_told_and_who_has_ended_is_not():
+def test_a_process_that_has_ended_is_left_out_of_a_reload():
     with two() as (proxies, where):
         proxies[0].tell(signal.SIGKILL)
         proxies[0].popen.wait()
@@ -97,7 +97,7 @@ def test_who_is_there_and_does_not_answer_is_told_and_who_has_ended_is_not():
         assert (code, err) == (0, '') and out.startswith('%d: ' % proxies[1].pid)
 
 
-def test_a_page_of_others_reloads_nothing():
+def test_a_web_page_cannot_cause_a_reload():
     with watched() as (_address, proxy, place):
         for octets, status in (
                 (question(b'/-/reload'), 405), (question(b'/-/reload?x', b'POST'), 400),
@@ -107,7 +107,7 @@ def test_a_page_of_others_reloads_nothing():
         assert proxy.said == ['reload: nothing changed: this process was started without an ini file (-c)']
 
 
-def test_a_process_that_stops_reads_nothing_anew():
+def test_a_process_that_is_stopping_does_not_reload():
     with watched() as (_address, proxy, place):
         proxy.server.draining = True
         found = json.loads(ask(place, question(b'/-/reload', b'POST')).partition(b'\r\n\r\n')[2].decode('ascii'))
@@ -146,34 +146,34 @@ def restarted(here, ini='', *more, **said):
     return found + (read(os.path.join(here, 'calls')).decode('ascii').splitlines(),)
 
 
-def test_who_does_not_come_up_is_the_last_that_is_touched():
+def test_after_one_that_does_not_come_up_none_is_touched():
     with folder() as here:
         code, out, err, calls = restarted(
             here, status=STATUS, restart='geproxy:geproxy_0: stopped\ngeproxy:geproxy_0: ERROR (spawn error)\n',
             restarted=STATUS.replace('RUNNING   pid 11, uptime 1 day, 0:00:01', 'FATAL     Exited too quickly'))
         assert (code, out) == (3, '')
         assert ('geproxy:geproxy_0 did not come up: geproxy:geproxy_0: ERROR (spawn error) '
-                '(supervisorctl tail geproxy:geproxy_0)\nnot touched: geproxy:geproxy_1\n') in err
+                '(see: supervisorctl tail geproxy:geproxy_0)\nnot touched: geproxy:geproxy_1\n') in err
         assert calls == ['status', 'restart geproxy:geproxy_0', 'status']
 
 
-def test_one_alone_is_restarted_and_what_that_costs_is_told():
+def test_a_single_process_is_restarted_with_a_warning():
     with folder() as here:
         code, out, err, calls = restarted(
             here, status='geproxy    RUNNING   pid 11, uptime 0:00:09\n', restart='geproxy: started\n',
             restarted='geproxy    RUNNING   pid 21, uptime 0:00:05\n')
         assert code == 0 and re.match(r'geproxy: 11 -> 21, up after \d+ms\n\Z', out)
-        assert 'there is only one process: ' in err and 'without [admin] listen nobody says when it is ready' in err
+        assert 'there is only one process: ' in err and 'without [admin] listen, a process cannot be asked whether it is ready' in err
         assert calls == ['status', 'restart geproxy', 'status']
 
 
-def test_a_restart_that_left_the_old_process_there_is_none():
+def test_if_the_old_process_is_still_there_the_restart_has_failed():
     with folder() as here:
         code, out, err, _calls = restarted(here, status=STATUS, restart='error: <class> refused\n', restarted=STATUS)
         assert (code, out) == (3, '') and 'geproxy:geproxy_0 did not come up: error: <class> refused (' in err
 
 
-def test_who_is_running_but_not_ready_is_the_last_that_is_touched():
+def test_after_one_that_runs_but_is_not_ready_none_is_touched():
     with folder() as here:
         code, out, err, calls = restarted(
             here, '[admin]\nlisten = unix:%s/{pid}.sock\n' % here, '--wait', '200ms', status=STATUS, restart='ok\n',
@@ -184,7 +184,7 @@ def test_who_is_running_but_not_ready_is_the_last_that_is_touched():
 
 
 @pytest.mark.parametrize('word,code', [('status', 1), ('restart', 3)])
-def test_a_supervisor_that_does_not_answer_is_given_up(word, code, monkeypatch, capsys):
+def test_a_supervisorctl_that_does_not_end_is_killed(word, code, monkeypatch, capsys):
     monkeypatch.setattr(rolling, 'SILENCE', 0.0)
     with folder() as here:
         path, program = os.path.join(here, 'proxy.ini'), os.path.join(here, 'supervisorctl')
@@ -199,20 +199,20 @@ def test_a_supervisor_that_does_not_answer_is_given_up(word, code, monkeypatch, 
             os.kill(int(read(os.path.join(here, 'pid'))), 0)      # it is not left behind
 
 
-def test_who_does_not_run_comes_first_and_who_was_stopped_not_at_all():
+def test_processes_that_are_down_come_first_and_stopped_ones_are_left_alone():
     with folder() as here:
         status = STATUS + 'geproxy:geproxy_2   FATAL   Exited too quickly\ngeproxy:geproxy_3   STOPPED   Not started\n'
         code, out, err, calls = restarted(here, status=status, restart='x', restarted=status)
         assert code == 3 and calls == ['status', 'restart geproxy:geproxy_2', 'status']
-        assert 'geproxy:geproxy_3 is stopped, and stays so' in err
+        assert 'geproxy:geproxy_3 is stopped and stays stopped' in err
 
 
 @pytest.mark.parametrize('ini,status,what', [
     ('[access]\nclient = any\n', STATUS, 'proxy.ini:2: [access] client: unknown option'),
-    ('', 'unix:///run/x.sock no such file\n', 'supervisord has no geproxy. supervisorctl says:\nunix:///run/x.sock no such'),
-    ('', 'geproxyx   RUNNING   pid 1, uptime 0:00:01\n', 'supervisord has no geproxy. '),
-    ('', 'geproxy    STOPPED   Not started\n', 'geproxy is stopped. supervisorctl start geproxy')])
-def test_nothing_is_touched_where_something_is_wrong_beforehand(ini, status, what):
+    ('', 'unix:///run/x.sock no such file\n', 'supervisord has no program geproxy. supervisorctl says:\nunix:///run/x.sock no such'),
+    ('', 'geproxyx   RUNNING   pid 1, uptime 0:00:01\n', 'supervisord has no program geproxy. '),
+    ('', 'geproxy    STOPPED   Not started\n', 'geproxy is stopped. To start it: supervisorctl start geproxy')])
+def test_nothing_is_touched_if_a_check_before_fails(ini, status, what):
     with folder() as here:
         code, out, err, calls = restarted(here, ini, status=status)
         assert (code, out) == (1, '') and 'nothing was touched' in err and what in err
@@ -220,9 +220,9 @@ def test_nothing_is_touched_where_something_is_wrong_beforehand(ini, status, wha
 
 
 @pytest.mark.parametrize('arguments,code,what', [
-    ([], 2, 'it takes -c FILE, which is looked at before anything is touched'),
+    ([], 2, 'restart needs -c FILE: it checks that file before it restarts anything'),
     (['-c', '/nowhere.ini'], 1, "nothing was touched: /nowhere.ini: No such file or directory"),
-    (['-c', 'conf/proxy.ini', '--supervisorctl', '/nowhere'], 1, '/nowhere cannot be run: no such file or directory')])
-def test_what_is_missing_is_told(arguments, code, what):
+    (['-c', 'conf/proxy.ini', '--supervisorctl', '/nowhere'], 1, 'cannot run /nowhere: no such file or directory')])
+def test_wrong_usage_of_restart_is_explained(arguments, code, what):
     found, out, err = command('restart', *arguments)
     assert (found, out) == (code, '') and what in err and 'Traceback' not in err

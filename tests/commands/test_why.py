@@ -1,4 +1,4 @@
-"""``geproxy why``: what it says is what a client gets."""
+"""``geproxy why``: its output agrees with what a client gets."""
 from __future__ import absolute_import, division, print_function
 
 import base64
@@ -18,14 +18,14 @@ RULES = '  deny any bad.test # CHG-1: malware\n  allow 10.0.0.0/8 .test\n  allow
 
 
 def write_users(folder):
-    """Files of users, bob, who is in ops, and eve."""
+    """Write the files of users and groups: bob, who is in the group ops, and eve."""
     folder.join('users').write_binary(b'bob:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=\neve:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=\n')
     folder.join('groups').write_binary(b'ops: bob\n')
 
 
 @pytest.fixture
 def asked(tmpdir, capsys):
-    """A function of words, without -c -> (exit code, what it printed, what it said on standard error)."""
+    """Return a function that runs why with these words, and -c -> (exit code, standard output, standard error)."""
     path = tmpdir.join('proxy.ini')
     path.write_binary((INI + RULES + AUTH).encode('ascii'))
     write_users(tmpdir)
@@ -37,22 +37,22 @@ def asked(tmpdir, capsys):
 
 
 def nothing(sock):
-    """An origin that is only connected to."""
+    """An origin that only accepts a connection."""
     sock.recv(1)
 
 
-def test_what_is_allowed_is_tried_and_timed(asked):
+def test_an_allowed_request_is_tried_and_timed(asked):
     with listening(nothing) as origin:
         code, said, _ = asked('http://127.0.0.1:%d/x' % origin[1])
     lines = said.split('\n')
     assert (code, lines[0]) == (0, 'GET 127.0.0.1 port %d, from 127.0.0.1' % origin[1])
     assert lines[1:6] == [
-        '  proxy.ini:6: deny any bad.test (CHG-1: malware): no, by its host',
-        '  proxy.ini:7: allow 10.0.0.0/8 .test: no, by its client',
-        '  proxy.ini:8: allow user:bob http://any: no, by its client',
-        '  proxy.ini:9: deny any 127.0.0.2: no, by its address',
+        '  proxy.ini:6: deny any bad.test (CHG-1: malware): no match (host)',
+        '  proxy.ini:7: allow 10.0.0.0/8 .test: no match (client)',
+        '  proxy.ini:8: allow user:bob http://any: no match (client)',
+        '  proxy.ini:9: deny any 127.0.0.2: no match (address)',
         '  proxy.ini:10: allow loopback GET,CONNECT 127.0.0.1,[::1],localhost:any: decides']
-    assert lines[6] == '  127.0.0.1: may be dialled' and lines[7].startswith('  connected, directly, to 127.0.0.1 in ')
+    assert lines[6] == '  127.0.0.1: may be dialled' and lines[7].startswith('  connected directly to 127.0.0.1 in ')
     assert lines[8:] == ['allowed', '']
 
 
@@ -71,12 +71,12 @@ def test_what_is_allowed_is_tried_and_timed(asked):
     (['https://a.test/path', '--from', '::ffff:10.0.0.1'], 0, 'CONNECT a.test port 443, from 10.0.0.1'),
     (['a.test:443', '--from', '10.0.0.1', '--user', 'eve'], 0, 'CONNECT a.test port 443, from 10.0.0.1 as eve'),
 ])
-def test_what_is_refused_is_shown_as_the_client_gets_it(asked, words, code, expected):
+def test_a_refusal_is_shown_as_the_client_gets_it(asked, words, code, expected):
     found, said, _ = asked('--no-net', *words)
     assert found == code and any(line.strip().startswith(expected) for line in said.split('\n')), said
 
 
-def test_what_is_out_of_reach_has_an_exit_code_of_its_own(asked):
+def test_a_host_out_of_reach_has_its_own_exit_code(asked):
     code, said, _ = asked('localhost:1')
     assert code == 3 and "HTTP/1.1 502 localhost" in said
     code, said, _ = asked('http://no-such-name.test/', '--from', '10.0.0.1')
@@ -92,26 +92,26 @@ def test_what_is_out_of_reach_has_an_exit_code_of_its_own(asked):
     (['http://a b/'], 'is not a request line'),
     (['http://a/', '--from', 'nowhere'], "'nowhere' is not an IP address"),
 ])
-def test_what_is_no_question_is_told(asked, words, what):
+def test_wrong_usage_is_explained_without_secrets(asked, words, what):
     code, said, error = asked(*words)
     assert (code, said) == (2, '') and what in error and 'secret' not in error
 
 
-def test_user_and_password_of_a_url_are_seen_by_no_rule_and_shown_by_nobody(asked):
+def test_user_and_password_of_a_url_are_ignored_and_not_shown(asked):
     for scheme in ('http', 'https'):
         for output in ('text', 'json'):
             code, said, error = asked(scheme + '://good.test:secret@bad.test/x', '--no-net', '-o', output)
             assert code == 1 and 'CHG-1: malware' in said and 'secret' not in said + error
 
 
-def test_a_bad_file_is_told(tmpdir, capsys):
+def test_a_bad_file_is_reported_with_its_line(tmpdir, capsys):
     path = tmpdir.join('proxy.ini')
     path.write_binary(b'[access]\nrules = alow any any\n')
     assert why.main(['why', 'http://a/', '-c', str(path)]) == 2
     assert ':2: [access] rules: ' in capsys.readouterr()[1]
 
 
-def test_machines_get_json(asked):
+def test_json_is_for_programs(asked):
     code, said, _ = asked('http://bad.test/', '-o', 'json', '--no-net')
     found = json.loads(said)
     assert code == 1 and found['rules'] == [
@@ -120,23 +120,23 @@ def test_machines_get_json(asked):
         'refused', 'proxy.ini:6', 403, 'http_request_denied', None)
 
 
-def test_a_report_says_what_would_be_refused(tmpdir, capsys):
+def test_with_policy_report_the_refusal_is_shown_too(tmpdir, capsys):
     path = tmpdir.join('proxy.ini')
     path.write_binary((INI + RULES + 'policy = report\n' + AUTH).encode('ascii'))
     write_users(tmpdir)
     assert why.main(['why', 'http://bad.test/', '--no-net', '-c', str(path)]) == 0
-    assert 'allowed, though it would be refused: denied by proxy.ini:6: ' in capsys.readouterr()[0]
+    assert 'allowed, but only because of policy = report; otherwise refused: denied by proxy.ini:6: ' in capsys.readouterr()[0]
 
 
-def test_of_many_rules_the_last_are_shown(tmpdir, capsys):
+def test_of_many_rules_only_the_last_are_shown(tmpdir, capsys):
     path = tmpdir.join('proxy.ini')
     path.write_binary((INI + '  deny any a.test\n' * 50 + '  allow any any\n').encode('ascii'))
     assert why.main(['why', 'http://b.test/', '--no-net', '-c', str(path)]) == 0
     lines = capsys.readouterr()[0].split('\n')
-    assert lines[1] == '  31 rules before these do not fit' and len(lines) == 24
+    assert lines[1] == '  (31 rules before these do not match)' and len(lines) == 24
 
 
-def test_who_must_log_in_is_told_and_groups_count(tmpdir, capsys):
+def test_a_missing_login_is_reported_and_groups_count(tmpdir, capsys):
     path = tmpdir.join('proxy.ini')
     path.write_binary(('[access]\nrules = allow group:ops any\n' + AUTH.replace('exempt = any', '')).encode('ascii'))
     write_users(tmpdir)
@@ -147,7 +147,7 @@ def test_who_must_log_in_is_told_and_groups_count(tmpdir, capsys):
         assert why.main(['why', 'http://a.test/', '--no-net', '-c', str(path)] + words) == code
         assert said in capsys.readouterr()[0]
     assert why.main(['why', 'http://a.test/', '-c', str(path), '--user', 'nobody']) == 2
-    assert capsys.readouterr()[1] == "geproxy: [auth] users knows no 'nobody'\n"
+    assert capsys.readouterr()[1] == "geproxy: no user 'nobody' in the file of [auth] users\n"
 
 
 @pytest.mark.parametrize('url, line', [
@@ -160,14 +160,14 @@ def test_who_must_log_in_is_told_and_groups_count(tmpdir, capsys):
     ('a.test', b'CONNECT a.test:443'), ('a.test/b?u=http://c', b'CONNECT a.test:443'), ('a.test:22', b'CONNECT a.test:22'),
     ('a.test:8443/b', b'CONNECT a.test:8443'), ('::1', b'CONNECT [::1]:443'), ('[::1]', b'CONNECT [::1]:443'),
     ('127.0.0.1', b'CONNECT 127.0.0.1:443')])
-def test_a_url_is_what_a_client_makes_of_it(url, line):
+def test_a_url_becomes_the_request_that_a_client_sends(url, line):
     assert why.request_head(url, 'GET').split(b'\r\n')[0] == line + b' HTTP/1.1'
 
 
-def test_a_method_that_a_proxy_never_sees_is_said_to_be_ignored(asked):
+def test_a_method_that_a_proxy_never_sees_is_ignored_with_a_message(asked):
     code, said, error = asked('https://bad.test/', '--method', 'POST', '--no-net')
     assert (code, said.split('\n')[0]) == (1, 'CONNECT bad.test port 443, from 127.0.0.1')
-    assert error == 'geproxy: --method POST is ignored: of https:// a proxy sees nothing but CONNECT\n'
+    assert error == 'geproxy: --method POST is ignored: for https:// a proxy only sees the method CONNECT\n'
     assert asked('https://bad.test/', '--no-net')[2] == asked('http://bad.test/', '--method', 'PUT', '--no-net')[2] == ''
 
 
@@ -178,7 +178,7 @@ def test_a_refused_head_has_no_body(asked):
 
 @pytest.fixture
 def run(tmpdir, capsys):
-    """A function of the text of an ini file, and words -> (exit code, what it printed)."""
+    """Return a function that runs why with the text of an ini file and words -> (exit code, standard output)."""
     def run_it(text, *words):
         path = tmpdir.join('proxy.ini')
         path.write_binary(text.encode('ascii'))
@@ -192,41 +192,41 @@ def test_a_listener_with_a_name_is_looked_up_unless_there_is_no_net(run):
     assert run(text, 'http://127.0.0.1:9000/')[0] == 1
     code, said = run(text, 'http://127.0.0.1:9000/', '--no-net')
     assert code == 0 and said.endswith(
-        "\nallowed\n  the addresses of 'localhost', where it listens, are not known here: whether the request leads back to "
-        "this proxy was not checked\n")
+        "\nallowed\n  not checked: whether the request leads back to this proxy. The addresses of listen = localhost are not "
+        "known here\n")
     code, said = run(text.replace('localhost', 'no-such-name.test'), 'http://127.0.0.1:1/')
     assert code == 3
     with listening(nothing) as origin:
         code, said = run(text.replace('localhost', 'no-such-name.test'), 'http://127.0.0.1:%d/' % origin[1])
-    assert code == 0 and "addresses of 'no-such-name.test', where it listens, are not known" in said
+    assert code == 0 and "The addresses of listen = no-such-name.test are not known here" in said
 
 
 @pytest.mark.parametrize('listen, what', [('fd:0', 'fd:0'), ('systemd', 'systemd')])
-def test_where_a_socket_that_was_handed_over_listens_is_not_known(run, listen, what):
+def test_the_address_of_an_inherited_socket_is_not_known(run, listen, what):
     text = '[proxy]\nlisten = %s 127.0.0.1:9000\n[access]\nhttp_ports = any\n' % listen
     code, said = run(text, 'http://127.0.0.1:9001/', '--no-net')
     assert code == 0 and said.endswith(
-        '\nallowed\n  where %s listens is known to the running process only: whether the request leads back to this proxy was '
-        'not checked\n' % what)
+        '\nallowed\n  not checked: whether the request leads back to this proxy. Only the running process knows the address of '
+        'listen = %s\n' % what)
     assert run(text, 'http://127.0.0.1:9000/', '--no-net')[0] == 1
     found = json.loads(run(text, 'http://127.0.0.1:9001/', '--no-net', '-o', 'json')[1])
-    assert [each.split(' is known')[0] for each in found['unknown']] == ['where %s listens' % what]
+    assert [each.partition(' of ')[2] for each in found['unknown']] == ['listen = %s' % what]
 
 
-def test_where_it_is_administered_is_the_proxy_itself(run):
+def test_the_admin_listener_counts_as_the_proxy_itself(run):
     text = '[admin]\nlisten = 127.0.0.1:9001 unix:/run/geproxy/{pid}.sock\n'
     code, said = run(text, 'http://127.0.0.1:9001/', '--no-net')
     assert code == 1 and 'HTTP/1.1 403 127.0.0.1 port 9001 is this proxy itself' in said
 
 
-def test_limits_are_said_not_to_be_looked_at(run):
+def test_limits_are_reported_as_not_checked(run):
     text = '[limits]\n%s\n[access]\nrules =\n  deny any bad.test\n  allow any any\n'
     allowed = ('http://a.test/', '--no-net')
     assert run(text % 'burst = 3', *allowed)[1].endswith('\nallowed\n')
     assert run(text % 'requests = 2\nper_client = 3', *allowed)[1].endswith(
-        '\nallowed\n  not looked at: [limits] per_client, requests; whoever is over waits, or gets 429\n')
-    assert 'not looked at: [limits] rate, quota;' in run(text % 'rate = 1m\nquota = 1g\nquota_file = q', *allowed)[1]
-    assert 'not looked at' not in run(text % 'requests = 2', 'http://bad.test/', '--no-net')[1]
+        '\nallowed\n  not checked: [limits] per_client, requests. A client over a limit gets 429 or is slowed down\n')
+    assert 'not checked: [limits] rate, quota.' in run(text % 'rate = 1m\nquota = 1g\nquota_file = q', *allowed)[1]
+    assert 'not checked' not in run(text % 'requests = 2', 'http://bad.test/', '--no-net')[1]
 
 
 # --- the same as a client gets
@@ -238,7 +238,7 @@ def fine(sock):
 
 
 def several(host):
-    """Stands where resolver.look_up does: some names have several addresses, the others none."""
+    """Look a host up, in place of resolver.look_up: some names have several addresses, the others have none."""
     known = {'one.test': ['127.0.0.2', '127.0.0.1', '169.254.169.254'], 'none.test': ['127.0.0.2', '169.254.169.254'],
              'other.test': ['169.254.169.254', '127.0.0.2']}
     if host not in known:
@@ -247,8 +247,10 @@ def several(host):
 
 
 def compare(ini, url, user=None):
-    """Ask a proxy with that ini file, and `find`, about the same, whose {origin} is a real one -> the Finding and the
-    Record, which agree."""
+    """Ask a real proxy and `find` about the same URL, compare, and return (the Finding, the Record).
+
+    `ini`: the text of the ini file; `url`: native text, in which {origin} is the port of a real origin; `user`: octets.
+    """
     with listening(fine) as origin, proxying(ini) as (address, proxy):
         proxy.server.proxy.upstream.dialling.resolver = Resolver(ask=several)
         head = why.request_head(url.replace('{origin}', '%d' % origin[1]), 'GET')
@@ -270,13 +272,13 @@ def compare(ini, url, user=None):
 
 
 def decisive(finding):
-    """The place of the rule that decides, or ''."""
+    """Return where the rule that decides stands (file:line), or ''."""
     return ([rule.source for rule, missed in finding.passed if not missed] or [''])[0]
 
 
 @pytest.mark.parametrize('url', [
     'http://bad.test/', 'http://a.test/', 'http://127.0.0.2/', 'http://127.0.0.1:{origin}/', 'https://127.0.0.1:{origin}', 'bad.test:443'])
-def test_it_says_what_a_client_gets(url):
+def test_its_output_agrees_with_what_a_client_gets(url):
     compare('[access]\nrules =\n' + RULES.replace('user:bob', 'any').replace(' .test', ' .a.test'), url)
 
 
@@ -287,7 +289,7 @@ def test_it_says_what_a_client_gets(url):
     (b'eve', 'http://127.0.0.1:{origin}/', None),
     (b'eve', '127.0.0.1:{origin}', None),
 ])
-def test_users_and_groups_get_what_it_says(tmpdir, user, url, rule):
+def test_it_agrees_for_users_and_groups(tmpdir, user, url, rule):
     write_users(tmpdir)
     finding, record = compare(
         '[access]\nrules =\n  allow user:bob http://any\n  allow group:ops 127.0.0.1\n[auth]\nusers = %s\ngroups = %s\n' % (
@@ -300,7 +302,7 @@ def test_users_and_groups_get_what_it_says(tmpdir, user, url, rule):
     'http://127.0.0.1:{origin}/', '127.0.0.1:{origin}', 'http://one.test:{origin}/', 'http://none.test/', 'http://169.254.169.254/'])
 @pytest.mark.parametrize('rule', [
     'deny any any', 'deny any one.test,127.0.0.1', 'deny any 127.0.0.0/8', 'allow any 127.0.0.1', 'allow any other.test'])
-def test_a_report_gets_what_it_says(url, rule):
+def test_it_agrees_with_policy_report(url, rule):
     finding, _record = compare('[access]\npolicy = report\nrules =\n  deny any 127.0.0.9\n  %s\n' % rule, url)
     assert finding.error is None or finding.error.token in ('destination_ip_prohibited', 'connection_refused')
 
@@ -309,7 +311,7 @@ def test_a_report_gets_what_it_says(url, rule):
 @pytest.mark.parametrize('ini', ['http_ports = 443', 'connect_ports = 443', 'http_ports = 443\npolicy = report',
                                  'http_ports = 80\nconnect_ports = 1\nrules = allow any 127.0.0.1,a.test',
                                  'http_ports = 80\nconnect_ports = 1\nrules = allow any 127.0.0.1:any,a.test:443'])
-def test_ports_get_what_it_says(ini, url):
+def test_it_agrees_for_ports(ini, url):
     compare('[access]\n%s\n' % ini, url)
 
 

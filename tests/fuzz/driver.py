@@ -1,4 +1,4 @@
-"""Sends the mutations to a real geproxy, answers for its origin, and looks what is left of it behind them."""
+"""Send the mutations to a real geproxy, answer as its origin, and check that geproxy is intact afterwards."""
 from __future__ import absolute_import, division, print_function
 
 import collections
@@ -24,18 +24,18 @@ from geproxy.compat import monotonic
 from geproxy.net.kernel_pipes import MOST
 
 RESET = struct.pack('ii', 1, 0)
-WAIT = 0.4              # seconds that a client or an origin waits for what may not come
-WARM = 300              # connections before the first census
-LONG = 1 << 20          # octets that are spliced
-SETTLE = 20             # seconds that all may take to be gone
+WAIT = 0.4              # seconds that a client or an origin waits for octets
+WARM = 300              # connections before the first look at descriptors and greenlets
+LONG = 1 << 20          # octets of a body that is long enough for splice
+SETTLE = 20             # seconds, at most, until all connections have ended
 
-# Names lead to loopback, whatever they are, and without any name server; and nothing but the origin is reached, as a
-# mutated address or port may be anybody's.
+# All names lead to loopback, without a name server. And only the origin can be reached, because a mutated address or port
+# can be any.
 NAMES = b"""
 import socket
 _real = socket.getaddrinfo
 def _loopback(host, port, *more):
-    if isinstance(host, bytes):                     # as the resolver asks
+    if isinstance(host, bytes):                     # the resolver of geproxy passes octets
         try:
             socket.inet_pton(socket.AF_INET6 if b':' in host else socket.AF_INET, host.decode('ascii'))
         except (socket.error, UnicodeError, ValueError):
@@ -72,11 +72,11 @@ Census = collections.namedtuple('Census', 'descriptors greenlets connections')
 
 
 class Failed(Exception):
-    """What was found, as a sentence."""
+    """Something is wrong; the text says what."""
 
 
 class Fuzz(object):
-    """A run. The same seed, the same connections."""
+    """One run. `seed`: an int, the same seed makes the same connections; `at_once`: connections at the same time."""
 
     def __init__(self, seed, at_once=64):
         self._seed, self._at_once = seed, at_once
@@ -85,11 +85,12 @@ class Fuzz(object):
         self.answered = 0               # octets that clients got
         self.asked = 0                  # requests, or what looked like one, that the origin got
         self.resident = 0               # octets of memory, at the end
+        self.troubles = 0               # times that its event loop was blocked, or one of its tasks failed
 
     def run(self, count):
-        """That many connections -> what is to be said of them. Raises Failed."""
+        """Make `count` connections. Return a report, native text. Raises Failed."""
         with self._going() as (proxy, address):
-            # What is kept for later, a pipe and threads for names, is there from then on.
+            # After that, everything exists that geproxy keeps: pipes, and threads for names.
             self._many(address, range(WARM))
             self._check_service(proxy)
             before = self._settled(proxy)
@@ -104,15 +105,15 @@ class Fuzz(object):
                     after.descriptors, after.greenlets, self.resident / 2.0 ** 20))
 
     def show(self, number):
-        """One connection -> what was sent, and what came, for people."""
+        """Make one connection. Return what was sent and what came, native text. `number`: of the connection."""
         with self._going() as (proxy, address):
             lines = ['%s %r' % tuple(step) for step in self._steps(number)]
-            lines.append('came: %r' % self._talk(address, number))
+            lines.append('received %r' % self._talk(address, number))
             proxy.tell(signal.SIGTERM)
             proxy.wait()
             return '\n'.join(lines) + '\n' + proxy.err.decode('utf-8', 'replace')
 
-    # --- what there is
+    # --- parts
 
     def _going(self):
         return _Going(self)
@@ -124,11 +125,11 @@ class Fuzz(object):
         return mutations.conversation(self._dice(number), self._requests, self._authority)
 
     def use(self, authority):
-        """`authority`: of the origin."""
+        """Set the authority of the origin, octets."""
         self._authority = authority
 
     def serve(self, sock, _peer):
-        """The origin. Its answer depends on the seed and what it was asked, and on nothing else."""
+        """Answer as the origin. The answer depends only on the seed and on the request."""
         sock.settimeout(WAIT)
         asked = b''
         try:
@@ -144,7 +145,7 @@ class Fuzz(object):
                     return
                 asked = sock.recv(65536)
         except (socket.timeout, socket.error):
-            pass                        # what came cannot have been meant
+            pass                        # the mutated request was not for an origin like this
         finally:
             sock.close()
 
@@ -168,12 +169,12 @@ class Fuzz(object):
                 came.append(piece)
                 self.answered += len(piece)
         except (socket.timeout, socket.error):
-            pass                        # it is refused, or waits for what was never sent
+            pass                        # refused, or the proxy waits for octets that never come
         finally:
             sock.close()
         return b''.join(came)
 
-    # --- looking
+    # --- checks
 
     def _census(self, proxy):
         try:
@@ -182,6 +183,8 @@ class Fuzz(object):
             raise Failed('%s: %r' % (trouble, proxy))
         figures = dict(re.findall(r'(?m)^(\w+)(?:\{[^}\n]*\})? ([-.e+0-9]+)$', text))
         self.resident = float(figures['process_resident_memory_bytes'])
+        self.troubles = float(figures['geproxy_hub_blocked_total']) + sum(
+            float(value) for value in re.findall(r'(?m)^geproxy_task_failures_total\{[^}\n]*\} ([-.e+0-9]+)$', text))
         begun = len(proxy.err)
         proxy.tell(signal.SIGUSR2)
         wait_until(lambda: b'/housekeeping.py:' in proxy.err[begun:], 'the state')     # all come in one piece
@@ -191,7 +194,7 @@ class Fuzz(object):
                       int(figures['geproxy_connections']))
 
     def _settled(self, proxy, before=None):
-        """The census once nothing changes any more, or time is over."""
+        """Return the Census when it does not change any more, or when SETTLE is over. `before`: an earlier Census."""
         deadline = monotonic() + SETTLE
         last = None
         while True:
@@ -204,9 +207,10 @@ class Fuzz(object):
             gevent.sleep(1.1)           # housekeeping is once a second
 
     def _check(self, proxy, before, after):
-        for mark in (b'Traceback', b'a bug, please report it', b'the hub is blocked'):
-            if mark in proxy.err:
-                raise Failed('the error log has %r: ...%r' % (mark, proxy.err[proxy.err.index(mark) - 200:][:4000]))
+        if b'Traceback' in proxy.err:
+            raise Failed('the error log has a traceback: ...%r' % proxy.err[proxy.err.index(b'Traceback') - 200:][:4000])
+        if self.troubles:
+            raise Failed('/metrics has counted %d blocked loops or failed tasks\n%r' % (self.troubles, proxy.err[-4000:]))
         for kind in ('descriptors', 'greenlets', 'connections'):
             if getattr(after, kind) > getattr(before, kind):
                 raise Failed('%d %s before, %d after\n%s' % (
@@ -217,17 +221,17 @@ class Fuzz(object):
             raise Failed('the access log has an internal error')
         proxy.tell(signal.SIGTERM)
         if proxy.wait() != 0:
-            raise Failed('it did not end as it should: %r' % proxy)
+            raise Failed('it did not end with exit code 0: %r' % proxy)
 
     def _check_service(self, proxy):
         with Client(proxy.address) as client:
             response = client.ask(get(('sound.test', int(self._authority.rpartition(b':')[2])), b'/sound'))
         if not response.startswith(b'HTTP/1.1 200 ') or len(response) < LONG:
-            raise Failed('it does not serve as it should: %r, %r' % (response[:1000], proxy))
+            raise Failed('it does not serve a normal request: %r, %r' % (response[:1000], proxy))
 
 
 class _Going(object):
-    """An origin and a geproxy, for a block: (the Process, its address)."""
+    """Run an origin and a geproxy during a with block: (the Process, its address)."""
 
     def __init__(self, fuzz):
         self._fuzz = fuzz
@@ -251,7 +255,7 @@ class _Going(object):
 
 
 def act(sock, steps):
-    """Do what the Steps say -> the last."""
+    """Do all Steps on a socket. Return the name of the last one."""
     for what, value in steps:
         if what == 'send':
             sock.sendall(value)
@@ -263,11 +267,11 @@ def act(sock, steps):
 
 
 def pipes(pid):
-    """How many descriptors of a process are pipes, as it keeps those that splice: a bounded number."""
+    """Return how many descriptors of a process are pipes. It keeps some for splice. Raises Failed for too many."""
     try:
         found = [os.readlink(path) for path in glob.glob('/proc/%d/fd/*' % pid)]
     except OSError:
-        return pipes(pid)               # one was closed just now
+        return pipes(pid)               # one was closed in the meantime
     count = sum(path.startswith('pipe:') for path in found)
     if count > 2 * MOST + 2:
         raise Failed('%d ends of pipes' % count)
@@ -275,6 +279,6 @@ def pipes(pid):
 
 
 def log_of(proxy):
-    """The access log."""
+    """Return the access log, octets."""
     with open(os.path.join(proxy.folder, 'access.log'), 'rb') as opened:
         return opened.read()

@@ -1,5 +1,6 @@
-"""What fuzzed clients and origins send: pieces of a corpus, mutated. Pure: the same dice, the same octets, on every
-Python (so of random.Random only `random` is used, which alone is the same everywhere).
+"""What fuzzed clients and origins send: messages of a corpus with mutations. No I/O.
+
+The same dice give the same octets on every Python. So only `random` of random.Random is used: the other methods differ.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -9,12 +10,12 @@ import os
 import re
 
 HEADS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'heads')
-MOST = 200000           # octets of one message: more would only be slower
+MOST = 200000           # octets of one message, at most: more would only be slower
 
-# What a connection does: (what, octets or seconds). send, then one of half-close, close, reset, leave it to the proxy.
+# What a connection does. `what`: send, half-close, close, reset or read (until the proxy closes); `value`: octets to send.
 Step = collections.namedtuple('Step', 'what value')
 
-# Requests that reach the origin; @ stands for its authority, PORT for its port.
+# Requests that reach the origin. @ stands for its authority, PORT for its port.
 REQUESTS = [
     b'GET http://@/ HTTP/1.1\r\nHost: @\r\n\r\n',
     b'GET / HTTP/1.1\r\nHost: @\r\nAccept: */*\r\nCookie: a=b; c=d\r\n\r\n',
@@ -64,7 +65,7 @@ _find_example = re.compile(br'(?i)\b(?:[a-z]+\.)*example(?:\.com)?(?::[0-9]+)?')
 
 
 def corpus(kind):
-    """All heads of that kind, 'request' or 'response', good and bad; the hosts of examples are the origin."""
+    """Return all heads in tests/heads, good and bad, as octets with @ for the hosts. `kind`: request or response."""
     found = []
     for path in sorted(glob.glob(os.path.join(HEADS, '*', kind + '-*.http'))):
         with open(path, 'rb') as opened:
@@ -73,26 +74,26 @@ def corpus(kind):
 
 
 class Dice(object):
-    """What is thrown, the same on every Python. `roll`: random.Random(...).random."""
+    """Random choices, the same on every Python. `roll`: random.Random(...).random."""
 
     def __init__(self, roll):
         self._roll = roll
 
     def below(self, count):
-        """A whole number from 0 on, below `count`; 0 if there is none."""
+        """Return an int from 0 to `count` - 1; 0 if `count` is 0."""
         return int(self._roll() * count)
 
     def one_of(self, things):
-        """One of them."""
+        """Return one of a list."""
         return things[self.below(len(things))]
 
     def chance(self, part):
-        """True in that part of all cases."""
+        """Return true with this probability (0 to 1)."""
         return self._roll() < part
 
 
 def flip_bits(octets, dice, _pool):
-    """A few bits are others."""
+    """Change a few bits."""
     changed = bytearray(octets)
     for _ in range(1 + dice.below(4)):
         if changed:
@@ -101,37 +102,37 @@ def flip_bits(octets, dice, _pool):
 
 
 def put_octets(octets, dice, _pool):
-    """Some octets of any kind stand somewhere."""
+    """Insert a few random octets."""
     at = dice.below(len(octets) + 1)
     return octets[:at] + bytes(bytearray(dice.below(256) for _ in range(1 + dice.below(8)))) + octets[at:]
 
 
 def splice(octets, dice, pool):
-    """It goes on like another one."""
+    """Join the beginning with the end of another message."""
     other = dice.one_of(pool)
     return octets[:dice.below(len(octets) + 1)] + other[dice.below(len(other) + 1):]
 
 
 def cut(octets, dice, _pool):
-    """Its end is missing."""
+    """Cut off the end."""
     return octets[:dice.below(len(octets) + 1)]
 
 
 def drop(octets, dice, _pool):
-    """Something in the middle is missing."""
+    """Remove some octets in the middle."""
     at = dice.below(len(octets) + 1)
     return octets[:at] + octets[at + 1 + dice.below(20):]
 
 
 def repeat_line(octets, dice, _pool):
-    """A line stands there twice, or many times."""
+    """Repeat a line once or 300 times."""
     lines = octets.split(b'\n')
     at = dice.below(len(lines))
     return b'\n'.join(lines[:at] + [lines[at]] * (2 if dice.chance(0.8) else 300) + lines[at:])
 
 
 def swap_lines(octets, dice, _pool):
-    """Two lines have changed their places."""
+    """Swap two lines."""
     lines = octets.split(b'\n')
     one, two = dice.below(len(lines)), dice.below(len(lines))
     lines[one], lines[two] = lines[two], lines[one]
@@ -139,7 +140,7 @@ def swap_lines(octets, dice, _pool):
 
 
 def put_number(octets, dice, _pool):
-    """A number is another."""
+    """Replace a number."""
     found = list(re.finditer(br'[0-9]+', octets))
     if not found:
         return octets
@@ -148,7 +149,7 @@ def put_number(octets, dice, _pool):
 
 
 def put_line_end(octets, dice, _pool):
-    """A line ends otherwise, or all do."""
+    """Change the end of one line or of all lines."""
     end = dice.one_of(ENDS)
     if dice.chance(0.2):
         return octets.replace(b'\r\n', end)
@@ -158,20 +159,20 @@ def put_line_end(octets, dice, _pool):
 
 
 def put_word(octets, dice, _pool):
-    """A field that matters stands behind some line."""
+    """Insert a field that matters."""
     lines = octets.split(b'\n')
     at = 1 + dice.below(len(lines))
     return b'\n'.join(lines[:at]) + (b'\n' if at < len(lines) else b'') + dice.one_of(WORDS) + b'\n'.join(lines[at:])
 
 
 def blow_up(octets, dice, _pool):
-    """Something is there a thousand times."""
+    """Repeat a few octets a thousand times."""
     at = dice.below(len(octets) + 1)
     return octets[:at] + octets[at:at + 1 + dice.below(30)] * 1000 + octets[at:]
 
 
 def append(octets, dice, pool):
-    """Another one follows."""
+    """Append another message."""
     return octets + dice.one_of(pool)
 
 
@@ -180,14 +181,14 @@ MUTATIONS = [flip_bits, flip_bits, put_octets, splice, cut, drop, repeat_line, s
 
 
 def mutate(octets, dice, pool):
-    """Some mutations, or now and then none."""
+    """Return octets with 0 to 2 mutations."""
     for _ in range(dice.below(3)):
         octets = dice.one_of(MUTATIONS)(octets, dice, pool)[:MOST]
     return octets
 
 
 def conversation(dice, pool, authority):
-    """What a client does -> list of Steps. `pool`: octets of messages; `authority`: what stands for @."""
+    """Return what a client does, as a list of Steps. `pool`: messages, octets; `authority`: of the origin, octets."""
     own = dice.chance(0.7)
     octets = mutate(dice.one_of(REQUESTS if own else pool), dice, pool).replace(b'@', authority).replace(
         b'PORT', authority.rpartition(b':')[2])
@@ -199,14 +200,14 @@ def conversation(dice, pool, authority):
             octets = octets[size:]
     steps.append(Step('send', octets))
     if dice.chance(0.1):
-        del steps[dice.below(len(steps) + 1):]      # and it stops somewhere
+        del steps[dice.below(len(steps) + 1):]      # it stops in the middle
     ends = ['half-close'] * 12 + ['read'] * 3 + ['close'] * 3 + ['reset'] * 2
     steps.append(Step(dice.one_of(ends), None))
     return steps
 
 
 def answer(dice, pool):
-    """What an origin does -> list of Steps."""
+    """Return what an origin does, as a list of Steps. `pool`: messages, octets."""
     own = dice.chance(0.6)
     octets = mutate(dice.one_of(RESPONSES if own else pool), dice, pool)
     at = dice.below(len(octets) + 1) if dice.chance(0.3) else len(octets)

@@ -1,11 +1,12 @@
-"""Random connections, from a mutated corpus, to a real geproxy, whose origin answers at random too. Loopback only.
+"""Send random, mutated messages to a real geproxy, with an origin that answers at random, too. Loopback only.
 
     python tests/fuzz/run.py                                    10,000 connections
-    python tests/fuzz/run.py --connections 100000 --seed 7      what is thrown depends on the seed alone
-    python tests/fuzz/run.py --only 4711 --seed 7               one connection again: what was sent, what came
+    python tests/fuzz/run.py --connections 100000 --seed 7      the seed alone decides what is sent
+    python tests/fuzz/run.py --only 4711 --seed 7               one connection again: what was sent, and what came
 
-It fails if the log has a traceback or a bug in it, if a file descriptor or a greenlet is left behind, or if geproxy
-does not serve as it did before.
+It fails if the error log has a traceback, if an exchange ends with an internal error, if the event loop was blocked, if a
+file descriptor or a greenlet is left over, or if geproxy does not serve a normal request afterwards. The message names
+the seed.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -24,12 +25,13 @@ from fuzz.driver import Failed, Fuzz        # noqa: E402
 
 
 def main(arguments=None):
-    """Do what the command line says; the exit code."""
+    """Run the command line and return the exit code. `arguments`: native texts; None for those of this process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--connections', type=int, default=10000, metavar='N')
-    parser.add_argument('--seed', type=int, default=None, help='otherwise a new one, which is shown')
-    parser.add_argument('--at-once', type=int, default=64, metavar='N', help='connections at a time (64)')
-    parser.add_argument('--only', type=int, metavar='NUMBER', help='of the connections, just this one, shown')
+    parser.add_argument('--connections', type=int, default=10000, metavar='N',
+                        help='how many connections to make (default: 10000)')
+    parser.add_argument('--seed', type=int, default=None, metavar='N', help='seed of the random numbers (default: a new one, it is printed)')
+    parser.add_argument('--at-once', type=int, default=64, metavar='N', help='connections at the same time (default: 64)')
+    parser.add_argument('--only', type=int, metavar='NUMBER', help='make only the connection with this number, and print it')
     options = parser.parse_args(arguments)
     seed = random.SystemRandom().randrange(1 << 31) if options.seed is None else options.seed
     print('fuzz: seed %d' % seed)

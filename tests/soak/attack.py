@@ -1,16 +1,17 @@
-"""geproxy under attack by everybody at once: what does a normal client notice of it, and does every limit hold?
+"""Attack geproxy in many ways, and check that a normal client is still served and that all limits hold.
 
-    python tests/soak/attack.py                         ten seconds of quiet, ten of attack
+    python tests/soak/attack.py                         ten seconds without attack, then ten with all attacks
     python tests/soak/attack.py --seconds 60
     python tests/soak/attack.py --only 'tiny chunks up,empty lines'
-    python tests/soak/attack.py --each                  each kind of attack alone, one after the other
+    python tests/soak/attack.py --each                  one kind of attack after the other
 
-A normal client asks on a kept connection, on new connections and through tunnels, at a modest pace, first in quiet and
-then under attack. Shown are its times, what the proxy used, and which limits were reached. As root the silent names have
-name servers of their own, in a private mount namespace; without, that kind of attack is left out, which is said.
+A normal client sends requests on a kept connection, on new connections and through tunnels, at a modest pace: first
+without attack, then under attack. Each line shows its times, and what the proxy used at most. The attack "silent names"
+needs root, because it gives the proxy a name server of its own in a private mount namespace.
 
-Exit code 0: the normal client lost nothing and no limit was broken; 1: see what is said. Loopback only, Linux only; ends
-what it has started. The attackers run in a process of their own, with less claim to a processor than the proxy.
+Exit code 0: the normal client got all its answers, and all limits held; 1: not so, see the lines. Loopback only, Linux
+only. All processes that it has started are ended. The attackers run in a process of their own, with a lower priority
+than the proxy.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -41,7 +42,7 @@ from helpers import read_until              # noqa: E402
 from processes import PYTHON, folder, process, running, scraped, write      # noqa: E402
 
 CONNECTIONS = 400       # [limits] connections
-MEMORY = 200            # MiB: more than this would be a limit broken
+MEMORY = 200            # MiB; if geproxy needs more, a limit does not hold
 INI = """
 [access]
 clients = 127.0.0.0/9
@@ -60,15 +61,15 @@ listen = unix:FOLDER/admin.sock
 access = FOLDER/access.log
 """ % CONNECTIONS
 USERS = 'joe:$apr1$xxxxxxxx$dxHfLAsjHkDRmG83UXe8K0\n'
-SILENT = '127.53.53.54'         # where no name server is
-PATIENCE = 20                   # seconds; an answer that takes longer is lost
+SILENT = '127.53.53.54'         # no name server listens here
+PATIENCE = 20                   # seconds; an answer that takes longer counts as lost
 PACES = (('kept', 0.01), ('new', 0.05), ('tunnel', 0.1))        # (scene, seconds between two requests)
 
 Look = collections.namedtuple('Look', 'times lost why mib fds connections cpu')
 
 
 class Client(object):
-    """The normal client: `times` of its requests in seconds by scene, and how many were `lost`."""
+    """The normal client. `times`: {scene: [seconds of each request]}; `lost`: requests without answer; `why`: of the last."""
 
     def __init__(self, proxy, web, echo):
         self._proxy, self._web, self._echo = proxy, web, echo
@@ -77,7 +78,7 @@ class Client(object):
         self._kept = None
 
     def run(self, seconds):
-        """Ask for so long, in all scenes at once."""
+        """Send requests for so many seconds, in all scenes at the same time."""
         scenes = [gevent.spawn(self._repeat, name, pace, monotonic() + seconds) for name, pace in PACES]
         gevent.joinall(scenes)
         if self._kept is not None:
@@ -127,7 +128,7 @@ class Client(object):
 
 
 def main(arguments=None):
-    """Do what the command line says; the exit code."""
+    """Run the command line and return the exit code. `arguments`: native texts; None for those of this process."""
     options = _parser().parse_args(arguments)
     if options.attackers:
         return _attack(json.loads(options.attackers))
@@ -139,13 +140,13 @@ def main(arguments=None):
         with folder() as here, _serving(here, options.python) as (proxy, by):
             if not by and 'silent names' in names:
                 names.remove('silent names')
-                print('left out: silent names (they take root and a mount namespace)')
+                print('left out: silent names (this attack needs root)')
             quiet = _look(proxy, origin, options.seconds, None)
-            print('%-22s %s' % ('', _row(quiet, quiet)))
+            print('%-22s %s' % ('without attack', _row(quiet, quiet)))
             good = True
             for group in [[name] for name in names] if options.each else [names]:
                 found = _look(proxy, origin, options.seconds, group)
-                print('%-22s %s' % (group[0] if len(group) == 1 else 'all at once', _row(found, quiet)))
+                print('%-22s %s' % (group[0] if len(group) == 1 else 'all attacks at once', _row(found, quiet)))
                 good = _holds(found) and good
             return 0 if good else 1
     finally:
@@ -154,17 +155,17 @@ def main(arguments=None):
 
 def _parser():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--seconds', type=float, default=10, metavar='N', help='of quiet, and of each attack (default: %(default)s)')
-    parser.add_argument('--only', metavar='NAMES', help='kinds of attack, with commas: %s' % ', '.join(
+    parser.add_argument('--seconds', type=float, default=10, metavar='N', help='seconds without attack, and of each attack (default: %(default)s)')
+    parser.add_argument('--only', metavar='NAMES', help='only these kinds of attack, with commas: %s' % ', '.join(
         kind.name for kind in attackers.KINDS))
-    parser.add_argument('--each', action='store_true', help='one kind after the other instead of all at once')
-    parser.add_argument('--python', default=sys.executable, metavar='PATH', help='that runs geproxy (default: this one)')
+    parser.add_argument('--each', action='store_true', help='one kind of attack after the other, instead of all at once')
+    parser.add_argument('--python', default=sys.executable, metavar='PATH', help='the Python that runs geproxy (default: this one)')
     parser.add_argument('--attackers', help=argparse.SUPPRESS)
     return parser
 
 
 def _attack(job):
-    """The process of the attackers."""
+    """Run the attackers, in a process of their own. `job`: a dictionary with proxy, names and seconds."""
     os.nice(10)
     origin = attackers.Origin()
     try:
@@ -177,7 +178,7 @@ def _attack(job):
 
 @contextlib.contextmanager
 def _serving(here, python):
-    """geproxy: (the process, true if it has a silent name server)."""
+    """Run geproxy during a with block: (the process, true if it has a silent name server)."""
     write(os.path.join(here, 'users'), USERS)
     write(os.path.join(here, 'resolv.conf'), 'nameserver %s\noptions timeout:2 attempts:1\n' % SILENT)
     by = ['unshare', '-m', '/bin/sh', '-c', 'mount --bind %s/resolv.conf /etc/resolv.conf && exec "$@"' % here, 'sh']
@@ -188,7 +189,7 @@ def _serving(here, python):
 
 
 def _look(proxy, origin, seconds, names):
-    """Let the client ask for so long, while these kinds attack -> Look."""
+    """Let the client work for so many seconds while these kinds attack. Return a Look. `names`: None for no attack."""
     client = Client(proxy.address, origin.web, origin.echo)
     peaks = collections.Counter()
     watching = gevent.spawn(_watch, proxy, peaks)
@@ -200,7 +201,7 @@ def _look(proxy, origin, seconds, names):
         else:
             job = json.dumps({'proxy': proxy.address, 'names': names, 'seconds': seconds + 3})
             with process(PYTHON + [os.path.abspath(__file__), '--attackers', job]) as others:
-                gevent.sleep(1.5)               # all of them are at it
+                gevent.sleep(1.5)               # until all attackers have started
                 client.run(seconds)
                 others.wait(60)
     finally:
@@ -210,12 +211,12 @@ def _look(proxy, origin, seconds, names):
 
 
 def _watch(proxy, peaks):
-    """Look at the figures of the proxy again and again, and keep the highest."""
+    """Read the figures of the proxy again and again, and keep the highest in `peaks`. Never returns."""
     while True:
         try:
             figures = dict((name, float(value)) for name, value in re.findall(r'(?m)^([^#\s]\S*) (\S+)$', scraped(proxy)))
         except Trouble:
-            figures = {}                        # it has no time to say; the next look will tell
+            figures = {}                        # too busy to answer; the next try comes soon
         peaks['mib'] = max(peaks['mib'], figures.get('process_resident_memory_bytes', 0) / 2.0 ** 20)
         peaks['fds'] = max(peaks['fds'], figures.get('process_open_fds', 0))
         peaks['connections'] = max(peaks['connections'], sum(
@@ -234,7 +235,7 @@ def _row(found, quiet):
     for name, _pace in PACES:
         times, calm = sorted(found.times[name]) or [0.0], sorted(quiet.times[name]) or [0.0]
         p99 = times[len(times) * 99 // 100]
-        texts.append('%s p50 %.2f p99 %.2f ms (x %.1f)' % (
+        texts.append('%s p50 %.2f p99 %.2f ms (%.1f times)' % (
             name, 1000 * times[len(times) // 2], 1000 * p99, p99 / max(1e-9, calm[len(calm) * 99 // 100])))
     return '%s; lost %d%s; %.0f MiB, %d fds, %d connections, %.0f %% CPU' % (
         '; '.join(texts), found.lost, found.why and ' (%s)' % found.why, found.mib, found.fds, found.connections, 100 * found.cpu)

@@ -1,8 +1,9 @@
-"""The attackers of tests/soak/attack.py: hostile clients, and a hostile origin for their accomplices. Loopback only.
+"""The attackers of tests/soak/attack.py: hostile clients, and a hostile origin for some of them. Loopback only.
 
-Each kind is a row of KINDS: a name, how many of it attack at once, and a function of a `Target` that makes one attack on
-one connection. When the proxy ends it, the attacker comes again after a short pause. All of them have an address of
-127.0.0.0/8 of their own, so that a limit for one client is never a limit for another. So Linux only.
+Each kind is a row of KINDS: a name, how many attack at the same time, their addresses, and a function of (socket,
+Target) that makes one attack on one connection. When the proxy ends the connection, the attacker comes again after a
+short pause. Each attacker has an address of its own in 127.0.0.0/8, so that a limit for one client does not limit
+another. So Linux only.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -18,9 +19,9 @@ from gevent.server import StreamServer
 
 HOST = '127.0.0.1'
 DENIED = b'127.66.0.1'              # the rules of attack.py deny it
-STRANGERS = '127.200.%d.%d'         # these are not in [access] clients
-MEMBERS = '127.7.%d.%d'             # these are
-PAUSE = 0.2                         # seconds before an attacker whose connection has ended comes again
+STRANGERS = '127.200.%d.%d'         # not in [access] clients
+MEMBERS = '127.7.%d.%d'             # in [access] clients
+PAUSE = 0.2                         # seconds until an attacker comes again after its connection has ended
 SILENCE = 60                        # seconds without an octet
 TINY = b'1\r\nx\r\n2\r\nyy\r\n' * 4000
 UNEVEN = (b'3e8\r\n' + b'x' * 1000 + b'\r\n3e9\r\n' + b'y' * 1001 + b'\r\n') * 30
@@ -32,7 +33,7 @@ _numbers = itertools.count(1)
 
 
 class Origin(object):
-    """A hostile HTTP origin: what it does with a request, its path says."""
+    """A hostile HTTP origin. The path of a request says what it does; see _ANSWERS."""
 
     def __init__(self):
         self._pool = Pool()
@@ -41,7 +42,7 @@ class Origin(object):
         self.port = self._server.address[1]
 
     def stop(self):
-        """End it, and all that it does."""
+        """End it and all its connections."""
         self._server.close()
         self._pool.kill()
 
@@ -56,7 +57,7 @@ class Origin(object):
                 head += piece
             _ANSWERS[head.split(b' ', 2)[1].strip(b'/')](sock)
         except socket.error:
-            pass                        # the proxy has ended it, which is its right
+            pass                        # the proxy has ended the connection, as it may
         finally:
             sock.close()
 
@@ -92,13 +93,13 @@ def _get(target, path, more=b''):
 
 
 def _read(sock, _target):
-    """Read all that comes."""
+    """Read until the other side closes."""
     while sock.recv(262144):
         pass
 
 
 def download(path):
-    """Have the hostile origin send something, and read it as fast as it comes."""
+    """Return an attack: ask the hostile origin for `path`, and read the answer as fast as possible."""
     def attack(sock, target):
         sock.sendall(_get(target, path))
         _read(sock, target)
@@ -106,7 +107,7 @@ def download(path):
 
 
 def upload(sock, target):
-    """Send a request body in chunks of one and two octets, without end."""
+    """Send an endless request body in chunks of one and two octets."""
     sock.sendall(b'POST http://%s:%d/sink HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n' % (
         HOST.encode('ascii'), target.origin))
     while True:
@@ -120,32 +121,32 @@ def empty_lines(sock, _target):
 
 
 def refused_upload(sock, _target):
-    """Send a body without end to a host that the rules deny."""
+    """Send an endless body to a host that the rules deny."""
     sock.sendall(b'POST http://%s/ HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n' % DENIED)
     while True:
         sock.sendall(LETTERS)
 
 
 def silence(sock, target):
-    """Say nothing at all."""
+    """Send nothing at all."""
     _read(sock, target)
 
 
 def slow_reader(sock, target):
-    """Ask for a lot, and take an octet of it in a second."""
+    """Ask for a large body, and read one octet per second."""
     sock.sendall(_get(target, b'big'))
     while sock.recv(1):
         gevent.sleep(1)
 
 
 def head_flood(sock, target):
-    """Send a head of as many lines as fit."""
+    """Send a head with as many lines as fit."""
     sock.sendall(b'GET http://%s/ HTTP/1.1\r\nHost: x\r\n%s\r\n' % (DENIED, LINES))
     _read(sock, target)
 
 
 def trickle(sock, _target):
-    """Send a large head in pieces of an octet."""
+    """Send a large head octet by octet."""
     sock.sendall(b'GET http://%s/ HTTP/1.1\r\nHost: x\r\n' % DENIED)
     while True:
         sock.sendall(b'a')
@@ -153,7 +154,7 @@ def trickle(sock, _target):
 
 
 def pipeline(sock, target):
-    """Send a thousand requests at once, all of which the proxy answers by itself."""
+    """Send a thousand requests at once. The proxy answers all of them itself."""
     sock.sendall(b'OPTIONS http://%s/ HTTP/1.1\r\nHost: x\r\nMax-Forwards: 0\r\n\r\n' % HOST.encode('ascii') * 1000)
     _read(sock, target)
 
@@ -167,7 +168,7 @@ def guess(sock, target):
 
 
 def silent_name(sock, target):
-    """Ask for a name of which no name server says anything."""
+    """Ask for a name that no name server answers for."""
     sock.sendall(b'GET http://hangs-%d.test/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n' % next(_numbers))
     _read(sock, target)
 
@@ -192,7 +193,7 @@ KINDS = [Kind(*row) for row in (
 
 
 def attack(target, names, seconds):
-    """Let all kinds with these names attack for so many seconds -> {name: how many connections that made}."""
+    """Let the kinds with these names attack for so many seconds. Return {name: number of connections}."""
     made = collections.Counter()
     greenlets = [gevent.spawn(_again_and_again, kind, kind.addresses % (number, index + 1), target, made)
                  for number, kind in enumerate(KINDS) if kind.name in names for index in range(kind.count)]
@@ -206,13 +207,13 @@ def _again_and_again(kind, address, target, made):
         try:
             sock = socket.create_connection(target.proxy, SILENCE, (address, 0))
         except socket.error:
-            gevent.sleep(PAUSE)         # the proxy takes no more for now
+            gevent.sleep(PAUSE)         # the proxy accepts no more now
             continue
         made[kind.name] += 1
         try:
             kind.attack(sock, target)
         except socket.error:
-            pass                        # the proxy has ended it, which is what a good one does
+            pass                        # the proxy has ended the connection, as it should
         finally:
             sock.close()
         gevent.sleep(PAUSE)

@@ -1,7 +1,7 @@
-"""What must hold at the end of a soak: the access log and the clients tell the same story, and nothing has grown.
+"""Check the results of a soak: the access log and the clients must agree, and nothing may have grown.
 
-Books are kept in pairs: what a client says of an exchange, and what its line in the log says. A pair that agrees is
-struck out at once, so that hours of it need no memory; what is left at the end has no other half.
+For each exchange there are two reports: one of its client, one in the log. When both are there, they are compared and
+forgotten, so that a run of hours needs no memory. A report that is left at the end has no partner.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -9,23 +9,23 @@ import collections
 import json
 import os
 
-MOST_PROBLEMS = 20          # that are shown
-# How the exchange ended for its client. failed: it had a right to succeed, and has not. raced: sent on a kept
-# connection while that was closed from the other end, and nothing of an answer came. cut: by the end of the drain.
-# left: the client went away in the middle, on purpose.
+MOST_PROBLEMS = 20          # problems that are shown at most
+# How an exchange ended for its client. good: as expected. failed: not as expected. raced: it was sent on a kept connection
+# while the proxy closed that, and no octet of an answer came. cut: at the end of a drain. left: the client closed the
+# connection in the middle, on purpose.
 GOOD, FAILED, RACED, CUT, LEFT = OUTCOMES = ('good', 'failed', 'raced', 'cut', 'left')
-# By how much a figure may differ at the end: what is kept for the next one, not what leaks. Five runs of one to three
-# minutes on 2.7 and 3.13 had 0, 1 and 1.1 more (2026): the warm-up has most of what will ever be kept.
-ROOM = {'fds': 8,               # four pipes for splicing, if more flows meet than during the warm-up
-        'greenlets': 4,         # workers with nothing to do go away a few at a time
-        'MiB': 4}               # memory in pieces; see --memory
+# How much higher a figure may be at the end: some things are kept for the next exchange, and are no leak. Five runs of one
+# to three minutes on 2.7 and 3.13 ended 0, 1 and 1.1 higher (2026): most of that is there after the warm-up.
+ROOM = {'fds': 8,               # four pipes for splicing, if there are more flows at once than in the warm-up
+        'greenlets': 4,         # idle workers end a few at a time
+        'MiB': 4}               # fragmented memory; see --memory
 
-# `sent`, `received`: octets, as the client counted them.
+# The report of a client. `sent`, `received`: octets that it has counted; `why`: of a failure, native text.
 Told = collections.namedtuple('Told', 'kind outcome status sent received why')
 
 
 class Books(object):
-    """What clients told and what the log says."""
+    """The reports of clients and log, and the problems found in them."""
 
     def __init__(self):
         self.counts = collections.Counter()         # {(kind, outcome): exchanges}
@@ -36,14 +36,14 @@ class Books(object):
         self._told, self._lines = {}, {}
 
     def problem(self, text):
-        """Something is wrong."""
+        """Note a problem. `text`: native text."""
         if len(self.problems) < MOST_PROBLEMS:
             self.problems.append(text)
         else:
             self.more += 1
 
     def tell(self, key, told):
-        """A client's story of an exchange. `key`: by which its line is found; see `key_of`."""
+        """Take the report of a client. `key`: finds its line in the log, see `key_of`; `told`: a Told."""
         self.counts[told.kind, told.outcome] += 1
         if told.outcome == FAILED:
             self.problem('%s %s failed: %s' % (told.kind, key, told.why))
@@ -51,17 +51,17 @@ class Books(object):
             self.octets['up'] += told.sent
             self.octets['down'] += told.received
         if key in self._told:
-            self.problem('%s %s: told twice, a bug of the load' % (told.kind, key))
+            self.problem('%s %s: reported twice, a bug of the load' % (told.kind, key))
         self._told[key] = told
         self._settle(key)
 
     def log(self, line):
-        """A line of the access log, in octets."""
+        """Take a line of the access log. `line`: octets."""
         try:
             entry = json.loads(line.decode('ascii'))
             key = key_of(entry)
         except (ValueError, KeyError):
-            self.problem('no line of an access log: %r' % line[:200])
+            self.problem('not a line of an access log: %r' % line[:200])
             return
         self.logged['lines'] += 1
         self.logged['up'] += entry['http.request.bytes']
@@ -79,30 +79,33 @@ class Books(object):
                 self.problem('%s: %s' % (key, text))
 
     def open(self):
-        """How many have no other half yet, and should."""
+        """Return how many reports have no partner yet, and should have one."""
         return len(self._lines) + sum(told.outcome not in (RACED, FAILED) for told in self._told.values())
 
     def close(self):
-        """No more will come: what has no other half is a problem."""
+        """Note each report without partner as a problem. No more reports may come."""
         for key, told in sorted(self._told.items()):
             if told.outcome not in (RACED, FAILED):     # the latter are problems already
                 self.problem('%s %s (%s): not in the log' % (told.kind, key, told.outcome))
         for key in sorted(self._lines):
-            self.problem('%s: in the log, once more than asked for' % key)
+            self.problem('%s: in the log, but no client sent it' % key)
 
     def of(self, outcome):
-        """How many exchanges ended so."""
+        """Return how many exchanges had this outcome."""
         return sum(count for (_kind, each), count in self.counts.items() if each == outcome)
 
 
 def key_of(entry):
-    """The name at the end of the path; the client's address, unique then, for what has no path."""
+    """Return the key of a log entry: the last part of the path or, without a path, the address of the client.
+
+    `entry`: a line of the log as a dictionary. Both keys are unique among all exchanges.
+    """
     url = entry.get('url.original', '')
     return url.rpartition('/')[2] if url.startswith('http://') else entry['client.ip']
 
 
 def differences(told, entry):
-    """What a client says and the log does not, as texts."""
+    """Return the differences between a Told and an entry of the log, as texts."""
     found = []
     up, down = entry['http.request.bytes'], entry['http.response.bytes']
     if told.outcome == GOOD:
@@ -114,7 +117,7 @@ def differences(told, entry):
                 told.kind, entry['http.response.status_code'], told.status))
     elif told.outcome == CUT:
         if entry.get('reason') != 'drained':
-            found.append('%s: ended in the middle, and the log says %s: %s' % (
+            found.append('%s: ended in the middle, but the log has the reason %s: %s' % (
                 told.kind, entry.get('reason'), entry.get('message')))
     elif told.outcome == LEFT and (up > told.sent or down < told.received):
         found.append('%s: %d octets up and %d down in the log, %d sent and %d received' % (
@@ -123,7 +126,7 @@ def differences(told, entry):
 
 
 class LogFiles(object):
-    """Follows the access log through its rotations, and hands each line to `take` once."""
+    """Follows the access log through its rotations. `path`: of the log; `take`: a function that gets each line once."""
 
     def __init__(self, path, take):
         self._path, self._take = path, take
@@ -132,7 +135,7 @@ class LogFiles(object):
         self._open.append([path, 0, b''])
 
     def rotate(self):
-        """What logrotate does before it sends USR1."""
+        """Rename the log, as logrotate does before it sends SIGUSR1."""
         self._rotations += 1
         aside = '%s.%d' % (self._path, self._rotations)
         os.rename(self._path, aside)
@@ -140,7 +143,7 @@ class LogFiles(object):
         self._open.append([self._path, 0, b''])
 
     def read(self):
-        """Read what is new."""
+        """Read the new lines."""
         for state in self._open:
             if os.path.exists(state[0]):
                 with open(state[0], 'rb') as opened:
@@ -151,13 +154,15 @@ class LogFiles(object):
                 state[2] = lines.pop()
                 for line in lines:
                     self._take(line)
-        while len(self._open) > 3:      # nobody has written there since the last but one
+        while len(self._open) > 3:      # nothing is written there any more
             os.remove(self._open.pop(0)[0])
 
 
 def compare(books, before, after, room=ROOM):
-    """Two snapshots of the processes, in quiet times: what grew -> [(figure, before, after)]; adds to the problems of
-    `books` what should not have."""
+    """Compare the figures of the processes before and after the load. Return [(figure, before, after)].
+
+    A figure that has grown by more than `room` says, or does not agree with the log, becomes a problem in `books`.
+    """
     rows = []
     for name in ('fds', 'greenlets', 'MiB'):
         old, new = before[name], after[name]
@@ -165,7 +170,7 @@ def compare(books, before, after, room=ROOM):
         if new > old + room[name] * len(after['pids']):
             books.problem('%s grew from %.4g to %.4g' % (name, old, new))
     if before['pids'] != after['pids']:
-        return rows                     # counters began anew with each process
+        return rows                     # new processes have begun to count from zero
     for name, column in (('requests', 'lines'), ('octets up', 'up'), ('octets down', 'down')):
         counted = after[name] - before[name]
         written = after['logged'][column] - before['logged'][column]

@@ -1,4 +1,4 @@
-"""What is soaked: geproxy alone, or two processes under a real supervisord; both told, rolled and looked at the same way."""
+"""The geproxy of a soak: one process, or two under a real supervisord, with the same methods."""
 from __future__ import absolute_import, division, print_function
 
 import contextlib
@@ -16,8 +16,8 @@ from supervising import PLACES, supervised
 HOUSE = ('[proxy]\nlisten = %s\n[access]\nconnect_ports = any\nrules =\n  deny any 127.66.0.1\n%s  allow any any\n'
          '[timeouts]\ndrain = %g\n%s[limits]\n%s[upstream]\nkeep_time = 300ms\n%s'
          '[log]\naccess = FOLDER/access.log\nformat = json\n[admin]\nlisten = unix:FOLDER/{pid}.sock\n')
-PROBED = b'127.66.0.2'          # its port is closed; some files deny it
-# What a reload may find: (rules, [timeouts], [limits], [upstream], whether the file is bad).
+PROBED = b'127.66.0.2'          # its port is closed; some of the ini files deny it
+# Ini files for reloads: (rules, [timeouts], [limits], [upstream], true if the file is bad).
 VARIANTS = (
     ('  deny any 127.66.0.2\n', 'idle = 60\n', 'connections = 500\nhead_size = 32k\n', 'keep = 8\n', False),
     ('', 'conect = 5\n', '', '', True),
@@ -30,13 +30,13 @@ NAME = 'geproxy:geproxy_%d'
 
 
 def house(listen, drain, variant=('', '', '', '', False)):
-    """The text of an ini file."""
+    """Return the text of an ini file. `listen`: native text; `drain`: seconds; `variant`: one of VARIANTS."""
     rules, timeouts, limits, upstream, _bad = variant
     return HOUSE % (listen, rules, drain, timeouts, limits, upstream)
 
 
 class Daemon(object):
-    """Processes that serve `address`; `here`: the folder of their files."""
+    """Processes of geproxy. `here`: the folder of their files; `address`: where they listen."""
 
     def __init__(self, here, address, listen, ini, drain):
         self.here, self.address = here, address
@@ -44,28 +44,28 @@ class Daemon(object):
         self.rolling = False
 
     def pids(self):
-        """Their process ids, by the sockets of [admin]."""
+        """Return their process ids, from the names of the sockets of [admin]."""
         return sorted(int(os.path.basename(path)[:-len('.sock')]) for path in glob.glob(os.path.join(self.here, '*.sock'))
                       if re.match(r'\d+\.sock\Z', os.path.basename(path)))
 
     def tell(self, number):
-        """Send all of them a signal."""
+        """Send a signal to all of them. `number`: of the signal."""
         for pid in self.pids():
             os.kill(pid, number)
 
     def reload(self, variant):
-        """Change the file, send HUP, and wait until all have said what they made of it. A bad one is not left there."""
+        """Change the ini file, send SIGHUP, and wait for the answers in the error log. A bad file is taken away again."""
         good = read(self._ini)
         write(self._ini, house(self._listen, self._drain, variant).replace('FOLDER', self.here))
         done = br'SIGHUP: %s' % (b'nothing changed' if variant[-1] else br'\S+ read\n')
         self._answered(done, lambda: self.tell(signal.SIGHUP))
         if variant[-1]:
-            write(self._ini, good)      # a restart would read it
+            write(self._ini, good)      # a restart would read the bad one
 
     def greenlets(self):
-        """How many there are in all of them."""
+        """Return the number of greenlets in all of them."""
         self._answered(br'\] state: ', lambda: self.tell(signal.SIGUSR2))
-        gevent.sleep(0.3)                   # the stacks are lines behind that one
+        gevent.sleep(0.3)                   # the stacks follow after that line
         said, total = self.said(), 0
         for pid in self.pids():
             own = b''.join(re.findall(br'(?m)^.* geproxy\[%d\] (.*\n)' % pid, said))
@@ -79,15 +79,15 @@ class Daemon(object):
             while len(re.findall(pattern, self.said())) < wanted:
                 gevent.sleep(0.05)
             return
-        raise AssertionError('no answer to a signal, %r, in %r' % (pattern, self.said()[-2000:]))
+        raise AssertionError('no answer to a signal: %r is not in %r' % (pattern, self.said()[-2000:]))
 
     def metrics(self, pid):
-        """/metrics of one of them -> {name with labels: value}."""
+        """Return the figures of one process: {name with labels: value}."""
         shown = _ask(os.path.join(self.here, '%d.sock' % pid))
         return dict((name, float(value)) for name, value in re.findall(r'(?m)^([^#\s]\S*) (\S+)$', shown))
 
     def look(self):
-        """The figures of all of them, added up."""
+        """Return the figures of all processes, added up, as a dictionary."""
         all_of_them = [self.metrics(pid) for pid in self.pids()]
 
         def total(prefix):
@@ -99,7 +99,7 @@ class Daemon(object):
                 'octets down': total('geproxy_bytes_total{side="client",direction="out"}')}
 
     def is_quiet(self):
-        """True if nobody is connected, and no connection to an origin is kept."""
+        """Return true if no client is connected and no connection to an origin is kept."""
         figures = [self.metrics(pid) for pid in self.pids()]
         return not any(value for each in figures for name, value in each.items() if name.startswith(
             ('geproxy_connections{', 'geproxy_pool_idle_connections')))
@@ -109,7 +109,7 @@ class Daemon(object):
         return sum(int(count) for count in re.findall(br'\] (\d+) connections? cut off\n', self.said()))
 
     def said(self):
-        """All that they have said."""
+        """Return their error logs, octets."""
         raise NotImplementedError
 
 
@@ -135,7 +135,7 @@ class Supervised(Daemon):
         return b''.join(read(path) for path in sorted(glob.glob(os.path.join(self.here, 'geproxy_*.log*'))))
 
     def roll(self):
-        """Restart both, one after the other, as the comments in that file say."""
+        """Restart both, one after the other, as the comments in conf/supervisord.conf say."""
         self.rolling = True
         try:
             for number in (0, 1):
@@ -148,7 +148,7 @@ class Supervised(Daemon):
 
 @contextlib.contextmanager
 def alone(python, drain):
-    """An Alone, ended behind the block."""
+    """Run one process during a with block. `python`: path; `drain`: seconds."""
     with folder() as here:
         path = os.path.join(here, 'proxy.ini')
         write(path, house('127.0.0.1:0', drain).replace('FOLDER', here))
@@ -162,9 +162,9 @@ def alone(python, drain):
 
 @contextlib.contextmanager
 def rolled(python, drain):
-    """A Supervised, ended behind the block."""
+    """Run two processes under supervisord during a with block. `python`: path; `drain`: seconds."""
     where = find_supervisord()
-    settle = (1, int(drain) + 5)        # it is only a matter of patience: with 5, as the file has it, each takes longer
+    settle = (1, int(drain) + 5)        # startsecs 1 instead of the 5 in the file: faster
     with supervised(where, 'fcgi-program', ini=house('127.0.0.1:1', drain), settle=settle, python=python) as supervisor:
         for name in ('geproxy_0.log', 'geproxy_1.log'):
             supervisor.geproxy(1, name)
@@ -173,13 +173,13 @@ def rolled(python, drain):
 
 
 def find_supervisord():
-    """The folder with supervisord and supervisorctl, or None."""
+    """Return the folder with supervisord and supervisorctl, or None."""
     return next((PLACES[name] for name in ('python', 'distribution')
                  if os.path.exists(os.path.join(PLACES[name], 'supervisord'))), None)
 
 
 def _ask(path):
-    """/metrics at that socket, as text."""
+    """Return /metrics at a socket, native text. `path`: of the socket."""
     sock = socket.socket(socket.AF_UNIX)
     try:
         sock.settimeout(PATIENCE)

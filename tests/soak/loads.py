@@ -1,7 +1,7 @@
-"""The clients of a soak: a steady load with pauses, and a verdict on each exchange for the books (see checks.py).
+"""The clients of a soak: they put a steady load on the proxy, and report each exchange to the Books (see checks.py).
 
-Each exchange has a name of its own, at the end of its path; what has no path comes from an address of 127.0.0.0/8 of
-its own. So Linux only.
+Each exchange has a name of its own at the end of its path. An exchange without path comes from an address of its own in
+127.0.0.0/8. So Linux only.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -16,9 +16,9 @@ from checks import CUT, FAILED, GOOD, LEFT, RACED, Told
 from geproxy.compat import native_poll
 from origins import HOST, PIECE, SHORT, checksum
 
-SILENCE = 30            # seconds without an octet: it has failed
+SILENCE = 30            # seconds without any octet; then the exchange has failed
 ON_ONE = 200            # requests of a kept-alive client on one connection
-LINGER = struct.pack('ii', 1, 0)        # for SO_LINGER: a close is a reset
+LINGER = struct.pack('ii', 1, 0)        # for SO_LINGER: close() sends a reset
 
 Job = collections.namedtuple('Job', 'name clients pause')       # seconds between two exchanges
 JOBS = [Job(*row) for row in (
@@ -28,15 +28,15 @@ ENDLESS = Job('endless', 1, 0.1)        # takes longer than any drain
 
 
 class Broken(Exception):
-    """The proxy did not do what it should."""
+    """The proxy did something wrong."""
 
 
 class Closed(Exception):
-    """The connection ended before the answer did."""
+    """The connection ended before the answer was complete."""
 
 
 class Connection(object):
-    """A client's connection to the proxy, which counts its octets."""
+    """A connection to the proxy that counts its octets. `address`: of the proxy; `source`: own address, or None."""
 
     def __init__(self, address, source=None):
         self.socket = socket.create_connection(address, SILENCE, source and (source, 0))
@@ -44,29 +44,32 @@ class Connection(object):
         self.reused = False
 
     def begin(self):
-        """Another exchange begins."""
+        """Begin another exchange: count from zero."""
         self.reused = self.reused or bool(self.received)
         self.sent = self.received = 0
 
     def is_over(self):
-        """True if the other end has closed it while nothing was asked."""
-        poll = native_poll()            # gevent's would let others run, before what is to be sent is sent
+        """Return true if the proxy has closed the connection, or sent something, between two exchanges."""
+        poll = native_poll()            # gevent's would let other greenlets run before the request is sent
         poll.register(self.socket.fileno(), 1)      # POLLIN
         return bool(poll.poll(0))
 
     def send(self, octets):
-        """Send it all."""
+        """Send all of `octets`."""
         self.socket.sendall(octets)
         self.sent += len(octets)
 
     def receive(self):
-        """What comes next; b'' at the end."""
+        """Return the next octets; b'' at the end."""
         data = self.socket.recv(65536)
         self.received += len(data)
         return data
 
     def response(self, slowly=lambda: None):
-        """Read a response -> (status, head, length of its body, its checksum). `slowly`: called for each piece."""
+        """Read a response. Return (status, head, length of the body, its checksum). Raises Broken, Closed.
+
+        `slowly`: a function that is called before each piece.
+        """
         data = b''
         while b'\r\n\r\n' not in data:
             data += self._more()
@@ -74,7 +77,7 @@ class Connection(object):
         match = re.match(br'HTTP/1\.1 (\d+) .*', head)
         length = re.search(br'(?i)\r\nContent-Length: (\d+)', head)
         if not match or not length:
-            raise Broken('that is no answer: %r' % data[:100])
+            raise Broken('not an HTTP response: %r' % data[:100])
         count, crc = len(body), checksum(body)
         while count < int(length.group(1)):
             slowly()
@@ -85,17 +88,17 @@ class Connection(object):
     def _more(self):
         data = self.receive()
         if not data:
-            raise Closed('closed behind %d octets of the answer' % self.received)
+            raise Closed('closed after %d octets of the answer' % self.received)
         return data
 
     def reset(self):
-        """Leave without a word."""
+        """Close with a reset."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
         self.socket.close()
 
 
 class Load(object):
-    """All clients. `scale`: seconds, about as long as a long exchange takes."""
+    """All clients. `scale`: seconds that a long exchange takes; `endless`: true for downloads longer than a drain."""
 
     def __init__(self, address, origin, books, scale, endless):
         self._address, self._books, self._scale = address, books, scale
@@ -103,17 +106,17 @@ class Load(object):
         self._echo = b'%s:%d' % (HOST.encode('ascii'), origin.echo)
         self._numbers = itertools.count(1)
         self._over = False
-        self.closed_idle = self.asked_to_close = 0      # kept connections: silently, and by Connection: close
+        self.closed_idle = self.asked_to_close = 0      # kept connections: closed without, and with Connection: close
         self._jobs = JOBS + [ENDLESS] * bool(endless)
         self._greenlets = []
 
     def start(self):
-        """Begin."""
+        """Start all clients."""
         self._over = False
         self._greenlets = [gevent.spawn(self._repeat, job) for job in self._jobs for _ in range(job.clients)]
 
     def stop(self):
-        """Begin nothing anew, and wait for what has begun."""
+        """Begin no exchange any more, and wait for those that have begun."""
         self._over = True
         gevent.joinall(self._greenlets, timeout=SILENCE + 4 * self._scale)
         stuck = sum(not greenlet.ready() for greenlet in self._greenlets)
@@ -132,12 +135,12 @@ class Load(object):
     # --- what all exchanges have in common
 
     def _path(self, task):
-        """A path for that task -> (path, its name)."""
+        """Return (a new path for a task of the origin, the name at its end)."""
         name = 'x%d' % next(self._numbers)
         return task + b'/' + name.encode('ascii'), name
 
     def _source(self):
-        """An address for one connection."""
+        """Return an address for one connection."""
         number = next(self._numbers)
         return '127.%d.%d.%d' % (16 + (number >> 16), number >> 8 & 255, number & 255)
 
@@ -145,8 +148,10 @@ class Load(object):
         return b'%s http://%s/%s HTTP/1.1\r\nHost: %s\r\n%s\r\n' % (method, self._web, path, self._web, more)
 
     def _judge(self, kind, key, connection, exchange, status=200, broken=FAILED):
-        """Do `exchange()` and tell how it went; true if the connection may go on. `broken`: the outcome if its answer
-        ends in the middle."""
+        """Do `exchange()` and report it. Return true if the connection can be used again.
+
+        `broken`: the outcome if the answer ends in the middle.
+        """
         outcome, why = GOOD, ''
         try:
             got = exchange()
@@ -162,7 +167,7 @@ class Load(object):
         return outcome == GOOD
 
     def _once(self, kind, key, exchange, source=None, **more):
-        """The same on a new connection, which `exchange` is called with."""
+        """Do `exchange(connection)` on a new connection, and report it."""
         try:
             connection = Connection(self._address, source)
         except socket.error as error:
@@ -176,7 +181,7 @@ class Load(object):
     # --- the jobs
 
     def probe(self, host, status):
-        """Ask for something of `host`; only the status counts."""
+        """Send one request to `host` (octets), and check only the status."""
         path, name = self._path(b'short')
         request = self._request(b'GET', path).replace(HOST.encode('ascii'), host)
         self._once('probe', name, _asking(request), status=status)
@@ -197,7 +202,7 @@ class Load(object):
             try:
                 return _asking(self._request(b'GET', path))(connection)
             except Closed:
-                return 200              # as it should be: not like a clean end
+                return 200              # right: the answer does not look complete
             finally:
                 connection.socket.close()
         self._once(kind, name, exchange)
@@ -215,7 +220,7 @@ class Load(object):
         self._once(kind, source, _asking(b'\x00\xff nonsense\r\n\r\n'), source=source, status=400)
 
     def _kept(self, kind):
-        """Many requests on one connection, until it is closed."""
+        """Send many requests on one connection, until it is closed."""
         connection = None
         for _ in range(ON_ONE):
             if self._over:
@@ -260,7 +265,7 @@ class Load(object):
             connection.send(end)
             status, _head, count, crc = connection.response()
             if (count, crc) != (len(wanted), checksum(wanted)):
-                raise Broken('the origin has got something else')
+                raise Broken('the origin got other octets than the client sent')
             return status
         self._once(kind, name, exchange)
 
@@ -283,7 +288,7 @@ class Load(object):
         self._once(kind, source, exchange, source=source)
 
     def _leaver(self, kind):
-        """In the middle of an answer, or of a request head."""
+        """Leave in the middle of an answer or of a request head."""
         path, name = self._path(b'long/20')
         if next(self._numbers) % 2:
             self._leave(kind, name, None, self._request(b'GET', path), waits=True)
@@ -303,7 +308,7 @@ class Load(object):
         self._once(kind, key, exchange, source=source, broken=LEFT)
 
     def _endless(self, kind):
-        """Longer than the drain: it is cut, or it is we who leave."""
+        """Download something that lasts longer than the drain: it is cut, or this client leaves at the end."""
         path, name = self._path(b'long/%d' % max(300, 120 * self._scale))
         left = []
 
@@ -338,12 +343,12 @@ class Load(object):
 
 
 def _asking(request, wanted=None):
-    """A function of a Connection that sends that and reads the answer -> its status. `wanted`: the octets of a 200."""
+    """Return a function of a Connection that sends `request` and returns the status. `wanted`: the body of a 200."""
     def exchange(connection):
         connection.send(request)
         status, _head, count, crc = connection.response()
         if wanted is not None and status == 200 and (count, crc) != (len(wanted), checksum(wanted)):
-            raise Broken('other octets came than the origin has sent')
+            raise Broken('other octets came than the origin sent')
         return status
     return exchange
 
@@ -352,21 +357,21 @@ def _keep_asking(connection, request, closing):
     connection.send(request)
     status, head, count, crc = connection.response()
     if (count, crc) != (len(SHORT), checksum(SHORT)):
-        raise Broken('other octets came than the origin has sent: %r' % head)
+        raise Broken('other octets came than the origin sent: %r' % head)
     if b'\r\nconnection: close' in head.lower():
         closing.append(True)
     return status
 
 
 def _send_and_see(connection, block):
-    """Send it through a tunnel, and see it come back."""
+    """Send octets through a tunnel to the echo, and check that they come back."""
     sending = gevent.spawn(connection.send, block)
     try:
         back = b''
         while len(back) < len(block):
             piece = connection.receive()
             if not piece:
-                raise Closed('the tunnel ended behind %d octets' % connection.received)
+                raise Closed('the tunnel ended after %d octets' % connection.received)
             back += piece
         sending.get()
     finally:

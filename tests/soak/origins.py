@@ -1,6 +1,6 @@
-"""Where the load of a soak goes: an HTTP origin with good and bad manners, and an echo for tunnels. Loopback only.
+"""The origins of a soak: an HTTP server that also misbehaves, and an echo for tunnels. Loopback only.
 
-A path says what is to be done, and ends in a name of its own, by which the exchange is found in the proxy's log:
+The path of a request says what the server does, and ends with a name that finds the exchange in the log of the proxy:
 /short/NAME, /long/TENTHS-OF-A-SECOND/NAME, /take/NAME (reads a body), /die/NAME (half an answer), /gone/NAME (none).
 """
 from __future__ import absolute_import, division, print_function
@@ -16,17 +16,17 @@ from gevent.server import StreamServer
 HOST = '127.0.0.1'
 SHORT = b'short and sweet ' * 64
 PIECE = b'0123456789abcdef' * 2048      # of a long body: 32 KiB
-PAUSE = 0.1                             # seconds between two of them
-IDLE = 60                               # seconds
+PAUSE = 0.1                             # seconds between two pieces
+IDLE = 60                               # seconds without any octet; then a connection is closed
 
 
 def checksum(octets, before=0):
-    """CRC-32, the same on every Python."""
+    """Return the CRC-32, an int that is the same on every Python. `before`: the CRC-32 of the octets before."""
     return zlib.crc32(octets, before) & 0xffffffff
 
 
 class Origin(object):
-    """Both servers; `web` and `echo`: their ports."""
+    """Both servers. `web`, `echo`: their ports."""
 
     def __init__(self):
         self._pool = Pool()
@@ -37,7 +37,7 @@ class Origin(object):
         self.web, self.echo = [server.address[1] for server in self._servers]
 
     def stop(self):
-        """End both, and all that they do."""
+        """End both and all their connections."""
         for server in self._servers:
             server.close()
         self._pool.kill()
@@ -48,14 +48,14 @@ class Origin(object):
             try:
                 serve(sock)
             except socket.error:
-                pass                    # whoever asked has left, as some here do on purpose
+                pass                    # the client has left, as some do on purpose
             finally:
                 sock.close()
         return handle
 
 
 def _serve(sock):
-    """Answer requests, as long as they come."""
+    """Answer the requests of one connection."""
     buffer = b''
     while True:
         head, buffer = _head(sock, buffer)
@@ -98,7 +98,7 @@ def _head(sock, buffer):
 
 
 def _take(sock, head, buffer):
-    """Read a request body -> (octets, their CRC, what is behind)."""
+    """Read a request body. Return (number of octets, their CRC-32, octets after it)."""
     length = re.search(br'(?i)\r\nContent-Length: (\d+)', head)
     if length:
         return _take_sized(sock, int(length.group(1)), buffer, 0, 0)
@@ -133,7 +133,7 @@ def _more(sock):
 
 
 def _echo(sock):
-    """Send back what comes, to the end."""
+    """Send back all octets that come."""
     while True:
         piece = sock.recv(65536)
         if not piece:

@@ -1,16 +1,19 @@
-"""geproxy under a steady load of everything, for as long as you like: does it lose anything, and does anything grow?
+"""Run geproxy under a steady, mixed load, and check that no request is lost and that nothing grows.
 
     python tests/soak/run.py                            ten minutes of load, reloads and log rotations
-    python tests/soak/run.py --reloads 50 --rolls 20    zero loss: what reloads and rolling restarts cost (nothing)
+    python tests/soak/run.py --reloads 50 --rolls 20    with rolling restarts under supervisord
     python tests/soak/run.py --hours 8                  over night
 
-Short requests on kept and on new connections, long downloads, uploads (sized and chunked), tunnels, clients that leave,
-origins that die, garbage, what is refused; HUPs with good and bad files, USR1, /metrics. With --rolls: two processes under
-a real supervisord, by the second form of conf/supervisord.conf, and downloads that no drain is long enough for.
-At the end, every exchange must be in the access log once, with the octets that its client has counted; file
-descriptors, greenlets and memory must be what they were behind the warm-up; counters must agree with the log.
+The load: short requests on kept and new connections, long downloads, uploads (with Content-Length and in chunks),
+tunnels, clients that leave, origins that die, garbage, refused requests. Meanwhile: SIGHUP with good and bad files,
+SIGUSR1, /metrics. With --rolls, two processes run under a real supervisord, as in the second form of
+conf/supervisord.conf, and some downloads last longer than any drain.
 
-Exit code 0: nothing was lost, nothing grew; 1: see what is said. Loopback only, Linux only; ends what it has started.
+At the end, each exchange must be in the access log exactly once, with the octets that its client has counted. File
+descriptors, greenlets and memory must be as after the warm-up, and the counters must agree with the log.
+
+Exit code 0: nothing was lost and nothing grew; 1: the last lines name the problems. Loopback only, Linux only. All
+processes that it has started are ended.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -36,21 +39,21 @@ import loads        # noqa: E402
 from geproxy.compat import monotonic, signal_handler    # noqa: E402
 from origins import Origin          # noqa: E402
 
-GLANCE = 0.2            # seconds between two looks at the log
+GLANCE = 0.2            # seconds between two reads of the log
 SCRAPES = 2.0           # seconds between two scrapes of /metrics
-PATIENCE_FOR_LOGS = 10  # seconds for a rotated log to be opened anew
+PATIENCE_FOR_LOGS = 10  # seconds for geproxy to open a new log after a rotation
 
 
 def main(arguments=None):
-    """Do what the command line says; the exit code."""
+    """Run the command line and return the exit code. `arguments`: native texts; None for those of this process."""
     options = _parser().parse_args(arguments)
     if options.hours:
         options.seconds = options.hours * 3600
     if options.rolls and not daemons.find_supervisord():
-        sys.exit('soak: --rolls takes supervisord: pip install supervisor')
+        sys.exit('soak: --rolls needs supervisord. Try: python -m pip install supervisor')
     this = gevent.getcurrent()
     signal_handler(signal.SIGTERM, lambda: gevent.get_hub().loop.run_callback(
-        this.throw, SystemExit('soak: told to stop')))          # by way of every `finally`
+        this.throw, SystemExit('soak: ended by SIGTERM')))      # so that every `finally` is run
     origin = Origin()
     try:
         start = daemons.rolled if options.rolls else daemons.alone
@@ -65,22 +68,22 @@ def main(arguments=None):
 
 def _parser():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--seconds', type=float, default=600, metavar='N', help='of load (default: %(default)s)')
-    parser.add_argument('--hours', type=float, metavar='N', help='instead')
-    parser.add_argument('--reloads', type=int, default=20, metavar='N', help='HUPs, every other file is a bad one (default: %(default)s)')
-    parser.add_argument('--rolls', type=int, default=0, metavar='N', help='rolling restarts of two processes under supervisord')
-    parser.add_argument('--rotations', type=int, default=10, metavar='N', help='of the access log, by USR1 (default: %(default)s)')
-    parser.add_argument('--drain', type=float, default=8, metavar='S', help='[timeouts] drain; long exchanges take a third of it (default: %(default)s)')
+    parser.add_argument('--seconds', type=float, default=600, metavar='N', help='seconds of load (default: %(default)s)')
+    parser.add_argument('--hours', type=float, metavar='N', help='hours of load, instead of --seconds')
+    parser.add_argument('--reloads', type=int, default=20, metavar='N', help='number of SIGHUPs; every second ini file is bad (default: %(default)s)')
+    parser.add_argument('--rolls', type=int, default=0, metavar='N', help='number of rolling restarts of two processes under supervisord (default: 0)')
+    parser.add_argument('--rotations', type=int, default=10, metavar='N', help='number of rotations of the access log, by SIGUSR1 (default: %(default)s)')
+    parser.add_argument('--drain', type=float, default=8, metavar='S', help='[timeouts] drain in seconds; long exchanges take a third of it (default: %(default)s)')
     parser.add_argument('--memory', type=float, default=checks.ROOM['MiB'], metavar='MiB',
-                        help='by which a process may grow (default: %(default)s)')
+                        help='memory by which a process may grow (default: %(default)s)')
     parser.add_argument('--settle', type=float, default=15, metavar='S',
-                        help='at most, for what is kept to go and the log to be complete (default: %(default)s)')
-    parser.add_argument('--python', default=sys.executable, metavar='PATH', help='that runs geproxy (default: this one)')
+                        help='seconds, at most, for connections to end and the log to be complete (default: %(default)s)')
+    parser.add_argument('--python', default=sys.executable, metavar='PATH', help='the Python that runs geproxy (default: this one)')
     return parser
 
 
 class Soak(object):
-    """One run, and what it has found."""
+    """One run and its results. `options`: parsed arguments; `daemon`: a daemons.Daemon; `origin`: an Origin."""
 
     def __init__(self, options, daemon, origin):
         self.options, self.daemon = options, daemon
@@ -94,7 +97,7 @@ class Soak(object):
         self.rows = []
 
     def run(self):
-        """Warm up, look, soak, look again, compare."""
+        """Warm up, take figures, put the load on, take figures again, and compare."""
         helpers = [gevent.spawn(self._follow)]
         try:
             self._load.start()
@@ -115,7 +118,7 @@ class Soak(object):
         self._check_what_it_said(after)
 
     def _rest(self, before=None):
-        """Let all end -> the figures then. `before`: what they should come back to."""
+        """Wait until all exchanges have ended. Return the figures then. `before`: figures that they should return to."""
         self._load.stop()
         books, deadline = self.books, monotonic() + self.options.settle
         while monotonic() < deadline and not (self.daemon.is_quiet() and not books.open()):
@@ -129,7 +132,7 @@ class Soak(object):
         return dict(figures, logged=dict(books.logged))
 
     def _disturb(self, began):
-        """All that is to be done in between, evenly spread over the time."""
+        """Do all reloads, restarts and rotations, evenly spread over the time. `began`: in monotonic seconds."""
         options = self.options
         acts = sorted(((number + 0.5) / count, what, number) for what, count in (
             ('reloads', options.reloads), ('rolls', options.rolls), ('rotations', options.rotations))
@@ -143,7 +146,7 @@ class Soak(object):
     def _reloads(self, number):
         variant = daemons.VARIANTS[number % len(daemons.VARIANTS)]
         self.daemon.reload(variant)
-        if not variant[-1]:             # what the new file says holds from now on: its port is closed, if it is allowed
+        if not variant[-1]:             # the new file must hold now. The probed port is closed, so an allowed request gets 502
             self._load.probe(daemons.PROBED, 403 if daemons.PROBED.decode('ascii') in variant[0] else 502)
 
     def _rolls(self, _number):
@@ -153,7 +156,7 @@ class Soak(object):
         path = os.path.join(self.daemon.here, 'access.log')
         self._log.rotate()
         self.daemon.tell(signal.SIGUSR1)
-        with gevent.Timeout(PATIENCE_FOR_LOGS, AssertionError('the access log was not opened anew')):
+        with gevent.Timeout(PATIENCE_FOR_LOGS, AssertionError('no new access log after SIGUSR1')):
             while not os.path.exists(path):
                 gevent.sleep(0.02)
 
@@ -179,13 +182,13 @@ class Soak(object):
         for sign in (b'Traceback', b'please report it'):
             count = self.daemon.said().count(sign)
             if count:
-                self.books.problem('%r stands %d times in the error log' % (sign, count))
+                self.books.problem('the error log contains %r %d times' % (sign, count))
         if self.daemon.cuts() != self.books.drained:
-            self.books.problem('%d connections cut, by what the processes said; %d by the access log' % (
+            self.books.problem('%d connections cut by the error log, but %d by the access log' % (
                 self.daemon.cuts(), self.books.drained))
 
     def report(self):
-        """What was done, what failed, what grew, as text."""
+        """Return what was done, what failed and what grew, as text."""
         books, done = self.books, self.done
         lines = ['%.0f s, %d reloads, %d rolls of two processes, %d log rotations, %d scrapes of /metrics' % (
             self.took, done['reloads'], done['rolls'], done['rotations'], done['scrapes']), '',
@@ -193,11 +196,11 @@ class Soak(object):
         for kind in sorted(set(kind for kind, _outcome in books.counts)) + ['all']:
             lines.append('%-10s' % kind + ''.join('%9d' % (
                 books.of(outcome) if kind == 'all' else books.counts[kind, outcome]) for outcome in checks.OUTCOMES))
-        lines += ['', 'in the log, as its client has it: %d of %d lines' % (books.agreed, books.logged['lines']),
-                  'octets of good ones: %(up)d up, %(down)d down' % books.octets,
-                  'kept connections: %d asked to close, %d closed in silence' % (
+        lines += ['', 'lines of the log that agree with the client: %d of %d' % (books.agreed, books.logged['lines']),
+                  'octets of good exchanges: %(up)d up, %(down)d down' % books.octets,
+                  'kept connections: %d closed with Connection: close, %d closed without it' % (
                       self._load.asked_to_close, self._load.closed_idle),
-                  'cut by the end of a drain: %d' % books.drained, '',
+                  'exchanges cut at the end of a drain: %d' % books.drained, '',
                   '%-30s%15s%15s' % ('', 'before', 'after')]
         lines += ['%-30s%15.12g%15.12g' % (name, round(old, 1), round(new, 1)) for name, old, new in self.rows]
         lines += ['', 'problems: %d' % (len(books.problems) + books.more)] + ['  ' + text for text in books.problems]

@@ -11,7 +11,7 @@ import sys
 import gevent
 
 from geproxy import __version__, wording
-from geproxy.commands import docs, doctor, learn, live, rolling, why
+from geproxy.commands import docs, doctor, help, learn, live, rolling, why
 from geproxy.observe.log import Log, complain
 from geproxy.policy import shadows
 from geproxy.service import early_signals, listeners, privileges, server, systemd
@@ -20,7 +20,7 @@ from geproxy.settings import loading
 # From where modules are imported, some only when they are needed: this program's, gevent's, Python's own.
 FOLDERS = [os.path.dirname(os.path.abspath(module.__file__)) for module in (loading, gevent, os)]
 BAD_FILE = 78           # EX_CONFIG of sysexits(3): to start it once more, as it is, is of no use
-COMMANDS = dict(live.COMMANDS, why=why.main, learn=learn.main, doctor=doctor.main, **rolling.COMMANDS)
+COMMANDS = dict(live.COMMANDS, why=why.main, learn=learn.main, doctor=doctor.main, help=help.main, **rolling.COMMANDS)
 
 
 def main(arguments=None):
@@ -75,8 +75,9 @@ def _parser():
         'which developers watch their HTTP. Without -c it listens on port 9000 for this host and private addresses.')
     parser.epilog = (
         'Also: geproxy why URL (what it would do with a request, and which rule has it so), geproxy learn LOG... '
-        '(rules from what went through), geproxy doctor (what on this host will cause trouble); and of processes that '
-        'run, by their [admin] listen: geproxy ps, kill ID, tail [FILTER...], top, reload, restart. Each has a --help.')
+        '(rules from what went through), geproxy doctor (what on this host will cause trouble), geproxy help '
+        '[CHAPTER] (the manual); and of processes that run, by their [admin] listen: geproxy ps, kill ID, tail '
+        '[FILTER...], top, reload, restart. Each has a --help.')
     parser.add_argument('-c', '--config', metavar='FILE', help='the ini file; without it: all defaults')
     parser.add_argument('--check', metavar='FILE', nargs='?', const='',
                         help='read FILE, or that of -c, say what is wrong with it, or would keep a process from '

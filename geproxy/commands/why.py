@@ -106,7 +106,7 @@ def find(settings, question, net, resolver=None):
         policy.check_client(question.client)
         if settings.auth.users and question.user is None and not address.within(question.client, settings.auth.exempt):
             raise errors.LoginRequired('this proxy asks for a name and a password')
-        found['passed'] = policy.book.explain(question, access.literal(question.host), now)
+        found['passed'] = policy.ruleset.explain(question, access.literal(question.host), now)
         decision = policy.check_target(question, now)
         found['would'], found['depends'] = decision.why, decision.allowed is None
         if net or access.literal(question.host) is not None:
@@ -139,7 +139,7 @@ def _judge_all(policy, question, addresses, now, found):
 
 def _decide(policy, question, text, now, found):
     """Put into `found` what comes of an address."""
-    found.update(depends=False, passed=policy.book.explain(question, text, now), would='')
+    found.update(depends=False, passed=policy.ruleset.explain(question, text, now), would='')
     if _judge(policy, question, text, now) is None:
         found['would'] = policy.check_address(question, text, now).why
 

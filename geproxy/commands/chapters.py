@@ -23,5 +23,8 @@ def text(name):
 
 
 def summary(name):
-    """Return what a chapter is about: its first paragraph in one line, Unicode; `name`: as for `path`. Raises IOError."""
+    """Return what a chapter is about: its first paragraph in one line, Unicode.
+
+    `name`: as for `path`. Raises IOError.
+    """
     return ' '.join(text(name).split('\n\n')[1].split())

@@ -57,7 +57,8 @@ def fields():
 
 def manual(folder=''):
     """Return the list of chapters in Markdown, native text; `folder`: what comes before the names of the files."""
-    return ''.join('* [%s](%s%s.md): %s\n' % (name, folder, name, str(chapters.summary(name))) for name in chapters.NAMES)
+    return ''.join('* [%s](%s%s.md): %s\n' % (name, folder, name, str(chapters.summary(name)))
+                   for name in chapters.NAMES)
 
 
 def _table(head, rows):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 
+import gevent.os
 import pytest
 from processes import CHECKOUT, GEPROXY, PYTHON, folder, process, read, run, write
 
@@ -44,7 +45,8 @@ def test_an_unknown_chapter_is_an_error_that_says_which_there_are(capsys, words,
 def test_its_own_help_names_every_chapter(capsys):
     with pytest.raises(SystemExit):
         cli.main(['help', '--help'])
-    assert all(name in capsys.readouterr()[0].replace('-\n', '-') or True for name in chapters.NAMES)
+    shown = ''.join(capsys.readouterr()[0].split())             # argparse breaks lines at hyphens, too
+    assert 'Chapters:%s.' % ','.join(chapters.NAMES) in shown
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():
@@ -62,6 +64,7 @@ def test_a_reader_that_has_seen_enough_is_no_error():
 def on_a_terminal(words, **environment):
     """Run geproxy with a terminal as its input and output -> (exit code, what the terminal showed, octets)."""
     ours, theirs = pty.openpty()
+    gevent.os.make_nonblocking(ours)
     try:
         with process(GEPROXY + words, stdin=theirs, stdout=theirs,
                      more_env=dict({'TERM': 'xterm'}, **environment)) as started:
@@ -69,7 +72,7 @@ def on_a_terminal(words, **environment):
             shown = b''
             while True:
                 try:
-                    data = os.read(ours, 65536)
+                    data = gevent.os.nb_read(ours, 65536)
                 except OSError:             # EIO: all that had it open are gone
                     break
                 if not data:

@@ -1,6 +1,8 @@
 """How Markdown looks on a terminal: a table of what is written, and what is shown at which width."""
 from __future__ import absolute_import, division, print_function
 
+import re
+
 import pytest
 
 from geproxy.commands import chapters, terminal_text
@@ -34,7 +36,7 @@ CASES = [           # Markdown, width, what is shown
     (u'| a | b |\n| --- | --- |\n| 1 | %s |\n' % (u'x ' * 20), 39, u'a  b\n-  %s\n1  %s\n   x x\n' % (u'-' * 36, u'x ' * 17 + u'x')),
     # One that does not fit: a block for each row.
     (WIDE, 40, u'`a`  `1`\n    %s\n    %s\n\n`b`\n    y\n' % ((u'x ' * 18).strip(), (u'x ' * 12).strip())),
-    (u'| a | b | c |\n| --- | --- | --- |\n| 1 | %s | z |\n' % (u'x' * 40), 30, u'1\n    b: %s\n    c: z\n' % (u'x' * 40)),
+    (u'| a | b | c |\n| --- | --- | --- |\n| 1 | %s | z |\n' % (u'x' * 40), 30, u'1\n    b:\n        %s\n    c: z\n' % (u'x' * 40)),
     (u'\xfc\xdf\n', 80, u'\xfc\xdf\n'),
     (u'', 80, u'\n'),
 ]
@@ -55,4 +57,7 @@ def test_every_chapter_fits_the_terminal_and_loses_no_word(name, width):
     markdown = chapters.text(name)
     shown = terminal_text.rendered(markdown, width)
     assert [line for line in without_code(shown) if len(line) > width and ' ' in line.strip()] == []
-    assert not set(word for word in markdown.split() if word.isalpha()) - set(shown.split())
+    # The heads of some columns are left out, and a link may become a command.
+    kept = re.sub(r'(?m)^.*\n(?=\| ?---)|<!--.*-->', '', re.sub(r'\[[^\]]*\]\(', '', markdown))
+    lost = set(word for word in kept.split() if word.isalpha()) - set(word.strip(':;') for word in shown.split())
+    assert lost == set()

@@ -59,13 +59,16 @@ def _width():
 
 def _show(text):
     octets = compat.to_octets(text)
-    if not (os.isatty(0) and os.isatty(1) and _paged(octets)):
+    if not (os.isatty(0) and os.isatty(1) and paged(octets)):
         sys.stdout.flush()
         getattr(sys.stdout, 'buffer', sys.stdout).write(octets)
 
 
-def _paged(octets):
-    """Show a text by the pager; return False if there is none that can be started."""
+def paged(octets):
+    """Show a text, octets, by the pager, and wait until the reader leaves it.
+
+    Return False if there is no pager, or if it cannot be started. Raises IOError or OSError if it cannot be written to.
+    """
     pager = os.environ.get('PAGER', 'less' if os.environ.get('TERM', 'dumb') != 'dumb' else '').strip()
     if not pager:
         return False

@@ -12,7 +12,7 @@ import pytest
 from processes import CHECKOUT, GEPROXY, PYTHON, folder, process, read, run, write
 
 from geproxy import cli
-from geproxy.commands import chapters, terminal_text
+from geproxy.commands import chapters, help, terminal_text
 
 
 def test_without_a_chapter_it_lists_all_of_them(capsys):
@@ -96,8 +96,9 @@ def test_without_a_pager_the_text_is_only_printed(pager):
     assert code == 0 and b'# Signals\n' in shown and b'USR2' in shown
 
 
-def test_a_pager_that_reads_only_the_beginning_is_no_error():
-    assert on_a_terminal(['help', 'options'], PAGER='head -n 1') == (0, b'# Options\n')
+def test_a_reader_who_leaves_the_pager_early_is_no_error(monkeypatch):
+    monkeypatch.setenv('PAGER', 'head -n 1 > /dev/null')
+    assert help.paged(b'more than a pipe holds\n' * 100000)
 
 
 # --- installed

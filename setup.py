@@ -106,6 +106,8 @@ setuptools.setup(
     author='The geproxy authors',
     license='MIT',
     packages=['geproxy'] + ['geproxy.' + name for name in setuptools.find_packages('geproxy')],
+    # The manual, for `geproxy help`.
+    package_data={'geproxy': ['manual/*.md']},
     # Not package data: these are to be copied and edited, so they go where an administrator looks.
     data_files=[('share/geproxy/conf', sorted(glob.glob('conf/*')))],
     entry_points={'console_scripts': ['geproxy = geproxy.__main__:main']},

@@ -34,6 +34,7 @@ COMMANDS = collections.OrderedDict((command.name, command) for command in (
     Command('top', 'top.main', '', 'Show which clients, hosts or users use the most.'),
     Command('reload', 'rolling.reload', '', 'Let the running processes read the ini file again.'),
     Command('restart', 'rolling.restart', '[NAME]', 'Restart the processes under supervisord, one after the other.'),
+    Command('help', 'help.main', '[CHAPTER]', 'Show the manual.'),
 ))
 
 

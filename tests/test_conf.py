@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 
 import glob
 import gzip
+import io
 import os
 import re
 import time
@@ -11,6 +12,7 @@ import time
 import pytest
 from processes import CHECKOUT, Client, folder, own, read, run, running, wait_until, write
 
+from geproxy.commands import docs
 from geproxy.settings import loading, schema
 
 CONF = os.path.join(CHECKOUT, 'conf')
@@ -20,19 +22,19 @@ PATHS = sorted(path for path in glob.glob(os.path.join(CONF, '*')) if not re.sea
 
 
 def text_of(path):
-    """Native text of a file."""
-    with open(path) as opened:
+    """Return the text of a file, Unicode."""
+    with io.open(path, encoding='utf-8') as opened:
         return opened.read()
 
 
 @pytest.mark.parametrize('path', PATHS, ids=os.path.basename)
-def test_every_file_says_what_it_is_and_is_in_the_readme(path):
+def test_every_file_says_what_it_is_and_is_in_the_manual(path):
     assert text_of(path).startswith('# %s: ' % os.path.basename(path))
-    assert '`conf/%s`' % os.path.basename(path) in text_of(os.path.join(CHECKOUT, 'README.md'))
+    assert '`conf/%s`' % os.path.basename(path) in ''.join(text_of(each) for each in docs.documents())
     assert max(map(len, text_of(path).splitlines())) <= 132
 
 
-@pytest.mark.parametrize('path', sorted(glob.glob(os.path.join(CONF, '*'))) + [os.path.join(CHECKOUT, 'README.md')],
+@pytest.mark.parametrize('path', sorted(glob.glob(os.path.join(CONF, '*'))) + docs.documents(),
                          ids=os.path.basename)
 def test_nothing_tells_to_install_what_no_index_has(path):
     commands = re.findall(r'pip install ([^`\n)]*)', text_of(path))

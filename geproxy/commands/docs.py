@@ -1,22 +1,25 @@
-"""What the tables in the code say, for people: the example ini file and the tables of the README.
+"""What the tables in the code say, for people: the example ini file, and the tables of README.md and of the manual.
 
-``python -m geproxy.commands.docs README.md`` puts the tables of today between the marks there.
+``python -m geproxy.commands.docs`` writes the tables of today into README.md and the manual of this checkout;
+``python -m geproxy.commands.docs FILE...`` into other files.
 """
 from __future__ import absolute_import, division, print_function
 
 import io
+import os
 import re
 import sys
 import textwrap
 
 from geproxy import errors
+from geproxy.commands import chapters
 from geproxy.observe import formats
 from geproxy.settings import schema
 from geproxy.settings.rule_options import RULE_OPTIONS
 
 
 def example():
-    """The commented ini file with all defaults, as native text: conf/proxy.ini."""
+    """Return the commented ini file with all defaults, native text: conf/proxy.ini."""
     lines = ['# geproxy: all options with their defaults. Check your changes with: python -m geproxy --check FILE',
              '# Comments begin with # or ;. A value may go on in the next line, if that is indented.']
     for section, sentence in schema.SECTIONS.items():
@@ -31,7 +34,7 @@ def example():
 
 
 def options():
-    """The options, as a Markdown table."""
+    """Return the options as a Markdown table."""
     rows = []
     for option in schema.SCHEMA:
         restart = '' if option.reloadable else ' *(restart)*'
@@ -41,7 +44,7 @@ def options():
 
 
 def reasons():
-    """The ways an exchange can fail, as a Markdown table."""
+    """Return the reasons why an exchange can fail as a Markdown table."""
     classes = [value for value in vars(errors).values()
                if isinstance(value, type) and issubclass(value, errors.ProxyError) and value is not errors.ProxyError]
     rows = [('`%s`' % each.token, '%d' % each.status, each.__doc__.split('\n')[0], each.hint) for each in classes]
@@ -49,14 +52,20 @@ def reasons():
 
 
 def fields():
-    """The fields of the json log, as a Markdown table."""
+    """Return the fields of the json log as a Markdown table."""
     return _table(('field', 'what it is'), [('`%s`' % field.name, field.sentence) for field in formats.FIELDS])
 
 
 def rule_options():
-    """Return the options that a rule may have, as a Markdown table."""
+    """Return the options that a rule may have as a Markdown table."""
     return _table(('option', 'example', 'what it does'), [
         ('`%s`' % option.syntax, '`%s`' % option.example, option.sentence) for option in RULE_OPTIONS])
+
+
+def manual(folder=''):
+    """Return the list of chapters in Markdown, native text; `folder`: what comes before the names of the files."""
+    return ''.join('* [%s](%s%s.md): %s\n' % (name, folder, name, str(chapters.summary(name)))
+                   for name in chapters.NAMES)
 
 
 def _table(head, rows):
@@ -64,17 +73,35 @@ def _table(head, rows):
     return ''.join('| %s |\n' % ' | '.join(cell.replace('|', '\\|') for cell in line) for line in lines)
 
 
+# What is generated: (its mark in a document, the function that returns its text).
+GENERATED = (
+    ('options', options),
+    ('rule options', rule_options),
+    ('reasons', reasons),
+    ('fields', fields),
+    ('chapters', lambda: manual('geproxy/manual/')),        # as README.md links them
+    ('contents', manual),
+)
+
+
 def refreshed(text):
-    """A document with the tables of today between its marks: ``<!-- options -->`` to ``<!-- end -->``, and so on."""
-    for name, table in (('options', options), ('rule options', rule_options), ('reasons', reasons), ('fields', fields)):
-        pattern = re.compile('(<!-- %s -->\\n).*?(<!-- end -->)' % name, re.S)
-        text = pattern.sub(lambda match: match.group(1) + table() + match.group(2), text)
+    """Return a document with the generated texts of today between its marks: <!-- options --> to <!-- end -->, and so
+    on for each mark in GENERATED. `text`: Unicode, or native text."""
+    for mark, generate in GENERATED:
+        pattern = re.compile('(<!-- %s -->\\n).*?(<!-- end -->)' % mark, re.S)
+        text = pattern.sub(lambda match: match.group(1) + generate() + match.group(2), text)
     return text
 
 
+def documents():
+    """Return the paths of README.md and of all files of the manual, in the checkout that this module is in."""
+    top = os.path.dirname(os.path.dirname(chapters.FOLDER))
+    return [os.path.join(top, 'README.md')] + [chapters.path(name) for name in (chapters.CONTENTS,) + chapters.NAMES]
+
+
 def main(paths):
-    """Refresh the documents at `paths`."""
-    for path in paths:
+    """Refresh documents; `paths`: of them, or an empty list for those of `documents`."""
+    for path in paths or documents():
         with io.open(path, encoding='utf-8') as opened:
             text = opened.read()
         with io.open(path, 'w', encoding='utf-8') as opened:

@@ -694,8 +694,8 @@ def test_a_file_is_for_its_owner_and_group_only(tmpdir):
 
 
 def test_fail2ban_finds_who_guesses(tmpdir):
-    readme = read(os.path.join(CHECKOUT, 'README.md')).decode('utf-8')
-    pattern = re.search(r'(?m)^failregex = (.*)$', readme).group(1).rstrip().replace('<HOST>', r'(?P<host>\S+)')
+    manual = read(os.path.join(CHECKOUT, 'geproxy', 'manual', 'users.md')).decode('utf-8')
+    pattern = re.search(r'(?m)^failregex = (.*)$', manual).group(1).rstrip().replace('<HOST>', r'(?P<host>\S+)')
     made = Record('192.0.2.7')
     made.request, made.status, made.reason = Asked(b'GET', b'http://a/', b'HTTP/1.1'), 407, 'login_failed'
     made.message = "log-in as 'bob 10.0.0.1 GET / 407 login_failed: x' failed"

@@ -38,7 +38,7 @@ TOP = {'__main__', 'cli'}
 # Modules that import gevent: those that wait, and those that must come before everything else.
 WITH_GEVENT = {
     '__main__', 'cli', 'compat', 'net.deadlines', 'net.stream', 'net.supervise', 'net.turns', 'net.workers',
-    'auth.logins', 'upstream.resolver', 'observe.subscribers', 'exchange.forward', 'exchange.leaving', 'exchange.relay',
+    'auth.logins', 'upstream.resolver', 'observe.subscribers', 'exchange.leaving', 'exchange.open_tunnel', 'exchange.relay',
     'admin.listener', 'admin.status', 'admin.watchdog', 'service.acceptor', 'service.housekeeping', 'service.reloads',
     'service.server', 'commands.doctor',
 }

@@ -226,8 +226,9 @@ class Admin(object):
         handler = status.find(self._server.live, name)
         if handler is None:
             return _plain(404, 'no connection has the id %s' % name)
+        client = handler.view().client
         self._server.end([handler], errors.Killed('ended by the operator of the proxy'))
-        self._server.log.say('connection %s of %s: killed' % (name, handler.client.peer))
+        self._server.log.say('connection %s of %s: killed' % (name, client))
         return _plain(200, 'killed')
 
     def _reload(self, query, _stream):

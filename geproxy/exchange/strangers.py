@@ -10,7 +10,8 @@ import collections
 
 from geproxy import errors
 from geproxy.compat import monotonic
-from geproxy.http1 import protocols, responses
+from geproxy.exchange import dialects
+from geproxy.http1 import protocols
 from geproxy.net.deadlines import TimeLimit
 from geproxy.observe.record import Record
 
@@ -119,6 +120,5 @@ def refusal(error, name, octets, record_id):
 
     `error`: the ProxyError; `name`: of this proxy, native text; `octets`: what has come; `record_id`: the request id.
     """
-    kind = protocols.kind_of(octets)
-    return responses.FOREIGN[kind] if kind else responses.failure(
-        error, name, record_id, octets[:METHOD_SIZE].partition(b' ')[0], True)
+    error.kind = protocols.kind_of(octets)
+    return dialects.HTTP.refusal(error, name, record_id, octets[:METHOD_SIZE].partition(b' ')[0], True)

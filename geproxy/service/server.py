@@ -22,7 +22,7 @@ from geproxy.admin.watchdog import Watchdog, freeze
 from geproxy.auth import logins, users
 from geproxy.compat import monotonic, signal_handler
 from geproxy.exchange import introducing, strangers
-from geproxy.exchange.conversation import Handler
+from geproxy.exchange.conversation import Conversation
 from geproxy.exchange.wiring import Proxy
 from geproxy.limits import host_memory, quota, rates
 from geproxy.net import memory, supervise, workers
@@ -55,7 +55,7 @@ class Server(object):
         self.reloads = reloads.Reloads(path, log, lambda: self.proxy.settings, self._use)
         self.sockets = sockets
         self.places = [sock.getsockname()[:2] for sock in sockets]
-        self.live = {}                          # {Handler: its greenlet}
+        self.live = {}                          # {Conversation: its greenlet}
         self.proxy = None
         self.draining = False                   # told to stop
         self.accepted = 0                       # connections, in all
@@ -140,7 +140,7 @@ class Server(object):
         """The greenlet of one connection. `place`: of the listener; `peer`: (address, port, ...)."""
         self.accepted += 1
         try:
-            handler = Handler(sock, unmap(parse_ip(peer[0])), place, self)
+            handler = Conversation(sock, unmap(parse_ip(peer[0])), place, self)
         except (socket.error, errors.ProxyError):
             return                              # gone before we looked
         try:
@@ -300,7 +300,7 @@ class Server(object):
             acceptor.finish()
         gevent.sleep(0)                         # who was accepted just now is counted from here on
         for handler in list(self.live):
-            handler.hurry()
+            handler.end_soon()
         systemd.tell(systemd.STOPPING, systemd.status('%s to end' % count_of(len(self.live), 'connection')))
         if self.live:
             self.log.say('stopping: %s, %.3g s to end' % (count_of(len(self.live), 'connection'), drain))
@@ -359,7 +359,7 @@ class Server(object):
         greenlet = self.live.get(handler)
         if greenlet is None:
             return None
-        return greenlet, error is not None and handler.cut(error) or gevent.GreenletExit()
+        return greenlet, error is not None and handler.end(error) or gevent.GreenletExit()
 
 
 def count_of(number, what):

@@ -96,9 +96,9 @@ def test_who_is_known_by_a_proxy_header_only_has_no_part_in_loopback():
     asked = question(80)._replace(client=parse_ip('127.0.0.1'))
     proxy.access.check_address(asked, '127.0.0.1', 0)
     with pytest.raises(errors.AddressDenied):
-        proxy.vouched_access.check_address(asked, '127.0.0.1', 0)
+        proxy.balanced_access.check_address(asked, '127.0.0.1', 0)
 
 
 def test_without_load_balancers_there_is_one_access():
     proxy, _recorder = wired('')
-    assert proxy.vouched_access is proxy.access
+    assert proxy.balanced_access is proxy.access

@@ -77,7 +77,8 @@ def phases(conversations):
 
 
 def state(server):
-    """All of a server.Server, for people, as lines: where its connections are, its figures, what its greenlets do."""
+    """Return what goes on in the process, for people, as a list of lines: the phases of its connections, its figures,
+    and the stacks of its greenlets. `server`: the server.Server."""
     values = figures(server)
     if server.admin is not None:
         values.update(server.admin.counted())
@@ -93,7 +94,7 @@ def state(server):
 # --- figures, by their names in metrics.COUNTERS
 
 def figures(server):
-    """What a server.Server looks like now, and what the system says of its process: {name: value}."""
+    """Return {name in metrics.COUNTERS: value}: of a server.Server, and what the system knows of its process."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return dict(
         _connections(server),
@@ -140,12 +141,12 @@ def _connections(server):
 
 
 def show_place(place):
-    """(address, port) as people write it."""
+    """Return the address of a listener as people write it. `place`: (address, port)."""
     return ('[%s]:%d' if ':' in place[0] else '%s:%d') % place
 
 
 def _resident():
-    """Octets of memory, None where nobody says."""
+    """Return the octets of memory in use; None if the system does not say."""
     try:
         with open('/proc/self/statm') as opened:
             return int(opened.read().split()[1]) * _PAGE
@@ -155,6 +156,6 @@ def _resident():
 
 def _open_descriptors():
     try:
-        return len(os.listdir('/proc/self/fd')) - 1     # one was open for this
+        return len(os.listdir('/proc/self/fd')) - 1     # one was open to list them
     except OSError:
         return None

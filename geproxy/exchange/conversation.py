@@ -9,7 +9,7 @@ import collections
 
 from geproxy import errors
 from geproxy.compat import monotonic
-from geproxy.exchange import admission, dialects, open_tunnel, own_answers, strangers
+from geproxy.exchange import admission, dialects, leaving, open_tunnel, own_answers, strangers
 from geproxy.exchange.deliver import deliver
 from geproxy.exchange.state import Exchange
 from geproxy.exchange.refusing import refuse
@@ -196,5 +196,10 @@ class Conversation(object):
         return self.current.key
 
     def reach(self, what):
-        """See Exchange.reach."""
-        self.current.reach(what)
+        """Note what is waited for to reach the origin: 'dns', 'connect', or '' if it is over."""
+        exchange = self.current
+        if not exchange.reaching:
+            leaving.watch(exchange)
+        exchange.reaching = what
+        if not what:
+            leaving.forget(exchange)

@@ -7,6 +7,7 @@ from geproxy.exchange import open_tunnel, relay
 from geproxy.exchange.fetch import logs_in
 from geproxy.http1 import chunks, framing, grammar, responses
 
+SPECIAL = frozenset([401, 407, 426])    # status codes of responses that say something about the connection
 # Says that the next log-in will come by the same connection; some clients ask for that first (RFC 4559, 6).
 SESSION_BASED = b'Connection: Proxy-Support\r\nProxy-Support: Session-Based-Authentication\r\n'
 
@@ -25,10 +26,20 @@ def deliver(exchange, answer):
     else:
         uploaded = upload.finished is not None
     persists = uploaded and exchange.request.persists and not proxy.life.draining
+    version = exchange.request.version
     sized = body is not None and body.left is not None
     # A body without a length goes in chunks, if the client knows them, so that a broken end looks broken.
-    chunked = body is not None and not sized and exchange.request.version >= (1, 1)
-    head = _head(exchange, answer, sized, chunked, persists)
+    chunked = body is not None and not sized and version >= (1, 1)
+    if body is None:
+        line = framing.bodiless_framing(response, version)
+    else:
+        line = body.framing if sized else chunks.CHUNKED_LINE if chunked else b''
+        exchange.delimited = bool(line)
+    upgrade = b''
+    if response.status in SPECIAL:
+        line, upgrade = _special(answer, line, persists)
+    head = response.write(
+        line, proxy.vias[response.version], b'' if response.dated else responses.date(), not persists, upgrade)
     exchange.record.content_type = response.content_type
     if body is None or sized and body.left <= len(answer.source.buffer) and exchange.client.pace is None:
         rest = b'' if body is None else body.take(answer.source)        # small bodies go along with their head
@@ -45,21 +56,16 @@ def deliver(exchange, answer):
     return persists
 
 
-def _head(exchange, answer, sized, chunked, persists):
-    """Return the octets of the response head for the client. `sized`, `chunked`: how the body goes on."""
-    response, body, version = answer.response, answer.body, exchange.request.version
-    if body is None:
-        line = framing.bodiless_framing(response, version)
-    else:
-        line = body.framing if sized else chunks.CHUNKED_LINE if chunked else b''
-        exchange.delimited = bool(line)
-    upgrade = b', '.join(grammar.split_list(response.values(b'upgrade'))) if response.status == 426 else b''
-    date = b'' if response.dated else responses.date()
-    if response.status in (401, 407) and logs_in(response, b'www-authenticate', b'proxy-authenticate'):
+def _special(answer, line, persists):
+    """Return (field lines, Upgrade field value) for the head of a 401, 407 or 426. `line`: its framing."""
+    response = answer.response
+    if response.status == 426:
+        return line, b', '.join(grammar.split_list(response.values(b'upgrade')))
+    if logs_in(response, b'www-authenticate', b'proxy-authenticate'):
         if answer.connection is not None:
             answer.connection.logged_in = True
         line += SESSION_BASED if persists else b''
-    return response.write(line, exchange.proxy.vias[response.version], date, not persists, upgrade)
+    return line, b''
 
 
 def _copy(exchange, answer, head, chunked):

@@ -74,10 +74,16 @@ def _repeat(exchange):
 
 def _attempt(exchange, answer, connection, repeatable):
     """Send the request by one connection, and read the head of its response into `answer`."""
-    request, limits = exchange.request, exchange.proxy.limits
-    _send_request(exchange, answer, connection)
-    if request.large and not (
-            connection.kept and repeatable or b'upgrade' in request.index or exchange.proxy.layers):
+    request, proxy = exchange.request, exchange.proxy
+    if b'authorization' in request.index and logs_in(request, b'authorization'):
+        connection.logged_in = True
+    if exchange.body is None:
+        connection.stream.send(request.write(
+            b'', proxy.vias[request.version], NOTHING if request.expects else EXPECT, exchange.treatment.edits,
+            proxy.upgrades), proxy.waits.stalled)
+    else:
+        _send_with_body(exchange, answer, connection)
+    if request.large and not (connection.kept and repeatable or b'upgrade' in request.index or proxy.layers):
         request.forget()                # it will not be sent again
         exchange.client.hold(len(request.url))
     response = answer.response = _read_response(exchange, answer)
@@ -85,7 +91,7 @@ def _attempt(exchange, answer, connection, repeatable):
         raise errors.UpstreamLost('the origin gave up a kept connection')
     answer.heard = True
     if response.status != 101:
-        body = answer.body = framing.response_body(response, request.method, limits)
+        body = answer.body = framing.response_body(response, request.method, proxy.limits)
         if not response.persists or body is None and not framing.is_clean(response):
             answer.reusable = False
 
@@ -111,21 +117,15 @@ def connect(exchange, reuse):
 
 # --- up
 
-def _send_request(exchange, answer, connection):
+def _send_with_body(exchange, answer, connection):
     """Send the head, and what is there of the body. If more of that is to come, Answer.upload sends it."""
-    request, body, proxy = exchange.request, exchange.body, exchange.proxy
-    if b'authorization' in request.index and logs_in(request, b'authorization'):
-        connection.logged_in = True
-    edits, settled = exchange.treatment.edits, NOTHING if request.expects else EXPECT
-    if body is None:
-        connection.stream.send(request.write(
-            b'', proxy.vias[request.version], settled, edits, proxy.upgrades), proxy.waits.stalled)
-        return
+    request, body, proxy, edits = exchange.request, exchange.body, exchange.proxy, exchange.treatment.edits
     if not body.done:
         connection.bodies = True
     if edits[0] and body.left is None:
         body.dropped = body.dropped | edits[0]      # what policy takes from the head must not come as a trailer
-    head = request.write(body.framing, proxy.vias[request.version], settled, edits, proxy.upgrades)
+    head = request.write(body.framing, proxy.vias[request.version], NOTHING if request.expects else EXPECT, edits,
+                         proxy.upgrades)
     if body.left is not None and body.left <= len(exchange.client.buffer):
         # Small bodies go along with their head.
         connection.stream.send(head + body.take(exchange.client), proxy.waits.stalled)

@@ -8,7 +8,6 @@ from __future__ import absolute_import, division, print_function
 import collections
 
 from geproxy.compat import monotonic
-from geproxy.exchange import leaving
 from geproxy.net import workers
 from geproxy.observe.record import Record
 
@@ -49,7 +48,7 @@ class Exchange(object):
         self.head = self.request = self.body = self.key = self.question = self.decision = self.treatment = None
         self.watch = self.answer = None
         self.reaching = ''
-        self.forget_response()
+        self.begun, self.delimited, self.ahead, self.status = False, True, 0, 0
 
     def finish(self):
         """Tell the observers, once, what has happened."""
@@ -157,14 +156,6 @@ class Exchange(object):
         int. Raises Denied."""
         access = self.proxy.balanced_access if self.conversation.balanced else self.proxy.access
         return access.check_address(self.question, address, self.record.wall)
-
-    def reach(self, what):
-        """Note what is waited for to reach the origin: 'dns', 'connect', or '' if it is over."""
-        if not self.reaching:
-            leaving.watch(self)
-        self.reaching = what
-        if not what:
-            leaving.forget(self)
 
     def abort_answer(self, error):
         """Break off the connection to the origin after a ProxyError. Return the error that caused it: that, or the one

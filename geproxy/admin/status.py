@@ -21,15 +21,18 @@ from geproxy.net import memory, supervise
 from geproxy.observe import metrics
 from geproxy.observe.record import show, show_url
 
-NO_EXCHANGE = View(None, None, None, b'', b'', b'', '', '', 0, 0)
+NO_EXCHANGE = View('', None, None, b'', b'', b'', '', '', 0, 0)
 _started = time.time()
 _PAGE = resource.getpagesize()
 
 
 def octets(conversation):
     """Return (received, sent) of the exchange that is on its way, as ints; (0, 0) if there is none."""
-    exchange = conversation.view().exchange
-    return (exchange.received, exchange.sent) if exchange else (0, 0)
+    exchange = conversation.current
+    if exchange is None:
+        return 0, 0
+    view = exchange.view()
+    return view.received, view.sent
 
 
 def row(conversation, query):
@@ -45,7 +48,7 @@ def row(conversation, query):
         ('client', view.client),
         ('age', round(now - view.since, 3)),
         ('idle', None if silent is None else round(min(silent, now - view.since), 3)),    # the kernel rounds
-        ('request', exchange.id),
+        ('request', view.exchange and view.exchange.id),
         ('seconds', None if exchange.began is None else round(now - exchange.began, 3)),
         ('user', show(exchange.user) if exchange.user else None),
         ('method', show(exchange.method) if exchange.method else None),

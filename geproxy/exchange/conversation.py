@@ -32,6 +32,7 @@ PHASES = ('head', 'dns', 'connect', 'waiting', 'body', 'tunnel', 'linger', 'idle
 # text; `listener`: (address, port) that it came to; `since`: monotonic seconds; `phase`: one of PHASES; `exchange`: the
 # state.View of the request that is on its way, or None.
 View = collections.namedtuple('View', 'number client listener since phase exchange')
+_new = tuple.__new__
 
 
 class Conversation(object):
@@ -161,7 +162,7 @@ class Conversation(object):
         """Return a View: plain values, as they are now."""
         exchange = self.current and self.current.view()
         phase = exchange.phase if exchange else 'idle' if self.lingers is None else 'linger'
-        return View(self.number, self.client.peer, self.local, self.since, phase, exchange)
+        return _new(View, (self.number, self.client.peer, self.local, self.since, phase, exchange))
 
     def silence(self):
         """Return the seconds since octets last went either way, as the kernel has it; None if it does not say."""

@@ -21,13 +21,9 @@ def deliver(exchange, answer):
     response, body, proxy, upload = answer.response, answer.body, exchange.proxy, answer.upload
     if response.status == 101:
         return open_tunnel.switch_protocols(exchange, answer)
-    if upload is None:
-        uploaded = exchange.body is None or exchange.body.done
-    else:
-        uploaded = upload.finished is not None
+    uploaded = exchange.body is None or exchange.body.done if upload is None else upload.finished is not None
     persists = uploaded and exchange.request.persists and not proxy.life.draining
-    version = exchange.request.version
-    sized = body is not None and body.left is not None
+    version, sized = exchange.request.version, body is not None and body.left is not None
     # A body without a length goes in chunks, if the client knows them, so that a broken end looks broken.
     chunked = body is not None and not sized and version >= (1, 1)
     if body is None:
@@ -35,9 +31,7 @@ def deliver(exchange, answer):
     else:
         line = body.framing if sized else chunks.CHUNKED_LINE if chunked else b''
         exchange.delimited = bool(line)
-    upgrade = b''
-    if response.status in SPECIAL:
-        line, upgrade = _special(answer, line, persists)
+    line, upgrade = _special(answer, line, persists) if response.status in SPECIAL else (line, b'')
     head = response.write(
         line, proxy.vias[response.version], b'' if response.dated else responses.date(), not persists, upgrade)
     exchange.record.content_type = response.content_type
@@ -51,8 +45,7 @@ def deliver(exchange, answer):
     if not persists and exchange.delimited:
         exchange.client.end()           # a client that reads to the end has all of it (RFC 9112, 9.6)
     if upload is not None and (answer.continued or not exchange.request.expects):
-        # An origin that answers early may still want the rest.
-        upload.wait(proxy.timeouts.linger)
+        upload.wait(proxy.timeouts.linger)      # an origin that answers early may still want the rest
     return persists
 
 

@@ -78,10 +78,10 @@ def _rows(server):
         ('pid', os.getpid()), ('version', __version__), ('name', server.proxy.name),
         ('draining', server.draining), ('connections', len(server.live)),
         ('limit', server.proxy.limits.connections), ('accepted', server.accepted)))) + '\n'
-    handlers = sorted(server.live, key=lambda handler: handler.number)
-    for at in range(0, len(handlers), ROWS):
-        yield ''.join(json.dumps(status.row(handler, _shows_queries(server))) + '\n'
-                      for handler in handlers[at:at + ROWS] if handler in server.live)
+    conversations = sorted(server.live, key=lambda conversation: conversation.number)
+    for at in range(0, len(conversations), ROWS):
+        yield ''.join(json.dumps(status.row(conversation, _shows_queries(server))) + '\n'
+                      for conversation in conversations[at:at + ROWS] if conversation in server.live)
 
 
 def _shows_queries(server):
@@ -94,11 +94,11 @@ def kill(visit):
     if match is None:
         return plain(400, 'this page takes ?id=ID, of a connection or a request')
     name = to_native(match.group(1))
-    handler = status.find(server.live, name)
-    if handler is None:
+    conversation = status.find(server.live, name)
+    if conversation is None:
         return plain(404, 'no connection has the id %s' % name)
-    server.end([handler], errors.Killed('ended by the operator of the proxy'))
-    server.log.say('connection %s of %s: killed' % (name, handler.client.peer))
+    server.end([conversation], errors.Killed('ended by the operator of the proxy'))
+    server.log.say('connection %s of %s: killed' % (name, conversation.view().client))
     return plain(200, 'killed')
 
 

@@ -1,7 +1,6 @@
 """What goes on in this process now: its connections as rows, its figures. Read on demand only; changes nothing.
 
-Handlers keep no view of themselves beyond what they need for their work: the phase follows from that, and since when
-nothing has moved the kernel knows.
+Of connections and exchanges it sees what their `view()` says, and since when the kernel has moved no octets.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -9,8 +8,6 @@ import collections
 import os
 import platform
 import resource
-import socket
-import struct
 import time
 
 import gevent
@@ -18,97 +15,73 @@ import gevent
 from geproxy import __version__
 from geproxy.admin import watchdog
 from geproxy.compat import monotonic
+from geproxy.exchange.conversation import PHASES
+from geproxy.exchange.state import View
 from geproxy.net import memory, supervise
 from geproxy.observe import metrics
 from geproxy.observe.formats import show, show_url
 
-PHASES = ('head', 'dns', 'connect', 'waiting', 'body', 'tunnel', 'linger', 'idle')
-_TCP_INFO = getattr(socket, 'TCP_INFO', None)
-_find_times = struct.Struct('=44xI4xI')         # of struct tcp_info: milliseconds since data was sent, received
+NO_EXCHANGE = View('', None, None, b'', b'', b'', '', '', 0, 0)
 _started = time.time()
 _PAGE = resource.getpagesize()
 
 
-def phase(handler):
-    """Where the story of a connection stands, one of PHASES.
-
-    head: its request is being read, and judged; dns, connect: on the way to the origin; waiting: for the response;
-    body: one goes up or down; linger: all is said, and the client has to hang up; idle: the next request may come.
-    """
-    if handler.waiting:
-        return 'linger' if handler.lingers else 'idle'
-    if handler.request is None:
-        return 'head'
-    if handler.reply.begun:
-        return 'tunnel' if handler.record.tunnel else 'body'
-    if handler.reaching:
-        return handler.reaching
-    if not handler.record.address:
-        return 'head'
-    return 'waiting' if handler.body is None or handler.body.done else 'body'
-
-
-def octets(handler):
-    """(received, sent) of the exchange that is going on, (0, 0) if there is none."""
-    if handler.waiting or handler.record is None:
+def octets(conversation):
+    """Return (received, sent) of the exchange that is on its way, as ints; (0, 0) if there is none."""
+    exchange = conversation.current
+    if exchange is None:
         return 0, 0
-    client, record = handler.client, handler.record
-    return record.received + client.received - len(client.buffer), record.sent + client.sent
+    view = exchange.view()
+    return view.received, view.sent
 
 
-def row(handler, query):
-    """A connection as an ordered dictionary; its exchange too, if there is one. `query`: as for record.show_url."""
-    now, record, busy = monotonic(), handler.record, not handler.waiting and handler.record is not None
-    received, sent = octets(handler)
-    silent = silence(handler.client.transport)
+def row(conversation, query):
+    """Return a connection, and its exchange if one is on its way, as an ordered dictionary that json can write.
+
+    `conversation`: a Conversation; `query`: True to show the query string of the URL, as for record.show_url.
+    """
+    now, view, silent = monotonic(), conversation.view(), conversation.silence()
+    exchange = view.exchange or NO_EXCHANGE
     return collections.OrderedDict((
-        ('id', connection_id(handler)),
-        ('phase', phase(handler)),
-        ('client', handler.client.peer),
-        ('age', round(now - handler.since, 3)),
-        ('idle', None if silent is None else round(min(silent, now - handler.since), 3)),     # the kernel rounds
-        ('request', record.id if busy else None),
-        ('seconds', round(now - record.began, 3) if busy else None),
-        ('user', show(record.user) if busy and record.user else None),
-        ('method', show(record.method) if busy and record.method else None),
-        ('url', show_url(record, query) if busy and record.url else None),
-        ('address', record.address or None if busy else None),
-        ('rule', record.rule or None if busy else None),
-        ('received', received),
-        ('sent', sent)))
+        ('id', connection_id(view)),
+        ('phase', view.phase),
+        ('client', view.client),
+        ('age', round(now - view.since, 3)),
+        ('idle', None if silent is None else round(min(silent, now - view.since), 3)),    # the kernel rounds
+        ('request', view.exchange and view.exchange.id),
+        ('seconds', None if exchange.began is None else round(now - exchange.began, 3)),
+        ('user', show(exchange.user) if exchange.user else None),
+        ('method', show(exchange.method) if exchange.method else None),
+        ('url', show_url(exchange, query) if exchange.url else None),
+        ('address', exchange.address or None),
+        ('rule', exchange.rule or None),
+        ('received', exchange.received),
+        ('sent', exchange.sent)))
 
 
-def silence(sock):
-    """Seconds since octets last went either way, as the kernel has it; None where it does not say."""
-    try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _find_times.size)
-        return min(_find_times.unpack(info)) / 1000
-    except (socket.error, struct.error, TypeError):
-        return None                     # not TCP, not Linux
+def connection_id(view):
+    """Return the name of a connection, native text, unique on this host. `view`: a conversation.View."""
+    return '%d-%d' % (os.getpid(), view.number)
 
 
-def connection_id(handler):
-    """The name of a connection, among all processes of this host."""
-    return '%d-%d' % (os.getpid(), handler.number)
-
-
-def find(handlers, name):
-    """The handler whose connection, or whose exchange, has that id; None if there is none."""
-    for handler in handlers:
-        if name == connection_id(handler) or (
-                handler.record is not None and not handler.waiting and name == handler.record.id):
-            return handler
+def find(conversations, name):
+    """Return the Conversation whose connection id, or whose request id, is `name` (native text), or None."""
+    for conversation in conversations:
+        view = conversation.view()
+        if name == connection_id(view) or view.exchange and name == view.exchange.id:
+            return conversation
     return None
 
 
-def phases(handlers):
-    """{phase: how many are in it}, in the order of PHASES."""
-    counts = collections.Counter(phase(handler) for handler in handlers)
+def phases(conversations):
+    """Return {phase: number of Conversations in it}, in the order of PHASES."""
+    counts = collections.Counter(conversation.view().phase for conversation in conversations)
     return collections.OrderedDict((each, counts[each]) for each in PHASES if counts[each])
 
 
 def state(server):
-    """All of a server.Server, for people, as lines: where its connections are, its figures, what its greenlets do."""
+    """Return what goes on in the process, for people, as a list of lines: the phases of its connections, its figures,
+    and the stacks of its greenlets. `server`: the server.Server."""
     values = figures(server)
     if server.admin is not None:
         values.update(server.admin.counted())
@@ -124,7 +97,7 @@ def state(server):
 # --- figures, by their names in metrics.COUNTERS
 
 def figures(server):
-    """What a server.Server looks like now, and what the system says of its process: {name: value}."""
+    """Return {name in metrics.COUNTERS: value}: of a server.Server, and what the system knows of its process."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return dict(
         _connections(server),
@@ -153,10 +126,12 @@ def figures(server):
 
 def _connections(server):
     counts = dict(((show_place(place),), 0) for place in server.places)
-    for handler in server.live:
-        label = (show_place(handler.local),)
+    found = dict.fromkeys(PHASES, 0)
+    for conversation in server.live:
+        view = conversation.view()
+        label = (show_place(view.listener),)
         counts[label] = counts.get(label, 0) + 1
-    found = dict(dict.fromkeys(PHASES, 0), **phases(server.live))
+        found[view.phase] += 1
     strangers = dict((('access', answer), count) for answer, count in server.strangers.counts.items())
     if server.admin is not None:
         strangers.update((('admin', answer), count) for answer, count in server.admin.strangers.counts.items())
@@ -169,12 +144,12 @@ def _connections(server):
 
 
 def show_place(place):
-    """(address, port) as people write it."""
+    """Return the address of a listener as people write it. `place`: (address, port)."""
     return ('[%s]:%d' if ':' in place[0] else '%s:%d') % place
 
 
 def _resident():
-    """Octets of memory, None where nobody says."""
+    """Return the octets of memory in use; None if the system does not say."""
     try:
         with open('/proc/self/statm') as opened:
             return int(opened.read().split()[1]) * _PAGE
@@ -184,6 +159,6 @@ def _resident():
 
 def _open_descriptors():
     try:
-        return len(os.listdir('/proc/self/fd')) - 1     # one was open for this
+        return len(os.listdir('/proc/self/fd')) - 1     # one was open to list them
     except OSError:
         return None

@@ -1,147 +1,123 @@
 """The story of one client connection. Start reading here: `run`, then `exchange`.
 
-No parser, no rule, no errno, no format stands in this file: it says what happens in which order, who closes what,
-and what is remembered.
+No parser, no rule, no errno, no format stands in this file: it says what happens in which order, and who closes what.
+What one request has on its way is in an Exchange.
 """
 from __future__ import absolute_import, division, print_function
 
+import collections
+
 from geproxy import errors
-from geproxy.auth.logins import ANONYMOUS
 from geproxy.compat import monotonic
-from geproxy.exchange import forward, leaving, own_answers, relay, strangers
-from geproxy.http1 import framing, grammar, protocols, reading, responses
-from geproxy.http1.message import NO_EDITS, PORTS
+from geproxy.exchange import admission, dialects, leaving, open_tunnel, own_answers, strangers
+from geproxy.exchange.deliver import deliver
+from geproxy.exchange.state import Exchange
+from geproxy.exchange.refusing import refuse
 from geproxy.limits import rates
-from geproxy.net import memory, workers
+from geproxy.net import tcp_info, workers
 from geproxy.net.address import show_ip
 from geproxy.net.deadlines import TimeLimit
 from geproxy.net.stream import Stream
-from geproxy.net.turns import give_way, wait_turn
-from geproxy.observe.record import Record
-from geproxy.policy.routes import directly
-from geproxy.policy.rules import question_of
-from geproxy.policy.ruleset import ALLOWED
+from geproxy.net.turns import give_way
 
-SCHEME = b'http'        # of a target that names none: clients come by plain connections
-HEAD_START = 32         # octets: enough for a method
 EMPTY_LINES = 1024      # octets of empty lines before a request; clients send one line, and more is an attack
-SWALLOWED = 64 * 1024   # octets of a body that are read only so that the connection can go on
-BRIEFLY = 1.0           # seconds to linger for a client that has no place here, or when the process is to stop
+BRIEFLY = 1.0           # seconds to linger for a client that is turned away, or when the process is to stop
 STOPPING = TimeLimit('drain', BRIEFLY, errors.IdleTimeout)
+# What a connection can be doing. head: its request is read and judged; dns, connect: the origin is being reached;
+# waiting: for the response; body: a body is passed on; linger: the last response is sent, and the client has to end the
+# connection; idle: the next request may come.
+PHASES = ('head', 'dns', 'connect', 'waiting', 'body', 'tunnel', 'linger', 'idle')
+
+# What others may know of a connection. `number`: among the connections of this process; `client`: its address, native
+# text; `listener`: (address, port) that it came to; `since`: monotonic seconds; `phase`: one of PHASES; `exchange`: the
+# state.View of the request that is on its way, or None.
+View = collections.namedtuple('View', 'number client listener since phase exchange')
+_new = tuple.__new__
 
 
-class Handler(object):
-    """One client connection. Each exchange keeps the Proxy that it began with, whatever the server has meanwhile."""
+class Conversation(object):
+    """One client connection, with all that outlives a single request."""
+    __slots__ = (
+        'client',           # its Stream
+        'ip',               # of the client
+        'client_key',       # whom the limits count while nobody has logged in, as of rates.key_of
+        'balanced',         # True if a load balancer names the client, by a PROXY header
+        'local',            # (address, port) of the listener
+        'server',           # has the Proxy of today as `proxy`, and `draining`
+        'dialect',          # the protocol that the client speaks, see dialects
+        'fresh',            # True while no request has been served
+        'since',            # monotonic seconds
+        'number',           # among the connections of this process; the server gives it
+        'let_in',           # the Access that says that this is a client
+        'current',          # the Exchange that is on its way; None while nothing is
+        'lingers')          # None, or the last response must arrive: (Proxy, what Proxy.pace_of_unwanted takes)
 
-    def __init__(self, sock, ip, place, server):
-        """`sock`: a socket, which is closed here; `ip`: the client's IP, no mapped one; `place`: of the listener, as
-        (address, port); `server`: has the Proxy of today as `proxy`, and `draining`, true if the process is to
-        stop."""
+    def __init__(self, sock, ip, local, server):
+        """`sock`: a socket, which is closed here; `ip`: of the client, not a mapped one; `local`: (address, port) of
+        the listener; `server`: has the Proxy of today as `proxy`, and `draining`, True if the process is to stop."""
         self.client = Stream(sock, show_ip(ip), errors.ClientLost)
         self.ip = ip
-        self.proxy = server.proxy
-        self.client_key = rates.key_of(None, self.client.peer, self.proxy.limits.ipv6_prefix)
-        self.vouched = False            # who the client is, only a PROXY header says
-        self.local = place
-        self.server = server
-        self.waiting = False            # for a request, or for the client to hang up: nothing is going on
-        self.fresh = True               # no request has come yet
+        self.client_key = rates.key_of(None, self.client.peer, server.proxy.limits.ipv6_prefix)
+        self.balanced = False
+        self.local, self.server, self.dialect = local, server, dialects.HTTP
+        self.fresh = True
         self.since = monotonic()
-        self.number = 0                 # among the connections of this process; the server gives it
-        self.reaching = ''              # 'dns' or 'connect': what is going on to reach the origin
-        self.lingers = False            # what was sent last must arrive
-        self.let_in = None              # the Access that says that this is a client
-        self.record = self.reply = self.up_pace = None      # of the exchange that is going on
-        self.request = self.head = self.body = self.question = self.edits = self.depends = self.key = None
+        self.number = 0
+        self.let_in = self.current = self.lingers = None
 
     def run(self):
-        """Serve the connection to its end, and close it."""
+        """Serve the connection to its end, and close it. May wait."""
         try:
             while self.exchange():
                 self.fresh = False
                 if self.client.buffer:          # more requests may be there, and each be answered without a wait
-                    self.waiting = True
                     give_way()
-            if self.lingers:
-                self.waiting, self.fresh = True, False
-                self.client.linger(BRIEFLY if self.server.draining else self.proxy.timeouts.linger, self.swallowing)
+            if self.lingers is not None:
+                proxy, unwanted = self.lingers
+                self.client.linger(BRIEFLY if self.server.draining else proxy.timeouts.linger,
+                                   lambda: proxy.pace_of_unwanted(*unwanted))
         finally:
             self.server.proxy.upstream.leave(self)
             self.client.close()
 
-    def turn_away(self, error):
-        """Refuse a connection for which there is no room, in the protocol that the client speaks, and close it."""
-        try:
-            self.begin()
-            error.kind = strangers.hear(self.client, strangers.GLANCE)
-            self.refuse(error)
-            self.finish()
-            self.client.linger(BRIEFLY)
-        finally:
-            self.client.close()
-
-    def hurry(self):
-        """Called by the server when the process is to stop: who waits for nothing in particular is not waited for."""
-        if self.waiting:
-            self.client.hurry(monotonic() + BRIEFLY, STOPPING)      # not at once; see await_request
-
-    def swallowing(self):
-        """How fast octets that nobody wants are swallowed -> a limits.Pace, or None."""
-        return self.up_pace.uncharged() if self.up_pace else self.proxy.pace_up(self.key or self.client_key)
-
-    def cut(self, error):
-        """Called by the server just before it ends the greenlet: remember why what is going on ends here.
-
-        Returns what to throw into the greenlet: a workers.Interrupted if the client waits for a response and has
-        nothing of it yet, so that it gets `error` as that; None if the greenlet has to be killed.
-        """
-        record = self.record
-        if record is None or self.waiting:
-            return None
-        if not record.reason and not self.reply.begun:      # `exchange` has not come to `refuse` yet
-            return workers.Interrupted(error)
-        record.reason, record.message, record.aborted = error.token, str(error), True
-        if not self.reply.delimited:
-            self.client.doom()                              # what the client has must not look whole
-        return None
-
     def exchange(self):
-        """Carry one request up and its response down; true if another may follow."""
+        """Carry one request up and its response down. Return True if another may follow. May wait."""
         if not self.await_request():
             return False
-        self.begin()
+        exchange = self.current = Exchange(self)
         try:
-            if self.let_in is not self.proxy.access:        # a reload may have changed who is a client
+            exchange.proxy.observers.began(exchange.record)
+            if self.let_in is not exchange.proxy.access:    # a reload may have changed who is a client
                 self.check_client()
-            self.read_request()
-            self.identify()
-            self.check()
-            if self.request.method == b'CONNECT':
-                return self.tunnel()
-            if self.request.hops == 0:
-                return self.answer(200, own_answers.last_hop(self.request, self.head, not self.persists()))
-            return self.forward()
+            admission.read_request(exchange)
+            admission.identify(exchange)
+            admission.check(exchange)
+            if exchange.request.method == b'CONNECT':
+                return open_tunnel.connect(exchange)
+            if exchange.request.hops == 0:
+                return self.answer(exchange)
+            return self.forward(exchange)
         except errors.ProxyError as error:
-            return self.refuse(error)
+            return refuse(exchange, error)
         except workers.Interrupted as interrupted:
-            return self.refuse(interrupted.error)
+            return refuse(exchange, interrupted.error)
         except Exception:
-            self.proxy.report_bug(self.record)
-            return self.refuse(errors.InternalError('a bug; the log has its traceback'))
+            exchange.proxy.report_bug(exchange.record)
+            return refuse(exchange, errors.InternalError('a bug; the log has its traceback'))
         finally:
-            self.finish()
+            exchange.finish()
+            self.current = None         # an idle connection keeps nothing of it
 
-    # --- before and after
+    # --- before a request
 
     def await_request(self):
-        """Wait for the first octet of a request; false if there will be none."""
+        """Wait for the first octet of a request. Return False if there will be none."""
         client, server = self.client, self.server
         limit = server.proxy.waits.first if self.fresh else server.proxy.waits.another
-        # Before a stop, too: a first request is on its way, and who sends one after the other is told by the next
-        # answer to go elsewhere, instead of by an end that the next request might meet.
+        # Before a stop, too: a first request is on its way, and a client that sends one request after the other is told
+        # by the next answer to go elsewhere, instead of by an end that the next request might meet.
         deadline = monotonic() + (BRIEFLY if server.draining else limit.seconds)
         most = client.received + EMPTY_LINES
-        self.waiting = True
         try:
             if self.fresh and not client.buffer and not client.ended:
                 client.fill()       # mostly it is there already, and there is nothing to wait for
@@ -154,250 +130,79 @@ class Handler(object):
                     return False
             return True
         except (errors.IdleTimeout, errors.ClientLost):
-            return False                # silently: nothing has begun
-        finally:
-            self.waiting = False
-            self.proxy = server.proxy
-
-    def begin(self):
-        """Remember that an exchange has begun."""
-        self.record = Record(self.client.peer)
-        # Octets of earlier exchanges do not count for this one.
-        self.record.received = len(self.client.buffer) - self.client.received
-        self.record.sent = -self.client.sent
-        self.reply = forward.Reply(self.client)
-        self.client.pace = self.up_pace = self.key = None
-        self.proxy.observers.began(self.record)
-
-    def finish(self):
-        """Tell, once, what happened."""
-        record = self.record
-        record.received += self.client.received - len(self.client.buffer)
-        record.sent += self.client.sent
-        record.seconds = monotonic() - record.began
-        record.status = self.reply.status
-        self.proxy.observers.ended(record)
-        if self.client.held:
-            self.client.hold(0)
-        # Who is idle keeps nothing of it: 0.9 KiB of 10.4 where heads are small (3.13, 2026).
-        self.record = self.reply = self.request = self.head = self.body = self.question = None
+            return False            # without a record: no request has begun
 
     def check_client(self):
         """Ask the policy of today whether this is a client. Raises Denied if it is a stranger."""
-        access = self.proxy.access
+        access = self.server.proxy.access
         access.check_client(self.ip)
         self.let_in = access
 
-    # --- reading the request
-
-    def read_request(self):
-        """Wait for the whole head, and understand it."""
-        client, most = self.client, self.proxy.limits
-        limit = self.proxy.waits.head
-        deadline = self.record.began + limit.seconds
-        if self.fresh:
-            while protocols.undecided(client.buffer) and not client.ended:
-                client.wait(limit, deadline)
-                client.fill()
-            protocols.check(client.buffer)
-        head = client.read_head(most.head_size, limit, deadline, reading.check_request_start)
-        if head is None:
-            if b'\n' not in client.buffer:
-                raise errors.TargetTooLong('the request line is longer than %d octets' % most.head_size)
-            raise errors.HeadTooLarge('the request head is larger than %d octets' % most.head_size)
-        if not head:
-            raise errors.ClientLost('the client ended the connection in the middle of a request head')
-        self.head = head
-        if len(head) > memory.FREE:
-            client.hold(forward.PARSED * len(head))
-            wait_turn()                 # to understand one of 64 KB may take 10 ms
-        request = reading.parse_request(head, most.fields)
-        self.record.request = request
-        self.body = framing.request_body(request, most)
-        self.request = request
-        if request.passed_by(self.proxy.name_octets):
-            raise errors.LoopDetected('this request has been here before: its Via names %s' % self.proxy.name)
-
-    def identify(self):
-        """Who is asking?"""
-        request, user = self.request, ANONYMOUS
-        self.key = self.client_key
-        if self.proxy.users is not None:
-            user = self.log_in()
-        self.question = question_of((
-            self.ip, user.name, user.groups, request.method, request.host, request.port or PORTS[SCHEME]))
-
-    def log_in(self):
-        """The User, or ANONYMOUS; whoever asks in vain has asked."""
-        proxy = self.proxy
-        leaving.watch(self)
-        try:
-            user = proxy.identify(self.request, self.client.peer, self.ip)
-        except (errors.LoginRequired, errors.LoginFailed):
-            proxy.admit(self.key, self.record.wall)
-            raise
-        finally:
-            leaving.forget(self)
-        if user.name is not None:
-            self.record.user, self.key = user.name, rates.key_of(user.name, self.client.peer)
-        return user
-
-    def check(self):
-        """May it go on? Raises what speaks against it."""
-        proxy, wall = self.proxy, self.record.wall
-        if proxy.counts:
-            proxy.admit(self.key, wall)
-        decision = proxy.access.check_target(self.question, wall)
-        self.depends = decision.allowed is None
-        self.edits = NO_EDITS
-        if decision is not ALLOWED or proxy.treats:
-            self.follow(decision)
-        if self.request.unmet is not None:
-            raise errors.ExpectationFailed("nobody here can meet '%s'" % grammar.printable(self.request.unmet, 40))
-
-    def follow(self, decision):
-        """Do as a ruleset.Decision has it, which only the address may have settled."""
-        rule = decision.rule
-        self.record.rule = rule.source if rule is not None else ''
-        self.record.would = decision.why        # with policy = report: it goes on nevertheless
-        treatment = self.proxy.treat(self.request, self.client.peer, self.key, rule)
-        self.edits, self.up_pace, self.client.pace = treatment.edits, treatment.up_pace, treatment.down_pace
-
     # --- ways through
 
-    def reach(self, what):
-        """Called while the origin is reached: 'dns' or 'connect' is waited for, or '', nothing any more."""
-        if not self.reaching:
-            leaving.watch(self)
-        self.reaching = what
-        if not what:
-            leaving.forget(self)
+    def answer(self, exchange):
+        """Answer an OPTIONS or TRACE that goes no further (RFC 9110, 7.6.2)."""
+        persists = exchange.persists()
+        exchange.respond(200, own_answers.last_hop(exchange.request, exchange.head, not persists))
+        return exchange.conclude(persists)
 
-    def connect(self, reuse):
-        """A Connection to the origin, which whoever called releases, and what policy edits in the request."""
-        request, waits = self.request, self.proxy.waits
-        scheme = b'https' if request.method == b'CONNECT' else SCHEME
-        way = directly[scheme, request.authority.host, request.port or PORTS[scheme]]
-        connection = self.proxy.upstream.connect(way, self.judge, (waits.dns, waits.connect), reuse, self)
-        record = self.record
-        record.address, record.kept = connection.address, connection.kept
-        if not connection.kept:
-            record.took = connection.took
-        if self.depends:
-            self.follow(self.judge(connection.address, connection.port))     # each time: a retry may dial another
-        connection.stream.pace = self.up_pace           # None too: it may have been another's
-        return connection, self.edits
-
-    def judge(self, address, port):
-        """May this client reach that address? Asked for each one that is about to be dialled. The Decision."""
-        access = self.proxy.vouched_access if self.vouched else self.proxy.access
-        return access.check_address(self.question, address, self.record.wall)
-
-    def forward(self):
-        """To the origin and back."""
-        self.head = None                # what is needed of it is in the request
-        way = forward.Forward(self.request, self.body, self.client, self.reply, self.record, self.proxy)
-        persists = way.run(self.connect, self)
-        return self.end(persists)
-
-    def tunnel(self):
-        """CONNECT: reach the origin, say so, and get out of the way (RFC 9110, 9.3.6)."""
-        connection, _edits = self.connect(reuse=False)
-        self.record.tunnel = True       # only now: what is refused, or out of reach, is none
+    def forward(self, exchange):
+        """Fetch the answer, through the layers, and deliver it. The connection to the origin ends here in any case."""
+        exchange.head = None            # what is needed of it is in the request
         try:
-            self.respond(200, responses.ESTABLISHED)
-            if self.request.large:      # nothing of it is needed for a tunnel
-                self.head = None
-                self.request.forget()
-                self.client.hold(0)
-            self.proxy.observers.opened(self.record)
-            forward.relay_tunnel(self.client, connection.stream, self.reply, self.proxy.waits)
+            return exchange.conclude(deliver(exchange, exchange.proxy.fetch(exchange)))
+        except errors.ProxyError as error:
+            raise exchange.abort_answer(error)
         finally:
-            self.proxy.upstream.release(connection, self)
-        return False
+            if exchange.answer is not None:
+                exchange.close_answer()
 
-    def answer(self, status, octets):
-        """Answer a request that goes no further; true if another may follow."""
-        self.respond(status, octets)
-        return self.end(self.persists())
+    # --- as others see it
 
-    # --- saying no
+    def view(self):
+        """Return a View: plain values, as they are now."""
+        exchange = self.current and self.current.view()
+        phase = exchange.phase if exchange else 'idle' if self.lingers is None else 'linger'
+        return _new(View, (self.number, self.client.peer, self.local, self.since, phase, exchange))
 
-    def refuse(self, error):
-        """The one exit for all that goes wrong; true if another request may follow."""
-        record, client = self.record, self.client
-        client.pace = None              # what says no is never held back
+    def silence(self):
+        """Return the seconds since octets last went either way, as the kernel has it; None if it does not say."""
+        return tcp_info.silence(self.client.transport)
+
+    def end(self, error):
+        """End what is on its way, because of a ProxyError; see Exchange.end for what is returned."""
+        return self.current and self.current.end(error)
+
+    def end_soon(self):
+        """Have an idle connection end within a second, as the process is to stop."""
+        if self.current is None:
+            self.client.hurry(monotonic() + BRIEFLY, STOPPING)      # not at once; see await_request
+
+    def turn_away(self, error):
+        """Refuse the connection, as there is no room for it, in the protocol that the client speaks, and close it. May
+        wait. `error`: the ProxyError that says why."""
         try:
-            error = self.counted(error)
-            if self.request is not None and not self.reply.begun and own_answers.is_asked_for(
-                    self.request, error, self.proxy.access, self.local[1]):
-                return self.answer(*own_answers.page(self.request, self.head, not self.persists()))
-            record.reason, record.message, record.rule = error.token, str(error), error.rule or record.rule
-            if isinstance(error, errors.QuotaExceeded) and not client.sent + record.sent:
-                self.reply = forward.Reply(client)      # what was about to begin was held back
-            if self.reply.begun:
-                return self.break_off()
-            persists = self.persists_behind(error)
-            if error.kind:
-                self.reply.status = error.status
-                client.send(protocols.REFUSALS[error.kind], self.proxy.waits.download)
-            else:
-                self.respond(error.status, responses.failure(
-                    error, self.proxy.name, record.id, self.method(), not persists, self.proxy.auth.realm))
-            return self.end(persists)
-        except (errors.ClientLost, errors.DownloadTimeout):
-            record.aborted = True       # nobody is there to be told
-            self.reply.status = 0
-            return False
+            exchange = self.current = Exchange(self)
+            exchange.proxy.observers.began(exchange.record)
+            error.kind = strangers.hear(self.client, strangers.GLANCE)
+            refuse(exchange, error)
+            exchange.finish()
+            self.client.linger(BRIEFLY)
+        finally:
+            self.client.close()
 
-    def counted(self, error):
-        """Return the error to refuse with: a request that is refused before anybody asks who sent it counts, too."""
-        if self.key is None and not isinstance(error, (errors.ClientLost, errors.HeadTimeout)):
-            try:
-                self.proxy.admit(self.client_key, self.record.wall)
-            except errors.TooManyRequests as over:
-                return over
-        return error
+    # --- as the owner of connections to origins, see Pool.connect
 
-    def method(self):
-        """What came as the method, however bad the rest is: the answer to HEAD has no body. b'' if there is none."""
-        if self.request is not None:
-            return self.request.method
-        return (self.head or self.client.buffer)[:HEAD_START].partition(b' ')[0]
+    @property
+    def key(self):
+        """Whom the limits count for the request that is on its way."""
+        return self.current.key
 
-    def break_off(self):
-        """A response has begun and cannot be ended: make sure that the client can tell."""
-        self.record.aborted = True
-        if not self.reply.delimited:
-            self.client.abort()
-        return self.end(False)
-
-    def respond(self, status, octets):
-        """Send a response of our own."""
-        self.client.send(self.reply.begin(octets, status), self.proxy.waits.download)
-
-    def persists_behind(self, error):
-        """True if the connection may carry another request behind a refusal.
-
-        git and dnf come once without a name, and then once more on the same connection, CONNECT or a body or not. A
-        client that has sent more behind its CONNECT does not wait for the answer: that is not for us (RFC 9931, 8).
-        """
-        if self.request is not None and self.request.method == b'CONNECT' and (
-                error.status != 407 or not self.client.is_quiet()):
-            return False
-        if error.status != 407:
-            return not isinstance(error, errors.Killed) and self.persists()
-        body = self.body
-        if body is not None and 0 < (body.left or 0) <= SWALLOWED and not self.request.expects:
-            relay.swallow(body, self.client, self.proxy.waits.swallow, self.swallowing())
-        return self.persists()
-
-    def persists(self):
-        """True if the connection may carry another request: the last one is understood, and all read."""
-        return (self.request is not None and (self.body is None or self.body.done)
-                and self.request.persists and not self.server.draining)
-
-    def end(self, persists):
-        """The response is sent; if it is the last, see that it arrives."""
-        self.lingers = not persists and self.reply.delimited
-        return persists
+    def reach(self, what):
+        """Note what is waited for to reach the origin: 'dns', 'connect', or '' if it is over."""
+        exchange = self.current
+        if not exchange.reaching:
+            leaving.watch(exchange)
+        exchange.reaching = what
+        if not what:
+            leaving.forget(exchange)

@@ -1,5 +1,5 @@
-"""Notices that a client leaves while its greenlet waits for something else than an origin's answer: for a name, a
-connection, or a log-in (DESIGN, 2). What is waited for is given up then: ClientLost is raised in that greenlet.
+"""Notice a client that leaves while its greenlet waits for something else than the response of an origin: for a name, a
+connection, or a log-in (DESIGN, 2). The wait ends then: ClientLost is raised in that greenlet.
 
 A short wait costs an entry in a dict. Only a client that waits for longer is watched; see client_watch.ClientWatch for
 what can be known of it. Knows no HTTP.
@@ -17,40 +17,41 @@ from geproxy.compat import monotonic
 from geproxy.exchange.client_watch import ClientWatch
 from geproxy.net import supervise
 
-TICK = 0.2      # seconds between two looks; a client is watched when its wait has seen one of them
-LOOKS = 500     # clients that are looked at each time: about 2 ms
+TICK = 0.2      # seconds between two rounds; a client is watched if its wait lasts from one round to the next
+CHECKS = 500    # clients that are checked in one round: about 2 ms
 
 
-class Leaving(object):
-    """A client that is watched, and the greenlet that is told."""
-    __slots__ = ('ended', '_handler', '_greenlet', '_watch', '_room')
+class Waiting(object):
+    """A client that is watched, and the greenlet that waits on its behalf."""
+    __slots__ = ('ended', '_exchange', '_greenlet', '_watch', '_room')
 
-    def __init__(self, handler, greenlet, ended):
-        """`ended`: a function of this Leaving, called when nothing more is read from the client, so that it has to be
-        looked at from time to time."""
+    def __init__(self, exchange, greenlet, ended):
+        """`ended`: a function of this object, called when nothing more is read from the client, so that it has to be
+        checked in each round."""
         self.ended = ended
-        self._handler, self._greenlet = handler, greenlet
-        self._room = handler.proxy.limits.head_size
-        self._watch = ClientWatch(handler.client, handler.proxy.waits.half_closed, self._room)
-        handler.client.reader.start(self._read)
+        self._exchange, self._greenlet = exchange, greenlet
+        self._room = exchange.proxy.limits.head_size
+        self._watch = ClientWatch(exchange.client, exchange.proxy.waits.half_closed, self._room)
+        exchange.client.reader.start(self._read)
 
     def stop(self):
-        """It is not watched any more."""
-        self._handler.client.reader.stop()
+        """Do not watch the client any more."""
+        self._exchange.client.reader.stop()
 
-    def look(self):
-        """Is it still there? What is to be sent first anyway tells: see Reply.probe."""
+    def check(self):
+        """Tell the greenlet if the client has left. The start of the response is sent ahead to learn that: see
+        Exchange.probe."""
         try:
-            if self._handler.client.ended:
-                self._watch.check(monotonic(), self._handler.reply.probe)
+            if self._exchange.client.ended:
+                self._watch.check(monotonic(), self._exchange.probe)
             else:
                 self._watch.check_reset()
         except errors.ProxyError as error:
             self._greenlet.throw(error)
 
     def _read(self):
-        """Called by the hub: something has come, the next request or the end."""
-        client = self._handler.client
+        """Called by the hub when something has come: the next request, or the end."""
+        client = self._exchange.client
         try:
             if not client.ended and len(client.buffer) < self._room:
                 client.fill_ahead()
@@ -62,48 +63,50 @@ class Leaving(object):
             self.ended(self)
 
 
-class Leavings(object):
-    """All clients whose greenlets wait. One for the process."""
+class Leaving(object):
+    """All clients on whose behalf a greenlet waits. There is one for the process."""
 
     def __init__(self):
-        self._new, self._seen = {}, {}              # {handler.Handler: its greenlet}: not seen by a look yet; by one
-        self._watched = {}                          # {Handler: Leaving}
-        self._ended = collections.OrderedDict()     # {Leaving: None}; who is looked at next is first
+        # {Exchange: its greenlet}: of waits that began after the last round, and before it.
+        self._new, self._old = {}, {}
+        self._watched = {}                          # {Exchange: Waiting}
+        self._ended = collections.OrderedDict()     # {Waiting: None}; the one to be checked next is the first
         self._timer = None
-        # One look that fails must not keep the others waiting.
+        # A check that fails must not keep the others waiting.
         self._guarded = supervise.guard('a look at clients that may leave', lambda do, *arguments: do(*arguments))
 
-    def watch(self, handler):
-        """The current greenlet begins to wait for something, on behalf of a Handler's client. Until `forget`,
+    def watch(self, exchange):
+        """Note that the current greenlet begins to wait on behalf of an Exchange's client. Until `forget` is called,
         ClientLost may be raised in it wherever it waits."""
         if self._timer is None:
             self._timer = get_hub().loop.timer(TICK, TICK, ref=False)
             self._timer.start(self._tick)
-        self._new[handler] = getcurrent()
+        self._new[exchange] = getcurrent()
 
-    def forget(self, handler):
-        """It does not wait any more."""
-        if self._new.pop(handler, None) is None and self._seen.pop(handler, None) is None:
-            leaving = self._watched.pop(handler, None)
-            if leaving is not None:
-                leaving.stop()
-                self._ended.pop(leaving, None)
+    def forget(self, exchange):
+        """Note that nothing is waited for any more on behalf of an Exchange's client."""
+        if self._new.pop(exchange, None) is None and self._old.pop(exchange, None) is None:
+            waiting = self._watched.pop(exchange, None)
+            if waiting is not None:
+                waiting.stop()
+                self._ended.pop(waiting, None)
 
     def _tick(self):
-        seen, self._seen, self._new = self._seen, self._new, {}
-        for handler, greenlet in seen.items():
-            self._guarded(self._begin, handler, greenlet)
-        for leaving in list(itertools.islice(self._ended, LOOKS)):
-            if self._ended.pop(leaving, leaving) is None:       # unless what another one was told has ended it
-                self._guarded(self._end, leaving)
+        """One round."""
+        old, self._old, self._new = self._old, self._new, {}
+        for exchange, greenlet in old.items():
+            self._guarded(self._begin, exchange, greenlet)
+        for waiting in list(itertools.islice(self._ended, CHECKS)):
+            if self._ended.pop(waiting, waiting) is None:       # unless the check of another one has ended it
+                self._guarded(self._end, waiting)
 
-    def _begin(self, handler, greenlet):
-        self._watched[handler] = Leaving(handler, greenlet, self._end)
+    def _begin(self, exchange, greenlet):
+        self._watched[exchange] = Waiting(exchange, greenlet, self._end)
 
-    def _end(self, leaving):
-        self._ended[leaving] = None
-        leaving.look()
+    def _end(self, waiting):
+        self._ended[waiting] = None
+        waiting.check()
 
 
-_all = Leavings()
+_all = Leaving()
 watch, forget = _all.watch, _all.forget

@@ -1,4 +1,4 @@
-"""What the proxy answers by itself, as the last to have a request: its page, OPTIONS and TRACE. Sends nothing."""
+"""What the proxy answers by itself, to requests that go no further: its page, OPTIONS and TRACE. Sends nothing."""
 from __future__ import absolute_import, division, print_function
 
 from geproxy import errors
@@ -10,17 +10,18 @@ from geproxy.pages import proxy_port
 def last_hop(request, head, close):
     """Return the answer to an OPTIONS or TRACE that may go no further, as octets (RFC 9110, 7.6.2).
 
-    `request`: a Request; `head`: its octets as they came; `close`: say that the connection ends behind the answer.
+    `request`: a message.Request; `head`: the octets of its head, as they came; `close`: True if the connection ends
+    behind the answer.
     """
     if request.method != b'TRACE':
         return responses.options(close)
-    # Not the line as it came: its target may have had a password.
+    # Not the line as it came: its target may contain a password.
     line = b'%s %s %s\r\n' % (request.method, request.target, request.protocol)
     return responses.trace(line + head.partition(b'\r\n')[2], close)
 
 
 def page(request, head, close):
-    """Return the answer to a browser that visits the proxy as if it were a web site -> (status, octets).
+    """Return the answer to a browser that visits the proxy as if it were a web site, as (status code, octets).
 
     `request`, `head`, `close`: as for `last_hop`.
     """
@@ -32,8 +33,8 @@ def page(request, head, close):
 def is_asked_for(request, error, access, port):
     """Return True if a request that failed was meant for the proxy itself, as if it were a web site.
 
-    `request`: a Request; `error`: the ProxyError that it failed with; `access`: an access.Access; `port`: of the
-    listener that the client came to. A client that knows of the proxy sends other forms of targets.
+    `request`: a message.Request; `error`: the ProxyError that it failed with; `access`: an access.Access; `port`: an
+    int, of the listener that the client came to. A client that uses the proxy as a proxy sends other forms of targets.
     """
     if request.form not in ('origin', 'asterisk'):
         return False

@@ -1,8 +1,8 @@
-"""Connections of strangers: told why they are refused, under a cap of their own, closed within seconds, and counted.
+"""Refuse the connections of strangers: tell them why, close them within seconds, and count them.
 
-A stranger is a peer that is not among the clients of its section of the ini file. Its connection takes no place among
-those of the clients. The error log gets a line about all of them together, now and then: a line for each would be the
-next way to do harm.
+A stranger is a peer that is not among the clients of its section of the ini file. Strangers have a limit of their own:
+they never take the place of a client. The error log gets one line about many of them, at most once a minute: with a
+line for each, a stranger could fill the disk.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -10,33 +10,34 @@ import collections
 
 from geproxy import errors
 from geproxy.compat import monotonic
-from geproxy.http1 import protocols, responses
+from geproxy.exchange import dialects
+from geproxy.http1 import protocols
 from geproxy.net.deadlines import TimeLimit
 from geproxy.observe.record import Record
 
-MOST = 32               # strangers that are told at once; more are closed without a word
-EACH = 4                # the same, of one client
-HEAD = TimeLimit('head', 1.0, errors.HeadTimeout)       # for the first octets, which say what language the answer has
-GLANCE = 0.25           # seconds, the same for a client that finds no room
-LINGER = 1.0            # seconds for the stranger to read the answer, and to hang up
+MOST = 32               # strangers that are answered at the same time; others are closed without an answer
+EACH = 4                # the same, of one address
+HEAD = TimeLimit('head', 1.0, errors.HeadTimeout)       # to send the first octets, which say what protocol it speaks
+GLANCE = 0.25           # seconds, the same for a client for which there is no room
+LINGER = 1.0            # seconds for the stranger to read the answer, and to end the connection
 PAUSE = 60.0            # seconds between two lines about strangers in the error log
-NAMED = 10              # clients that such a line names
-COUNTED = 1000          # clients that are counted each for itself between two lines
+NAMED = 10              # addresses that such a line names
+COUNTED = 1000          # addresses that are counted one by one between two lines
 METHOD_SIZE = 32        # octets
-# What a stranger got: the reason; nothing, as it left or broke the connection; nothing, as there were too many.
+# What became of a stranger. told: it got the reason; left: it ended the connection first; dropped: too many came.
 ANSWERS = ('told', 'left', 'dropped')
 
 
 class Strangers(object):
-    """Those of one section of the ini file."""
+    """The strangers of one section of the ini file."""
 
     def __init__(self, section):
-        """`section`: its name, native text, for the error log."""
-        self.counts = dict.fromkeys(ANSWERS, 0)     # connections, in all
+        """`section`: the name of the section, native text, for the error log."""
+        self.counts = dict.fromkeys(ANSWERS, 0)     # connections since the start
         self._section = section
-        self._telling = collections.Counter()       # {client: connections that are told just now}
-        self._id = Record('').id                    # the request id of all that are told until the next line
-        self._said = None                           # when the last line was, in monotonic seconds
+        self._telling = collections.Counter()       # {client: its connections that are being answered}
+        self._id = Record('').id                    # the request id of all answers until the next line in the log
+        self._said = None                           # when the last line was logged, in monotonic seconds
         self._forget()
 
     def _forget(self):
@@ -44,10 +45,10 @@ class Strangers(object):
         self._dropped = self.counts['dropped']
 
     def turn_away(self, stream, client, refuse):
-        """Refuse one connection, and close it. Waits for two or three seconds at most.
+        """Refuse one connection, and close it. May wait, for three seconds at most.
 
-        `stream`: its Stream; `client`: whom to count, native text; `refuse`: called with the octets that have come and
-        a request id, returns the octets of the answer.
+        `stream`: its Stream; `client`: whom to count, native text, as of rates.key_of; `refuse`: a function of (octets
+        that have come, request id as native text) that returns the octets of the answer.
         """
         answer = 'dropped'
         try:
@@ -83,8 +84,10 @@ class Strangers(object):
             self._more += 1
 
     def report(self, now):
-        """Return lines for the error log about those that came since the last line, if it is time for one. `now`:
-        monotonic seconds."""
+        """Return the lines for the error log about all strangers since the last line; none if it is too early.
+
+        `now`: monotonic seconds.
+        """
         if not self._clients or self._said is not None and now - self._said < PAUSE:
             return []
         first = self._clients.most_common(NAMED)
@@ -102,8 +105,10 @@ class Strangers(object):
 
 
 def hear(stream, seconds):
-    """Wait, no longer than `seconds`, for the first octets of a connection that is to be refused, and return the kind
-    of their protocol: see protocols.kind_of. A client that says nothing is taken for one of HTTP/1."""
+    """Return the kind of the protocol of a connection that is to be refused, as of protocols.kind_of. May wait.
+
+    `stream`: its Stream; `seconds`: to wait at most. A client that sends nothing is answered in HTTP/1.
+    """
     deadline = monotonic() + seconds
     try:
         while not stream.ended and (not stream.buffer or protocols.undecided(stream.buffer)):
@@ -115,10 +120,10 @@ def hear(stream, seconds):
 
 
 def refusal(error, name, octets, record_id):
-    """Return the octets that tell a stranger, in its own protocol, why it is refused.
+    """Return the octets that tell a stranger, in the protocol that it speaks, why it is refused.
 
-    `error`: the ProxyError; `name`: of this proxy, native text; `octets`: what has come; `record_id`: the request id.
+    `error`: the ProxyError; `name`: of this proxy, native text; `octets`: those that have come; `record_id`: the
+    request id, native text.
     """
-    kind = protocols.kind_of(octets)
-    return protocols.REFUSALS[kind] if kind else responses.failure(
-        error, name, record_id, octets[:METHOD_SIZE].partition(b' ')[0], True)
+    error.kind = protocols.kind_of(octets)
+    return dialects.HTTP.refusal(error, name, record_id, octets[:METHOD_SIZE].partition(b' ')[0], True)

@@ -1,4 +1,4 @@
-"""What each wait of a connection may last, and how it fails: the table. Waits for nothing itself."""
+"""How long each wait of a connection may take, and the error if it takes longer: the table. Waits for nothing."""
 from __future__ import absolute_import, division, print_function
 
 import collections
@@ -6,29 +6,29 @@ import collections
 from geproxy import errors
 from geproxy.net.deadlines import TimeLimit
 
-# (what is waited for, option of [timeouts], the error when time is over)
+# (name of the wait, option of [timeouts], the error when the time is over); the comment says what is waited for
 ROWS = (
     ('first', 'head', errors.IdleTimeout),              # the first octet of a connection
-    ('another', 'idle', errors.IdleTimeout),            # that of a further request
-    ('head', 'head', errors.HeadTimeout),
-    ('login', 'login', errors.LoginTimeout),
-    ('swallow', 'linger', errors.UploadTimeout),        # the rest of a body that nobody wants
-    ('dns', 'dns', errors.DnsTimeout),
-    ('connect', 'connect', errors.ConnectTimeout),
+    ('another', 'idle', errors.IdleTimeout),            # the first octet of a further request
+    ('head', 'head', errors.HeadTimeout),               # a whole request head
+    ('login', 'login', errors.LoginTimeout),            # a name and a password are verified
+    ('swallow', 'linger', errors.UploadTimeout),        # the rest of a request body that nobody wants
+    ('dns', 'dns', errors.DnsTimeout),                  # a name is looked up
+    ('connect', 'connect', errors.ConnectTimeout),      # an origin is connected to
     ('upload', 'body', errors.UploadTimeout),           # the client sends its body
-    ('stalled', 'body', errors.UploadStalled),          # the origin takes it
-    ('response', 'response', errors.ResponseTimeout),
+    ('stalled', 'body', errors.UploadStalled),          # the origin takes the request body
+    ('response', 'response', errors.ResponseTimeout),   # the origin sends the head of its response
     ('body', 'body', errors.BodyTimeout),               # the origin sends its body
-    ('download', 'body', errors.DownloadTimeout),       # the client takes it
-    ('half_closed', 'linger', errors.ClientLost),       # a client that has ended its direction
-    ('tunnel', 'tunnel', errors.TunnelIdle),            # octets, either way
+    ('download', 'body', errors.DownloadTimeout),       # the client takes the response
+    ('half_closed', 'linger', errors.ClientLost),       # the response, for a client that has ended its direction
+    ('tunnel', 'tunnel', errors.TunnelIdle),            # octets in a tunnel, in either direction
     ('half_tunnel', 'linger', errors.TunnelIdle),       # the same, once one direction has ended
 )
-BRIEFLY = 1.0       # seconds at most to swallow what nobody wants
+BRIEFLY = 1.0       # seconds at most for `swallow`
 Waits = collections.namedtuple('Waits', [row[0] for row in ROWS])
 
 
 def waits(timeouts):
-    """The section [timeouts] -> Waits, a TimeLimit each."""
+    """Return the Waits, a deadlines.TimeLimit for each row. `timeouts`: the section [timeouts] of the settings."""
     made = Waits(*[TimeLimit(option, getattr(timeouts, option), error) for _name, option, error in ROWS])
     return made._replace(swallow=made.swallow._replace(seconds=min(BRIEFLY, timeouts.linger)))

@@ -18,7 +18,7 @@ LOOK = 0.01             # seconds between two looks whether it has
 def end(live, handlers, error):
     """End connections, and wait until they have ended. Waits BRIEFLY seconds at most.
 
-    `live`: {conversation.Handler: its greenlet}, of which an entry leaves when that connection has ended; `handlers`:
+    `live`: {Conversation: its greenlet}, of which an entry leaves when that connection has ended; `handlers`:
     those of them that are to end; `error`: the ProxyError for a client that waits for its response.
     """
     _interrupt(live, handlers, error)
@@ -40,4 +40,4 @@ def _ending(live, handler, error):
     greenlet = live.get(handler)
     if greenlet is None:
         return None
-    return greenlet, error is not None and handler.cut(error) or gevent.GreenletExit()
+    return greenlet, error is not None and handler.end(error) or gevent.GreenletExit()

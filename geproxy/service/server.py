@@ -21,7 +21,7 @@ from geproxy.admin.watchdog import Watchdog, freeze
 from geproxy.auth import logins, users
 from geproxy.compat import monotonic, signal_handler
 from geproxy.exchange import introducing, strangers
-from geproxy.exchange.conversation import Handler
+from geproxy.exchange.conversation import Conversation
 from geproxy.exchange.wiring import Proxy
 from geproxy.limits import host_memory, quota, rates
 from geproxy.net import memory, one_hub, supervise, workers
@@ -45,9 +45,9 @@ EVENTS = {signal.SIGTERM: 'stop', signal.SIGINT: 'stop', signal.SIGHUP: 'reload'
 class Server(object):
     """The process, from its start to its exit.
 
-    `live`: {Handler: its greenlet}, the client connections; `accepted`, `rejected`: how many there were, and how many
-    of these were refused; `draining`: true once it is told to stop; `proxy`: the wiring.Proxy with the settings that
-    hold now.
+    `live`: {Conversation: its greenlet}, the client connections; `accepted`, `rejected`: how many there were, and how
+    many of these were refused; `draining`: true once it is told to stop; `proxy`: the wiring.Proxy with the settings
+    that hold now.
     """
 
     def __init__(self, path, settings, log, sockets, admin_sockets=()):
@@ -57,7 +57,7 @@ class Server(object):
         self.reloads = reloads.Reloads(path, log, lambda: self.proxy.settings, self._use)
         self.sockets = sockets
         self.places = [sock.getsockname()[:2] for sock in sockets]
-        self.live = {}
+        self.live = {}                          # {Conversation: its greenlet}
         self.proxy = None
         self.draining = False
         self.accepted = self.rejected = 0
@@ -151,7 +151,7 @@ class Server(object):
         """
         self.accepted += 1
         try:
-            handler = Handler(sock, unmap(parse_ip(peer[0])), place, self)
+            handler = Conversation(sock, unmap(parse_ip(peer[0])), place, self)
         except (socket.error, errors.ProxyError):
             return                              # the client left already
         try:
@@ -304,7 +304,7 @@ class Server(object):
         self.draining = True
         self._close_listeners()
         for handler in list(self.live):
-            handler.hurry()
+            handler.end_soon()
         connections = plural(len(self.live), 'connection')
         systemd.tell(systemd.STOPPING, systemd.status('stopping: waiting for %s' % connections))
         if self.live:

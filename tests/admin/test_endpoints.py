@@ -198,7 +198,7 @@ def test_a_response_that_is_killed_does_not_look_whole():
     with listening(endless) as origin, watched() as (address, proxy, place), Client(address) as client:
         client.send(get(origin).replace(b'HTTP/1.1', b'HTTP/1.0'))      # to the end of the connection
         read_until(client.socket, b'some')
-        assert asked(place, b'/-/kill?id=' + proxy.server.live.copy().popitem()[0].record.id.encode('ascii'),
+        assert asked(place, b'/-/kill?id=' + proxy.server.live.copy().popitem()[0].view().exchange.id.encode('ascii'),
                      b'POST')[0] == 200
         with pytest.raises(socket.error):
             client.socket.recv(1000)
@@ -220,7 +220,7 @@ def test_a_kill_that_comes_too_late_hits_no_other_client():
             client.ask(own())
             handler, greenlet = list(proxy.server.live.items())[0]
         gevent.get_hub().loop.run_callback(greenlet.switch, handler.client)     # as its end would wake it
-        endpoints.kill(table.Visit(None, b'id=' + status.connection_id(handler).encode('ascii'), endpoints.Visitor(proxy.server.admin, None, False)))
+        endpoints.kill(table.Visit(None, b'id=' + status.connection_id(handler.view()).encode('ascii'), endpoints.Visitor(proxy.server.admin, None, False)))
         assert handler not in proxy.server.live and not greenlet.dead
         with Client(address) as client:
             assert client.ask(own()).startswith(b'HTTP/1.1 200 ')

@@ -237,7 +237,7 @@ def test_a_process_that_drains_is_not_ready_and_answers_to_its_end():
         assert came.wait(PATIENCE)
         with tailing(path) as watcher:
             proxy.tell(signal.SIGTERM)
-            proxy.wait_for(br'stopping: 1 connection')
+            proxy.wait_for(br'stopping: waiting for 1 connection')
             assert asked(path, b'/-/ready') == (503, b'draining\n')
             assert asked(path, b'/-/healthy') == (200, b'healthy\n')
             assert asked(path, b'/metrics')[1].startswith(b'# HELP geproxy_build_info ')

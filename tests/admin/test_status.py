@@ -43,7 +43,7 @@ def test_a_connection_that_could_not_reach_an_origin_is_not_on_its_way_any_more(
     sock.bind(('127.0.0.1', 0))         # and does not listen
     with proxying() as (address, proxy), Client(address) as client:
         assert client.ask(get(sock.getsockname())).startswith(b'HTTP/1.1 502 ')
-        assert until_phase(proxy, 'idle').reaching == ''
+        assert until_phase(proxy, 'idle').current is None
     sock.close()
 
 
@@ -142,8 +142,8 @@ def test_a_connection_is_found_by_its_id_and_by_that_of_its_request():
             client.send(get(place))
             handler = until_phase(proxy, 'waiting')
             handlers = proxy.server.live
-            assert status.connection_id(handler) == '%d-%d' % (os.getpid(), handler.number)
-            assert status.find(handlers, status.connection_id(handler)) is status.find(handlers, handler.record.id) is handler
+            assert status.connection_id(handler.view()) == '%d-%d' % (os.getpid(), handler.number)
+            assert status.find(handlers, status.connection_id(handler.view())) is status.find(handlers, handler.view().exchange.id) is handler
             assert status.find(handlers, '1-1') is None
 
 
@@ -176,4 +176,4 @@ def test_the_state_says_where_all_are():
             lines = status.state(proxy.server)
             assert lines[0] == 'state: 1 head, 1 waiting'
             assert 'geproxy_connections_total 2' in lines
-            assert any(line.endswith(' in await_origin') for line in lines)
+            assert any(line.endswith(' in _await_origin') for line in lines)

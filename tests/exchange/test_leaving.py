@@ -10,7 +10,7 @@ import struct
 import gevent
 import pytest
 from helpers import PATIENCE, connect, listening, proxying, read_until
-from test_forward import OK, answering
+from test_fetch import OK, answering
 from test_conversation import get, saying
 from test_dialling import bound_alike
 
@@ -75,7 +75,7 @@ def lost(proxy):
     """Wait for its record: the client was lost, and nobody is watched any more."""
     record = proxy.wait()[0]
     assert (record.reason, record.aborted) == ('client_lost', True)
-    assert not (leaving._all._new or leaving._all._seen or leaving._all._watched or leaving._all._ended)
+    assert not (leaving._all._new or leaving._all._old or leaving._all._watched or leaving._all._ended)
     return record
 
 
@@ -103,7 +103,7 @@ def test_a_client_that_leaves_while_its_origin_is_dialled_takes_the_dial_with_it
         before = len(os.listdir('/proc/self/fd'))
         client = connect(address)
         client.sendall(request(method, listener.getsockname()[1], b'127.0.0.2'))
-        proxy.wait_until(lambda: [handler for handler in proxy.server.live if handler.reaching == 'connect'])
+        proxy.wait_until(lambda: [handler for handler in proxy.server.live if handler.view().phase == 'connect'])
         end(client, how)
         lost(proxy)
         proxy.wait_until(lambda: not proxy.server.live)
@@ -189,7 +189,7 @@ def test_a_watch_that_fails_leaves_the_others_as_they_are(capsys):
 
 
 def test_many_clients_that_have_ended_their_direction_are_looked_at_in_turn(monkeypatch):
-    monkeypatch.setattr(leaving, 'LOOKS', 2)
+    monkeypatch.setattr(leaving, 'CHECKS', 2)
     with hanging() as (address, proxy, _gate):
         clients = [connect(address) for _ in range(7)]
         for client in clients:

@@ -8,6 +8,7 @@ from helpers import Recorder
 
 from geproxy import errors
 from geproxy.auth import logins
+from geproxy.exchange.dialects import HTTP
 from geproxy.exchange.wiring import Proxy
 from geproxy.http1 import reading
 from geproxy.http1.message import Edits
@@ -92,12 +93,12 @@ def test_who_is_known_by_a_proxy_header_only_has_no_part_in_loopback():
     asked = question(80)._replace(client=parse_ip('127.0.0.1'))
     proxy.access.check_address(asked, '127.0.0.1', 0)
     with pytest.raises(errors.AddressDenied):
-        proxy.vouched_access.check_address(asked, '127.0.0.1', 0)
+        proxy.balanced_access.check_address(asked, '127.0.0.1', 0)
 
 
 def test_without_load_balancers_there_is_one_access():
     proxy, _recorder = wired('')
-    assert proxy.vouched_access is proxy.access
+    assert proxy.balanced_access is proxy.access
 
 
 def test_a_treatment_has_names_and_is_the_plain_one_unless_something_asks_for_more():
@@ -132,16 +133,16 @@ class Request(object):
     ([b'Basic aHVudGVyMg=='], errors.LoginFailed, 'log-in failed: there is no colon between name and password'),
     ([b'Basic Ym9iOgo='], errors.LoginFailed, 'log-in failed: name or password has a control character'),
     ([b'Basic Ym9iOnNlY3JldA=='], errors.LoginFailed, "log-in as 'bob' failed"),
-    ([b'Basic Ym9iOnNlY3JldA=='] * 2, errors.BadRequest, 'there are 2 Proxy-Authorization fields'),
+    ([b'Basic Ym9iOnNlY3JldA=='] * 2, errors.BadRequest, 'there are 2 Proxy-Authorization fields: send one'),
 ])
 def test_a_log_in_that_is_refused_says_why_and_quotes_no_secret(tmpdir, values, error, what):
     tmpdir.join('users').write('eve:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n')
     proxy, _recorder = wired('[auth]\nusers = %s\nexempt = 10.0.0.9' % tmpdir.join('users'))
     with pytest.raises(errors.ProxyError) as caught:
-        proxy.identify(Request(*values), '10.0.0.1', parse_ip('10.0.0.1'))
+        proxy.identify(HTTP.credentials(Request(*values)), '10.0.0.1', parse_ip('10.0.0.1'))
     assert type(caught.value) is error and str(caught.value) == what
     if values:      # an exempt client that sends a field is judged by it
         with pytest.raises(error):
-            proxy.identify(Request(*values), '10.0.0.9', parse_ip('10.0.0.9'))
+            proxy.identify(HTTP.credentials(Request(*values)), '10.0.0.9', parse_ip('10.0.0.9'))
     else:
-        assert proxy.identify(Request(), '10.0.0.9', parse_ip('10.0.0.9')) is logins.ANONYMOUS
+        assert proxy.identify(None, '10.0.0.9', parse_ip('10.0.0.9')) is logins.ANONYMOUS

@@ -88,7 +88,7 @@ def test_a_tunnel_holds_nothing_of_the_head_that_opened_it(held):
         assert read_until(client, b'\r\n\r\n').startswith(b'HTTP/1.1 200 ')
         until(lambda: proxy.tunnels)
         handler, = proxy.server.live
-        assert held() == 0 and handler.head is None and handler.request.fields == []
+        assert held() == 0 and handler.current.head is None and handler.current.request.fields == []
         client.close()
 
 
@@ -105,7 +105,7 @@ def test_a_request_that_waits_for_its_response_holds_little_of_its_head(held):
         assert heads[0].count(b'X-Field-') == 500, heads
         until(lambda: held() < SMALL)
         handler, = proxy.server.live
-        assert handler.request.method == b'GET' and handler.request.fields == []
+        assert handler.current.request.method == b'GET' and handler.current.request.fields == []
         client.close()
 
 

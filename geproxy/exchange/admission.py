@@ -1,0 +1,91 @@
+"""From the first octets to a request that may go on: read it, find out who asks, and ask the policy. Sends nothing.
+
+Each step is a function of an Exchange; it raises the ProxyError with which the request is refused.
+"""
+from __future__ import absolute_import, division, print_function
+
+from geproxy import errors
+from geproxy.auth.logins import ANONYMOUS
+from geproxy.exchange import leaving
+from geproxy.http1 import framing, grammar, protocols, reading
+from geproxy.http1.message import PORTS
+from geproxy.limits import rates
+from geproxy.net import memory
+from geproxy.net.turns import wait_turn
+from geproxy.policy.rules import question_of
+from geproxy.policy.ruleset import ALLOWED
+from geproxy.policy.treatment import PLAIN
+
+SCHEME = b'http'        # of a target that names none: clients come by plain connections
+PARSED = 5      # octets of memory for each octet of a large head once it is parsed; 4.6 of 64 KB (3.11, 2026)
+
+
+def read_request(exchange):
+    """Wait for the whole request head, and parse it. Raises HeadTimeout, ClientLost, BadRequest, LoopDetected, ..."""
+    client, most, conversation = exchange.client, exchange.proxy.limits, exchange.conversation
+    limit = exchange.proxy.waits.head
+    deadline = exchange.record.began + limit.seconds
+    if conversation.fresh:
+        while protocols.undecided(client.buffer) and not client.ended:
+            client.wait(limit, deadline)
+            client.fill()
+        protocols.check(client.buffer)
+    head = client.read_head(most.head_size, limit, deadline, reading.check_request_start)
+    if head is None:
+        if b'\n' not in client.buffer:
+            raise errors.TargetTooLong('the request line is longer than %d octets' % most.head_size)
+        raise errors.HeadTooLarge('the request head is larger than %d octets' % most.head_size)
+    if not head:
+        raise errors.ClientLost('the client ended the connection in the middle of a request head')
+    exchange.head = head
+    if len(head) > memory.FREE:
+        client.hold(PARSED * len(head))
+        wait_turn()                 # parsing a head of 64 KB may take 10 ms
+    request = reading.parse_request(head, most.fields)
+    exchange.record.request = request
+    exchange.body = framing.request_body(request, most)
+    exchange.request = request
+    if request.passed_by(exchange.proxy.name_octets):
+        raise errors.LoopDetected('this request has been here before: its Via names %s' % exchange.proxy.name)
+
+
+def identify(exchange):
+    """Find out who asks, and prepare the question for the policy. May wait for a log-in."""
+    conversation, request, user = exchange.conversation, exchange.request, ANONYMOUS
+    exchange.key = conversation.client_key
+    if exchange.proxy.users is not None:
+        user = _log_in(exchange)
+    exchange.question = question_of((
+        conversation.ip, user.name, user.groups, request.method, request.host,
+        request.port or PORTS[SCHEME]))
+
+
+def _log_in(exchange):
+    """Return the logins.User, or ANONYMOUS. A request whose log-in fails counts for the limits, too."""
+    proxy, record, conversation = exchange.proxy, exchange.record, exchange.conversation
+    leaving.watch(exchange)
+    try:
+        credentials = conversation.dialect.credentials(exchange.request)
+        user = proxy.identify(credentials, record.client, conversation.ip)
+    except (errors.LoginRequired, errors.LoginFailed):
+        proxy.admit(exchange.key, record.wall)
+        raise
+    finally:
+        leaving.forget(exchange)
+    if user.name is not None:
+        record.user, exchange.key = user.name, rates.key_of(user.name, record.client)
+    return user
+
+
+def check(exchange):
+    """Ask limits and policy whether the request may go on. Raises TooManyRequests, QuotaExceeded, Denied,
+    ExpectationFailed."""
+    proxy, request, wall = exchange.proxy, exchange.request, exchange.record.wall
+    if proxy.counts:
+        proxy.admit(exchange.key, wall)
+    decision = exchange.decision = proxy.access.check_target(exchange.question, wall)
+    exchange.treatment = PLAIN
+    if decision is not ALLOWED or proxy.treats:
+        exchange.apply(decision)
+    if request.unmet is not None:
+        raise errors.ExpectationFailed("this proxy cannot meet '%s'" % grammar.printable(request.unmet, 40))

@@ -1,0 +1,218 @@
+"""From a request to the head of its response: connect, send, wait, and try again where that is safe.
+
+Every message is read, understood and written anew. The response may begin before the request has ended, so a request
+body that has not arrived yet is sent by a second greenlet. Decides nothing about who may send what; answers no client.
+"""
+from __future__ import absolute_import, division, print_function
+
+import functools
+
+from geproxy import errors
+from geproxy.compat import monotonic
+from geproxy.exchange import relay
+from geproxy.exchange.admission import PARSED, SCHEME
+from geproxy.exchange.answers import Answer
+from geproxy.exchange.client_watch import ClientWatch
+from geproxy.http1 import framing, reading
+from geproxy.http1.message import PORTS
+from geproxy.net import memory
+from geproxy.net.turns import give_way
+from geproxy.policy.routes import directly
+
+NOTHING, EXPECT = frozenset(), frozenset([b'expect'])       # names of fields that are dealt with here
+# Schemes that log in a connection instead of a request (RFC 4559 and Microsoft's relatives of it), in lower case.
+CONNECTION_SCHEMES = frozenset([b'ntlm', b'negotiate', b'nego2', b'kerberos', b'credssp', b'livessp', b'pku2u'])
+INTERIM_MOST = 100      # 1xx responses to one request; more are an attack
+
+
+def layered(fetch, layers):
+    """Return a function like `fetch`, of an Exchange, that goes through all `layers`.
+
+    `layers`: functions of (Exchange, fetch) that return an Answer, the outermost first. A layer may call the `fetch`
+    that it is given once, several times, or not at all, change what it returns, and raise a ProxyError.
+    """
+    for layer in reversed(layers):
+        fetch = functools.partial(_through, layer, fetch)
+    return fetch
+
+
+def _through(layer, fetch, exchange):
+    return layer(exchange, fetch)
+
+
+def fetch(exchange):
+    """Send the request to its origin. Return the Answer, whose connection the exchange owns. May wait.
+
+    A kept connection may turn out dead. Then the request is sent once more, by a new connection, if it is safe to
+    repeat. A request that is not goes by a new connection at once, or by one that is logged in for this client.
+    Raises what policy, the way to the origin, and the origin give rise to.
+    """
+    if exchange.answer is not None:
+        _repeat(exchange)
+    reuse = repeatable = exchange.body is None and exchange.request.repeatable
+    exchange.watch = ClientWatch(
+        exchange.client, exchange.proxy.waits.half_closed, exchange.proxy.limits.head_size)
+    while True:
+        connection = connect(exchange, reuse)
+        answer = exchange.answer
+        try:
+            _attempt(exchange, answer, connection, repeatable)
+            return answer
+        except errors.ProxyError as error:
+            cause = exchange.abort_answer(error)
+            # The connection was dead before this request came, or what it said was not meant for this request.
+            if not (reuse and connection.kept and not answer.heard and not exchange.begun and isinstance(
+                    error, (errors.UpstreamLost, errors.BadResponse))):
+                raise cause
+            reuse = False
+
+
+def _repeat(exchange):
+    """Prepare for another fetch by the same exchange: a layer asks again. Raises InternalError if that cannot be done.
+    """
+    exchange.close_answer()
+    if exchange.body is not None:
+        raise errors.InternalError('a request with a body was to be sent twice')
+
+
+def _attempt(exchange, answer, connection, repeatable):
+    """Send the request by one connection, and read the head of its response into `answer`."""
+    request, proxy = exchange.request, exchange.proxy
+    if b'authorization' in request.index and logs_in(request, b'authorization'):
+        connection.logged_in = True
+    if exchange.body is None:
+        connection.stream.send(request.write(
+            b'', proxy.vias[request.version], NOTHING if request.expects else EXPECT, exchange.treatment.edits,
+            proxy.upgrades), proxy.waits.stalled)
+    else:
+        _send_with_body(exchange, answer, connection)
+    if request.large and not (connection.kept and repeatable or b'upgrade' in request.index or proxy.layers):
+        request.forget()                # it will not be sent again
+        exchange.client.hold(len(request.target))
+    response = answer.response = _read_response(exchange, answer)
+    if response.status == 408 and connection.kept and repeatable:
+        raise errors.UpstreamLost('the origin gave up a kept connection')
+    answer.heard = True
+    if response.status != 101:
+        body = answer.body = framing.response_body(response, request.method, proxy.limits)
+        if not response.persists or body is None and not framing.is_clean(response):
+            answer.reusable = False
+
+
+def connect(exchange, reuse):
+    """Return a pool.Connection to the origin, in a new Answer that the exchange owns. May wait.
+
+    `reuse`: True if a kept connection will do. Raises what the policy, and Pool.connect, do.
+    """
+    proxy, request, record = exchange.proxy, exchange.request, exchange.record
+    waits = proxy.waits
+    scheme = b'https' if request.method == b'CONNECT' else SCHEME
+    way = directly[scheme, request.authority.host, request.port or PORTS[scheme]]
+    connection = proxy.upstream.connect(way, exchange.judge, (waits.dns, waits.connect), reuse, exchange.conversation)
+    exchange.answer = Answer(connection.stream, connection)
+    record.address, record.kept = connection.address, connection.kept
+    if not connection.kept:
+        record.took = connection.took
+    if exchange.decision.allowed is None:       # each time, as a retry may dial another address
+        exchange.apply(exchange.judge(connection.address, connection.port))
+    connection.stream.pace = exchange.treatment.up_pace     # None, too: it may have been that of another client
+    return connection
+
+
+# --- up
+
+def _send_with_body(exchange, answer, connection):
+    """Send the head, and what is there of the body. If more of that is to come, Answer.upload sends it."""
+    request, body, proxy, edits = exchange.request, exchange.body, exchange.proxy, exchange.treatment.edits
+    if not body.done:
+        connection.bodies = True
+    if edits.removed and body.left is None:
+        body.dropped = body.dropped | edits.removed      # what policy takes from the head must not come as a trailer
+    head = request.write(body.framing, proxy.vias[request.version], NOTHING if request.expects else EXPECT, edits,
+                         proxy.upgrades)
+    if body.left is not None and body.left <= len(exchange.client.buffer):
+        # Small bodies go along with their head.
+        connection.stream.send(head + body.take(exchange.client), proxy.waits.stalled)
+        return
+    connection.stream.send(head, proxy.waits.stalled)
+    answer.upload = exchange.watch.upload = relay.BodyUpload(
+        body, exchange.client, connection.stream, (proxy.waits.upload, proxy.waits.stalled))
+
+
+# --- down
+
+def _read_response(exchange, answer):
+    """Return the head of the final response, or that of a 101. Interim responses are passed on."""
+    for number in range(INTERIM_MOST + 1):          # and the final one
+        response = _read_head(exchange, answer)
+        if response.status >= 200 or response.status == 101:
+            exchange.record.first = monotonic() - exchange.record.began
+            return response
+        if number == INTERIM_MOST:
+            break
+        answer.heard = True
+        answer.reusable = answer.reusable and response.persists
+        if response.status == 100:
+            answer.continued = True
+        if exchange.request.version >= (1, 1):      # HTTP/1.0 has no interim responses: RFC 9110, 15.2
+            _pass_interim(exchange, response.write(b'', exchange.proxy.vias[response.version]))
+        give_way()
+    raise errors.BadResponse('more than %d interim responses' % INTERIM_MOST)
+
+
+def _pass_interim(exchange, head):
+    """Send the head of an interim response. If that fails, or is interrupted, no other response may follow: it would
+    stand in the middle of this head."""
+    client, before, ahead = exchange.client, exchange.client.sent, exchange.ahead
+    octets = exchange.unsent(head)
+    exchange.begun, exchange.delimited = True, False
+    try:
+        client.send(octets, exchange.proxy.waits.download)
+    finally:
+        sent = client.sent - before
+        if sent == len(octets) or not sent and not ahead:       # all of it, or nothing
+            exchange.begun, exchange.delimited = False, True
+
+
+def _read_head(exchange, answer):
+    """Wait for a response head, while the client is watched. Return the message.Response."""
+    origin, limit, limits = answer.source, exchange.proxy.waits.response, exchange.proxy.limits
+    deadline = _await_origin(exchange, origin, answer.upload)
+    head = origin.read_head(limits.head_size, limit, deadline, reading.check_response_start)
+    if head is None:
+        raise errors.ResponseHeadTooLarge('the response head is larger than %d octets' % limits.head_size)
+    if not head:
+        if origin.buffer:
+            raise errors.ResponseIncomplete('the origin closed the connection in the middle of a response head')
+        raise errors.UpstreamLost('the origin closed the connection without a response')
+    if len(head) > memory.FREE:
+        origin.hold(PARSED * len(head))
+    response = reading.parse_response(head, limits.fields)
+    if response.behind:
+        origin.unread(response.behind)
+    return response
+
+
+def _await_origin(exchange, origin, upload):
+    """Wait until the origin says something. Return the deadline for its whole head. Raises ResponseTimeout."""
+    # While the body goes up, its own limits count, and the time for the response has not begun.
+    if upload is not None:
+        exchange.watch.wait_for_upload(origin)
+    limit = exchange.proxy.waits.response
+    deadline = monotonic() + limit.seconds
+    if upload is None or upload.over.is_set():
+        if not exchange.watch.wait(origin, deadline, exchange.probe):
+            raise limit.error('no response for %.3g s ([timeouts] response)' % limit.seconds)
+    if not origin.buffer:
+        origin.fill()
+    return deadline
+
+
+def logs_in(head, *names):
+    """Return True if a field of these names is about a log-in of the whole connection.
+
+    `head`: a message.Message; `names`: octets in lower case. A scheme counts at the beginning of a value and after each
+    comma, even inside quotes. A mistake only means that a connection is not shared, although it could be.
+    """
+    members = b','.join(value for name in names for value in head.values(name)).lower().split(b',')
+    return any(CONNECTION_SCHEMES.intersection(member.split(None, 1)[:1]) for member in members)

@@ -1,0 +1,59 @@
+"""How an exchange becomes a tunnel: by CONNECT, or by a 101 (RFC 9110, 9.3.6 and 7.8). The loops are in `tunnel`."""
+from __future__ import absolute_import, division, print_function
+
+import gevent
+
+from geproxy import errors
+from geproxy.exchange import fetch, tunnel
+from geproxy.http1 import grammar
+
+
+def connect(exchange):
+    """Serve a CONNECT: reach the origin, tell the client, and pass on octets both ways until the end. May wait.
+
+    Raises what the policy and the way to the origin do, and what ends the tunnel too early.
+    """
+    try:
+        connection = fetch.connect(exchange, reuse=False)
+        exchange.record.tunnel = True   # only now: what is refused, or cannot be reached, is no tunnel
+        exchange.respond(200, exchange.conversation.dialect.established)
+        if exchange.request.large:      # nothing of it is needed for a tunnel
+            exchange.head = None
+            exchange.request.forget()
+            exchange.client.hold(0)
+        exchange.proxy.observers.opened(exchange.record)
+        _relay(exchange, connection.stream)
+    finally:
+        if exchange.answer is not None:
+            exchange.close_answer()
+
+
+def switch_protocols(exchange, answer):
+    """Pass on an Answer of 101, and octets both ways until the end. Return False: no other request follows. May wait.
+
+    Raises UpgradeFailed if the client did not offer that protocol, and what ends the tunnel too early.
+    """
+    proxy, response = exchange.proxy, answer.response
+    offered = [offer.lower() for offer in grammar.split_list([exchange.request.wants_upgrade(proxy.upgrades)])]
+    chosen = grammar.split_list(response.values(b'upgrade'))
+    if not chosen or any(choice.lower() not in offered for choice in chosen):
+        raise errors.UpgradeFailed('the origin changes to a protocol that it was not asked for')
+    if answer.upload is not None and answer.upload.finished is None:
+        raise errors.UpgradeFailed('the origin changes protocols before it has the whole request')
+    head = response.write(b'', proxy.vias[response.version], upgrade=b', '.join(chosen))
+    exchange.client.send(exchange.begin(head, 101), proxy.waits.download)
+    exchange.record.tunnel = True
+    proxy.observers.opened(exchange.record)
+    _relay(exchange, answer.source)
+    return False
+
+
+def _relay(exchange, origin):
+    """Pass on octets both ways, until both directions have ended. A reset on one side becomes one on the other."""
+    exchange.delimited = False
+    waits = exchange.proxy.waits
+    try:
+        tunnel.Tunnel(exchange.client, origin, waits.tunnel, waits.half_tunnel).run()
+    except (errors.ProxyError, gevent.GreenletExit):
+        origin.abort()          # no FIN: what was broken off must not look whole
+        raise

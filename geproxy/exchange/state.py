@@ -1,0 +1,197 @@
+"""One request on its way, and all that is known of it: the object that every step of the story is given.
+
+It begins with the first octet of a request and ends with the last octet of the response. What outlives a request is in
+`conversation`. Other wings see an exchange by `view()` and `end(error)` only. Decides nothing.
+"""
+from __future__ import absolute_import, division, print_function
+
+import collections
+
+from geproxy.compat import monotonic
+from geproxy.net import workers
+from geproxy.observe.record import Record
+
+
+class View(collections.namedtuple('View', 'phase number began user method url address rule received sent')):
+    """What others may know of an exchange: plain values of one moment.
+
+    `phase`: one of conversation.PHASES; `number`: for `id`; `began`: monotonic seconds; `user`, `method`, `url`:
+    octets, b'' if not known; `address`: the one dialled, `rule`: file:line, both native text, '' if there is none;
+    `received`, `sent`: octets from and to the client, so far.
+    """
+    __slots__ = ()
+    id = Record.id          # the request id, native text; it takes a microsecond that few who look need
+
+
+_new = tuple.__new__        # twice as fast as to call View; /metrics looks at all exchanges
+
+
+class Exchange(object):
+    """One request and its response, from the first octet on. It keeps the Proxy (the settings) that it began with."""
+    __slots__ = (
+        'conversation', 'client', 'proxy', 'record',
+        'head',             # octets of the request head; None if they are not needed any more
+        'request',          # the message.Request; None until the head is understood
+        'body',             # the request body, see framing.request_body
+        'key',              # whom the limits count, as of rates.key_of; None until it is known who asks
+        'question',         # the rules.Question that the policy is asked
+        'decision',         # the ruleset.Decision about the target; the address may still change what is decided
+        'treatment',        # how it is treated, see Proxy.treat
+        'reaching',         # 'dns' or 'connect' while the origin is being reached, else ''
+        'watch',            # the ClientWatch on the client, while the origin is waited for
+        'answer',           # the answers.Answer whose connection is open, or was
+        'begun',            # True once a final response, or a tunnel, has begun
+        'delimited',        # True if the client can tell the end of the response from a broken connection
+        'ahead',            # how many octets of the response head have been sent ahead, see `probe`
+        'status')           # of the response that has begun, else 0
+
+    def __init__(self, conversation):
+        """`conversation`: the conversation.Conversation whose client has begun to send a request."""
+        client = conversation.client
+        self.conversation, self.client, self.proxy = conversation, client, conversation.server.proxy
+        self.record = record = Record(client.peer)
+        # Octets of earlier exchanges do not count for this one.
+        record.received = len(client.buffer) - client.received
+        record.sent = -client.sent
+        client.pace = None
+        self.head = self.request = self.body = self.key = self.question = self.decision = self.treatment = None
+        self.watch = self.answer = None
+        self.reaching = ''
+        self.begun, self.delimited, self.ahead, self.status = False, True, 0, 0
+
+    def finish(self):
+        """Tell the observers, once, what has happened."""
+        client, record = self.client, self.record
+        record.received += client.received - len(client.buffer)
+        record.sent += client.sent
+        record.seconds = monotonic() - record.began
+        record.status = self.status
+        self.proxy.observers.ended(record)
+        if client.held:
+            client.hold(0)
+
+    # --- as others see it
+
+    def view(self):
+        """Return a View: plain values, as they are now."""
+        record, client = self.record, self.client
+        return _new(View, (
+            self._phase(), record.number, record.began, record.user, record.method, record.url, record.address,
+            record.rule, record.received + client.received - len(client.buffer), record.sent + client.sent))
+
+    def _phase(self):
+        if self.request is None:
+            return 'head'
+        if self.begun:
+            return 'tunnel' if self.record.tunnel else 'body'
+        if self.reaching:
+            return self.reaching
+        if not self.record.address:
+            return 'head'
+        return 'waiting' if self.body is None or self.body.done else 'body'
+
+    def end(self, error):
+        """End it from outside, because of a ProxyError. Return the exception to throw into its greenlet, or None if
+        the greenlet is to be killed.
+
+        A client that has got nothing of its response gets `error` as the response.
+        """
+        record = self.record
+        if not record.reason and not self.begun:        # nobody refuses it yet
+            return workers.Interrupted(error)
+        record.reason, record.message, record.aborted = error.token, str(error), True
+        if not self.delimited:
+            self.client.doom()                          # what the client has must not look whole
+        return None
+
+    # --- how far the response is
+
+    def forget_response(self):
+        """Note that nothing of a response has been sent."""
+        self.begun, self.delimited, self.ahead, self.status = False, True, 0, 0
+
+    def begin(self, head, status):
+        """Note that a final response, or a tunnel, begins. Return the octets of its `head` that are still to be sent.
+        `status`: its status code, an int."""
+        self.begun, self.status = True, status
+        return self.unsent(head) if self.ahead else head
+
+    def unsent(self, head):
+        """Return those octets of a response head that have not been sent ahead."""
+        octets, self.ahead = head[self.ahead:], 0
+        return octets
+
+    def probe(self):
+        """Send the first octet of the next response head ahead. A client that has left answers it with a reset."""
+        if not self.ahead:
+            self.ahead = self.client.send_now(b'H')
+
+    def respond(self, status, octets):
+        """Send a whole response of our own. `status`: its status code, an int; `octets`: of the head and the body. May
+        wait. Raises ClientLost, DownloadTimeout."""
+        self.client.send(self.begin(octets, status), self.proxy.waits.download)
+
+    def persists(self):
+        """Return True if the connection may carry another request: this one is understood and has been read."""
+        return (self.request is not None and (self.body is None or self.body.done)
+                and self.request.persists and not self.conversation.server.draining)
+
+    def conclude(self, persists):
+        """Note that the response has been sent. Return `persists`, which is True if another request may follow: if not,
+        the conversation waits until the client has read the response."""
+        if not persists and self.delimited:
+            self.conversation.lingers = self.proxy, self._unwanted()
+        return persists
+
+    def _unwanted(self):
+        treatment = self.treatment
+        return treatment and treatment.up_pace, self.key or self.conversation.client_key
+
+    def pace_of_unwanted(self):
+        """Return the rates.Pace for octets of the client that nobody wants, or None; see Proxy.pace_of_unwanted."""
+        return self.proxy.pace_of_unwanted(*self._unwanted())
+
+    # --- the way to the origin
+
+    def apply(self, decision):
+        """Treat it as a ruleset.Decision says. With `policy = report`, what would have been refused goes on."""
+        record, rule = self.record, decision.rule
+        record.rule = rule.source if rule is not None else ''
+        record.would = decision.why
+        self.treatment = treatment = self.proxy.treat(self.request, self.client.peer, self.key, rule)
+        self.client.pace = treatment.down_pace
+
+    def judge(self, address, port):
+        """Return the ruleset.Decision about an address that is about to be dialled. `address`: native text; `port`: an
+        int. Raises Denied."""
+        access = self.proxy.balanced_access if self.conversation.balanced else self.proxy.access
+        return access.check_address(self.question, address, self.record.wall)
+
+    def abort_answer(self, error):
+        """Break off the connection to the origin after a ProxyError. Return the error that caused it: that, or the one
+        with which the upload of the request body failed."""
+        answer = self.answer
+        if answer is None:
+            return error
+        if answer.upload is not None:
+            error = answer.upload.error or error
+            answer.upload.stop()
+        if answer.connection is not None:
+            # What is on its way must neither look whole nor wait for an origin that does not read.
+            answer.connection.stream.abort()
+            self.close_answer()
+        return error
+
+    def close_answer(self):
+        """Stop the upload of the request body, and give the connection to the origin back."""
+        answer = self.answer
+        connection, upload = answer.connection, answer.upload
+        answer.connection = answer.upload = None
+        try:
+            if upload is not None:
+                upload.stop()
+        finally:
+            if connection is not None:
+                if connection.stream.held:
+                    connection.stream.hold(0)
+                self.proxy.upstream.release(connection, self.conversation)

@@ -55,7 +55,10 @@ show = Memo(_encode).__getitem__
 
 
 def show_url(record, query):
-    """Return the URL of a request as native text. `record`: a Record, or what has its `url`; `query`: show its query string."""
+    """Return the URL of a request as native text.
+
+    `record`: a Record, or anything that has its `url`; `query`: show the query string.
+    """
     url = record.url or b'error:invalid-request'
     end = url.find(b'?')        # `in` takes 0.7 us instead of 0.1 (3.13)
     if end >= 0 and query:

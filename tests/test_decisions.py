@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Decisions of whole configurations: files as an operator writes them, loaded as ever, asked about requests."""
+"""Decisions of whole configurations: files as operators write them, and the decisions about requests."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -16,9 +16,9 @@ from geproxy.policy import access
 from geproxy.policy.rules import Question
 from geproxy.settings import loading
 
-OWN = (parse_ip('10.0.0.1'), 9000)      # where this proxy listens
+OWN = (parse_ip('10.0.0.1'), 9000)      # this proxy listens there
 
-# Each policy: its files, the first of which is loaded. What stands behind # is what its cases call a rule.
+# The files of each policy; the first one is loaded. The comment of a rule is its name in CASES.
 POLICIES = {
     'defaults': [('defaults.ini', '[access]')],
     'egress': [('egress.ini', '''
@@ -391,13 +391,13 @@ DAYS = dict((day, '2026-11-%d' % (23 + number)) for number, day in enumerate('mo
 
 @pytest.fixture(scope='module')
 def policies():
-    """{name: (Access, {'file:line': what stands behind # there})}"""
+    """Return {name of a policy: (Access, {'file:line': the comment in that line})}."""
     with folder() as here:
         yield dict((name, load(os.path.join(here, name), files)) for name, files in POLICIES.items())
 
 
 def load(here, files):
-    """Write the files of a policy, and load the first -> as of `policies`."""
+    """Write the files of a policy, and load the first one. Return (Access, comments) as `policies` has them."""
     os.makedirs(os.path.join(here, 'rules.d'))
     names = {}
     for path, text in files:
@@ -409,7 +409,7 @@ def load(here, files):
 
 
 def question(who, method, target):
-    """What a client asks, as the head of its request has it."""
+    """Return the Question of a request. `who`: ADDRESS/USER/GROUPS."""
     client, user, groups = (who + '//').split('/')[:3]
     request = reading.parse_request(to_octets('%s %s HTTP/1.1\r\nHost: x\r\n\r\n' % (method, target)))
     return Question(unmap(parse_ip(client)), to_octets(user) or None, frozenset(to_octets(groups).split(b',')) - {b''},
@@ -417,21 +417,21 @@ def question(who, method, target):
 
 
 def seconds(moment):
-    """A moment as the cases have it -> seconds since the epoch, for clocks of this host's zone."""
+    """Return a moment of CASES as seconds since the epoch, in the time zone of this host."""
     moment = 'tue12:00' if moment == '.' else moment
     day, _, hour = moment.partition('T') if 'T' in moment else (DAYS[moment[:3]], '', moment[3:])
     return time.mktime(time.strptime(day + hour, '%Y-%m-%d%H:%M'))
 
 
 def decide(policy, asked, addresses, now):
-    """The Decision, asked for as a handler and its upstream do: of the addresses, the first that may be dialled."""
+    """Return the Decision about a request, by the first of `addresses` that may be dialled, as for a client."""
     policy.check_client(asked.client)
     decision = policy.check_target(asked, now)
     refused = None
     for text in addresses:
         try:
             judged = policy.check_address(asked, text, now)
-            assert decision.allowed is None or judged == decision       # what a name decides, no address changes
+            assert decision.allowed is None or judged == decision       # no address changes a decision by the name
             return judged
         except errors.Denied as error:
             refused = error
@@ -440,11 +440,11 @@ def decide(policy, asked, addresses, now):
     return decision
 
 
-def say(why, place, names):
-    """Why it is refused, as a verdict."""
+def say(why, source, names):
+    """Return why a request is refused, as CASES spell it."""
     for start, word in (('denied by ', 'deny '), ('no longer allowed by ', 'over ')):
-        if place and why.startswith(start + place):
-            return word + names[place]
+        if source and why.startswith(start + source):
+            return word + names[source]
     return why.partition(' (')[0].partition(', reached through ')[0]
 
 

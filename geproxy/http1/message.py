@@ -200,9 +200,11 @@ class Request(Message):
         if offers:
             replaced[b'connection'] = b'Connection: Upgrade\r\n'
             replaced[b'upgrade'] = b'Upgrade: %s\r\n' % offers
-        settled = settled | edits.removed if edits.removed else settled
+        added = b''
+        if edits is not NO_EDITS:
+            settled, added = settled | edits.removed, edits.added
         return b'%s %s HTTP/1.1\r\n%s%s%s%s\r\n' % (
-            self.method, self.path, first, self._section.write(replaced, settled), edits.added,
+            self.method, self.path, first, self._section.write(replaced, settled), added,
             b'Via: %s\r\n' % via if via else b'')
 
 

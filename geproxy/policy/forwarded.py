@@ -25,23 +25,23 @@ def edits(request, client, mode, options):
     """
     if mode == 'off' and not (options and (options.strip or options.fields)):
         return NO_EDITS
-    dropped, lines = (set(NAMES) if mode == 'strip' else set()), []
+    removed, added = (set(NAMES) if mode == 'strip' else set()), []
     if options:
-        dropped.update(options.strip)
-        dropped.update(name.lower() for name, _value in options.fields)
-        lines = [b'%s: %s\r\n' % field for field in options.fields]
+        removed.update(options.strip)
+        removed.update(name.lower() for name, _value in options.fields)
+        added = [b'%s: %s\r\n' % field for field in options.fields]
     if mode == 'add':
         address = to_octets(client)
         node = b'"[%s]"' % address if b':' in address else address      # RFC 7239, 6
         for name, value, parses in (
                 (b'Forwarded', b'for=' + node, _is_forwarded), (b'X-Forwarded-For', address, _is_addresses)):
-            if name.lower() not in dropped:
+            if name.lower() not in removed:
                 # A value that does not parse is replaced: behind an open quote, our part would be inside of it.
                 before = [each for each in request.values(name.lower()) if each]
                 before = before if parses(b', '.join(before)) else []
-                lines.append(b'%s: %s\r\n' % (name, b', '.join(before + [value])))
-                dropped.add(name.lower())
-    return Edits(_with_twins(dropped, request, not options), b''.join(lines))
+                added.append(b'%s: %s\r\n' % (name, b', '.join(before + [value])))
+                removed.add(name.lower())
+    return Edits(_with_twins(removed, request, not options), b''.join(added))
 
 
 def _with_twins(names, request, ours):

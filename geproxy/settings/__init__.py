@@ -1,5 +1,5 @@
-"""The ini file: read, checked, and made into one immutable Settings.
+"""The ini file: read, checked, and turned into one Settings, which never changes.
 
-May import: policy, auth, observe.sinks, net and what lies below.
-Start reading at: `schema` is the table of all options; `loading` reads a file.
+May import: policy, auth, observe.sinks, http1, net and what lies below.
+Start reading at: `schema` and `rule_options` are the tables of options; `loading` reads a file.
 """

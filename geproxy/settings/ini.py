@@ -1,7 +1,7 @@
-"""Ini files as lines: sections, names and values, each with its path and line number. Knows no option.
+"""Splits an ini file into entries: sections, names and values, each with path, line and comment. Knows no option.
 
-The same on every Python, and it keeps what configparser forgets: where a thing stands, and the comment beside it. All
-text here is printable ASCII: what is not comes as ``\\xNN``, a backslash too, and `octets_of` and `path_of` undo that.
+It works the same on every Python, and keeps what configparser forgets: line numbers and comments. All text here is
+printable ASCII: other octets, and backslashes, are escaped as ``\\xNN``; `octets_of` and `path_of` undo that.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -11,10 +11,11 @@ import re
 
 from geproxy import compat
 
-# `place`: file:line as refusals have it; `comment`: without its sign.
+# One line of a file. `path`: as it was given; `number`: from 1; `source`: FILE:LINE, as refusals name it; `text`:
+# without the comment; `comment`: without # or ;.
 Line = collections.namedtuple('Line', 'path number source text comment')
-# `name`: None for a section's own line; `section`: None before the first; `value`: all lines of it, joined, None for a
-# line that is nothing; `lines`: the Lines it came from.
+# An option, or the line that begins a section. `section`: None before the first section; `name`: None for the line of a
+# section; `value`: all lines of the value, joined by blanks, or None if the line has no =; `lines`: a tuple of Lines.
 Entry = collections.namedtuple('Entry', 'section name value lines')
 
 _find_comment = re.compile(r'(?:\A|\s)[#;]').search
@@ -23,7 +24,7 @@ _escaped = re.compile(br'\\x([0-9a-f]{2})')
 
 
 class BadLine(ValueError):
-    """A line that cannot be one; `number`: which."""
+    """A line is not text. `number`: of the line, from 1."""
 
     def __init__(self, number, message):
         ValueError.__init__(self, message)
@@ -31,31 +32,34 @@ class BadLine(ValueError):
 
 
 def read(path, lines, shown=''):
-    """Lines of octets or text from the file at `path` -> [Entry]. `shown`: the file's name in `place`, if not its last
-    part. Raises BadLine."""
-    entries, indent = [], 0             # of the last entry: a line further in goes on with its value
+    """Return the Entries of a file as a list.
+
+    `path`: of the file, native text; `lines`: an iterable of octets or text; `shown`: the name of the file in `source`,
+    by default the last part of the path. Raises BadLine.
+    """
+    entries, indent = [], 0             # `indent`: of the last entry. A line with a larger one continues its value
     for number, line in enumerate(lines, 1):
         text, comment = _split(number, line)
         if not text:
             continue
-        inside = len(text) - len(text.lstrip())
-        place = '%s:%d' % (shown or path.rpartition('/')[2], number)
-        found = Line(path, number, place, text.strip(), comment)
+        indented = len(text) - len(text.lstrip())
+        source = '%s:%d' % (shown or path.rpartition('/')[2], number)
+        found = Line(path, number, source, text.strip(), comment)
         last = entries[-1] if entries else None
-        if inside > indent and last and last.name is not None and last.value is not None:
+        if indented > indent and last and last.name is not None and last.value is not None:
             last.lines.append(found)
         else:
-            indent = inside
+            indent = indented
             entries.append(_begin(last, found))
     return [_whole(entry) for entry in entries]
 
 
 def _split(number, line):
-    """-> (what stands before the comment, with its indentation, the comment)"""
+    """Return (the text before the comment, with its indentation; the comment)."""
     octets = compat.to_octets(line).rstrip(b'\r\n')
     control = _find_control(octets)
     if control:
-        raise BadLine(number, 'a control character (0x%02x) at octet %d of the line' % (
+        raise BadLine(number, 'control character (0x%02x) at octet %d of the line: remove it' % (
             ord(control.group()), control.start() + 1))
     text = compat.to_native(octets.replace(b'\\', br'\x5c')).rstrip()
     found = _find_comment(text)
@@ -65,7 +69,7 @@ def _split(number, line):
 
 
 def _begin(last, line):
-    """The Entry that `line` begins behind the Entry `last`; its lines are a list as yet."""
+    """Return the Entry that a Line begins. Its `lines` are still a list. `last`: the Entry before it, or None."""
     if line.text[:1] == '[' and line.text[-1:] == ']':
         return Entry(line.text[1:-1].strip(), None, '', [line])
     name, equals, value = line.text.partition('=')
@@ -81,10 +85,10 @@ def _whole(entry):
 
 
 def octets_of(text):
-    """Text of an ini file -> the octets that stand there."""
+    """Return the octets that the file has where `text` was read."""
     return _escaped.sub(lambda match: binascii.unhexlify(match.group(1)), compat.to_octets(text))
 
 
 def path_of(text):
-    """Text of an ini file -> the path that stands there, for open()."""
+    """Return the path that the file has where `text` was read, for open()."""
     return compat.to_path(octets_of(text))

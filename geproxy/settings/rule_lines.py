@@ -69,11 +69,11 @@ def _without_secrets(message, text):
 
     That is the value of a field, a part of such a value if it has blanks, or a password.
     """
-    behind = ' '.join(text.split()).partition(' set ')[2]
+    after_set = ' '.join(text.split()).partition(' set ')[2]
 
     def masked(match):
         quoted = match.group(1)
-        if quoted and quoted in behind and '=' not in quoted:
+        if quoted and quoted in after_set and '=' not in quoted:
             return "'***'"
         return "'%s'" % _secret_part.sub('***', quoted)
     # If the rule itself has a quotation mark, the end of a quoted word cannot be found: mask up to the last mark.

@@ -22,13 +22,13 @@ READ_ENTRIES = (rule_list,)
 
 SECTIONS = collections.OrderedDict((
     ('proxy', 'The proxy itself, and where it listens.'),
-    ('access', 'Who may go where. Closed by default: strangers get 403.'),
-    ('auth', 'Log-ins. Nobody has to log in unless users is set.'),
+    ('access', 'Who may go where. By default only clients on this host and in private networks may use the proxy.'),
+    ('auth', 'Log-ins. Clients have to log in only if users is set.'),
     ('timeouts', 'How long to wait. A number means seconds; 500ms, 2m and 1h work, too.'),
-    ('limits', 'How much one client, and all of them, may take.'),
+    ('limits', 'How much one client, and all clients together, may use.'),
     ('upstream', 'Connections to origins.'),
     ('log', 'What is logged, and where.'),
-    ('admin', 'Health, metrics, geproxy ps, kill, tail, top. Cannot be reached through the proxy.'),
+    ('admin', 'Health, metrics, and the commands ps, kill, tail and top. Cannot be reached through the proxy.'),
 ))
 
 SCHEMA = [Option(*row) for row in (
@@ -47,8 +47,9 @@ SCHEMA = [Option(*row) for row in (
      'address is added to both. strip: both are removed, and so are X-Forwarded-Host, -Proto, -By and X-Real-IP; '
      'names with _ instead of - count as well, because programs behind CGI and WSGI read them.'),
     ('proxy', 'proxy_protocol', networks, '', True,
-     'Addresses and networks of load balancers. They must send a PROXY header (version 1 or 2) at the beginning '
-     'of each connection, which says who the client is. A PROXY header from any other address is refused.'),
+     'Addresses and networks of load balancers. They must send a PROXY header (version 1 or 2) at the beginning of '
+     'each connection, which says who the client is. A PROXY header from any other address is refused '
+     '(proxy_header_refused).'),
     ('proxy', 'user', any_text, '', False,
      'The user to switch to after the ports are open, when started as root. This user opens the log files and '
      'reads the ini file again at a reload. Empty: do not switch.'),
@@ -56,26 +57,27 @@ SCHEMA = [Option(*row) for row in (
      'The group to switch to together with user. Empty: the group of that user.'),
     ('access', 'clients', networks, 'loopback private', True,
      'Clients that may use this proxy: addresses, networks such as 10.1.0.0/16, or loopback, private, any. All '
-     'others get 403.'),
+     'others get 403 (http_request_denied).'),
     ('access', 'connect_ports', ports, '80 443 563 8443', True,
      'Ports that CONNECT may reach, or any. Port 80 is in the default because fetch of Node and ws:// open '
      'tunnels to it.'),
     ('access', 'http_ports', ports, '80 443 1024-65535', True,
      'Ports that requests for http:// may reach, or any.'),
     ('access', 'upgrades', protocols, 'websocket', True,
-     'Protocols that a client may switch to by Upgrade, or any. Other protocols are not offered to the origin. '
-     'After an upgrade the data passes unseen, as in a tunnel. h2c is never offered.'),
+     'Protocols that a client may switch to with an Upgrade field, or any. Other protocols are not offered to the '
+     'origin. After the switch the data passes unseen, as in a tunnel. h2c is never offered.'),
     ('access', 'rules', rule_list, '', True,
      'Who may go where, one rule per line: allow or deny, WHO, WHERE. The first rule that matches decides. If '
-     'there are rules and none matches, the request is denied. See "Rules" in the README.'),
+     'there are rules and none matches, the request gets 403. The manual has a chapter about rules.'),
     ('access', 'include', any_text, '', True,
      'Files with more [access] rules, such as rules.d/*.ini, relative to this file. Their rules come before the '
      'rules of this file, in the order of the file names.'),
     ('access', 'policy', choice('enforce', 'report'), 'enforce', True,
-     'enforce: refuse what the rules and ports forbid. report: let it through, and log that it would have been '
-     'refused. Strangers and special addresses are refused in both cases.'),
+     'enforce: requests that rules or ports forbid get 403. report: they pass, and the log says that they would '
+     'have been refused. Clients that are not in clients, and special addresses, are refused in both cases.'),
     ('access', 'private', boolean('allow', 'deny'), 'allow', True,
-     'Allow or deny private addresses as destinations (RFC 1918, RFC 6598, fc00::/7).'),
+     'Allow or deny private addresses as destinations (RFC 1918, RFC 6598, fc00::/7). deny: requests to them get '
+     '403 (destination_ip_prohibited).'),
     ('access', 'loopback', choice('auto', 'deny'), 'auto', True,
      'auto: only a client on this host may reach loopback addresses and the other addresses of this host, as it '
      'could without the proxy. deny: no client may.'),
@@ -86,76 +88,91 @@ SCHEMA = [Option(*row) for row in (
     ('access', 'deny_addresses', networks, '', True,
      'Addresses that are always refused, even if another option allows them.'),
     ('auth', 'users', input_path, '', True,
-     'An htpasswd file. If it is set, all clients must log in (Basic), except those in exempt. Hashes: {SHA}, '
-     '$apr1$, $1$, $5$, $6$, and bcrypt if the library bcrypt is installed. A relative path is relative to this '
-     'file. The file is read again when it changes.'),
+     'An htpasswd file. If it is set, all clients must log in (Basic) or get 407, except those in exempt. Hashes: '
+     '{SHA}, $apr1$, $1$, $5$, $6$, and bcrypt if the library bcrypt is installed. A relative path is relative to '
+     'this file. The file is read again when it changes.'),
     ('auth', 'groups', input_path, '', True,
-     'A file with lines such as `group: user user`, for group:NAME in rules.'),
+     'A file with lines such as `group: user user`. Rules use these groups as group:NAME. The file is read again '
+     'when it changes.'),
     ('auth', 'realm', realm, 'geproxy', True,
      'The text that browsers show when they ask for the log-in.'),
     ('auth', 'exempt', networks, '', True,
-     'Clients that do not have to log in. If such a client sends a log-in, it must be right.'),
+     'Clients that do not have to log in. If such a client sends a log-in nevertheless, a wrong one is refused.'),
     ('timeouts', 'head', duration, '20', True,
-     'Time to receive a whole request head. Also the time that a new connection may stay silent.'),
+     'Longest time to receive a whole request head. After that the client gets 408 (client_head_timeout). Also the '
+     'longest time that a new connection may stay silent; after that it is closed without an answer.'),
     ('timeouts', 'idle', duration, '75', True,
-     'Time that a client may keep a connection open between two requests.'),
+     'Longest pause between two requests on a client connection. After that it is closed without an answer.'),
     ('timeouts', 'login', duration, '20', True,
-     'Time to verify a name and a password.'),
+     'Longest time to verify a name and a password. After that the client gets 503 (login_timeout).'),
     ('timeouts', 'dns', duration, '10', True,
-     'Time to look up the addresses of a name.'),
+     'Longest time to look up the addresses of a name. After that the client gets 504 (dns_timeout).'),
     ('timeouts', 'connect', duration, '10', True,
-     'Time to connect to an origin, for all its addresses together.'),
+     'Longest time to connect to an origin, for all its addresses together. After that the client gets 504 '
+     '(connection_timeout).'),
     ('timeouts', 'response', duration, '120', True,
-     'Time from the end of the request until the whole head of the response has arrived.'),
+     'Longest time from the end of the request until the whole head of the response has arrived. After that the '
+     'client gets 504 (http_response_timeout).'),
     ('timeouts', 'body', duration, '300', True,
-     'Longest pause inside a request or response body.'),
+     'Longest pause inside a request or response body: the sender sends nothing, or the receiver takes nothing. '
+     'After that the exchange ends. The log names who paused: client_body_timeout or client_write_timeout is the '
+     'client, connection_read_timeout or connection_write_timeout the origin.'),
     ('timeouts', 'tunnel', duration, '1h', True,
-     'Longest time that a tunnel may be silent in both directions.'),
+     'Longest time that a tunnel may be silent in both directions. After that it is closed (tunnel_idle).'),
     ('timeouts', 'linger', duration, '30', True,
-     'Time for a peer that has ended its own direction: a client that still waits for its answer, a half-closed '
-     'tunnel. Also the time to read the rest of a refused request; at most 16 MiB of it are read.'),
+     'Longest time to wait for a peer that has closed its sending direction: a client that waits for its answer, '
+     'or a half-closed tunnel. After that the connection is closed. Also the longest time to read the rest of a '
+     'refused request; at most 16 MiB of it are read.'),
     ('timeouts', 'drain', duration, '8', True,
-     'Time for exchanges to end after SIGTERM. Keep it below stopwaitsecs of supervisord, which is 10 by '
-     'default.'),
+     'Longest time that running exchanges may take after SIGTERM. After that they are cut off (drained). Keep it '
+     'below stopwaitsecs of supervisord, 10 by default: after that time supervisord kills the process.'),
     ('limits', 'connections', whole_number_or_auto, 'auto', True,
-     'Largest number of client connections. More get 503. auto: as many as the file descriptors of the process '
-     'allow, two for each connection.'),
+     'Largest number of client connections at a time. More get 503 (connection_limit_reached). auto: as many as '
+     'the file descriptors of the process allow, two for each connection.'),
     ('limits', 'per_client', or_off(whole_number), 'off', True,
-     'Largest number of connections of one client. More get 429. off: no limit.'),
+     'Largest number of connections of one client at a time. More get 429 (client_connections_exceeded). off: no '
+     'limit.'),
     ('limits', 'ipv6_prefix', prefix_length, '64', True,
-     'IPv6 clients whose addresses have the same first bits, this many, count as one client in limits and failed '
-     'log-ins, because one host can use all addresses of its network. 56 or 48: if your clients have several '
-     'networks. 128: each address counts alone; a client with a network can then evade the limits.'),
+     'Length in bits of the IPv6 prefix that stands for one client, in limits and failed log-ins: addresses with '
+     'the same prefix count together, because one host can use all addresses of its network. 56 or 48: if each of '
+     'your clients has several networks. 128: each address counts alone; a client can then evade the limits by '
+     'changing its address.'),
     ('limits', 'requests', or_off(per_second), 'off', True,
-     'Requests per second of one user, or of one client that has not logged in. More get 429. off: no limit.'),
+     'Requests per second of one user, or of one client that has not logged in. More get 429 '
+     '(request_rate_exceeded). off: no limit.'),
     ('limits', 'burst', whole_number, '20', True,
-     'Requests that may come at once after a pause, in addition to requests.'),
+     'Largest number of requests that may come at once, after a pause. Used only if requests is set.'),
     ('limits', 'rate', or_off(size), 'off', True,
-     'Octets per second and direction of one user or client, for all its connections together. off: no limit. '
-     'Rules have a rate of their own.'),
+     'Octets per second and direction of one user, or of one client that has not logged in, for all its '
+     'connections together. More data waits. off: no limit. A rule can set another rate.'),
     ('limits', 'quota', or_off(large_size), 'off', True,
-     'Octets per day of one user or client, in both directions together. After that it gets 429 until midnight '
-     'of this host. off: no limit.'),
+     'Octets per day of one user, or of one client that has not logged in, in both directions together. At the '
+     'limit its transfers end, and its requests get 429 (quota_exceeded) until midnight in the time zone of this '
+     'host. off: no limit.'),
     ('limits', 'quota_file', output_path, 'off', False,
-     'The file that counts the quota, shared by all processes: a path, or off. quota needs it.'),
+     'The file in which all processes together count the quota: a path, or off. quota needs it: without the file a '
+     'restart would reset the counts.'),
     ('limits', 'memory', size_or_auto, 'auto', True,
-     'Octets that all connections together may hold: large heads, and data that slow peers have not taken yet. '
-     'At the limit a large head gets 503, and data passes in small pieces. auto: a quarter of the memory of the '
-     'control group or the host.'),
+     'Octets that all connections together may hold: large heads, and data that slow peers have not taken yet. At '
+     'the limit a large head gets 503 (memory_limit_reached), and data passes in small pieces. auto: a quarter of '
+     'the memory of the control group or the host.'),
     ('limits', 'head_size', size, '64k', True,
-     'Largest size of a head, and of a trailer section, in octets.'),
+     'Largest size of a head, and of a trailer section, in octets. A request with a larger head gets 431, or 414 '
+     'if the request line alone is larger. A response with a larger head becomes 502 '
+     '(http_response_header_section_size).'),
     ('limits', 'fields', whole_number, '1000', True,
-     'Largest number of field lines in a head, and in a trailer section.'),
+     'Largest number of field lines in a head, and in a trailer section. A request with more gets 431. A response '
+     'with more becomes 502 (http_response_header_section_size).'),
     ('upstream', 'keep', whole_number, '256', True,
-     'Largest number of idle connections to origins that are kept for the next request. Fewer are kept while '
-     'clients need the file descriptors.'),
+     'Largest number of idle connections to origins that are kept for later requests. Fewer are kept while clients '
+     'need the file descriptors. 0: none.'),
     ('upstream', 'keep_time', duration, '30', True,
-     'Time that an idle connection to an origin is kept.'),
+     'Longest time that an idle connection to an origin is kept. After that it is closed.'),
     ('upstream', 'dns_keep', duration, '60', True,
-     'Time that the addresses of a name are remembered. If all of them fail, the name is looked up again at '
-     'once.'),
+     'Time that the addresses of a name are remembered. If none of them can be reached, the name is looked up '
+     'again at once.'),
     ('upstream', 'dns_keep_failed', duration, '5', True,
-     'Time that a failed look-up is remembered.'),
+     'Time that a failed look-up is remembered. Until then requests for that name get 502 (dns_error) at once.'),
     ('log', 'access', log_path, '-', True,
      'Where to write one line for each exchange: a path, - for standard output, syslog, or off. Also '
      'syslog:local3 (with a facility), syslog:/path/of/a/socket and syslog://HOST:514.'),
@@ -167,9 +184,9 @@ SCHEMA = [Option(*row) for row in (
      'Where to write messages of the process, and why exchanges failed: a path, - for standard error, syslog as '
      'above, or off.'),
     ('admin', 'listen', admin_listeners, 'off', False,
-     'Addresses of the admin listener, separated by blanks: unix:/run/geproxy/{pid}.sock, 127.0.0.1:9001, or '
-     'off. Only the owner and root can use such a socket. {pid} is the process id, as several processes need a '
-     'socket each.'),
+     'Addresses of the admin listener, separated by blanks: unix:/run/geproxy/{pid}.sock, 127.0.0.1:9001, or off. '
+     'Only its owner and root can use a unix socket. {pid} stands for the process id, because each of several '
+     'processes needs a socket of its own.'),
     ('admin', 'clients', networks, 'loopback', True,
      'Clients that may use the admin port: addresses, networks. There is no password. These clients see every '
      'URL.'),

@@ -159,9 +159,9 @@ def test_two_files_of_one_name_are_two_sources(tmpdir):
 
 
 @pytest.mark.parametrize('line, what', [
-    (b'[log]\naccess = /tmp/a\0b\n', ':2: a control character (0x00) at octet 16 of the line'),
-    (b'[access]\nrules = allow any @x\0y\n', ':2: a control character (0x00)'),
-    (b'[auth]\nusers = a\rb\n', ':2: a control character (0x0d)'),
+    (b'[log]\naccess = /tmp/a\0b\n', ':2: control character (0x00) at octet 16 of the line'),
+    (b'[access]\nrules = allow any @x\0y\n', ':2: control character (0x00)'),
+    (b'[auth]\nusers = a\rb\n', ':2: control character (0x0d)'),
 ])
 def test_a_control_character_is_reported_with_its_line(tmpdir, line, what):
     tmpdir.join('p.ini').write_binary(line)

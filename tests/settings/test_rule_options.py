@@ -25,8 +25,9 @@ def test_the_manual_lists_each_row_with_its_example_and_sentence(option):
 def test_an_unknown_option_is_told_all_that_there_are():
     with pytest.raises(ValueError) as raised:
         rule_options.parse(['mon-fri', 'ftp'])
-    assert str(raised.value) == ("unknown rule option 'ftp': expected until DATE, mon-fri,sun, 07:00-19:00, rate SIZE, "
-                                 'strip FIELDS, set FIELD=VALUE')
+    assert str(raised.value).startswith("unknown rule option 'ftp': expected until DATE, mon-fri,sun, 07:00-19:00, rate SIZE")
+    for option in rule_options.RULE_OPTIONS:
+        assert option.syntax in str(raised.value) or option.example in str(raised.value)
 
 
 @pytest.mark.parametrize('option', rule_options.RULE_OPTIONS, ids=lambda option: option.name)

@@ -19,7 +19,7 @@ WINGS = [
     ('net', []),
     ('http1', ['net']),
     ('policy', ['net', 'http1']),
-    ('auth', ['http1']),
+    ('auth', ['net', 'http1']),
     ('limits', ['net']),
     ('upstream', ['net']),
     ('observe', ['net', 'http1']),
@@ -37,7 +37,7 @@ TOP = {'__main__', 'cli'}
 
 # Modules that import gevent: those that wait, and those that must come before everything else.
 WITH_GEVENT = {
-    '__main__', 'cli', 'compat', 'net.deadlines', 'net.stream', 'net.supervise', 'net.turns', 'net.workers',
+    '__main__', 'cli', 'compat', 'net.background', 'net.deadlines', 'net.stream', 'net.supervise', 'net.turns', 'net.workers',
     'auth.logins', 'upstream.resolver', 'observe.subscribers', 'exchange.forward', 'exchange.leaving', 'exchange.relay',
     'admin.listener', 'admin.status', 'admin.watchdog', 'service.acceptor', 'service.housekeeping', 'service.reloads',
     'service.server', 'commands.doctor',

@@ -12,11 +12,11 @@ import socket
 
 import gevent
 from gevent.event import AsyncResult
-from gevent.threadpool import ThreadPool
 
 from geproxy import errors
 from geproxy.compat import monotonic, native_getaddrinfo, native_lock_error, to_native
 from geproxy.net import address
+from geproxy.net.background import Background
 
 THREADS = 128           # look-ups at once; gevent's own pool has 10, and ten slow names stall everyone
 HOSTS_THREADS = 4       # the same of names that are in the hosts file: they need no network, and never wait for it
@@ -101,12 +101,14 @@ class Threads(object):
     def __init__(self, most, job, settle):
         """`most`: threads; `job`: a function of a name, called in one; `settle`: a function of (LookUp, its value),
         which is None if no thread can be started."""
-        self._most, self._job, self._settle = most, job, settle
+        self._job, self._settle = job, settle
         self._queues = collections.OrderedDict()    # {client: OrderedDict of {name: LookUp}}; whose turn it is is first
         self._queued = 0
         self._busy = collections.Counter()          # {client: threads}
         self._free = most
-        self._pool = None
+        # Twice as many threads as are ever used: one that has just ended its job may still count, and a callback of the
+        # hub cannot wait for it.
+        self._threads = Background(2 * most)
 
     def join(self, asked, client):
         """Have one more request of a client wait for a LookUp, which begins now or when its turn comes. Raises DnsFull.
@@ -155,12 +157,8 @@ class Threads(object):
         asked.begun, asked.client = True, client
         self._busy[client] += 1
         self._free -= 1
-        if self._pool is None:
-            # Twice as many as are ever used: a thread that has just ended may still count there, and a callback of the
-            # hub cannot wait for it.
-            self._pool = ThreadPool(2 * self._most)
         try:
-            self._pool.spawn(self._job, asked.name).rawlink(lambda job: self._end(asked, job.value))
+            self._threads.do(self._job, asked.name).rawlink(lambda result: self._end(asked, result.value[0]))
         except native_lock_error:
             self._release(asked)
             self._settle(asked, None)

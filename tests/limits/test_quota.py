@@ -182,7 +182,7 @@ def test_a_file_that_somebody_holds_stops_nobody(keep):
         assert kept.used('a') == 7 and kept._writing
         kept.close(0.05)
         assert monotonic() - began < 1
-        assert keep.said == ['the file of quotas could not be written in time: what was counted last is lost']
+        assert keep.said == ['the file of quotas could not be written in time: the last counts are lost']
     settle(kept)
     assert parse(written(keep.path))[1] == {'a': 7}
 

@@ -10,7 +10,7 @@ import time
 
 from geproxy import errors
 from geproxy.compat import monotonic, native_lock, native_sleep, start_native_thread
-from geproxy.limits.quota_file import KEYS, Ledger, day_of
+from geproxy.limits.quota_file import KEYS, QuotaFile, day_of
 from geproxy.limits.rates import show_key, show_octets
 from geproxy.net import supervise
 
@@ -36,8 +36,8 @@ class Quota(object):
         self._totals = {}               # {key: octets} of all processes, as the file has them
         self._pending = {}              # {key: octets} counted here since then
         self._handed = (self._day, {})  # what the thread was given: (day, {key: octets})
-        self._ledger = Ledger(path)
-        self._result = self._ledger.update(self._handed)
+        self._file = QuotaFile(path)
+        self._result = self._file.update(self._handed)
         self._writing = self._over = False
         self._since = 0.0               # when the thread was given it, in monotonic seconds
         self._failed = False            # the thread, with what it was given last
@@ -79,7 +79,7 @@ class Quota(object):
         if self._writing or self._over:
             if self._writing and monotonic() - self._since > SLOW:
                 self._tell('quotas are counted in memory only: %s could not be written within %d s; its disk hangs, or '
-                           'a process that is stopped holds its lock' % (self._ledger.path, SLOW))
+                           'a process that is stopped holds its lock' % (self._file.path, SLOW))
             return
         self._settle()
         self._handed, self._pending = (self._day, self._pending), {}
@@ -142,5 +142,5 @@ class Quota(object):
             if self._over:
                 return
             self._failed = True         # it stays so if `update` raises
-            self._result = self._ledger.update(self._handed)
+            self._result = self._file.update(self._handed)
             self._writing = False

@@ -113,9 +113,9 @@ def hasty(monkeypatch):
     monkeypatch.setattr(failures, 'MOST_DELAY', 0.8)
 
 
-# --- who gets in -----------------------------------------------------------------------------------------------------
+# --- good and bad log-ins -----------------------------------------------------------------------------------------------------
 
-def test_who_has_the_password_is_who_it_says(house, tmpdir):
+def test_a_client_with_the_right_password_is_that_user(house, tmpdir):
     assert house.check(b'bob', b'secret') == (b'bob', frozenset())
     with open(str(tmpdir.join('groups')), 'wb') as opened:
         opened.write(b'staff: eve bob\nadmins: eve\n')
@@ -146,7 +146,7 @@ def test_a_failure_names_the_user_and_never_the_password(house, name, password, 
     assert house.fails(name, password) == said
 
 
-def test_with_no_users_nobody_gets_in(house):
+def test_without_users_every_log_in_fails(house):
     house.users = users.NOBODY
     assert house.fails(b'bob', b'secret') == "log-in as 'bob' failed"
 
@@ -208,7 +208,7 @@ def test_no_password_is_kept(house):
 
 # --- many at once ----------------------------------------------------------------------------------------------------
 
-def test_many_who_say_the_same_at_once_cause_one_verification(house, verifying):
+def test_many_equal_log_ins_at_once_cause_one_verification(house, verifying):
     verifying.close()
     asking = [house.spawn(b'bob', b'secret') for _ in range(3 * failures.VERIFYING)]
     verifying.open()
@@ -274,7 +274,7 @@ def test_fifty_log_ins_do_not_stall_the_hub(house, kind, text):
     assert len(ticks) > 100             # 50, if the hub only ran between two of them
 
 
-def test_who_has_failed_too_often_waits_and_nobody_else(house, hasty):
+def test_a_client_that_has_failed_too_often_waits_and_no_other_does(house, hasty):
     for number in range(6):
         house.fails(b'bob', b'%d' % number)
     slow = house.spawn(b'bob', b'secret')
@@ -297,7 +297,7 @@ def test_success_makes_up_for_failures(house, hasty):
     assert house.logins._failures.delay(CLIENT, b'bob') == 0
 
 
-def test_who_is_known_to_be_good_is_not_held_up_and_makes_up_for_nothing(house):
+def test_a_log_in_known_to_be_good_is_not_delayed_and_clears_no_failures(house):
     house.check(b'bob', b'secret')
     for _ in range(20):
         house.logins._failures.add(CLIENT, b'bob')
@@ -305,7 +305,7 @@ def test_who_is_known_to_be_good_is_not_held_up_and_makes_up_for_nothing(house):
     assert house.logins._failures.delay(CLIENT, b'bob') == failures.MOST_DELAY
 
 
-def test_who_guesses_locks_out_no_other_user_of_its_address(house, verifying, monkeypatch):
+def test_a_guesser_locks_out_no_other_user_of_its_address(house, verifying, monkeypatch):
     monkeypatch.setattr(failures, 'MOST_DELAY', 60)
     # Nor the one whose name it is, if that has logged in from somewhere lately.
     house.logins.keep = -1.0            # nothing is remembered
@@ -357,7 +357,7 @@ def test_clients_take_turns(house, verifying):
     assert len(verifying.passwords) == len(crowd) + 1 and not house.logins._running
 
 
-def test_what_nobody_waits_for_any_more_is_not_verified(house, verifying):
+def test_a_log_in_that_no_request_waits_for_any_more_is_not_verified(house, verifying):
     verifying.close()
     busy = [house.spawn(b'user%d' % number, b'guess') for number in range(logins.THREADS)]
     waiting = [house.spawn(b'eve', b'%d' % number, NEIGHBOUR) for number in range(5)]

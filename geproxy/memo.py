@@ -1,6 +1,8 @@
 """Bounded caches: dicts that remember what a function has returned. They know nothing about what they hold."""
 from __future__ import absolute_import, division, print_function
 
+import collections
+
 MOST = 2000             # values in one dict
 LONGEST = 256           # octets of a key; a longer one does not come again, or comes from a client that fills the cache
 
@@ -39,3 +41,45 @@ class Memo(dict):
                     self.clear()
                 self[key] = value
         return value
+
+
+class ExpiringCache(object):
+    """{key: value}, each good until a moment of its own, and of all only so many: the least recently used one goes."""
+    __slots__ = ('_most', '_entries')
+
+    def __init__(self, most):
+        """`most`: how many keys there may be."""
+        self._most = most
+        self._entries = collections.OrderedDict()       # {key: (value, its last moment)}, the least recently used first
+
+    def __len__(self):
+        return len(self._entries)
+
+    def __contains__(self, key):
+        return key in self._entries
+
+    def get(self, key, now):
+        """Return the value of a key that was used now, or None if there is none that is still good. `now`: seconds, of
+        the clock by which `put` was told."""
+        entry = self._entries.pop(key, None)
+        if entry is None or entry[1] < now:
+            return None
+        self._entries[key] = entry
+        return entry[0]
+
+    def peek(self, key, now):
+        """Return what `get` does, and leave the order as it is."""
+        entry = self._entries.get(key)
+        return None if entry is None or entry[1] < now else entry[0]
+
+    def put(self, key, value, until):
+        """Remember a value, in place of the one that the key had. `until`: the last moment at which it is good, in
+        seconds."""
+        self._entries.pop(key, None)
+        self._entries[key] = value, until
+        while len(self._entries) > self._most:
+            self._entries.popitem(last=False)
+
+    def forget(self, key):
+        """Forget a key, if it is there."""
+        self._entries.pop(key, None)

@@ -19,7 +19,7 @@ WINGS = [
     ('net', []),
     ('http1', ['net']),
     ('policy', ['net', 'http1']),
-    ('auth', ['http1']),
+    ('auth', ['net', 'http1']),
     ('limits', ['net']),
     ('upstream', ['net']),
     ('observe', ['net', 'http1']),
@@ -38,11 +38,11 @@ TOP = {'__main__', 'cli'}
 
 # Modules that import gevent: those that wait, and those that must come before everything else.
 WITH_GEVENT = {
-    '__main__', 'cli', 'compat', 'net.deadlines', 'net.one_hub', 'net.stream', 'net.supervise', 'net.transport',
-    'net.turns', 'net.unwanted', 'net.workers', 'auth.logins', 'upstream.resolver', 'observe.subscribers',
-    'exchange.leaving', 'exchange.open_tunnel', 'exchange.relay', 'admin.listener', 'admin.endpoints', 'admin.status',
-    'admin.watchdog', 'service.acceptor', 'service.ending', 'service.housekeeping', 'service.reloads', 'service.server',
-    'service.startup', 'commands.doctor',
+    '__main__', 'cli', 'compat', 'net.background', 'net.deadlines', 'net.one_hub', 'net.stream', 'net.supervise',
+    'net.transport', 'net.turns', 'net.unwanted', 'net.workers', 'auth.logins', 'upstream.resolver',
+    'observe.subscribers', 'exchange.leaving', 'exchange.open_tunnel', 'exchange.relay', 'admin.listener',
+    'admin.endpoints', 'admin.status', 'admin.watchdog', 'service.acceptor', 'service.ending', 'service.housekeeping',
+    'service.reloads', 'service.server', 'service.startup', 'commands.doctor',
 }
 # Modules that spawn greenlets: there, somebody waits for each greenlet or kills it.
 SPAWNING = {'net.workers', 'exchange.relay', 'service.acceptor', 'service.server'}

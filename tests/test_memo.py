@@ -3,7 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import pytest
 
-from geproxy.memo import LONGEST, MOST, Memo
+from geproxy.memo import LONGEST, MOST, ExpiringCache, Memo
 
 
 def test_the_second_time_a_value_is_kept():
@@ -51,3 +51,32 @@ def test_a_value_that_must_not_be_kept_leaves_no_trace():
     for _ in range(3):
         assert (memo[b'secret'], memo[b'plain']) == (6, 5)
     assert list(memo) == [b'plain'] and not [each for each in memo._seen if isinstance(each, bytes)]
+
+
+# --- ExpiringCache
+
+def test_a_value_is_good_until_its_last_moment():
+    cache = ExpiringCache(10)
+    cache.put('a', 1, 5.0)
+    assert cache.get('a', 5.0) == cache.peek('a', 5.0) == 1
+    assert cache.peek('a', 5.1) is None and cache.get('a', 5.1) is None and cache.get('b', 0.0) is None
+    cache.put('a', 2, 7.0)
+    assert cache.get('a', 6.0) == 2
+    cache.forget('a')
+    cache.forget('a')
+    assert len(cache) == 0
+
+
+def test_of_too_many_keys_the_one_that_was_used_least_recently_goes():
+    cache = ExpiringCache(2)
+    for key in ('a', 'b'):
+        cache.put(key, key, 9.0)
+    cache.get('a', 0.0)
+    cache.put('c', 'c', 9.0)
+    assert [key in cache for key in 'abc'] == [True, False, True] and len(cache) == 2
+    cache.peek('a', 0.0)                        # which is no use of it
+    cache.put('d', 'd', 9.0)
+    assert [key in cache for key in 'acd'] == [False, True, True]
+    cache.put('c', 'C', 9.0)                    # put anew, it is the most recent one
+    cache.put('e', 'e', 9.0)
+    assert cache.get('c', 0.0) == 'C' and 'd' not in cache

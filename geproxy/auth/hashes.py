@@ -1,7 +1,7 @@
-"""Password hashes as htpasswd files have them: read, and compared with a password. Pure, and slow on purpose.
+"""Password hashes as in htpasswd files: read them, and compare a password with one. Pure, and slow on purpose.
 
-{SHA}, md5-crypt and sha-crypt are made here, since the standard library has lost its crypt; bcrypt is too slow for
-that, and comes from the library of that name, where it is installed. A hash is a secret: no message quotes one.
+{SHA}, md5-crypt and sha-crypt are computed here, since the standard library no longer has crypt. bcrypt would be too
+slow in Python, and needs the library of that name. A hash is a secret: no message quotes one.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -46,7 +46,7 @@ _KNOWN = (b'{SHA}', b'$apr1$', b'$1$', b'$5$', b'$6$', b'$2a$', b'$2b$', b'$2y$'
 
 
 def parse(text):
-    """Octets of a hash -> Secret. Raises ValueError: its kind, and what is wrong; nothing of the hash."""
+    """Return the Secret in the octets of a hash. Raises ValueError: its kind and what is wrong, but not the hash."""
     match = _match_sha(text)
     if match:
         return Secret('sha', b'', 1, match.group(1))
@@ -85,7 +85,7 @@ def is_slow(secret):
 
 
 def _describe(text):
-    """What is wrong with a hash that is none of ours, by its kind."""
+    """Return what is wrong with a hash that cannot be used, native text."""
     match = _match_label(text)
     if match:
         label = compat.to_native(match.group())
@@ -96,13 +96,14 @@ def _describe(text):
 
 
 def verify(secret, password, pause=lambda: None):
-    """True if the password (octets without NUL) is the one of that Secret. Takes milliseconds to seconds.
+    """Return True if a password fits a Secret. Takes milliseconds to seconds.
 
-    `pause`: called after each bit of work that holds the interpreter. (The library for bcrypt lets go of it.)
+    `password`: octets without NUL; `pause`: a function that is called after each piece of work that holds the
+    interpreter. (The bcrypt library releases it while it works.)
     """
     if secret.kind == 'bcrypt':
-        # bcrypt ignores what is behind 72 octets, so a longer password is refused. It is compared all the same: the
-        # time that this takes must not tell which kind of hash the user has.
+        # bcrypt ignores all octets behind the first 72, so a longer password is refused. It is compared all the same:
+        # the time that this takes must not tell which kind of hash the user has.
         good = bcrypt.checkpw(password[:BCRYPT_SIZE], secret.digest)
         return good and len(password) <= BCRYPT_SIZE
     if secret.kind == 'sha':
@@ -115,7 +116,7 @@ def verify(secret, password, pause=lambda: None):
 
 
 def _equal(one, other):
-    """Whether octets are the same, in a time that does not tell how many are."""
+    """Return True if octets are equal, in a time that does not tell how many of them are."""
     different = len(one) ^ len(other)
     for a, b in zip(bytearray(one), bytearray(other)):
         different |= a ^ b
@@ -128,7 +129,7 @@ equal = getattr(hmac, 'compare_digest', _equal)         # from 2.7.7 on
 # --- md5-crypt, by Poul-Henning Kamp (FreeBSD, 1994), and sha-crypt, by Ulrich Drepper (2007) -------------------------
 
 def _md5_crypt(secret, password, pause):
-    """The encoded digest of $1$ and $apr1$, which differ in nothing but that the name goes in."""
+    """Return the encoded digest of $1$ and $apr1$, which differ only in the name that is hashed, too."""
     new, salt = hashlib.md5, secret.salt
     inner = new(password + salt + password).digest()
     digest = new(password + b'$' + compat.to_octets(secret.kind) + b'$' + salt + _repeat(inner, len(password))
@@ -137,7 +138,7 @@ def _md5_crypt(secret, password, pause):
 
 
 def _sha_crypt(secret, password, pause):
-    """The encoded digest of $5$ and $6$."""
+    """Return the encoded digest of $5$ and $6$."""
     new, salt = _CRYPTS[secret.kind].new, secret.salt
     inner = new(password + salt + password).digest()
     digest = new(password + salt + _repeat(inner, len(password)) + _by_bits(len(password), inner, password)).digest()
@@ -151,12 +152,12 @@ def _repeat(octets, size):
 
 
 def _by_bits(number, one, zero):
-    """Octets for each bit of `number`, from the lowest up to the highest that is set."""
+    """Return `one` or `zero` for each bit of `number`, from the lowest up to the highest that is set."""
     return b''.join(one if number >> at & 1 else zero for at in range(number.bit_length()))
 
 
 def _stretch(new, digest, password, salt, rounds, pause):
-    """The rounds that make it slow, the same in both."""
+    """Return the digest after all the rounds, which make it slow; the same for both kinds."""
     steps = []
     for at in range(CYCLE):
         middle = (salt if at % 3 else b'') + (password if at % 7 else b'')
@@ -170,7 +171,7 @@ def _stretch(new, digest, password, salt, rounds, pause):
 
 
 def _encode(digest, crypt):
-    """The base64 of crypt(3): three octets at a time, in an order of their own, the lowest bits first."""
+    """Return the base64 of crypt(3): three octets at a time, in the order of the Crypt, the lowest bits first."""
     octets = bytearray(digest + b'\0')
     text = bytearray()
     for first, second, third in crypt.order:
@@ -180,7 +181,7 @@ def _encode(digest, crypt):
 
 
 def _turning(size, turn):
-    """Triples of octets: each is the one before, plus one, turned around by so many."""
+    """Return triples of positions: each is the one before, plus one, rotated by `turn`."""
     triple, order = [0, size, 2 * size], []
     for _ in range(size):
         order.append(tuple(triple))

@@ -1,7 +1,7 @@
-"""Who is asking: the files that say who there is, and the field in which a client says who it is. Pure.
+"""The lines of files of users and groups, and names and passwords as clients send them. Pure.
 
-Decides nothing: whether a password fits is for `hashes`, when that is tried for `logins`, and what a user may for
-`access`. What is in the field is a secret, and so is a hash: no message quotes either, but for the name.
+Whether a password fits is decided by `hashes`, when it is tried by `logins`, and what a user may do by `access`.
+Passwords and hashes are secrets: messages quote only names.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -19,14 +19,14 @@ _find_control = re.compile(br'[\x00-\x1f\x7f]').search
 
 
 def show_name(name):
-    """Octets of a name -> native text for people."""
+    """Return the name of a user, octets, as native text for messages."""
     return grammar.escape(name[:SHOWN]) + ('...' if len(name) > SHOWN else '')
 
 
 def parse_users(lines):
-    """Lines of an htpasswd file, octets -> ({name: hashes.Secret}, problems).
+    """Return ({name: hashes.Secret}, problems) from the lines, octets, of an htpasswd file.
 
-    `problems`: [(line number, what is wrong, as native text)]; the line is left out then.
+    `problems`: [(line number, what is wrong, native text)]; such a line is left out.
     """
     users, problems, first = {}, [], {}
     for number, name, value in _entries(lines, problems):
@@ -43,9 +43,8 @@ def parse_users(lines):
 
 
 def parse_groups(lines):
-    """Lines of Apache's AuthGroupFile (``name: user user``), octets -> ({group: frozenset of users}, problems).
-
-    A group may go on in a further line. `problems`: see `parse_users`.
+    """Return ({group: frozenset of users}, problems) from the lines, octets, of Apache's AuthGroupFile (``name: user
+    user``). A group may be continued in a later line. `problems`: see `parse_users`.
     """
     groups, problems = {}, []
     for _number, name, value in _entries(lines, problems):
@@ -54,7 +53,7 @@ def parse_groups(lines):
 
 
 def _entries(lines, problems):
-    """(line number, name, the rest) of each line that is ``name:rest``; adds to `problems`."""
+    """Yield (line number, name, the rest) of each line that is ``name:rest``, and add to `problems` what is wrong."""
     for number, line in enumerate(lines, 1):
         line = _as_utf8(line.strip(b' \t\r\n'))
         if not line or line[:1] == b'#':
@@ -62,7 +61,7 @@ def _entries(lines, problems):
         name, colon, value = line.partition(b':')
         name = name.rstrip(b' \t')
         if not colon or not name:
-            problems.append((number, 'this line is no name:value'))     # it may be a password: not a word of it
+            problems.append((number, 'this line is no name:value'))     # it may be a password: quote nothing
         elif _find_control(name) or len(name) > LONGEST_NAME:
             problems.append((number, 'the name has a control character, or more than %d octets' % LONGEST_NAME))
         else:
@@ -70,7 +69,7 @@ def _entries(lines, problems):
 
 
 def _as_utf8(octets):
-    """Octets as they are if they are UTF-8; else read as Latin-1, and written as UTF-8."""
+    """Return octets as they are if they are UTF-8, else read as Latin-1 and written as UTF-8."""
     try:
         octets.decode('utf-8')
         return octets

@@ -1,4 +1,4 @@
-"""The files of users and groups: read, and read again when they have changed. Blocks, as short as a disk does."""
+"""The files of users and groups: read, and read again when they have changed. Blocks while it reads."""
 from __future__ import absolute_import, division, print_function
 
 import bisect
@@ -10,7 +10,8 @@ import os
 
 from geproxy.auth import hashes, htpasswd
 
-# What was read. `paths`: of users, and of groups if there are any; `stamps`: see `_stamp`; `by_name`: {name: Secret};
+# What was read. `paths`: of the users' file, and of the groups' file if there is one; `stamps`: see `_stamp`;
+# `by_name`: {name of a user, octets: Secret};
 # `groups`: {user: frozenset of groups}; `secrets`: all of them, in order, and at least one; `ring`: see `stand_in`.
 Users = collections.namedtuple('Users', 'paths stamps by_name groups secrets ring')
 
@@ -19,7 +20,7 @@ Ring = collections.namedtuple('Ring', 'points secrets')        # points in order
 
 
 class FilesError(Exception):
-    """What is wrong with the files; `problems`: [(path, line number or 0, what)]."""
+    """The files cannot be used. `problems`: [(path, line number or 0, what is wrong)]."""
 
     def __init__(self, problems):
         Exception.__init__(self, '\n'.join(
@@ -28,8 +29,10 @@ class FilesError(Exception):
 
 
 def read(users_path, groups_path=''):
-    """The Users in an htpasswd file and, unless its path is '', in an AuthGroupFile. Raises FilesError with all that
-    is wrong."""
+    """Return the Users in an htpasswd file and an AuthGroupFile. Both paths are native text; '' for no file of groups.
+
+    Raises FilesError with everything that is wrong.
+    """
     paths = (users_path, groups_path) if groups_path else (users_path,)
     problems, stamps, found = [], [], [{}, {}]
     for at, (path, parse) in enumerate(zip(paths, (htpasswd.parse_users, htpasswd.parse_groups))):
@@ -65,19 +68,19 @@ NOBODY = _make((), (), {}, {})
 
 
 def stand_in(users, name):
-    """Return the Secret that the password of an unknown user is compared with, so that it takes as long as for one of
-    the users in a Users. `name`: octets.
+    """Return the Secret to compare the password of an unknown user with, so that it takes as long as for a known one.
 
-    Where the hashes cost differently, the same name must get the same one always, after a restart too: a name whose
-    cost changes is nobody's. So it depends on nothing but the name and the hashes, which nobody else knows; and by a
-    ring with points of all hashes, so that another user changes it for few names.
+    `users`: the Users; `name`: octets, as the client sent it. Hashes may cost different times. So the same name must
+    always get the same Secret, after a restart too: a name whose time changes is visibly not a user's. Therefore the
+    choice depends only on the name and on the hashes, which are secret. It is made by a ring with points of all hashes,
+    so that a further user changes it for few names.
     """
     at = bisect.bisect(users.ring.points, _point(users.secrets[0], b'name ' + name))
     return users.ring.secrets[at % len(users.ring.secrets)]
 
 
 def advice(users):
-    """Return what an operator should know about the hashes in a Users, as texts."""
+    """Return what the operator should know about the hashes of some Users, as a list of native texts."""
     slow = sum(map(hashes.is_slow, users.by_name.values()))
     if not slow:
         return []
@@ -87,22 +90,22 @@ def advice(users):
 
 
 def read_again(users):
-    """What `read` does if a file of that Users has changed since, else None."""
+    """Return new Users if a file of these Users has changed since they were read, else None. Raises FilesError."""
     try:
         if tuple(_stamp(os.stat(path)) for path in users.paths) == users.stamps:
             return None
     except OSError:
-        pass                            # gone, or out of reach: reading it will say so
+        pass                            # the file is gone or cannot be looked at: `read` says so
     return read(*users.paths)
 
 
 def _stamp(status):
-    """What changes with a file: its modification time, size and inode."""
+    """Return what tells whether a file has changed: its modification time, size and inode."""
     return status.st_mtime, status.st_size, status.st_ino
 
 
 def _by_user(groups):
-    """{group: users} -> {user: frozenset of groups}"""
+    """Return {user: frozenset of groups} for {group: users}."""
     found = {}
     for group, users in groups.items():
         for user in users:

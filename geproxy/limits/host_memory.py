@@ -1,6 +1,6 @@
 """How much memory this process may use: what its control group or the host allows. Reads files of the kernel.
 
-Elsewhere, or where the kernel does not say, nothing is known, and the default is used.
+Where the kernel does not say it, the default is used.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -8,13 +8,13 @@ import os
 import re
 
 UNLIMITED = 1 << 50         # octets: control groups (version 1) write "no limit" as a number near 2**63
-DEFAULT = 1 << 30           # octets, where nobody says how much there is
+DEFAULT = 1 << 30           # octets, where the kernel does not say how much there is
 PART = 4                    # connections may hold one part of so many: the rest is for the interpreter and the kernel
 LEAST = 16 << 20            # octets
 
 
 def for_connections(root='/'):
-    """Return how many octets all connections together may hold if nobody says: a quarter of what there is.
+    """Return how many octets all connections together may hold by default: a quarter of the memory that there is.
 
     `root`: the folder in which /proc and /sys are looked for, native text.
     """
@@ -23,13 +23,13 @@ def for_connections(root='/'):
 
 
 def _total(root):
-    """The memory of the host, in octets; 0 if the kernel does not say."""
+    """Return the memory of the host, in octets, or 0 if the kernel does not say."""
     match = re.search(r'(?m)^MemTotal:\s+([0-9]+) kB', _read(os.path.join(root, 'proc/meminfo')))
     return int(match.group(1)) * 1024 if match else 0
 
 
 def _group_limits(root):
-    """The limits of the control group of this process, and of those around it, in octets."""
+    """Return the limits of the control group of this process, and of the groups around it, in octets."""
     limits = []
     for line in _read(os.path.join(root, 'proc/self/cgroup')).split('\n'):
         _number, _colon, rest = line.partition(':')
@@ -42,9 +42,10 @@ def _group_limits(root):
 
 
 def _limits_along(top, path, name):
-    """The limits in the file `name` of the group at `path` and of each group around it, up to `top`.
+    """Return the limits, in octets, in the file `name` of the group at `path` and of each group around it, up to `top`.
 
-    In a container the path may be the host's, which is not there; then the top is the group of the container.
+    In a container the path may be that of the host, which does not exist there; then `top` is the group of the
+    container.
     """
     limits, folder = [], path.strip('/')
     while True:
@@ -57,7 +58,7 @@ def _limits_along(top, path, name):
 
 
 def _read(path):
-    """The text of a file, '' if it cannot be read."""
+    """Return the text of a file, or '' if it cannot be read."""
     try:
         with open(path) as opened:
             return opened.read()

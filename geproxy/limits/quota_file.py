@@ -1,7 +1,7 @@
 """A small text file of octets per key and day, shared by processes, that a kill at any moment leaves whole.
 
-Blocks: for a native thread, never for the hub. Each process adds what it has counted, under a lock; the file is written
-beside the old one, synced, and renamed. People may read it, and delete a line to forgive somebody.
+Blocks, so only a native thread uses it, never the hub. Each process adds what it has counted, under a lock. The new
+file is written beside the old one, synced, and renamed. The operator may read it, and delete a line to reset a count.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -16,7 +16,7 @@ import time
 
 from geproxy.compat import to_native, to_octets
 
-SHOWN = 5                       # lines that are not understood
+SHOWN = 5                       # lines that are not understood and that a message lists
 KEYS = 10000                    # in a file, the largest counts; a file of them has about 300 KB
 HEAD = '# geproxy: octets up and down since midnight. To forgive somebody, delete the line: it is noticed soon.\n'
 _find_count = re.compile(br'([0-9]{1,18}) ([!-~]+)\Z').match
@@ -25,15 +25,16 @@ _find_day = re.compile(br'day ([0-9]{4}-[0-9]{2}-[0-9]{2})\Z').match
 
 
 def day_of(now):
-    """The local day of `now`, seconds since the epoch, as 2026-11-24."""
+    """Return the local day of `now`, seconds since the epoch, as 2026-11-24."""
     return time.strftime('%Y-%m-%d', time.localtime(now))
 
 
 def parse(octets):
-    """The content of a file -> (day, {key: octets}, wrong).
+    """Return (day, {key: octets}, wrong) from the content of a file, octets.
 
-    Whatever can be understood is returned, as people edit the file: `day` is None without a line that says it; `wrong`:
-    what is wrong, as a list of texts."""
+    As people edit the file, everything that can be understood is returned. `day`: None if no line has it; `wrong`: a
+    list of native texts that say what is wrong.
+    """
     day, totals, ended, wrong = None, {}, False, []
     for number, line in enumerate(octets.splitlines(), 1):
         count, date = _find_count(line), _find_day(line)
@@ -55,11 +56,12 @@ def parse(octets):
 
 
 def mend(found, known, octets, today):
-    """What a file with mistakes may have said -> (day, {key: octets}).
+    """Return (day, {key: octets}), what a file with mistakes probably said.
 
-    `found`: as `parse` returns it; `known`: (day, {key: octets}), what it said before; `octets`: its content; `today`:
-    the day of its last change, for a file that says none. No key is forgotten by a mistake in its line, or by the end
-    that is missing: it has what it had before."""
+    `found`: what `parse` returned; `known`: (day, {key: octets}), what the file said before; `octets`: its content;
+    `today`: the day of its last change, for a file that has no day. A mistake in the line of a key, or a missing end,
+    does not make a key disappear: it has the count that it had before.
+    """
     day, totals, wrong = found
     day = day or known[0] or today
     if wrong and known[0] == day:
@@ -72,7 +74,7 @@ def mend(found, known, octets, today):
 
 
 def show(day, totals):
-    """The content of a file, the largest counts first."""
+    """Return the content of a file, octets, with the largest counts first. Arguments: see `parse`."""
     lines = ['%d %s\n' % (count, key) for key, count in _largest(totals)]
     return to_octets('%sday %s\n%send\n' % (HEAD, day, ''.join(lines)))
 
@@ -82,8 +84,11 @@ def _largest(totals):
 
 
 def merge(kept, counted, today):
-    """What a file is to say. `kept`, `counted`: (day, {key: octets}), what it said and what is to be added; what is
-    not of `today` is over."""
+    """Return (today, {key: octets}), what the file has to say now.
+
+    `kept`, `counted`: (day, {key: octets}), what it said, and what to add; counts of another day than `today` are
+    dropped.
+    """
     totals = {}
     for day, counts in (kept, counted):
         for key, count in counts.items() if day == today else ():
@@ -93,7 +98,7 @@ def merge(kept, counted, today):
 
 @contextlib.contextmanager
 def _unless_missing():
-    """What is done to a file that need not be there."""
+    """Ignore that a file does not exist, in a `with` block."""
     try:
         yield
     except OSError as error:
@@ -102,7 +107,7 @@ def _unless_missing():
 
 
 def _read_regular(path):
-    """-> (its time of last change, in seconds since the epoch, its octets)"""
+    """Return (the time of its last change, in seconds since the epoch; its content, octets)."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _CLOEXEC)     # a pipe without a writer would block for ever
     try:
         found = os.fstat(fd)
@@ -114,20 +119,20 @@ def _read_regular(path):
         os.close(fd)
 
 
-class Ledger(object):
-    """One file, of one process; for one thread at a time."""
+class QuotaFile(object):
+    """The file as one process uses it. For one thread at a time."""
 
     def __init__(self, path):
-        """`path`: of the file. Two more stand beside it: its lock, and the next one while it is written."""
+        """`path`: of the file, native text. Two more are beside it: its lock, and the new file while it is written."""
         self.path = path
         self._known = (None, {})        # what it said last
         self._seen = ()                 # its inode, time and size then; None if there was none
 
     def update(self, counted):
-        """Add what was `counted`, (day, {key: octets}), and learn what others have -> ((day, {key: octets}), said).
+        """Add what was counted, and return ((day, {key: octets}) of all processes, what went wrong).
 
-        The first is None if nothing could be added: it is to be tried again. `said`: what went wrong, as a sentence,
-        or ''. May block, for ever if the disk does. Raises nothing.
+        `counted`: (day, {key: octets}). The first part is None if nothing could be added; then try it again. The second
+        part is a native text, '' if all is well. Blocks, for ever if the disk does. Raises nothing.
         """
         try:
             if not counted[1] and self._stamp() == self._seen:
@@ -141,7 +146,7 @@ class Ledger(object):
     def _update(self, counted):
         kept, said = self._read()
         mended = bool(said)
-        # Asked for under the lock, or who waited for it at midnight would bring back yesterday.
+        # The day is read under the lock: a process that waits for it at midnight would bring back yesterday.
         merged = merge(kept, counted, day_of(time.time()))
         if len(merged[1]) == KEYS and not said:
             said = 'quotas are counted for %d users and clients at most: the smallest counts are forgotten' % KEYS
@@ -165,7 +170,7 @@ class Ledger(object):
             return found.st_ino, found.st_mtime, found.st_size
 
     def _read(self):
-        """-> ((day, {key: octets}), said)"""
+        """Return ((day, {key: octets}), what is wrong with the file, or '')."""
         try:
             changed, octets = _read_regular(self.path)
         except EnvironmentError as error:
@@ -188,7 +193,7 @@ class Ledger(object):
     def _write(self, octets):
         fresh = self.path + '.new'      # one name is enough: the lock is held
         with _unless_missing():
-            os.unlink(fresh)            # left behind by a kill, or a link that somebody has laid there
+            os.unlink(fresh)            # a kill has left it behind, or it is a link that an attacker has put there
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | _CLOEXEC, 0o640)
         with os.fdopen(fd, 'wb') as opened:
             with _unless_missing():
@@ -203,11 +208,11 @@ class Ledger(object):
         self._sync_folder()
 
     def _sync_folder(self):
-        """The new name, too, is to survive a loss of power."""
+        """Sync the folder, so that the new name survives a loss of power, too."""
         try:
             fd = os.open(os.path.dirname(os.path.abspath(self.path)), os.O_RDONLY)
         except OSError:
-            return                      # not every file system lets us: the file is whole in any case
+            return                      # not every file system allows it: the file is whole in any case
         try:
             os.fsync(fd)
         except OSError:

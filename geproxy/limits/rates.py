@@ -1,8 +1,8 @@
-"""How much is too much: requests and octets per second, connections per client. Pure: values and times in, a time or
-an error out; nothing here waits or reads a clock.
+"""Limits of requests and octets per second, and of connections per client. Pure: nothing here waits or reads a clock;
+functions are given the time, and return a time or raise an error.
 
-All is kept per key: a user if it is known who asks, else a client's address. What was taken outlives a reload;
-how much may be taken is handed in each time, so that the figures of today count.
+Everything is counted by key: the user who has logged in, or else the client's address. What was used outlives a reload.
+How much may be used is an argument each time, so that the settings that hold now count.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -15,27 +15,30 @@ from geproxy import errors
 from geproxy.compat import to_native
 from geproxy.net.address import household
 
-KEYS = 10000                # remembered in a table; each costs about 1 KiB
-FORGET = 3600.0             # seconds: whoever was not heard of for so long begins anew
-RETRY_CONNECTION = 1        # seconds: nobody knows when a connection ends, and nothing shorter can be said
-PIECE = 0.05                # seconds' worth of octets that all who share a rate send in one round
+KEYS = 10000                # keys in a table; each costs about 1 KiB
+FORGET = 3600.0             # seconds after which an unused key is forgotten, and begins anew
+RETRY_CONNECTION = 1        # seconds for Retry-After, the shortest: it cannot be known when a connection ends
+PIECE = 0.05                # seconds' worth of octets that all exchanges which share a rate send in one round
 LEAST_PIECE = 1024          # octets; smaller ones would be mostly overhead
 MOST_PIECE = 256 * 1024     # octets; no read gives more (stream.SCRATCH_SIZE)
-SLACK = 0.2                 # seconds: who was late by less makes up for it; who was idle for longer does not
+SLACK = 0.2                 # seconds; octets late by less may go at once; a longer idle time is not made up for
 
 _find_unsafe = re.compile(br'[^!-$&-~]')
 
 
 def key_of(user, client, ipv6_prefix=64):
-    """The key of who asks. `user`: octets, None if nobody knows; `client`: its address, native text; `ipv6_prefix`: see
-    address.household. Printable ASCII without blanks, and no user is called like an address."""
+    """Return the key by which a client is counted: printable ASCII without blanks. No user has the key of an address.
+
+    `user`: octets of the name, or None without a log-in; `client`: its address, native text; `ipv6_prefix`: bits of an
+    IPv6 address that count, see address.household.
+    """
     if user is None:
         return household(client, ipv6_prefix)
     return 'user:' + to_native(_find_unsafe.sub(lambda match: b'%%%02X' % ord(match.group()), user))
 
 
 def show_octets(count):
-    """A number of octets as the ini file has it: 1g, 64k, 1000."""
+    """Return a number of octets as it is written in the ini file: 1g, 64k, 1000."""
     for unit, size in (('g', 1024 ** 3), ('m', 1024 ** 2), ('k', 1024)):
         if count and count % size == 0:
             return '%d%s' % (count // size, unit)
@@ -43,19 +46,19 @@ def show_octets(count):
 
 
 class Table(object):
-    """Values by key, made when first asked for. Those asked for last are kept, and those that are still in use."""
+    """{key: value}, made when it is first asked for. The values asked for last are kept, and those still in use."""
 
     def __init__(self, make, most=KEYS):
-        """`make`: called for a new value, which can be weakly referred to; `most`: how many are kept."""
+        """`make`: a function that returns a new value, which must allow weak references; `most`: how many are kept."""
         self._make, self._most = make, most
-        self._kept = collections.OrderedDict()              # {key: (value, when it was asked for)}, the oldest first
-        self._used = weakref.WeakValueDictionary()          # all of these, and what a tunnel still has
+        self._kept = collections.OrderedDict()              # {key: (value, when it was last used)}, the oldest first
+        self._used = weakref.WeakValueDictionary()          # all of these, and those that a tunnel still uses
 
     def __len__(self):
         return len(self._kept)
 
     def get(self, key, now):
-        """The value of `key`; `now`: monotonic seconds."""
+        """Return the value of a key, native text. `now`: monotonic seconds."""
         value = self._used.get(key)
         if value is None:
             value = self._used[key] = self._make()
@@ -65,7 +68,7 @@ class Table(object):
         return value
 
     def _forget(self, now):
-        for _ in range(2):          # one more than comes: it shrinks in time, and nobody has to wait for it
+        for _ in range(2):          # one more than is added: it shrinks over time, and no request has to wait for that
             key = next(iter(self._kept))
             if len(self._kept) <= self._most and self._kept[key][1] >= now - FORGET:
                 break
@@ -80,27 +83,32 @@ class Bucket(object):
         self._full = float('-inf')
 
     def take(self, rate, burst, now):
-        """Take one token of `burst` that come back at `rate` per second -> 0.0, or seconds until there will be one."""
+        """Take one token -> 0.0, or the seconds until there will be one; then none was taken.
+
+        `rate`: tokens that come back per second; `burst`: how many there are when it is full; `now`: seconds.
+        """
         full = max(self._full, now) + 1.0 / rate
         wait = full - now - max(1, burst) / rate
-        if wait > 1e-9:             # as much as rounding may add up to
+        if wait > 1e-9:             # seconds; rounding may add up to as much
             return wait
         self._full = full
         return 0.0
 
 
 class Meter(object):
-    """A rate that is shared, as the time up to which its octets are given away. Who takes gets the next place in the
-    queue, so that pieces of all who share it go by turns."""
+    """A rate that exchanges share, as the time up to which its octets are given away. Each piece is sent behind those
+    that were taken before it, so that the exchanges take turns."""
     __slots__ = ('_next', '_last', '_turns', '__weakref__')
 
     def __init__(self):
         self._next = self._last = float('-inf')
-        self._turns = collections.OrderedDict()     # {who: when it may go, or went lately}
+        self._turns = collections.OrderedDict()     # {exchange: when its piece may go, or went lately}
 
     def take(self, who, count, rate, now):
-        """Take `count` octets at `rate` per second -> when they may go, in the seconds of `now`. `who`: which of those
-        that share it this is, anything that can be a key."""
+        """Take octets -> when they may go, in the seconds of `now`.
+
+        `who`: the exchange, anything that can be a key; `count`: octets; `rate`: octets per second; `now`: seconds.
+        """
         idle = now - max(self._next, self._last) >= SLACK
         start = now if idle else max(self._next, now - SLACK)
         self._last = now
@@ -111,9 +119,10 @@ class Meter(object):
         return start
 
     def piece(self, who, rate, now):
-        """How many octets should be taken at once, so that a round of all who share it is short."""
+        """Return how many octets to take at once, so that a round of all is short. Arguments as for `take`."""
         self._forget(now)
-        # Not only who waits: after a moment without the processor all wake at once, and the first would take it all.
+        # Not only exchanges that wait: after a time without the processor all wake at once, and the first would take
+        # everything.
         others = len(self._turns) - (who in self._turns)
         return max(LEAST_PIECE, min(MOST_PIECE, int(rate * PIECE / (1 + others))))
 
@@ -127,17 +136,17 @@ class Pace(object):
     __slots__ = ('until', '_shares', '_charge')
 
     def __init__(self, shares, charge):
-        """`shares`: [(Meter, octets per second)]; `charge`: None, or a function of a number of octets that counts
-        them, or raises why there may be no more."""
-        self.until = float('-inf')              # what was taken last is held back until then, in monotonic seconds
+        """`shares`: [(Meter, octets per second)]; `charge`: None, or a function that counts a number of octets, and
+        raises an error if there may be no more."""
+        self.until = float('-inf')              # when the octets taken last may go, in monotonic seconds
         self._shares, self._charge = shares, charge
 
     def piece(self, now):
-        """How many octets should be read at once."""
+        """Return how many octets to read at once. `now`: monotonic seconds."""
         return min([MOST_PIECE] + [meter.piece(id(self), rate, now) for meter, rate in self._shares])
 
     def take(self, count, now):
-        """Octets are to be sent -> when they may go, in monotonic seconds. Raises what `charge` does."""
+        """Take `count` octets -> when they may go, in the seconds of `now`. Raises what `charge` does."""
         if self._charge is not None:
             self._charge(count)
         self.until = max([now] + [meter.take(id(self), count, rate, now) for meter, rate in self._shares])
@@ -149,7 +158,7 @@ class Pace(object):
 
 
 class Limits(object):
-    """What all have taken, for as long as the process lives."""
+    """What all clients have used, for as long as the process lives."""
 
     def __init__(self):
         self._buckets = Table(Bucket)
@@ -157,8 +166,10 @@ class Limits(object):
         self._connections = {}
 
     def enter(self, client, most):
-        """A client has connected: count it until `leave`. `most`: connections at once, None for no limit. Raises
-        ClientFull, and has not counted it then."""
+        """Count a connection of a client until `leave`. Raises ClientFull, and then has not counted it.
+
+        `client`: its key, native text; `most`: connections at the same time, None for no limit.
+        """
         count = self._connections.get(client, 0)
         if most is not None and count >= most:
             raise errors.ClientFull('client %s has %d connections already ([limits] per_client)' % (client, count),
@@ -166,23 +177,27 @@ class Limits(object):
         self._connections[client] = count + 1
 
     def leave(self, client):
-        """One of its connections has ended."""
+        """Stop counting one connection of a client, since it has ended. `client`: its key, native text."""
         count = self._connections.pop(client) - 1
         if count:
             self._connections[client] = count
 
     def check_request(self, key, rate, burst, now):
-        """One more request. `rate`: per second, may be broken; `burst`: how many may come at once. Raises
-        TooManyRequests; what is refused counts for nothing."""
+        """Count one more request. Raises TooManyRequests, and then has not counted it.
+
+        `key`: see key_of; `rate`: requests per second, may be a fraction; `burst`: how many may come at the same time;
+        `now`: monotonic seconds.
+        """
         wait = self._buckets.get(key, now).take(rate, burst, now)
         if wait:
             raise errors.TooManyRequests('%s sends more than %.6g requests per second ([limits] requests)' % (
                 show_key(key), rate), int(math.ceil(wait)))
 
     def paces(self, shares, charge, now):
-        """-> (Pace up, Pace down) for an exchange; (None, None) if nothing limits it.
+        """Return (Pace up, Pace down) for an exchange, or (None, None) if nothing limits it.
 
-        `shares`: [(key, octets per second or None)], of which each direction has its own; `charge`: see Pace.
+        `shares`: [(key, octets per second, or None for no limit)], which hold for each direction apart; `charge`: see
+        Pace; `now`: monotonic seconds.
         """
         shares = [share for share in shares if share[1] is not None]
         if not shares and charge is None:
@@ -192,5 +207,5 @@ class Limits(object):
 
 
 def show_key(key):
-    """A key, for people: client 10.0.0.1, user joe."""
+    """Return a key as people read it: client 10.0.0.1, user joe."""
     return 'user ' + key[len('user:'):] if key.startswith('user:') else 'client ' + key

@@ -7,15 +7,13 @@ from __future__ import absolute_import, division, print_function
 import collections
 import traceback
 
-import gevent
 from gevent.lock import BoundedSemaphore
-from gevent.threadpool import ThreadPool
 
+from geproxy.net.background import MOST_STUCK, Background
 from geproxy.settings import comparing, loading
 
 SLOW = 3.0              # seconds of reading after which the log says that it takes long
 PATIENCE = 30.0         # seconds after which a reload is given up, though its thread still waits for the file
-MOST_STUCK = 4          # threads that still wait: then no reload begins until one of them has ended
 
 # Of a reload; `good`: a bool; `lines`: native texts, what has changed or what is wrong.
 Outcome = collections.namedtuple('Outcome', 'good lines')
@@ -35,7 +33,7 @@ class Reloads(object):
         self.failing = False
         self._log, self._running, self._use = log, running, use
         self._turn = BoundedSemaphore(1)    # one reload at a time: SIGHUP and the admin listener may both ask for one
-        self._stuck = []                    # results of the threads that were given up
+        self._thread = Background(1)
 
     def run(self, dry_run=False):
         """Read the file and use it, all or nothing. May wait. Returns an Outcome.
@@ -79,20 +77,17 @@ class Reloads(object):
         Clients are served meanwhile: thousands of rules take a second, and a file on a server that is gone, or a pipe
         into which nobody writes, takes for ever.
         """
-        self._stuck = [job for job in self._stuck if not job.ready()]
-        if len(self._stuck) >= MOST_STUCK:
-            raise Slow('nothing changed: %d earlier reloads still wait for a file' % len(self._stuck))
-        pool = ThreadPool(1)                # a new one: the thread of another could be stuck
-        job = pool.spawn(_outcome, do, path)
-        if not _wait(job, SLOW):
+        if self._thread.is_stuck():
+            raise Slow('nothing changed: %d earlier reloads still wait for a file' % MOST_STUCK)
+        result = self._thread.do(do, path)
+        if result.wait(SLOW) is None:
             self._log.say('after %d s the reload still waits for %s, or a file that it names; the old settings '
                           'hold until then' % (SLOW, path))
-            if not _wait(job, PATIENCE - SLOW):
-                self._stuck.append(job)
+            if result.wait(PATIENCE - SLOW) is None:
+                self._thread.give_up(result)
                 raise Slow('nothing changed: %s, or a file that it names, could not be read within %d s' % (
                     path, PATIENCE))
-        found, wrong = job.get()
-        pool.kill()
+        found, wrong = result.value
         if wrong is not None:
             raise wrong
         return found
@@ -100,17 +95,3 @@ class Reloads(object):
 
 class Slow(Exception):
     """A file takes too long to read. The message says which."""
-
-
-def _wait(job, seconds):
-    with gevent.Timeout(seconds, False):
-        job.wait()
-    return job.ready()
-
-
-def _outcome(do, path):
-    """Return (what do(path) returns, None), or (None, what it raises): gevent would print an exception of a thread."""
-    try:
-        return do(path), None
-    except Exception as error:
-        return None, error

@@ -7,7 +7,6 @@ not change. Failures are errors that list what was tried.
 """
 from __future__ import absolute_import, division, print_function
 
-import collections
 import errno
 import os
 import socket
@@ -35,10 +34,6 @@ _CAUSES = (         # the error that a failed connect becomes, by errno; the fir
 # connect; `deadline`: its end, in monotonic seconds. It may wait, and raises a ProxyError if the hop refuses.
 HANDSHAKES = {}
 
-# A new connection. `stream`: a Stream; `address`: native text of what was dialled; `port`: an int, the same; `took`:
-# seconds, (to look the name up, to connect and shake hands).
-Opened = collections.namedtuple('Opened', 'stream address port took')
-
 
 class Dialling(object):
     """Makes new connections. One for the process."""
@@ -50,9 +45,10 @@ class Dialling(object):
         self._make_room = make_room
 
     def open(self, target, route, judge, limits, owner):
-        """Return a new connection to a target, as an Opened; the caller closes its stream. May wait.
+        """Open a connection to a target -> (its Stream, the address and port that were dialled, the time that it took).
 
-        Arguments and errors are those of Pool.connect.
+        The caller closes the stream. The address is native text, the port an int. The time is (seconds to look the name
+        up, seconds to connect and shake hands). May wait. Arguments and errors are those of Pool.connect.
         """
         first = route.parents[0] if route.parents else target
         dns, connect = limits
@@ -63,7 +59,7 @@ class Dialling(object):
                 stream = _shake_hands(stream, route.parents + (target,), connect, resolved + connect.seconds)
         finally:
             owner.reach('')
-        return Opened(stream, address, first.port, (resolved - started, monotonic() - resolved))
+        return stream, address, first.port, (resolved - started, monotonic() - resolved)
 
     def _reach(self, hop, judge, dns, connect, owner):
         """Connect to any address of a hop -> (socket, address, when the look-up began, when it had ended)."""

@@ -23,7 +23,7 @@ class Connection(object):
                  'siblings')
 
     def __init__(self, key, opened):
-        """`key`: (Target, Route); `opened`: a dialling.Opened."""
+        """`key`: (Target, Route); `opened`: what Dialling.open returned."""
         self.key = key
         self.stream, self.address, self.port, self.took = opened
         self.clean = False          # the exchange ended so that another may follow
@@ -77,15 +77,17 @@ class Pool(object):
         return bool(idle)
 
     def release(self, connection, owner):
-        """Keep a connection for the next exchange of those that may use it, if its last one has ended cleanly; close it
-        otherwise. `owner`: as of `connect`."""
+        """Keep a connection for the next exchange that may use it, if the last one has ended cleanly, or else close it.
+
+        `connection`: a Connection; `owner`: the client connection, see `connect`.
+        """
         stream = connection.stream
         if not connection.clean or stream.buffer or stream.ended or not connection.logged_in and (
                 connection.bodies or not self.keep):
             self._close(connection)
             return
         connection.clean, connection.kept, connection.parked = False, True, monotonic()
-        # Whatever comes now, nobody asked for it: mostly the origin's FIN.
+        # Octets that come now are no answer to anything. Mostly it is the origin's FIN.
         stream.reader.start(self._drop, connection)
         if connection.logged_in:
             self._own(connection, owner)
@@ -97,21 +99,21 @@ class Pool(object):
             self.prune()
 
     def leave(self, owner):
-        """An owner is no more: close what belongs to it."""
+        """Close the connections that belong to an owner, since its client connection has ended."""
         if owner in self._owned:
             for connection in list(self._owned[owner].values()):
                 self._drop(connection)
 
     def _own(self, connection, owner):
-        """Keep it for that client connection, and for the user as whom it asks now."""
+        """Keep a connection for one client connection, and only for the user who asks by it now."""
         mine = self._owned.setdefault(owner, collections.OrderedDict())
         name = (owner.key, connection.key)
         if name in mine:
-            self._drop(mine[name])      # another one that was logged in before, and could not be used
+            self._drop(mine[name])      # an older one that is logged in, and could not be used
             self._owned[owner] = mine
         connection.owner = owner, name
         mine[name] = self._owned_idle[connection] = connection
-        # Never another owner's; but if `keep` has just become less, others may be over it, too: `prune` closes these.
+        # Those of other owners stay. If `keep` has just become smaller, they may be too many: `prune` closes these.
         while len(mine) > OWNED_EACH or mine and not self._idle and not self._has_room():
             self._drop(next(iter(mine.values())))
         self.prune()
@@ -123,7 +125,7 @@ class Pool(object):
         try:
             judge(connection.address, connection.port)
         except errors.Denied:
-            return None                 # by the rules of today; another address may do
+            return None                 # by the rules that hold now; another address may be allowed
         self._forget(connection)
         if connection.stream.is_quiet():
             return connection
@@ -137,25 +139,25 @@ class Pool(object):
 
     @property
     def kept(self):
-        """How many idle connections there are."""
+        """Return how many idle connections there are."""
         return len(self._idle) + len(self._owned_idle)
 
     @property
     def connections(self):
-        """How many connections there are, idle or not."""
+        """Return how many connections there are, idle or not."""
         return len(self._open)
 
     def octets(self):
-        """(received, sent), in all."""
+        """Return (octets received, octets sent) on all connections since the process began."""
         streams = [connection.stream for connection in self._open]
         return (self._received + sum(stream.received for stream in streams),
                 self._sent + sum(stream.sent for stream in streams))
 
     def prune(self):
-        """Close what is too much or too old.
+        """Close idle connections that are too many or too old.
 
-        Each owner may have one that is logged in: each client connection has a file descriptor for its way to the
-        origin. More of them take the room of the others, of which there are `keep`.
+        Each owner may have one that is logged in, since each client connection has a file descriptor for its way to the
+        origin. Further ones count like all others, of which there may be `keep`.
         """
         oldest = monotonic() - self.keep_time
         while self._idle:
@@ -177,9 +179,9 @@ class Pool(object):
             self.leave(owner)
 
     def _take(self, key, judge):
-        for connection in reversed(self._by_key.get(key, ())):      # which only loses those that were looked at
-            # By the rules of today, for this client: it may have been another's. A client that may not use it leaves it
-            # to the others.
+        for connection in reversed(self._by_key.get(key, ())):      # the loop removes only those that it has looked at
+            # By the rules that hold now, for this client: it may have served another one. A client that may not use it
+            # leaves it to the others.
             try:
                 judge(connection.address, connection.port)
             except errors.Denied:
@@ -191,7 +193,7 @@ class Pool(object):
         return None
 
     def _forget(self, connection):
-        """It is not idle any more."""
+        """Take a connection out of the idle ones."""
         connection.stream.reader.stop()
         if connection.owner is not None:
             self._disown(connection)
@@ -199,7 +201,7 @@ class Pool(object):
         del self._idle[connection]
         siblings = connection.siblings
         if siblings[-1] is connection:
-            siblings.pop()              # an empty list stays until the connection is closed: mostly it comes back soon
+            siblings.pop()              # the empty list stays until it is closed: mostly it comes back soon
         else:
             siblings.remove(connection)
 

@@ -1,8 +1,8 @@
-"""Names to addresses: cached, asked for once however many want to know, bounded, with a deadline for each caller.
+"""Look names up: cached, each name once for all that wait for it, bounded, with a deadline for each caller.
 
-The look-ups are the host's own (getaddrinfo: hosts file, search list and all), in native threads of their own. A client
-may have as many of them under way as threads are left free, so that names whose servers are dead keep nobody else
-waiting. Blocks only the caller.
+The host itself does the look-ups (getaddrinfo: with its hosts file and search list), in native threads. One client may
+have as many of them under way as there are threads left free. So names whose servers are dead do not hold up the other
+clients. Only the caller waits.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -12,36 +12,40 @@ import socket
 
 import gevent
 from gevent.event import AsyncResult
-from gevent.threadpool import ThreadPool
 
 from geproxy import errors
 from geproxy.compat import monotonic, native_getaddrinfo, native_lock_error, to_native
+from geproxy.memo import ExpiringCache
 from geproxy.net import address
+from geproxy.net.background import Background
 
-THREADS = 128           # look-ups at once; gevent's own pool has 10, and ten slow names stall everyone
-HOSTS_THREADS = 4       # the same of names that are in the hosts file: they need no network, and never wait for it
+THREADS = 128           # look-ups at once; gevent's own pool has 10, and ten slow names would stall everyone
+HOSTS_THREADS = 4       # look-ups at once of names in the hosts file: they need no network, and do not wait for it
 HOSTS_FILE = '/etc/hosts'
-HOSTS_SIZE = 64 * 1024  # octets; a larger file would take too long to read here, and its names wait as all others do
+HOSTS_SIZE = 64 * 1024  # octets; a larger file takes too long to read here, and its names are treated as all others
 QUEUED_EACH = 100       # names of one client that wait for a thread
-QUEUED = 5000           # the same of all; a client that has none waiting may always have one
-MOST = 16               # addresses of a name; more are left out
-OVERSLEPT = 0.5         # seconds behind a deadline that show that this process was stopped, or had too much to do
-CACHE_SIZE = 10000      # names; the least recently used goes
+QUEUED = 5000           # names of all clients that wait; a client without a waiting name may always add one
+MOST = 16               # addresses of a name; further ones are left out
+OVERSLEPT = 0.5         # seconds; a time-out noticed later than this shows that the process was stopped, or busy
+CACHE_SIZE = 10000      # names; the least recently used one is forgotten
 RENEWED = 1.0           # seconds between two look-ups of a name that are made because all its addresses fail
+EVER = float('-inf')     # a time at which no answer has expired
 
-# `asked`, `expires`, `renewed`: in monotonic seconds; the last is when its addresses last had all failed, or 0.
+# `addresses`: native texts, in the order to try; `error`: native text, or None; `asked`, `expires`: monotonic seconds;
+# `renewed`: when all its addresses had failed the last time, in monotonic seconds, or 0.
 Answer = collections.namedtuple('Answer', 'addresses error asked expires renewed')
 
 
 def look_up(host):
-    """What the system says: native text -> list of addresses as native text. Blocks; raises socket.gaierror."""
-    # As octets, on Python 3 too: text would go through the idna codec, which fails in ways of its own.
+    """Return the addresses of a host, both native text, as the system gives them. Blocks. Raises socket.gaierror."""
+    # As octets: text would go through the idna codec on Python 3, which raises other errors.
     found = native_getaddrinfo(host.encode('ascii'), None, socket.AF_UNSPEC, socket.SOCK_STREAM)
     return [sockaddr[0].partition('%')[0] for _family, _type, _proto, _name, sockaddr in found]
 
 
 def interleave(addresses):
-    """Alternate the families, starting with the first one's: [6, 6, 4] -> [6, 4, 6] (RFC 8305, 4); no duplicates."""
+    """Return addresses, native texts, so that IPv6 and IPv4 alternate, and each only once (RFC 8305, 4). The family of
+    the first one comes first: [6, 6, 4] -> [6, 4, 6]."""
     first, second, seen = [], [], set()
     for text in addresses:
         if text not in seen:
@@ -54,7 +58,7 @@ def interleave(addresses):
 
 
 def hosts_names(text):
-    """The names in a hosts file, as a set, in lower case; `text`: of the file, native. See hosts(5)."""
+    """Return the set of names, in lower case, in the native text of a hosts file, see hosts(5)."""
     names = set()
     for line in text.splitlines():
         names.update(name.lower() for name in line.partition('#')[0].split()[1:])
@@ -62,11 +66,12 @@ def hosts_names(text):
 
 
 class Hosts(object):
-    """Which names are in the hosts file of today. Their addresses are the system's business."""
+    """The names in the hosts file, which is read again when it has changed. Their addresses come from the system."""
 
     def __init__(self, path):
+        """`path`: of the file, native text."""
         self._path = path
-        self._seen = None           # what tells whether the file has changed
+        self._seen = None           # (modification time, size, inode) of the file that was read
         self._names = frozenset()
 
     def __contains__(self, name):
@@ -84,32 +89,36 @@ class Hosts(object):
 
 
 class LookUp(object):
-    """One question to the system, and how many wait for its answer."""
+    """One look-up of a name, and the requests that wait for its answer."""
     __slots__ = ('name', 'answer', 'waiting', 'begun', 'client')
 
     def __init__(self, name):
         self.name = name
         self.answer = AsyncResult()
         self.waiting = collections.Counter()        # {client: how many of its requests}
-        self.begun = False
-        self.client = None                          # who it is counted for, once it has begun
+        self.begun = False                          # it has a thread
+        self.client = None                          # the client whose thread it takes, once it has begun
 
 
 class Threads(object):
-    """Native threads, and the queues of those that wait for one: a queue for each client, served in turn."""
+    """Native threads, and the look-ups that wait for one: in a queue for each client. The clients take turns."""
 
     def __init__(self, most, job, settle):
-        """`most`: threads; `job`: a function of a name, called in one; `settle`: a function of (LookUp, its value),
-        which is None if no thread can be started."""
-        self._most, self._job, self._settle = most, job, settle
-        self._queues = collections.OrderedDict()    # {client: OrderedDict of {name: LookUp}}; whose turn it is is first
+        """`most`: how many threads; `job`: a function of a name, called in a thread; `settle`: a function of (LookUp,
+        what the job returned, or None if no thread could be started), called by the hub."""
+        self._job, self._settle = job, settle
+        self._queues = collections.OrderedDict()    # {client: OrderedDict of {name: LookUp}}, the next turn first
         self._queued = 0
         self._busy = collections.Counter()          # {client: threads}
         self._free = most
-        self._pool = None
+        # Twice as many threads as are ever used: one that has just ended its job may still count, and a callback of the
+        # hub cannot wait for it.
+        self._threads = Background(2 * most)
 
     def join(self, asked, client):
-        """Have one more request of a client wait for a LookUp, which begins now or when its turn comes. Raises DnsFull.
+        """Add a request of a client to those that wait for a LookUp. It begins now, or when its turn comes.
+
+        `asked`: the LookUp; `client`: its key, native text. Raises DnsFull if too many names wait.
         """
         if not asked.begun and client not in asked.waiting:
             queue = self._queues.get(client, ())
@@ -122,7 +131,7 @@ class Threads(object):
         self._begin()
 
     def leave(self, asked, client):
-        """It does not wait any more; true if nobody waits for that, and it will not begin."""
+        """Remove a request from those that wait -> True if it was the last one, and the look-up will not begin."""
         asked.waiting[client] -= 1
         if not asked.waiting[client]:
             del asked.waiting[client]
@@ -138,7 +147,7 @@ class Threads(object):
             del self._queues[client]
 
     def _begin(self):
-        """Begin what may begin: a client has no more threads than are left free."""
+        """Begin the look-ups whose turn it is. A client may have as many threads as are left free."""
         skipped, most = 0, len(self._queues)
         while self._free and skipped < most and self._queues:
             client = next(iter(self._queues))
@@ -155,12 +164,8 @@ class Threads(object):
         asked.begun, asked.client = True, client
         self._busy[client] += 1
         self._free -= 1
-        if self._pool is None:
-            # Twice as many as are ever used: a thread that has just ended may still count there, and a callback of the
-            # hub cannot wait for it.
-            self._pool = ThreadPool(2 * self._most)
         try:
-            self._pool.spawn(self._job, asked.name).rawlink(lambda job: self._end(asked, job.value))
+            self._threads.do(self._job, asked.name).rawlink(lambda result: self._end(asked, result.value[0]))
         except native_lock_error:
             self._release(asked)
             self._settle(asked, None)
@@ -178,76 +183,74 @@ class Threads(object):
 
 
 class Resolver(object):
-    """One for the process."""
+    """Looks names up. One for the process."""
 
     def __init__(self, keep=60.0, keep_failed=5.0, ask=look_up, hosts=HOSTS_FILE):
-        """`keep`, `keep_failed`: seconds that an answer, or a failure, is good for; `ask`: see `look_up`; `hosts`: the
-        path of the file whose names need no network."""
+        """`keep`, `keep_failed`: seconds for which an answer, or a failure, is remembered; `ask`: a function like
+        `look_up`; `hosts`: native text, the path of the file whose names need no network."""
         self.keep, self.keep_failed = keep, keep_failed
         self._ask = ask
         self._hosts = Hosts(hosts)
-        self._cache = collections.OrderedDict()         # {host: Answer}
+        self._cache = ExpiringCache(CACHE_SIZE)         # {host: Answer}
         self._pending = {}                              # {host: (LookUp, the Threads that it is for)}
         self._network = Threads(THREADS, self._answer, self._settle)
         self._local = Threads(HOSTS_THREADS, self._answer, self._settle)
         self.asked = 0                                  # look-ups, in all
 
     def resolve(self, host, limit, client=''):
-        """Octets of a host -> list of addresses as native text, in the order to try. May wait, for `limit`.
+        """Return the addresses of a host as native texts, in the order to try. May wait.
 
-        Addresses are answered as they are. `client`: whose share of the threads it takes, see limits.key_of. Raises
-        DnsError, DnsTimeout, DnsFull.
+        `host`: octets, a name or an address, which is returned as it is; `limit`: the TimeLimit; `client`: the key of
+        the client whose share of the threads is used, native text, see rates.key_of.
+        Raises DnsError, DnsTimeout, DnsFull.
         """
         name = to_native(host)
         if name == 'localhost.':
-            name = 'localhost'          # never for name servers (RFC 6761, 6.3), of whom the dot makes it a question
+            name = 'localhost'          # with the dot name servers would be asked, which is forbidden (RFC 6761, 6.3)
         if address.is_ip(name):
             return [name]
         if any(not 0 < len(label) < 64 for label in name[:-1 if name[-1:] == '.' else None].split('.')):
             raise errors.DnsError("'%s' cannot be a name: a label of it is longer than 63" % name)
-        answer = self._cached(name) or self._await(name, limit, client)
+        answer = self._cache.get(name, monotonic()) or self._await(name, limit, client)
         if answer.error:
             raise errors.DnsError(answer.error)
         return answer.addresses
 
     def renew(self, host, addresses, since, limit, client=''):
-        """All `addresses` that `resolve` gave have failed -> those of today that are not among them. The name
-        is asked for anew if that answer was there before `since` (monotonic seconds), and not for each request to a
-        name whose new addresses fail, too. May wait; other arguments as of `resolve`."""
+        """Return the addresses that a name has now and that have not been tried, after all its others have failed.
+
+        `addresses`: what `resolve` gave, all of which failed; `since`: monotonic seconds: the name is looked up again
+        if the answer is older than that. If its new addresses fail, too, that is not done again for each request,
+        but once in RENEWED. May wait. The other arguments are those of `resolve`.
+        """
         name = to_native(host)
-        old = self._cache.get(name)
+        old = self._cache.peek(name, EVER)
         if old is None and name not in self._pending:
-            return []                   # an address; or nothing is kept, so that the answer was no old one
+            return []                   # it is an address, or answers are not kept, so that this one was new
         if old is not None and old.addresses is addresses:
             if old.asked >= since or old.renewed and old.renewed + RENEWED > monotonic():
                 return []
-            del self._cache[name]       # if another has done that, its look-up does for this one
+            self._cache.forget(name)    # if another has done that, its look-up does for this one
         try:
             found = self.resolve(host, limit, client)
         except (errors.DnsError, errors.DnsTimeout, errors.DnsFull):
             found = addresses
             if old is not None and old.addresses is addresses:
-                self._cache[name] = old         # better than nothing, for its time
-        if name in self._cache:
-            self._cache[name] = self._cache[name]._replace(renewed=monotonic())
+                self._cache.put(name, old, old.expires)         # better than nothing, until it expires
+        now = self._cache.peek(name, EVER)
+        if now is not None:
+            self._cache.put(name, now._replace(renewed=monotonic()), now.expires)
         return [each for each in found if each not in addresses]
 
     @property
     def cached(self):
-        """How many names are known."""
+        """Return how many names are remembered."""
         return len(self._cache)
 
     @property
     def pending(self):
-        """How many look-ups are under way."""
+        """Return how many look-ups are waiting or under way."""
         return len(self._pending)
-
-    def _cached(self, name):
-        answer = self._cache.pop(name, None)
-        if answer is None or answer.expires < monotonic():
-            return None
-        self._cache[name] = answer                      # the most recently used is last
-        return answer
 
     def _await(self, name, limit, client):
         deadline = monotonic() + limit.seconds
@@ -265,7 +268,7 @@ class Resolver(object):
             except gevent.Timeout:
                 if monotonic() < deadline + OVERSLEPT:
                     raise
-                # After SIGSTOP the threads need a moment to tell what came in time.
+                # The process was stopped (SIGSTOP): answers may be there, and need a moment to be seen.
                 with gevent.Timeout(OVERSLEPT):
                     return asked.answer.get()
         except gevent.Timeout:
@@ -275,14 +278,14 @@ class Resolver(object):
                 del self._pending[name]
 
     def _look_up(self, name):
-        """-> (the LookUp of that name, the Threads that it is for)."""
+        """Return (the LookUp of a name, the Threads that do it), new or under way."""
         if name not in self._pending:
             self.asked += 1
             self._pending[name] = LookUp(name), self._local if name in self._hosts else self._network
         return self._pending[name]
 
     def _answer(self, name):
-        """In a native thread: always returns an Answer."""
+        """Look a name up, in a native thread. Always returns an Answer."""
         try:
             found = interleave(self._ask(name))[:MOST]
             return Answer(found, None, monotonic(), monotonic() + self.keep, 0)
@@ -293,11 +296,10 @@ class Resolver(object):
         return Answer([], "'%s' does not resolve: %s" % (name, why), monotonic(), monotonic() + keep, 0)
 
     def _settle(self, asked, answer):
+        """Remember the Answer of a LookUp, and hand it to all that wait."""
         if answer is None:
             answer = self._failed(asked.name, 'no thread can be started', 0)
         if self._pending.get(asked.name, (None,))[0] is asked:
             del self._pending[asked.name]
-        self._cache[asked.name] = answer
-        while len(self._cache) > CACHE_SIZE:
-            self._cache.popitem(last=False)
+        self._cache.put(asked.name, answer, answer.expires)
         asked.answer.set(answer)

@@ -7,8 +7,9 @@ import gevent
 import pytest
 
 from geproxy import errors
-from geproxy.auth import hashes, logins, users
+from geproxy.auth import failures, hashes, logins, users
 from geproxy.compat import native_lock
+from geproxy.net import background
 from geproxy.net.deadlines import TimeLimit
 
 SOON = TimeLimit('login', 0.3, errors.LoginTimeout)
@@ -108,13 +109,13 @@ def house(tmpdir):
 @pytest.fixture
 def hasty(monkeypatch):
     """Delays of a tenth."""
-    monkeypatch.setattr(logins, 'FIRST_DELAY', 0.05)
-    monkeypatch.setattr(logins, 'MOST_DELAY', 0.8)
+    monkeypatch.setattr(failures, 'FIRST_DELAY', 0.05)
+    monkeypatch.setattr(failures, 'MOST_DELAY', 0.8)
 
 
-# --- who gets in -----------------------------------------------------------------------------------------------------
+# --- good and bad log-ins -----------------------------------------------------------------------------------------------------
 
-def test_who_has_the_password_is_who_it_says(house, tmpdir):
+def test_a_client_with_the_right_password_is_that_user(house, tmpdir):
     assert house.check(b'bob', b'secret') == (b'bob', frozenset())
     with open(str(tmpdir.join('groups')), 'wb') as opened:
         opened.write(b'staff: eve bob\nadmins: eve\n')
@@ -124,7 +125,7 @@ def test_who_has_the_password_is_who_it_says(house, tmpdir):
 
 
 def test_a_client_that_sends_no_name_is_asked_for_one_and_that_is_no_failure(house, verifying):
-    for _ in range(logins.VERIFYING):
+    for _ in range(failures.VERIFYING):
         with pytest.raises(errors.LoginRequired) as caught:
             house.logins.check(house.users, None, CLIENT, SOON)
         assert str(caught.value) == 'this proxy asks for a name and a password'
@@ -145,7 +146,7 @@ def test_a_failure_names_the_user_and_never_the_password(house, name, password, 
     assert house.fails(name, password) == said
 
 
-def test_with_no_users_nobody_gets_in(house):
+def test_without_users_every_log_in_fails(house):
     house.users = users.NOBODY
     assert house.fails(b'bob', b'secret') == "log-in as 'bob' failed"
 
@@ -187,6 +188,7 @@ def test_a_result_is_forgotten_in_time(house, verifying):
 
 def test_the_cache_is_bounded_and_the_least_recently_used_goes(house, verifying, monkeypatch):
     monkeypatch.setattr(logins, 'CACHE_SIZE', 2)
+    house.logins = logins.Logins(house.said.append)
     house.write(*[b'%s:' % name + SECRET for name in (b'a', b'b', b'c')])
     house.users = users.read(house.path)
     for name in (b'a', b'b', b'a', b'c', b'a', b'b'):
@@ -197,16 +199,18 @@ def test_the_cache_is_bounded_and_the_least_recently_used_goes(house, verifying,
 def test_no_password_is_kept(house):
     house.check(b'bob', b'secret')
     house.fails(b'bob', b'hunter2')
-    kept = repr([vars(house.logins), vars(house.logins._failures)])
+    kept = repr([vars(house.logins), vars(house.logins._failures)] + [
+        cache._entries for cache in (house.logins._cache, house.logins._known, house.logins._failures._pairs)])
+    assert len(house.logins._cache) == 2
     assert 'hunter2' not in kept and 'secret:' not in kept and "b'secret'" not in kept
     assert not house.logins._pending
 
 
 # --- many at once ----------------------------------------------------------------------------------------------------
 
-def test_many_who_say_the_same_at_once_cause_one_verification(house, verifying):
+def test_many_equal_log_ins_at_once_cause_one_verification(house, verifying):
     verifying.close()
-    asking = [house.spawn(b'bob', b'secret') for _ in range(3 * logins.VERIFYING)]
+    asking = [house.spawn(b'bob', b'secret') for _ in range(3 * failures.VERIFYING)]
     verifying.open()
     assert set(each.get(timeout=10).name for each in asking) == {b'bob'}
     assert verifying.passwords == [b'secret']
@@ -270,53 +274,7 @@ def test_fifty_log_ins_do_not_stall_the_hub(house, kind, text):
     assert len(ticks) > 100             # 50, if the hub only ran between two of them
 
 
-# --- those who guess -------------------------------------------------------------------------------------------------
-
-def test_the_delay_doubles_after_some_failures_up_to_a_bound():
-    failures, delays = logins.Failures(), []
-    for _ in range(100):
-        delays.append(failures.delay('here', b'bob'))
-        failures.add('here', b'bob')
-    assert delays[:9] == [0, 0, 0, 0.5, 1, 2, 4, 8, 8] and delays[-1] == 8
-    assert failures.delay('there', b'bob') == failures.delay('here', b'eve') == 0
-    failures.forget('here', b'bob')
-    assert failures.delay('here', b'bob') == 0
-
-
-def test_who_goes_through_many_names_slows_down_its_place_but_far_later():
-    failures, delays = logins.Failures(), []
-    for number in range(logins.FREE_OF_PLACE + 50):
-        delays.append(failures.delay('here', b'bob'))
-        failures.add('here', b'%d' % number)
-    assert delays[:logins.FREE_OF_PLACE] == [0] * logins.FREE_OF_PLACE
-    assert delays[logins.FREE_OF_PLACE::logins.STEP] == [0.5, 1, 2, 4, 8]
-    failures.forget('here', b'1')               # an account of one's own makes up for nothing
-    assert failures.delay('here', b'bob') == 8 and failures.delay('there', b'bob') == 0
-
-
-def test_failures_are_forgotten_in_time(monkeypatch):
-    monkeypatch.setattr(logins, 'MEMORY', 0.2)
-    failures = logins.Failures()
-    for _ in range(4):
-        failures.add('here', b'bob')
-    assert failures.delay('here', b'bob') == 1
-    gevent.sleep(0.25)                  # what is waited for is the end of MEMORY
-    assert failures.delay('here', b'bob') == 0
-    failures.add('here', b'bob')
-    assert failures.delay('here', b'bob') == 0
-
-
-def test_the_table_of_failures_is_bounded(monkeypatch):
-    monkeypatch.setattr(logins, 'PLACES', 2)
-    failures = logins.Failures()
-    for place in ('a', 'a', 'a', 'b', 'a', 'c'):
-        failures.add(place, b'bob')
-    assert [place for place in 'abc' if (place, b'bob') in failures._pairs] == ['a', 'c']
-    assert [place for place in 'abc' if place in failures._places] == ['b', 'c']
-    assert failures.delay('a', b'bob') == 1
-
-
-def test_who_has_failed_too_often_waits_and_nobody_else(house, hasty):
+def test_a_client_that_has_failed_too_often_waits_and_no_other_does(house, hasty):
     for number in range(6):
         house.fails(b'bob', b'%d' % number)
     slow = house.spawn(b'bob', b'secret')
@@ -339,22 +297,22 @@ def test_success_makes_up_for_failures(house, hasty):
     assert house.logins._failures.delay(CLIENT, b'bob') == 0
 
 
-def test_who_is_known_to_be_good_is_not_held_up_and_makes_up_for_nothing(house):
+def test_a_log_in_known_to_be_good_is_not_delayed_and_clears_no_failures(house):
     house.check(b'bob', b'secret')
     for _ in range(20):
         house.logins._failures.add(CLIENT, b'bob')
     assert house.check(b'bob', b'secret', CLIENT, SOON).name == b'bob'
-    assert house.logins._failures.delay(CLIENT, b'bob') == logins.MOST_DELAY
+    assert house.logins._failures.delay(CLIENT, b'bob') == failures.MOST_DELAY
 
 
-def test_who_guesses_locks_out_no_other_user_of_its_address(house, verifying, monkeypatch):
-    monkeypatch.setattr(logins, 'MOST_DELAY', 60)
+def test_a_guesser_locks_out_no_other_user_of_its_address(house, verifying, monkeypatch):
+    monkeypatch.setattr(failures, 'MOST_DELAY', 60)
     # Nor the one whose name it is, if that has logged in from somewhere lately.
     house.logins.keep = -1.0            # nothing is remembered
     house.check(b'bob', b'secret', NEIGHBOUR)
     for _ in range(20):
         house.logins._failures.add(CLIENT, b'bob')
-    guessing = [house.spawn(b'bob', b'%d' % number) for number in range(logins.WAITING)]
+    guessing = [house.spawn(b'bob', b'%d' % number) for number in range(failures.WAITING)]
     with pytest.raises(errors.LoginsThrottled):
         house.check(b'bob', b'hunter2')
     assert house.check(b'eve', b'secret').name == b'eve'
@@ -375,20 +333,20 @@ def test_a_changed_password_is_none_that_was_good_lately(house):
 
 
 def test_a_user_who_is_right_gets_in_after_a_delay_where_somebody_goes_through_names(house, hasty, monkeypatch):
-    for number in range(logins.FREE_OF_PLACE + 20):
+    for number in range(failures.FREE_OF_CLIENT + 20):
         house.logins._failures.add(CLIENT, b'%d' % number)
     assert house.logins._failures.delay(CLIENT, b'eve') == 0.2
     assert house.check(b'eve', b'secret').name == b'eve'
-    monkeypatch.setattr(logins, 'MOST_DELAY', 60)
-    monkeypatch.setattr(logins, 'FIRST_DELAY', 60)
-    guessing = [house.spawn(b'nobody%d' % number, b'y') for number in range(logins.WAITING_OF_PLACE)]
+    monkeypatch.setattr(failures, 'MOST_DELAY', 60)
+    monkeypatch.setattr(failures, 'FIRST_DELAY', 60)
+    guessing = [house.spawn(b'nobody%d' % number, b'y') for number in range(failures.WAITING_OF_CLIENT)]
     with pytest.raises(errors.LoginsThrottled) as caught:
         house.check(b'nobody', b'x')
     assert str(caught.value) == '16 log-ins from your address are under way already, after others failed'
     gevent.killall(guessing)
 
 
-def test_places_take_turns(house, verifying):
+def test_clients_take_turns(house, verifying):
     verifying.close()
     crowd = [house.spawn(b'user%d' % number, b'guess') for number in range(logins.THREADS + 20)]
     alone = house.spawn(b'eve', b'secret', NEIGHBOUR)
@@ -399,7 +357,7 @@ def test_places_take_turns(house, verifying):
     assert len(verifying.passwords) == len(crowd) + 1 and not house.logins._running
 
 
-def test_what_nobody_waits_for_any_more_is_not_verified(house, verifying):
+def test_a_log_in_that_no_request_waits_for_any_more_is_not_verified(house, verifying):
     verifying.close()
     busy = [house.spawn(b'user%d' % number, b'guess') for number in range(logins.THREADS)]
     waiting = [house.spawn(b'eve', b'%d' % number, NEIGHBOUR) for number in range(5)]
@@ -445,7 +403,7 @@ def test_a_limit_shorter_than_the_delay_locks_nobody_out(house):
 def test_more_than_a_few_that_wait_are_turned_away_at_once(house, verifying):
     for _ in range(5):
         house.logins._failures.add(CLIENT, b'bob')
-    waiting = [house.spawn(b'bob', b'%d' % number) for number in range(logins.WAITING)]
+    waiting = [house.spawn(b'bob', b'%d' % number) for number in range(failures.WAITING)]
     with pytest.raises(errors.LoginsThrottled) as caught:
         house.check(b'bob', b'hunter2')
     assert str(caught.value) == '4 log-ins with this name from your address are under way already, after others failed'
@@ -458,7 +416,7 @@ def test_more_than_a_few_that_wait_are_turned_away_at_once(house, verifying):
 
 def test_no_address_guesses_without_end_before_the_first_guess_has_failed(house, verifying):
     verifying.close()
-    waiting = [house.spawn(b'bob', b'%d' % number) for number in range(logins.VERIFYING)]
+    waiting = [house.spawn(b'bob', b'%d' % number) for number in range(failures.VERIFYING)]
     with pytest.raises(errors.LoginsThrottled) as caught:
         house.check(b'bob', b'hunter2')
     assert caught.value.retry_after == 1
@@ -529,7 +487,7 @@ def hanging(house):
     os.rename(pipe, house.path)
     os.link(house.path, pipe)
     yield lambda *lines: house.write(*lines)
-    while house.logins._look or house.logins._stuck:
+    while house.logins._look or not all(result.ready() for result in house.logins._files._given_up):
         try:
             os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
         except OSError:
@@ -565,12 +523,12 @@ def test_a_file_that_hangs_does_not_keep_one_that_a_reload_names_from_being_read
 
 def test_a_few_threads_at_most_hang_on_a_file(house, hanging, monkeypatch):
     monkeypatch.setattr(logins, 'FILES_PATIENCE', -1)
-    for _ in range(2 * logins.MOST_STUCK):
+    for _ in range(2 * background.MOST_STUCK):
         house.look()
-    assert len(house.logins._stuck) == logins.MOST_STUCK
+    assert len(house.logins._files._given_up) == background.MOST_STUCK
 
 
 def test_without_files_there_is_nothing_to_read_again():
     found = logins.Logins(lambda text: None)
     found.refresh(None, lambda old, fresh: True)
-    assert found._files is None
+    assert found._look is None

@@ -10,7 +10,7 @@ from geproxy import errors
 from geproxy.compat import monotonic
 from geproxy.limits import quota
 from geproxy.limits.quota import Quota
-from geproxy.limits.quota_file import Ledger, day_of, parse, show
+from geproxy.limits.quota_file import QuotaFile, day_of, parse, show
 from geproxy.net import supervise
 from helpers import PATIENCE
 from test_quota_file import written
@@ -45,7 +45,7 @@ def settle(kept):
 def test_a_file_that_hangs_is_told_once_and_counted_once_it_does_not(keep, monkeypatch):
     kept = keep()
     monkeypatch.setattr(quota, 'SLOW', -1)
-    with Ledger(keep.path)._locked():               # as a process has it that is stopped in the middle
+    with QuotaFile(keep.path)._locked():               # as a process has it that is stopped in the middle
         kept.add('a', 7)
         for _ in range(4):
             kept.tick(time.time())
@@ -174,7 +174,7 @@ def test_a_broken_file_stops_nobody(keep, tmpdir):
 def test_a_file_that_somebody_holds_stops_nobody(keep):
     kept = keep()
     kept.add('a', 3)
-    with Ledger(keep.path)._locked():
+    with QuotaFile(keep.path)._locked():
         kept.tick(time.time())
         began = monotonic()
         kept.tick(time.time())
@@ -182,7 +182,7 @@ def test_a_file_that_somebody_holds_stops_nobody(keep):
         assert kept.used('a') == 7 and kept._writing
         kept.close(0.05)
         assert monotonic() - began < 1
-        assert keep.said == ['the file of quotas could not be written in time: what was counted last is lost']
+        assert keep.said == ['the file of quotas could not be written in time: the last counts are lost']
     settle(kept)
     assert parse(written(keep.path))[1] == {'a': 7}
 
@@ -200,11 +200,11 @@ def test_counts_of_yesterday_are_not_written_today(keep, tmpdir):
 def test_a_thread_that_failed_goes_on_and_loses_no_count(keep, monkeypatch):
     monkeypatch.setattr(supervise, 'PAUSE', 0.001)
     kept = keep()
-    kept._ledger, ledger = None, kept._ledger           # as any bug would be
+    kept._file, file_of_quotas = None, kept._file           # as any bug would be
     kept.add('a', 3)
     settle(kept)
     assert kept.used('a') == 3
     assert len(keep.said) == 1 and 'the file of quotas failed, and goes on' in keep.said[0]
-    kept._ledger = ledger
+    kept._file = file_of_quotas
     settle(kept)
     assert parse(written(keep.path))[1] == {'a': 3}

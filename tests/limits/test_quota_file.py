@@ -11,7 +11,7 @@ import pytest
 from gevent import subprocess
 
 from geproxy.limits import quota_file
-from geproxy.limits.quota_file import KEYS, Ledger, day_of, merge, parse, show
+from geproxy.limits.quota_file import KEYS, QuotaFile, day_of, merge, parse, show
 from processes import CHECKOUT, PYTHON
 
 TODAY = day_of(time.time())
@@ -95,31 +95,31 @@ def test_the_largest_counts_stay_when_there_are_too_many():
 
 
 def test_processes_add_what_they_counted_and_learn_what_the_others_did(path):
-    one, two = Ledger(path), Ledger(path)
+    one, two = QuotaFile(path), QuotaFile(path)
     assert one.update((TODAY, {'a': 1})) == ((TODAY, {'a': 1}), '')
     assert two.update((TODAY, {'a': 2, 'b': 3})) == ((TODAY, {'a': 3, 'b': 3}), '')
     assert one.update((TODAY, {})) == ((TODAY, {'a': 3, 'b': 3}), '')
-    assert Ledger(path).update((TODAY, {})) == ((TODAY, {'a': 3, 'b': 3}), '')
+    assert QuotaFile(path).update((TODAY, {})) == ((TODAY, {'a': 3, 'b': 3}), '')
     assert stat.S_IMODE(os.stat(path).st_mode) & 0o027 == 0
     assert sorted(os.listdir(os.path.dirname(path))) == ['quota', 'quota.lock']
 
 
 def test_nothing_is_written_when_nothing_is_new(path):
-    one = Ledger(path)
+    one = QuotaFile(path)
     one.update((TODAY, {'a': 1}))
     before = os.stat(path).st_ino
     one.update((TODAY, {}))
-    Ledger(path).update((TODAY, {}))
+    QuotaFile(path).update((TODAY, {}))
     assert os.stat(path).st_ino == before
 
 
 def test_a_day_that_is_over_is_forgotten(path):
     write(path, show('2000-01-01', {'a': 5}))
-    assert Ledger(path).update((TODAY, {'b': 1})) == ((TODAY, {'b': 1}), '')
+    assert QuotaFile(path).update((TODAY, {'b': 1})) == ((TODAY, {'b': 1}), '')
 
 
 def test_who_deletes_a_line_or_the_file_forgives(path):
-    one = Ledger(path)
+    one = QuotaFile(path)
     one.update((TODAY, {'a': 1, 'b': 2}))
     write(path, written(path).replace(b'2 b\n', b''))
     assert one.update((TODAY, {'a': 1})) == ((TODAY, {'a': 2}), '')
@@ -137,7 +137,7 @@ def test_who_deletes_a_line_or_the_file_forgives(path):
     ({}, b'dya TODAY\n5 a\nend\n', {'a': 5, 'c': 1}),                                # the day is that of the file
 ])
 def test_a_file_with_a_mistake_forgets_nobody_and_is_kept_aside(path, first, edit, kept):
-    one, edit = Ledger(path), edit.replace(b'TODAY', TODAY.encode('ascii'))
+    one, edit = QuotaFile(path), edit.replace(b'TODAY', TODAY.encode('ascii'))
     if first:
         one.update((TODAY, first))
     write(path, edit)
@@ -152,7 +152,7 @@ def test_a_file_with_a_mistake_forgets_nobody_and_is_kept_aside(path, first, edi
 
 def test_a_file_with_a_mistake_is_mended_though_nothing_is_counted(path):
     write(path, b'day %s\n5 a\noops\nend\n' % TODAY.encode('ascii'))
-    assert Ledger(path).update((TODAY, {}))[0] == (TODAY, {'a': 5})
+    assert QuotaFile(path).update((TODAY, {}))[0] == (TODAY, {'a': 5})
     assert parse(written(path)) == (TODAY, {'a': 5}, [])
 
 
@@ -160,17 +160,17 @@ def test_a_link_in_the_place_of_the_next_file_leads_nowhere(path):
     victim = path + '.victim'
     write(victim, b'precious')
     os.symlink(victim, path + '.new')
-    assert Ledger(path).update((TODAY, {'a': 1})) == ((TODAY, {'a': 1}), '')
+    assert QuotaFile(path).update((TODAY, {'a': 1})) == ((TODAY, {'a': 1}), '')
     assert written(victim) == b'precious' and not os.path.islink(path)
     assert parse(written(path)) == (TODAY, {'a': 1}, [])
     os.unlink(path + '.lock')
     os.symlink(victim + '2', path + '.lock')
-    merged, said = Ledger(path).update((TODAY, {'a': 1}))
+    merged, said = QuotaFile(path).update((TODAY, {'a': 1}))
     assert merged is None and path + '.lock: ' in said and not os.path.exists(victim + '2')
 
 
 def test_the_file_keeps_its_mode_and_its_owner(path):
-    one = Ledger(path)
+    one = QuotaFile(path)
     one.update((TODAY, {'a': 1}))
     os.chmod(path, 0o604)
     if os.geteuid() == 0:
@@ -190,14 +190,14 @@ def test_the_file_keeps_its_mode_and_its_owner(path):
 ])
 def test_what_cannot_be_written_is_told_and_tried_again(path, spoil, said):
     spoil(path)
-    merged, text = Ledger(path).update((TODAY, {'a': 1}))
+    merged, text = QuotaFile(path).update((TODAY, {'a': 1}))
     assert merged is None
     assert text.startswith('quotas are counted in memory only, for ' + path) and text.endswith(said)
 
 
 def test_a_file_that_is_full_says_so(path, monkeypatch):
     monkeypatch.setattr(quota_file, 'KEYS', 2)
-    merged, said = Ledger(path).update((TODAY, {'a': 1, 'b': 2, 'c': 3}))
+    merged, said = QuotaFile(path).update((TODAY, {'a': 1, 'b': 2, 'c': 3}))
     assert merged == (TODAY, {'b': 2, 'c': 3})
     assert said == 'quotas are counted for 2 users and clients at most: the smallest counts are forgotten'
 
@@ -205,10 +205,10 @@ def test_a_file_that_is_full_says_so(path, monkeypatch):
 # Adds 1 again and again, and says how often it has been done.
 COUNTING = """
 import os, sys, time
-from geproxy.limits.quota_file import Ledger, day_of
-ledger, done = Ledger(sys.argv[1]), 0
+from geproxy.limits.quota_file import QuotaFile, day_of
+quotas, done = QuotaFile(sys.argv[1]), 0
 while True:
-    ledger.update((day_of(time.time()), {sys.argv[2]: 1}))
+    quotas.update((day_of(time.time()), {sys.argv[2]: 1}))
     done += 1
     os.write(1, b'%d\\n' % done)
 """

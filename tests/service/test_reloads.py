@@ -130,7 +130,7 @@ def pipe(process, monkeypatch):
     os.rename(process.path, aside)
     os.symlink(aside, process.path)
     yield process.path
-    wait_until(lambda: all(job.ready() for job in process.reloads._stuck) or _write_nothing(aside), 'the threads')
+    wait_until(lambda: all(job.ready() for job in process.reloads._thread._given_up) or _write_nothing(aside), 'the threads')
 
 
 def _write_nothing(path):

@@ -64,9 +64,9 @@ def silent_port(silent):
 
 
 def connect_to(names, port, judge=allow):
-    """A new direct connection to a name that has the addresses which `names` knows."""
+    """The Stream of a new direct connection to a name that has the addresses which `names` knows."""
     target = Target(b'http', b'a.test', port)
-    return dialling.Dialling(names, lambda: False).open(target, DIRECT, judge, LIMITS, Owner())
+    return dialling.Dialling(names, lambda: False).open(target, DIRECT, judge, LIMITS, Owner())[0]
 
 
 def test_an_address_that_does_not_answer_costs_a_quarter_of_a_second(silent):
@@ -74,25 +74,25 @@ def test_an_address_that_does_not_answer_costs_a_quarter_of_a_second(silent):
     good.listen(5)
     began = monotonic()
     connection = connect_to(Names('127.0.0.2', '127.0.0.1'), silent_port)
-    assert connection.address == '127.0.0.1'
+    assert connection.peer == '127.0.0.1'
     assert dialling.STAGGER * 0.9 < monotonic() - began < LIMITS[1].seconds     # the loop's clock ticks in milliseconds
-    connection.stream.close()
+    connection.close()
 
 
 def test_a_refused_address_costs_nothing():
     with listening(read_all) as (host, port):
         began = monotonic()
         connection = connect_to(Names('127.0.0.3', '127.0.0.1'), port)
-        assert connection.address == host and monotonic() - began < dialling.STAGGER
-        connection.stream.close()
+        assert connection.peer == host and monotonic() - began < dialling.STAGGER
+        connection.close()
 
 
 def test_a_dead_ipv6_address_costs_little():
     with listening(read_all) as (_host, port):
         began = monotonic()
         connection = connect_to(Names('100::1', '127.0.0.1'), port)     # the discard prefix, RFC 6666
-        assert connection.address == '127.0.0.1' and monotonic() - began < 0.4
-        connection.stream.close()
+        assert connection.peer == '127.0.0.1' and monotonic() - began < 0.4
+        connection.close()
 
 
 def test_all_addresses_share_one_budget_and_the_error_tells_what_was_tried(silent_port):
@@ -190,8 +190,8 @@ def test_a_name_that_has_moved_is_found_where_it_is_now_and_judged_there():
     with listening(read_all) as (host, port):
         names = moving(['127.0.0.3'], ['127.0.0.3', host])
         connection = connect_to(names, port, lambda address, port: judged.append(address))
-        assert connection.address == host and judged == ['127.0.0.3', host]
-        connection.stream.close()
+        assert connection.peer == host and judged == ['127.0.0.3', host]
+        connection.close()
 
         def deny(address, port):
             if address == host:
@@ -214,8 +214,8 @@ def test_only_addresses_that_may_be_are_dialled(denied):
             raise denied('%s is bad' % address)
     with listening(read_all) as (_host, port):
         connection = connect_to(Names('10.0.0.1', '127.0.0.1', '10.0.0.2'), port, judge)
-        assert connection.address == '127.0.0.1'
-        connection.stream.close()
+        assert connection.peer == '127.0.0.1'
+        connection.close()
     with pytest.raises(denied) as caught:
         connect_to(Names('10.0.0.1', '10.0.0.2'), 80, judge)
     assert str(caught.value) == '10.0.0.2 is bad'

@@ -81,7 +81,7 @@ def logged_in(kept, port, owner, count=1):
     return made
 
 
-def test_a_connection_that_is_logged_in_is_its_owners_alone_for_all_methods():
+def test_only_its_owner_uses_a_logged_in_connection_for_all_methods():
     with listening(read_all) as (_host, port):
         kept, owner, other = pool.Pool(Names('127.0.0.1'), 10, 30), Owner(), Owner()
         mine, = logged_in(kept, port, owner)
@@ -145,7 +145,7 @@ def test_a_connection_that_is_logged_in_and_ended_by_its_origin_is_forgotten():
         assert not kept._owned
 
 
-def test_a_connection_that_has_carried_a_body_is_nobodys():
+def test_a_connection_that_has_carried_a_request_body_is_closed():
     with listening(read_all) as (_host, port):
         kept = pool.Pool(Names('127.0.0.1'), 10, 30)
         connection = kept.connect(to(port), allow, LIMITS, False, ANYBODY)
@@ -154,7 +154,7 @@ def test_a_connection_that_has_carried_a_body_is_nobodys():
         assert kept.kept == kept.connections == 0
 
 
-def test_what_did_not_end_cleanly_is_closed():
+def test_a_connection_whose_exchange_did_not_end_cleanly_is_closed():
     with listening(read_all) as (_host, port):
         kept = pool.Pool(Names('127.0.0.1'), 10, 30)
         connection = kept.connect(to(port), allow, LIMITS, False, ANYBODY)

@@ -82,7 +82,7 @@ class Handler(object):
     def hurry(self):
         """Called by the server when the process is to stop: who waits for nothing in particular is not waited for."""
         if self.waiting:
-            self.client.hurry(monotonic() + BRIEFLY, STOPPING)      # not at once; see await_request
+            self.client.shorten_wait(monotonic() + BRIEFLY, STOPPING)      # not at once; see await_request
 
     def swallowing(self):
         """How fast octets that nobody wants are swallowed -> a limits.Pace, or None."""
@@ -101,7 +101,7 @@ class Handler(object):
             return workers.Interrupted(error)
         record.reason, record.message, record.aborted = error.token, str(error), True
         if not self.reply.delimited:
-            self.client.doom()                              # what the client has must not look whole
+            self.client.reset_on_close()                              # what the client has must not look whole
         return None
 
     def exchange(self):

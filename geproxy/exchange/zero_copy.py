@@ -1,4 +1,4 @@
-"""Decides when octets go through a pipe in the kernel instead of our memory, and sends them so. Pipes: net.kernel_pipes.
+"""Decides when octets go through a pipe in the kernel instead of our memory, and sends them. Pipes: net.kernel_pipes.
 
 That is cheaper where many octets come at once. The peers see no difference. Octets are left to the copy loops (relay,
 tunnel) if there is no pipe, if they are throttled, if a tap has to see them, or if a transport codes them.

@@ -219,7 +219,7 @@ def is_secret(lower, value):
 
 
 def _may_be_kept(_line, field):
-    # A line that is none may be anything, and where section.cut was, there is a mark.
+    # A line that is none may be anything, and where section.cut_secrets was, there is a mark.
     return field is not None and (field[1][0][:1] == b'\0' or not is_secret(field[0], field[1][0]))
 
 

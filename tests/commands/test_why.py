@@ -89,7 +89,7 @@ def test_what_is_out_of_reach_has_an_exit_code_of_its_own(asked):
     (['a.test:x'], "'a.test:x' is not host[:port]"),
     (['https://u@secret@a.test/'], 'user and password in an authority'),
     (['https:///path'], "'' is not host[:port]"),
-    (['http://a b/'], 'is not a request line'),
+    (['http://a b/'], 'invalid request line'),
     (['http://a/', '--from', 'nowhere'], "'nowhere' is not an IP address"),
 ])
 def test_what_is_no_question_is_told(asked, words, what):

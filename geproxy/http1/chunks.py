@@ -1,6 +1,6 @@
 """Reads and writes the chunked transfer coding (RFC 9112, 7.1). No I/O.
 
-Each octet is checked, and chunks are written anew by `encode_chunk`. So chunk extensions, and tricks with them, end here.
+Each octet is checked, and chunks are written anew (`encode_chunk`). So chunk extensions and tricks with them end here.
 Only an incomplete line is kept. See framing for what all kinds of bodies have in common.
 """
 from __future__ import absolute_import, division, print_function

@@ -85,7 +85,7 @@ def test_what_is_out_of_reach_has_an_exit_code_of_its_own(asked):
 
 @pytest.mark.parametrize('words, what', [
     (['http://u@secret@a.test/'], 'user and password in an authority'),
-    (['ftp://a/'], 'ftp:// is not for an HTTP proxy'),
+    (['ftp://a/'], 'an HTTP proxy cannot fetch ftp://'),
     (['a.test:x'], "'a.test:x' is not host[:port]"),
     (['https://u@secret@a.test/'], 'user and password in an authority'),
     (['https:///path'], "'' is not host[:port]"),

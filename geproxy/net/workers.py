@@ -15,7 +15,7 @@ _spare = [0]        # how many greenlets were idle all the time since `prune`
 
 
 class Interrupted(BaseException):
-    """Thrown into the greenlet of an exchange to end it. No ProxyError, so that no code takes it for its own failure."""
+    """Thrown into the greenlet of an exchange to end it. No ProxyError, so no code takes it for its own failure."""
 
     def __init__(self, error):
         """Make it. `error`: the ProxyError that the client is told."""

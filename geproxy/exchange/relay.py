@@ -23,12 +23,11 @@ CHUNKS = 256            # about so many chunks are read at once, as what is not 
 
 
 def copy_body(body, source, sink, limits, start=None, chunked=False, watch=None, probe=None):
-    """Copy a body to its end. Waits.
+    """Copy a body (of framing, or Tapped) from one Stream to another. Waits. Raises the errors of all its arguments.
 
-    `body`: one of framing, or Tapped; `source`, `sink`: Streams; `limits`: two TimeLimits, for a pause in reading and
-    in writing; `start`: a function that returns the octets to send first, called just before they are sent, or None;
-    `chunked`: True to send the body in chunked coding; `watch`, `probe`: the ClientWatch on a client that may leave
-    meanwhile, and its probe, or None. Raises the errors of the body, the streams and the limits.
+    `limits`: two TimeLimits, for a pause in reading and in writing; `start`: a function that returns the octets to send
+    first, called just before, or None; `chunked`: True to send in chunked coding; `watch`, `probe`: a ClientWatch and
+    its probe, or None.
     """
     reading, writing = limits
     long = False                        # True if much came at once the last time

@@ -30,10 +30,7 @@ _RESET = struct.pack('ii', 1, 0)
 
 
 def tune(sock):
-    """Set the options of a socket: send without delay, and notice dead peers.
-
-    `sock`: any socket. Connections inherit these options from their listener.
-    """
+    """Set a socket to send without delay and to notice dead peers. Connections inherit this from their listener."""
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -122,10 +119,7 @@ class Stream(object):
         return self.pending is None or self.transport.raw
 
     def read(self, limit, most=SCRATCH_SIZE):
-        """Read as `read_now`, but wait until something is there.
-
-        `limit`: the TimeLimit of the wait; `most`: octets. Raises limit.error.
-        """
+        """Read up to `most` octets as `read_now`, but wait until some are there. Raises limit.error, of a TimeLimit."""
         while True:
             got = self.read_now(most)
             if got is not None:
@@ -133,10 +127,7 @@ class Stream(object):
             self.wait(limit, monotonic() + limit.seconds)
 
     def wait(self, limit, deadline):
-        """Wait until more can be read than is in the buffer.
-
-        `limit`: the TimeLimit that is named if the time is over; `deadline`: monotonic seconds. Raises limit.error.
-        """
+        """Wait until more can be read, or until `deadline`, monotonic seconds. Raises limit.error, of a TimeLimit."""
         if wait_readable((self,), deadline) is None:
             raise self._late(limit)
 
@@ -170,10 +161,7 @@ class Stream(object):
         return count
 
     def hold(self, count):
-        """Charge octets to the memory budget of the process, in place of what this connection held before.
-
-        `count`: octets, 0 to free them. Raises MemoryFull, but never for 0.
-        """
+        """Charge `count` octets to the memory budget, in place of those held before. Raises MemoryFull, not for 0."""
         memory.budget.charge(self.held, count)
         self.held = count
 
@@ -260,10 +248,7 @@ class Stream(object):
             self._send_rest(memoryview(data)[sent:].tobytes(), limit)
 
     def send_now(self, data):
-        """Send what the peer takes at once, without waiting. Return how many octets.
-
-        `data`: octets or a view of them.
-        """
+        """Send of `data`, octets or a view, what the peer takes without a wait. Return how many octets."""
         try:
             sent = self.transport.send(data)
         except socket.error as error:
@@ -277,10 +262,7 @@ class Stream(object):
         raise self._broken(error)
 
     def send_from(self, pipe, limit):
-        """Send all that is in a pipe, as `send` does, but without asking the pace.
-
-        `pipe`: a kernel_pipes.Pipe; `limit`: a TimeLimit. Raises limit.error.
-        """
+        """Send all that is in a kernel_pipes.Pipe, as `send`, but without asking the pace. Raises limit.error."""
         while pipe.held:
             try:
                 self.sent += pipe.drain(self.transport.fileno())

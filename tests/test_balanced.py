@@ -149,7 +149,7 @@ def test_a_load_balancer_on_this_host_that_speaks_for_itself_is_a_client_of_this
 
 def test_a_load_balancer_that_sends_none_is_told_how_to_mend_it():
     shown, records = sent_by(BALANCER)(own())
-    assert shown.startswith(b'HTTP/1.1 400 no PROXY header came from a peer that [proxy] proxy_protocol trusts with it, ')
+    assert shown.startswith(b'HTTP/1.1 400 no PROXY header came from a peer that [proxy] proxy_protocol trusts, so ')
     assert b'HTTP/1.1 200' not in shown and b'\r\nConnection: close\r\n' in shown
     assert [(record.client, record.reason) for record in records] == [(BALANCER, 'proxy_header_error')]
     assert 'send-proxy-v2' in records[0].message

@@ -176,7 +176,7 @@ class Conversation(object):
     def end_soon(self):
         """Have an idle connection end within a second, as the process is to stop."""
         if self.current is None:
-            self.client.hurry(monotonic() + BRIEFLY, STOPPING)      # not at once; see await_request
+            self.client.shorten_wait(monotonic() + BRIEFLY, STOPPING)      # not at once; see await_request
 
     def turn_away(self, error):
         """Refuse the connection, as there is no room for it, in the protocol that the client speaks, and close it. May

@@ -1,7 +1,7 @@
-"""The copy loops, and the only place that spawns the second greenlet. Parses nothing.
+"""Copies message bodies from one stream to another. Parses nothing; for tunnels see `tunnel`.
 
-Wherever octets must go both ways at once -- a tunnel, a request body while its response may come early -- one more
-greenlet runs one more blocking loop. Each catches at its own top, and wakes the other by `wake()`, never by closing.
+A response may come before its request body has ended. So a request body that has not arrived yet goes up in a second
+greenlet (BodyUpload). That greenlet catches its own errors, and wakes the other by `wake()`, never by closing.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -18,19 +18,19 @@ from geproxy.net.stream import HEAD_PIECE, SCRATCH_SIZE
 from geproxy.net.turns import give_way
 
 COPIED_AT_ONCE = 64 * 1024      # octets, for a slow reader: what it does not take is kept (3.13: 1,000 held 145 MB)
-MOMENT = 1.0            # seconds that the rest of a small body may take
-CHUNKS = 256            # that are read at once, about: what one turn does not get through is kept in memory
+MOMENT = 1.0            # seconds in which the rest of an unwanted body must come
+CHUNKS = 256            # about so many chunks are read at once, as what is not processed in one turn stays in memory
 
 
 def copy_body(body, source, sink, limits, start=None, chunked=False, watch=None, probe=None):
-    """Copy a body from `source` to `sink` to its end, waiting as necessary.
+    """Copy a body (of framing, or Tapped) from one Stream to another. Waits. Raises the errors of all its arguments.
 
-    `limits`: Limits (reading, writing), idle times; `start`: a function that gives the octets to send in front, called
-    when they are; `chunked`: send it in chunked coding; `watch`, `probe`: the Watch on a client that may leave in the
-    meantime, and its probe. Raises what the body, the streams or the limits do.
+    `limits`: two TimeLimits, for a pause in reading and in writing; `start`: a function that returns the octets to send
+    first, called just before, or None; `chunked`: True to send in chunked coding; `watch`, `probe`: a ClientWatch and
+    its probe, or None.
     """
     reading, writing = limits
-    long = False                        # much has come at once
+    long = False                        # True if much came at once the last time
     while not body.done:
         count = zero_copy.pass_body(body, source, sink, writing, chunked) if long and start is None else 0
         if not count:
@@ -65,22 +65,27 @@ def copy_body(body, source, sink, limits, start=None, chunked=False, watch=None,
 
 
 def _most(body):
-    """How many octets of a body to read at once: small chunks are much work, and what is read is kept until it is done.
-    """
+    """Return how many octets of a body to read at once. Fewer for small chunks, as these are much work."""
     if body.left is not None:
         return body.left
     return max(HEAD_PIECE, min(SCRATCH_SIZE, CHUNKS * body.chunk)) if body.chunk else SCRATCH_SIZE
 
 
 def piece_size(sink, most):
-    """How many octets to read at once. What the sink does not take of them is kept in memory until it does."""
+    """Return how many octets to read at once. Those that the sink does not take at once are kept in memory.
+
+    `sink`: the Stream that gets them; `most`: octets.
+    """
     if sink.at_once < SCRATCH_SIZE:
         most = min(most, FREE if budget.short else COPIED_AT_ONCE)
     return most if sink.pace is None else min(most, sink.pace.piece(monotonic()))
 
 
 def _feed(body, got, source, chunked):
-    """Octets have arrived -> the content among them, as it is to be sent; what is behind the body goes back."""
+    """Feed a body with octets that have arrived. Return its content as it is to be sent.
+
+    `got`: as returned by Stream.read_now. Octets behind the end of the body go back to `source`.
+    """
     data, count = got
     content = body.feed(data, count)
     if body.used is not None and body.used < count:
@@ -89,8 +94,11 @@ def _feed(body, got, source, chunked):
 
 
 def swallow(body, source, limit, pace):
-    """Read the rest of a body that nobody wants, while that lasts no longer than `limit`, or a moment, and the peer
-    sends it. `pace`: a limits.Pace for its octets, or None."""
+    """Read the rest of an unwanted body, so that the connection can carry another request. Waits.
+
+    `body`, `source`: the body and its Stream; `limit`: a TimeLimit; it takes MOMENT seconds at most, too; `pace`: a
+    limits.Pace for the octets, or None. Returns early if the peer ends or the time is over.
+    """
     deadline = source.until = monotonic() + min(MOMENT, limit.seconds)
     try:
         while not body.done:
@@ -105,7 +113,7 @@ def swallow(body, source, limit, pace):
                     unwanted.pay(source, pace, got[1])
                 give_way()
     except limit.error:
-        pass                    # then the connection ends behind the answer
+        pass                    # then the connection ends after the answer
 
 
 def _wait_for_more(source, limit, watch, probe):
@@ -117,13 +125,16 @@ def _wait_for_more(source, limit, watch, probe):
 
 
 class BodyUpload(object):
-    """A request body on its way to the origin, in a second greenlet: the response may come before its end."""
+    """Copies a request body to the origin, in a second greenlet, because the response may come before its end."""
 
     def __init__(self, body, client, origin, limits):
-        """Start it. `limits`: see `copy_body`."""
-        self.error = None               # what ended it too early
-        self.finished = None            # when all of it was sent, in monotonic seconds
-        self.over = Event()             # it has ended, one way or the other
+        """Start the upload.
+
+        `body`: the request body; `client`, `origin`: Streams; `limits`: see `copy_body`.
+        """
+        self.error = None               # the ProxyError that ended it too early
+        self.finished = None            # when all of it was sent, in monotonic seconds; None before
+        self.over = Event()             # set when the upload has ended, whether it is complete or not
         self._parts = (body, client, origin, limits)
         self._greenlet = gevent.spawn(self._run)
 
@@ -133,19 +144,19 @@ class BodyUpload(object):
             copy_body(body, client, origin, limits, chunked=body.framing == chunks.CHUNKED_LINE)
             self.finished = monotonic()
         except (errors.UpstreamLost, errors.UploadStalled) as error:
-            self.error = error          # the origin may have said why: its response is still read
+            self.error = error          # the response of the origin may say why, so it is still read
         except errors.ProxyError as error:
             self.error = error
-            origin.wake()               # nobody must take for whole what is not
+            origin.wake()               # the origin must not take the body for complete
         finally:
             self.over.set()
-            deadlines.look_again(client)        # it can be waited for again
+            deadlines.look_again(client)        # from now on another greenlet can wait for the client
 
     def wait(self, seconds):
-        """Wait for its end, no longer than `seconds`; true if all of it was sent."""
+        """Wait for the end of the upload, `seconds` at most. Return True if all of it was sent."""
         self.over.wait(seconds)
         return self.finished is not None
 
     def stop(self):
-        """End it, whatever it does, and wait until it has ended."""
+        """Stop the upload, and wait until its greenlet has ended."""
         self._greenlet.kill()

@@ -101,7 +101,7 @@ class Exchange(object):
             return workers.Interrupted(error)
         record.reason, record.message, record.aborted = error.token, str(error), True
         if not self.delimited:
-            self.client.doom()                          # what the client has must not look whole
+            self.client.reset_on_close()                          # what the client has must not look whole
         return None
 
     # --- how far the response is

@@ -105,13 +105,13 @@ class Tunnel(object):
             self._end(source, sink)
             # The other direction may go on, but not stay silent as long as a whole tunnel may.
             for stream in (source, sink):
-                stream.hurry(monotonic() + self._limit().seconds, self._limit())
+                stream.shorten_wait(monotonic() + self._limit().seconds, self._limit())
         except errors.ProxyError as error:
             self._error = self._error or error
             # The other greenlet reads from `sink` and writes to `source`. No FIN: a broken end must not look clean.
             source.wake()
             sink.wake_reader()
-            sink.hurry(monotonic(), self._limit())
+            sink.shorten_wait(monotonic(), self._limit())
 
     def _other(self, stream):
         return self._origin if stream is self._client else self._client

@@ -1,20 +1,23 @@
-"""When octets take the short way, through pipes in the kernel: where many come at once. Reads no more than it must.
+"""Decides when octets go through a pipe in the kernel instead of our memory, and sends them. Pipes: net.kernel_pipes.
 
-Nobody can tell from outside which way they went. Where there is no pipe, or somebody has to see the octets, or they are
-throttled, nothing is taken here, and the copy loops do it.
+That is cheaper where many octets come at once. The peers see no difference. Octets are left to the copy loops (relay,
+tunnel) if there is no pipe, if they are throttled, if a tap has to see them, or if a transport codes them.
 """
 from __future__ import absolute_import, division, print_function
 
 from geproxy.net import kernel_pipes
 
-LONG = 32 * 1024        # octets: where so many come at once, a pipe is cheaper than copying
-COARSE = 8 * 1024       # octets of a chunk for which it is
+LONG = 32 * 1024        # octets: if so many come at once, a pipe is cheaper than copying
+COARSE = 8 * 1024       # octets of a chunk: the same for chunks of that size
 LINE = 5                # octets between two chunks, at least
 
 
 def pass_body(body, source, sink, limit, chunked):
-    """Pass on what is there of a body through pipes, as far as nobody needs to see it -> how many octets; 0 if they
-    must be copied, or there are none."""
+    """Pass on what is there of a body through pipes. Return how many octets; 0 if none can go so.
+
+    `body`: one of framing, or Tapped; `source`, `sink`: Streams; `limit`: the TimeLimit for sending; `chunked`: True to
+    send in chunked coding. May wait for the sink.
+    """
     if not body.splices:
         return 0
     if body.chunk is not None:
@@ -27,7 +30,7 @@ def pass_body(body, source, sink, limit, chunked):
 
 
 def _pass_chunks(body, source, sink, limit, chunked):
-    """The same for large chunks: their content goes on in a second pipe."""
+    """Do the same for a body in large chunks: their content goes on in a second pipe."""
     content = kernel_pipes.pool.take()
     if content is None:
         return 0
@@ -48,8 +51,11 @@ def _pass_chunks(body, source, sink, limit, chunked):
 
 
 def _sift(body, raw, content, send):
-    """Read out of `raw` what is between chunks, and pour what is in them into `content`; `send` empties that. Ends
-    before `raw` is empty if the body does, or if chunks turn out to be small -> octets read from behind the body."""
+    """Separate the content of chunks from the lines between them.
+
+    `raw`: the Pipe to read from; `content`: the Pipe that gets the content; `send`: a function that empties it. Ends
+    before `raw` is empty if the body does, or if chunks are small. Return octets that were read behind the body.
+    """
     size, taken = LINE, 0               # octets of the last line between two chunks, of this one so far
     data = b''
     lines = raw.held // COARSE + 8
@@ -75,8 +81,10 @@ def _sift(body, raw, content, send):
 
 
 def _pour(body, raw, content, send):
-    """Pour the rest of a chunk, and as many more of its size as come, out of `raw` into `content` -> what was read
-    behind the last one; b'' if nothing was. `send`: see `_sift`."""
+    """Move the rest of a chunk, and all further chunks of the same size, from `raw` into `content`.
+
+    `send`: see `_sift`. Return the octets that were read behind the last chunk, b'' if none were.
+    """
     if COARSE <= body.chunk and len(body.again) <= kernel_pipes.PAGE:
         left, data = raw.pour_run(content, body.unseen, body.chunk, body.again)
         body.stand(left)
@@ -91,8 +99,10 @@ def _pour(body, raw, content, send):
 
 
 def fill(source, sink, most=kernel_pipes.SIZE):
-    """A pipe with up to `most` octets of those that are there; None if they must be copied, or there are none. Who
-    gets it empties it."""
+    """Fill a pipe with octets that are there. Return it, or None if there are none or they must be copied.
+
+    `source`: the Stream to read from; `sink`: the Stream that they are for; `most`: octets. The caller calls `empty`.
+    """
     pipe = None
     if most >= LONG and not source.buffer and sink.pace is None and source.splices and sink.splices:
         pipe = kernel_pipes.pool.take()
@@ -107,7 +117,10 @@ def fill(source, sink, most=kernel_pipes.SIZE):
 
 
 def empty(pipe, sink, limit, chunked=False):
-    """Send all that is in a pipe, and give it back -> how many octets. `chunked`: as one chunk. May wait."""
+    """Send all that is in a pipe, and give the pipe back. Return how many octets. May wait.
+
+    `pipe`: from `fill`; `sink`: a Stream; `limit`: a TimeLimit; `chunked`: True to send it as one chunk.
+    """
     count = pipe.held
     try:
         if chunked:

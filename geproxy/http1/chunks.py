@@ -1,7 +1,7 @@
-"""The chunked transfer coding, read and written (RFC 9112, 7.1). No I/O.
+"""Reads and writes the chunked transfer coding (RFC 9112, 7.1). No I/O.
 
-It is checked octet by octet and written anew by `encode_chunk`, so chunk extensions, and tricks with them, end here.
-Nothing is collected but an unfinished line. See framing for what all kinds of bodies have in common.
+Each octet is checked, and chunks are written anew (`encode_chunk`). So chunk extensions and tricks with them end here.
+Only an incomplete line is kept. See framing for what all kinds of bodies have in common.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -10,18 +10,18 @@ import re
 from geproxy import errors
 from geproxy.http1 import grammar, leniency, trailers
 
-LINE_LIMIT = 1024           # octets of one chunk-size line; the longest seen in the wild has about 20
-LINES = 1000                # of the chunked coding that are read at once: about a millisecond of work
-LINE_WORK = 16              # octets of a chunk-size line with extensions that are as much work as a line
+LINE_LIMIT = 1024           # octets of one chunk-size line; the longest ones in practice have about 20
+LINES = 1000                # lines that are read at once: about a millisecond of work
+LINE_WORK = 16              # so many octets of a chunk-size line with extensions are as much work as a line
 _small_sizes = dict((b'\r\n%s\r\n' % digits, size) for size in range(1, 256) for digits in (b'%x' % size, b'%X' % size))
-_SMALL_LINE = 6             # octets of those at most
+_SMALL_LINE = 6             # octets of these lines at most
 CHUNKED_LINE = b'Transfer-Encoding: chunked\r\n'
 MOST = 256 * 1024           # octets; no read gives more (stream.SCRATCH_SIZE)
-SMALL = 8 * 1024            # octets that may as well be copied
+SMALL = 8 * 1024            # octets: content up to this size is simply copied
 _begins_with_16_digits = re.compile(br'0[0-9A-Fa-f]{15}').match
 
-# Large content of several chunks is put together here, for the whole process, and so is a large chunk: objects of that
-# size would be new memory each time (2570 -> 670 ms per GiB of chunks of 16 KiB, 3.13, 2026).
+# One buffer for the whole process, in which large content of several chunks, or a large chunk, is put together. Objects
+# of that size would take new memory each time (2570 -> 670 ms per GiB of chunks of 16 KiB, 3.13, 2026).
 _HEAD = 16                  # octets of room for a chunk-size line
 _room = memoryview(bytearray(_HEAD + MOST + 2))
 
@@ -36,16 +36,20 @@ class Chunked(object):
     line_limit = LINE_LIMIT
 
     def __init__(self, options, limits, bad, incomplete):
-        """`options`: the connection options of the message; `limits`: with `head_size` (octets) and `fields`, for
-        the trailer section; `bad`, `incomplete`: the errors to raise."""
+        """Make a body in chunked coding.
+
+        `options`: the connection options of the message, a frozenset; `limits`: has `head_size`, in octets, and
+        `fields`, for the trailer section; `bad`: the class to raise for invalid coding; `incomplete`: the class to
+        raise if the connection ends too early.
+        """
         self.dropped = options      # names of trailer fields that do not go on; see trailers.parse
         self.done = False
         self.used = 0               # how many octets of the last feed belong to this body
-        self.trailers = b''         # the trailer section to pass on, once done
+        self.trailers = b''         # the trailer section for the next hop, when done
         self.chunk = 0              # octets of the current chunk
-        self._left = 0              # those of them that are yet to come
-        self._line = b''            # unfinished
-        self._again = None          # what leads from within a chunk to another of its size: mostly that comes
+        self._left = 0              # those of them that are still to come
+        self._line = b''            # incomplete
+        self._again = None          # the octets between this chunk and another of the same size, which mostly follows
         self._next = Chunked._read_size
         self._bad, self._incomplete = bad, incomplete
         self._limits = limits
@@ -53,10 +57,11 @@ class Chunked(object):
         self._size = 0
 
     def feed(self, data, end):
-        """Octets [0:end) of `data` have arrived -> the content among them; sets `used` and `done`.
+        """Feed octets that have arrived. Return the content among them; set `used` and `done`.
 
-        The content may be a view of memory that the next body needs: use it before anything that may wait. Behind
-        LINES lines it stops, before the end of the body: what is behind `used` is to be fed again.
+        `data`: a buffer; `end`: how many of its octets are meant. The content may be a view of memory that all bodies
+        share: use it before anything that may wait. After LINES lines it stops early: feed the octets after `used`
+        again.
         """
         pieces = []
         at = lines = 0
@@ -79,7 +84,7 @@ class Chunked(object):
         return pieces[0] if len(pieces) == 1 else _join(pieces)
 
     def _next_chunk(self, data, at, end):
-        """Go from the end of a chunk to the next, if that is of the same size, or small -> where its octets begin."""
+        """Go from the end of a chunk to the next one, if that has the same size or is small. Return where it begins."""
         if data.startswith(self._again, at, end):
             self._left = self.chunk
             return at + len(self._again)
@@ -94,31 +99,34 @@ class Chunked(object):
 
     @property
     def unseen(self):
-        """As Sized.unseen: what is still to come of a chunk."""
+        """How many octets of this chunk may go by without being fed."""
         return self._left
 
     def skip(self, count):
-        """As Sized.skip."""
+        """Count octets that have gone by without being fed."""
         self._left -= count
 
     @property
     def again(self):
-        """The octets that lead from the end of this chunk to another of its size; None outside of chunks."""
+        """The octets between the end of this chunk and another of the same size; None outside of chunks."""
         return self._again
 
     def stand(self, left):
-        """Chunks of the same size have gone by, as `again` says: `left` octets are still to come of the last one."""
+        """Note that chunks of the same size have gone by. `left`: octets of the last one that are still to come."""
         self._left = left
 
     def repeats(self, octets):
-        """True if these octets, not fed yet, lead from the end of a chunk to another of its size, which begins."""
+        """Return True if octets stand between a chunk and another of the same size. Then that chunk begins.
+
+        `octets`: not fed yet.
+        """
         if octets != self._again or self._left or self._line:
             return False
         self._left = self.chunk
         return True
 
     def ended(self):
-        """The connection ended too early: raises."""
+        """Raise the error for a connection that has ended before the body."""
         raise self._incomplete('the connection ended before the last chunk')
 
     def _read_line(self, data, at, end):
@@ -137,7 +145,7 @@ class Chunked(object):
         return stop
 
     def _end_line(self, line):
-        """What ends with LF alone, as a line that ends with CRLF; raises if it must not."""
+        """Return a line that ends with LF alone as one that ends with CRLF. Raises if that is not allowed."""
         raise self._bad('a line of the chunked coding ends with a bare LF')
 
     def _match_odd_size(self, line):
@@ -146,7 +154,7 @@ class Chunked(object):
     def _read_size(self, line):
         match = grammar.match_chunk_size(line) or self._match_odd_size(line)
         if match is None:
-            raise self._bad("'%s' is not a chunk size" % grammar.printable(line, 40))
+            raise self._bad("invalid chunk size '%s'" % grammar.printable(line, 40))
         self._left = self.chunk = int(match.group(1), 16)
         self._again = b'\r\n%s\r\n' % line if self._left else None
         self._next = Chunked._read_data_end if self._left else Chunked._read_trailer
@@ -172,16 +180,20 @@ class Chunked(object):
 
 
 class ChunkedResponse(Chunked):
-    """The same in a response: what is odd and has one meaning is understood, and ends the use of the connection.
+    """A body in chunked coding of a response. Odd coding with only one meaning is accepted.
 
-    Understood are long chunk extensions, which are ignored in any case (RFC 9112, 7.1.1), a size of 16 digits of which
-    the first is 0, and folds, blanks before a colon, names that are no token and LF alone in the trailer section. Not
-    understood are blanks behind a size and LF alone between chunks: squid takes them for broken.
+    Accepted are long chunk extensions, which are ignored in any case (RFC 9112, 7.1.1), a size of 16 digits of which
+    the first is 0, and in the trailer section folds, blanks before a colon, names that are no token, and LF alone. The
+    connection is not used again after an odd trailer section. Refused are blanks after a size, and LF alone between
+    chunks, because squid refuses them.
     """
     __slots__ = ('delimited', 'line_limit')
 
     def __init__(self, options, limits, sound):
-        """`sound`: false if the head framed the body more than once or oddly; the others: see Chunked."""
+        """Make the body of a response.
+
+        `options`, `limits`: see Chunked; `sound`: False if the head framed the body more than once or oddly.
+        """
         Chunked.__init__(self, options, limits, errors.BadCoding, errors.ResponseIncomplete)
         self.delimited, self.line_limit = sound, limits.head_size
 
@@ -195,7 +207,7 @@ class ChunkedResponse(Chunked):
         return grammar.match_chunk_size(line[1:]) if _begins_with_16_digits(line) else None
 
     def _mend_trailers(self):
-        # A field whose name is no token can go no further, and neither curl, browsers nor squid refuse the body for it.
+        # A field whose name is no token is dropped; neither curl, browsers nor squid refuse the body because of it.
         mended = [line for line in leniency.mend_fields(self._trailers, self._bad)
                   if b':' not in line or grammar.is_token(line.partition(b':')[0])]
         self.delimited = self.delimited and mended == self._trailers
@@ -203,7 +215,7 @@ class ChunkedResponse(Chunked):
 
 
 def _join(pieces):
-    """Views of octets -> one view, or octets."""
+    """Return views of octets as one view, or as octets."""
     size = sum(map(len, pieces))
     if not SMALL < size <= MOST:
         return b''.join([piece.tobytes() for piece in pieces])
@@ -215,7 +227,10 @@ def _join(pieces):
 
 
 def encode_chunk(content):
-    """Content octets, or a view of them -> one chunk, or a view of it: as Chunked.feed."""
+    """Return content as one chunk.
+
+    `content`: octets or a view of them. The result is octets, or a view of shared memory as of Chunked.feed.
+    """
     size = len(content)
     if not SMALL < size <= MOST:
         return b'%x\r\n%s\r\n' % (size, bytes_of(content))
@@ -228,10 +243,10 @@ def encode_chunk(content):
 
 
 def bytes_of(content):
-    """Octets or a view of them -> octets."""
+    """Return octets, or a view of them, as octets."""
     return content if isinstance(content, bytes) else content.tobytes()
 
 
 def last_chunk(trailers):
-    """The end of a chunked body, with the trailer section given."""
+    """Return the end of a chunked body. `trailers`: its trailer section, octets."""
     return b'0\r\n%s\r\n' % trailers

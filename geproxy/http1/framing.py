@@ -1,7 +1,14 @@
-"""Where a message body ends (RFC 9112, 6). No I/O; everything doubtful is refused in requests. In responses that is
-understood which curl, browsers and squid understand alike, and its connection is not used again.
+"""Finds where a message body ends (RFC 9112, 6). No I/O.
 
-A body is told what has arrived (`feed`) and gives the content octets among it. Chunked coding is in `chunks`.
+In requests, all doubtful framing is refused. In responses, framing that curl, browsers and squid understand alike is
+accepted, but that connection is not used again.
+
+A body is an object that is fed with the octets that arrive (`feed`) and returns the content among them. The chunked
+coding is in `chunks`. All bodies have these attributes: `done`; `left`, the octets that are still to come, None if
+unknown; `chunk`, the octets of the current chunk, None without chunks; `used`, how many octets of the last feed belong
+to the body, None if all; `framing`, the field line that says how it is framed; `delimited`, True if its end does not
+need a closed connection; `trailers`, the trailer section; `splices` and `unseen`: True, and how many octets of content
+may go by without being fed (`skip`).
 """
 from __future__ import absolute_import, division, print_function
 
@@ -11,83 +18,89 @@ from geproxy.http1.chunks import CHUNKED_LINE, Chunked, ChunkedResponse
 
 
 class Sized(object):
-    """A body of Content-Length octets."""
+    """A body whose length Content-Length says."""
     __slots__ = ('left', 'framing', 'incomplete')
-    chunk = None            # octets of the current chunk, where there are chunks
-    used = None             # `feed` takes all that it is given: `left` says how much to read
-    delimited = True        # the end does not need a closed connection
+    chunk = None
+    used = None             # the reader reads no more than `left`, so all that is fed belongs to the body
+    delimited = splices = True
     trailers = b''
-    splices = True          # octets may go by without being fed: see `unseen`
 
     def __init__(self, length, incomplete, line=None):
-        """`length`: octets; `incomplete`: the error to raise; `line`: its Content-Length line, if that is at hand."""
+        """Make a body of `length` octets.
+
+        `incomplete`: the class to raise if the connection ends too early; `line`: its Content-Length line as octets, if
+        the caller has it, else None.
+        """
         self.left = length
         self.framing = line or b'Content-Length: %d\r\n' % length
         self.incomplete = incomplete
 
     @property
     def done(self):
-        """True once all of it has been fed."""
+        """True when all of the body has been fed."""
         return not self.left
 
     def feed(self, data, end):
-        """Octets [0:end) of `data` (no more than `left`) have arrived -> the content among them."""
+        """Feed octets that have arrived. Return a view of the content among them.
+
+        `data`: a buffer; `end`: how many of its octets are meant, `left` at most.
+        """
         self.left -= end
         return memoryview(data)[:end]
 
     @property
     def unseen(self):
-        """How many octets may go by without being fed: they are content, whatever they are."""
+        """How many octets may go by without being fed."""
         return self.left
 
     def skip(self, count):
-        """That many octets have gone by."""
+        """Count octets that have gone by without being fed."""
         self.left -= count
 
     def take(self, stream):
-        """What is left, all of it, from the buffer of a stream.Stream, where it is."""
+        """Take all that is left of the body out of the buffer of a Stream, which must have it. Return the octets."""
         octets, stream.buffer = stream.buffer[:self.left], stream.buffer[self.left:]
         self.left = 0
         return octets
 
     def ended(self):
-        """The connection ended: raises the error that says what is missing."""
+        """Raise the error for a connection that has ended before the body."""
         raise self.incomplete('the connection ended %d octets before the body did' % self.left)
 
 
 class DoubtfulSized(Sized):
-    """The same, of a response that frames its body more than once or oddly: what follows it is not trusted."""
+    """A Sized body of a response with odd or repeated framing: the connection is not used again."""
     __slots__ = ()
     delimited = False
 
 
 class UntilClose(object):
-    """A response body that only the end of the connection ends."""
+    """A response body that ends with its connection."""
     __slots__ = ('done',)
     left = used = chunk = None
     framing = b''
     delimited = False
     trailers = b''
     splices = True
-    unseen = 1 << 30        # see Sized.unseen: there is always more
+    unseen = 1 << 30        # more than is ever read at once
 
     def __init__(self):
         self.done = False
 
     def feed(self, data, end):
-        """As Sized.feed."""
+        """Feed octets, as Sized.feed."""
         return memoryview(data)[:end]
 
     def skip(self, count):
-        """As Sized.skip."""
+        """Do nothing, as there is nothing to count."""
 
     def ended(self):
-        """The connection ended, and so did the body."""
+        """Note that the connection has ended, and so the body is complete."""
         self.done = True
 
 
 def _length(request):
-    """The value of a request's Content-Length, or None if there is none (RFC 9110, 8.6; RFC 9112, 6.3)."""
+    """Return the Content-Length of a request, or None without one (RFC 9110, 8.6; RFC 9112, 6.3). Raises BadRequest."""
     values = request.index.get(b'content-length')
     if values is None:
         return None
@@ -99,7 +112,9 @@ def _length(request):
 
 
 def _is_chunked(request):
-    """True if a request's Transfer-Encoding says chunked, False if there is none; all else is refused (RFC 9112, 6.1).
+    """Return True if the Transfer-Encoding of a request is chunked, False without one (RFC 9112, 6.1).
+
+    Raises BadRequest or NotImplementedHere for everything else.
     """
     values = request.index.get(b'transfer-encoding')
     if values is None:
@@ -116,13 +131,17 @@ def _is_chunked(request):
     if codings[-1] == b'chunked' and all(
             grammar.is_token(coding) and coding not in (b'chunked', b'identity') for coding in codings[:-1]):
         raise errors.NotImplementedHere(
-            "nobody here knows the transfer codings '%s'" % grammar.printable(values[0], 40))
+            "unknown transfer coding '%s': this proxy knows only chunked" % grammar.printable(values[0], 40))
     raise errors.BadRequest(
-        "'%s' is not a Transfer-Encoding that ends with one chunked" % grammar.printable(values[0], 40))
+        "invalid Transfer-Encoding '%s': it must end with chunked, once" % grammar.printable(values[0], 40))
 
 
 def request_body(request, limits):
-    """The body of a request, or None; raises BadRequest or NotImplementedHere (RFC 9112, 6.3)."""
+    """Return the body of a request, or None if it has none (RFC 9112, 6.3).
+
+    `request`: a message.Request; `limits`: [limits], for trailers: see chunks.Chunked. Raises BadRequest or
+    NotImplementedHere.
+    """
     if b'content-length' not in request.index and b'transfer-encoding' not in request.index:
         return None
     if request.framed is None:
@@ -137,8 +156,11 @@ def request_body(request, limits):
 
 
 def _framed(response):
-    """Of a response -> (is it chunked?, the value of Content-Length or None, the line of that or b'', is it sound?,
-    what is wrong or ''), found out once. Sound: it frames its body once and as it should."""
+    """Return how a response frames its body. It is found out once and kept in the response.
+
+    As (True if chunked, Content-Length or None, its field line or b'', True if the body is framed once and correctly,
+    what is wrong or '').
+    """
     if response.framed is None:
         index = response.index
         values = index.get(b'content-length')
@@ -153,12 +175,12 @@ def _framed(response):
 
 
 def _odd_framing(response, lengths):
-    """The same for other than one good Content-Length. `lengths`: the values of that, or None."""
+    """Do the same for all but one good Content-Length. `lengths`: the values of Content-Length, or None."""
     codings = b','.join(response.values(b'transfer-encoding')).lower()
     if codings == b'chunked':       # it counts, whatever Content-Length says (RFC 9112, 6.3)
         return True, None, b'', response.version >= (1, 1) and lengths is None, ''
     if response.values(b'transfer-encoding') and codings != b'identity':
-        return False, None, b'', False, "'%s' is not a Transfer-Encoding that is known here" % (
+        return False, None, b'', False, "unknown Transfer-Encoding '%s': this proxy knows only chunked" % (
             grammar.printable(codings, 40))
     if lengths is None:
         return False, None, b'', False, ''
@@ -173,9 +195,12 @@ def _odd_framing(response, lengths):
 
 
 def response_body(response, method, limits):
-    """The body of a final response to `method`, or None; raises BadResponse (RFC 9112, 6.3)."""
+    """Return the body of a final response, or None if it has none (RFC 9112, 6.3). Raises BadResponse.
+
+    `response`: a message.Response; `method`: of its request, octets; `limits`: as for `request_body`.
+    """
     if method == b'HEAD' or response.status in (204, 304):
-        return None                 # whatever it says
+        return None                 # whatever its fields say
     chunked, length, line, sound, wrong = response.framed or _framed(response)
     if wrong:
         raise errors.BadResponse(wrong)
@@ -187,8 +212,11 @@ def response_body(response, method, limits):
 
 
 def bodiless_framing(response, version):
-    """The field line that a response without a body passes on to a client of that HTTP version: what the body would
-    have been, for HEAD and 304; nothing for 204, and where it cannot be told (RFC 9110, 8.6; RFC 9112, 6.1)."""
+    """Return the framing field line of a response without a body, as octets (RFC 9110, 8.6; RFC 9112, 6.1).
+
+    For HEAD and 304 it says what the body would have been. It is b'' for 204, and where this cannot be told.
+    `response`: a message.Response; `version`: of the client's HTTP, as (1, minor).
+    """
     if response.status == 204:
         return b''
     chunked, _length, line, _sound, _wrong = _framed(response)
@@ -196,7 +224,9 @@ def bodiless_framing(response, version):
 
 
 def is_clean(response):
-    """False if a response without a body claims to have one, or frames it oddly: its connection is not to be trusted
-    further."""
+    """Return True if the connection can be used again after a response without a body.
+
+    False if the response claims to have a body, or frames it oddly. `response`: a message.Response.
+    """
     chunked, length, _line, sound, _wrong = _framed(response)
     return sound and (response.status != 204 or not chunked and not length)

@@ -19,17 +19,17 @@ is_token = re.compile(TCHAR + br'+\Z').match
 is_protocol = re.compile(TCHAR + br'+(?:/' + TCHAR + br'+)?\Z').match
 
 # request-line = method SP request-target SP HTTP-version                               (RFC 9112, 3)
-# The target is any visible ASCII: what is in it is judged by `split_target`. Octets from 0x80 on pass, too: curl, git,
-# Go, PHP and busybox send them in paths. No program takes them for a delimiter. They are refused in a host.
+# The target is any visible ASCII, which `split_target` checks. Octets from 0x80 on are allowed, too: curl, git, Go, PHP
+# and busybox send them in paths, and no program takes them for a delimiter. In a host they are refused.
 match_request_line = re.compile(br'(' + TCHAR + br'+) ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])\Z').match
 
-# The same as most clients of a proxy send it, with its authority and path: 1.0 instead of 2.5 us (3.13). What does not
-# look like this may be good nevertheless.
+# The same in the form that most clients of a proxy send, with its authority and path: 1.0 instead of 2.5 us (3.13). A
+# line that does not match may be valid nevertheless.
 match_plain_request_line = re.compile(
     br'(?!CONNECT )(' + TCHAR + br'+) '
     br'(http://([0-9A-Za-z.:_~\[\]-]+)(/[\x21\x22\x24-\x7e\x80-\xff]*)) HTTP/1\.([0-9])\Z').match
 
-# The same, of which the end has not come yet.
+# The beginning of such a line, whose end has not come yet.
 match_request_line_start = re.compile(
     TCHAR + br'+(?: (?:[\x21-\x7e\x80-\xff]+(?: (?:H(?:T(?:T(?:P(?:/[0-9.]{0,3})?)?)?)?)?)?)?)?\r?\Z').match
 
@@ -37,11 +37,11 @@ match_request_line_start = re.compile(
 # The last SP is optional here: too many servers leave it out with the reason phrase.
 match_status_line = re.compile(br'HTTP/([0-9])\.([0-9]) ([0-9]{3})(?: ([\t\x20-\x7e\x80-\xff]*))?\Z').match
 
-# What may stand nowhere in a head: controls, CR without LF, LF without CR             (RFC 9112, 2.2; RFC 9110, 5.5)
+# Octets that are not allowed in a head: controls, CR without LF, LF without CR        (RFC 9112, 2.2; RFC 9110, 5.5)
 _search_doubtful = re.compile(br'[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n').search
 _HARMLESS = bytes(bytearray([9] + list(range(32, 127)) + list(range(128, 256))))
 
-# What may stand in no field value                                                     (RFC 9110, 5.5)
+# Octets that are not allowed in a field value                                         (RFC 9110, 5.5)
 find_control = re.compile(br'[\x00-\x08\x0a-\x1f\x7f]').search
 
 # Content-Length = 1*DIGIT                                                              (RFC 9110, 8.6)
@@ -54,64 +54,72 @@ match_chunk_size = re.compile(
     br'(?:[ \t]*;[ \t]*' + TCHAR + br'+(?:[ \t]*=[ \t]*(?:' + TCHAR + br'+'
     br'|"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"))?)*\Z').match
 
-# uri-host, narrower than RFC 3986: names as the DNS and the world's hosts files have them. Percent-encoding and
-# sub-delims are allowed there and used nowhere, but by those who want two programs to read two hosts.
+# uri-host with fewer octets than RFC 3986 allows: names as in the DNS and in hosts files. Percent-encoding
+# and sub-delims are used only in attacks, to make two programs read two different hosts.
 match_authority = re.compile(br'([0-9A-Za-z._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?\Z').match
 
-# Names of fields that carry secrets, and of those that carry URLs, which may
+# Names of fields that carry secrets, and of those that carry URLs, which may have secrets in them
 _find_secret = re.compile(br'auth|cookie|token|secret|passw|api-?key|session|signature').search
 _WITH_URL = frozenset([b'referer', b'location', b'content-location', b'refresh'])
 
-LONGEST = 1000          # characters of a text for people: it stands in the log, in a response and in its Proxy-Status
+LONGEST = 1000          # characters of a message for people, in the log, a response and its Proxy-Status
 
 Authority = collections.namedtuple('Authority', 'host port text')
 Target = collections.namedtuple('Target', 'form authority path')
 
 
 def printable(octets, most=80):
-    """Octets from elsewhere -> native text for people, of one line: nothing unescaped, endless or secret, as what is
-    before an @ or behind a ? may be."""
+    """Return octets from a peer as one line of native text for people.
+
+    `octets`: any; `most`: how many of them are shown. All but printable ASCII is escaped. Text before an @ or after a ?
+    is left out, as it may be a secret.
+    """
     octets, query, _secret = octets.partition(b'?')
-    words = octets.split(b' ', most)        # no more of them can be seen
+    words = octets.split(b' ', most)        # more words would not be shown
     words = [b'***@' + word.rpartition(b'@')[2] if b'@' in word else word for word in words]
     shown = escape(b' '.join(words)[:most])
     return shown + ('?...' if query else '...' if len(octets) > most else '')
 
 
 def find_doubtful(octets, start=0):
-    """The first octet, from `start` on, that may stand nowhere in a head, as a match; None if there is none."""
-    # Mostly there is none: then all that is no plain octet is CRLF. 20 -> 1.7 us for a head of 300 octets (3.13).
+    """Return the first octet that is not allowed in a head, as a match of `re`; None if there is none.
+
+    `octets`: a head or a part of it; `start`: where to begin.
+    """
+    # Mostly there is none: then only CRLF is left without the harmless octets. 20 -> 1.7 us for 300 octets (3.13).
     if not start and octets.translate(None, _HARMLESS) == b'\r\n' * octets.count(b'\r\n'):
         return None
     return _search_doubtful(octets, start)
 
 
 def escape(octets):
-    """Octets from elsewhere -> native text of one line."""
+    """Return octets as one line of native text, with all but printable ASCII escaped."""
     return ''.join(c if ' ' <= c <= '~' else '\\x%02x' % ord(c) for c in compat.to_native(octets))
 
 
 def shorten(text):
-    """Return native `text`, without what is behind LONGEST characters; `...(+N)` says then that N more are missing."""
+    """Return native `text`, cut after LONGEST characters; `...(+N)` then says that N characters are missing."""
     return text if len(text) <= LONGEST else '%s...(+%d)' % (text[:LONGEST], len(text) - LONGEST)
 
 
 def first_word(octets):
-    """What a line begins with, for people; no more of it, for the rest may be a secret."""
+    """Return the first word of a line, as native text for people. The rest is left out, as it may be a secret."""
     return printable(octets.partition(b'\r')[0].partition(b' ')[0], 20)
 
 
 def split_list(values):
-    """Field values -> the members of the list they form together, empty ones left out (RFC 9110, 5.6.1)."""
+    """Return the members of a list in field values, without empty ones (RFC 9110, 5.6.1).
+
+    `values`: a sequence of octets, which together are one list.
+    """
     members = [member.strip(b' \t') for member in b','.join(values).split(b',')]
     return [member for member in members if member]
 
 
 def _parse_authority(octets):
-    """``host[:port]`` -> Authority(host, port, text); raises BadRequest (RFC 9110, 4.2; RFC 3986, 3.2).
+    """Return `host[:port]` as an Authority (RFC 9110, 4.2; RFC 3986, 3.2). Raises BadRequest.
 
-    `host`: lower case, no brackets. `port`: an int, or None if there is none or an empty one. `text`: as it came,
-    but without an empty port.
+    Of it, `host` is in lower case without brackets, `port` an int or None, `text` the octets without an empty port.
     """
     match = match_authority(octets)
     if b'@' in octets:
@@ -128,7 +136,7 @@ def _parse_authority(octets):
         raise errors.BadRequest("'%s' has an empty label" % printable(host))
     port = int(digits) if digits else None
     if port is not None and not 0 < port < 65536:
-        raise errors.BadRequest('there is no port %d' % port)
+        raise errors.BadRequest('invalid port %d: expected 1 to 65535' % port)
     return Authority(host, port, written if port is None else b'%s:%d' % (written, port))
 
 
@@ -136,10 +144,10 @@ parse_authority = Memo(_parse_authority).__getitem__
 
 
 def split_target(method, target):
-    """A request target -> Target(form, authority, path); raises BadRequest or NotImplementedHere (RFC 9112, 3.2).
+    """Return a request target as a Target (RFC 9112, 3.2). Raises BadRequest or NotImplementedHere.
 
-    `form`: 'origin', 'absolute', 'authority' or 'asterisk'; `authority`: None where the form has none; `path`: what
-    an origin gets as its target, octet for octet as it came: it is cut, never normalised.
+    `method`, `target`: octets. Of the Target, `form` is 'origin', 'absolute', 'authority' or 'asterisk'; `authority` is
+    an Authority, or None if the form has none; `path` is the target for the origin: cut from this one, never changed.
     """
     if method == b'CONNECT':
         authority = parse_authority(target)
@@ -158,7 +166,7 @@ def split_target(method, target):
 def _split_absolute(method, target):
     scheme, separator, rest = target.partition(b'://')
     if scheme != b'http' and not is_token(scheme) or not separator:
-        raise errors.BadRequest("'%s' is no form of request target" % printable(target))
+        raise errors.BadRequest("invalid request target '%s'" % printable(target))
     if scheme != b'http' and scheme.lower() != b'http':
         raise _other_scheme(scheme.lower())
     authority = rest.partition(b'/')[0].partition(b'?')[0]
@@ -174,24 +182,25 @@ def _other_scheme(scheme):
         return errors.NotImplementedHere(
             '%s:// goes through a proxy by CONNECT only, and this client cannot do that (busybox wget, for one): '
             'use another, such as curl or GNU wget' % printable(scheme))
-    return errors.NotImplementedHere('%s:// is not for an HTTP proxy' % printable(scheme, 20))
+    return errors.NotImplementedHere('an HTTP proxy cannot fetch %s://' % printable(scheme, 20))
 
 
 def parse_fields(lines, error):
-    """Field lines -> (fields, index); raises `error` (RFC 9112, 5).
+    """Return field lines as (fields, index) (RFC 9112, 5).
 
-    `fields`: of each line, in the order they came, (name in lower case, a tuple of its value, the line as we write it);
-    `index`: {name in lower case: tuple of all values}. Lines must have been searched with `find_doubtful`.
+    `lines`: octets without line ends, in which `find_doubtful` has found nothing; `error`: the class to raise for an
+    invalid line. `fields` has for each line, in order, (name in lower case, a tuple of its value, the line as we write
+    it); `index` is {name in lower case: tuple of all values}.
     """
     known, learn = _field_lines.get, _field_lines.learn
     fields = [known(line) or learn(line) for line in lines]
     if not all(fields):
         for number, field in enumerate(fields, 1):
-            if not field:       # what is in it may be a secret
-                raise error('field line %d is not name: value' % number)
+            if not field:       # the line is not shown, as it may be a secret
+                raise error('invalid field line %d: expected name: value' % number)
     index = {lower: values for lower, values, _written in fields}
     if len(index) < len(fields):
-        # Lists first: to add to a tuple copies it, and the copies of 16,000 lines `a:` would take 250 ms.
+        # Lists first, because to add to a tuple copies it: for 16,000 lines `a:` that would take 250 ms.
         lists = {}
         for lower, values, _written in fields:
             lists.setdefault(lower, []).extend(values)
@@ -200,7 +209,7 @@ def parse_fields(lines, error):
 
 
 def parse_field(line):
-    """A field line -> what `parse_fields` has of it; None if it is none. Remembers nothing of a value."""
+    """Return a field line as in the fields of `parse_fields`, or None if it is invalid. Remembers no value."""
     name, colon, value = line.partition(b':')
     lower = _lower_names[name] if colon else b''
     if not lower:
@@ -213,13 +222,15 @@ _lower_names = Memo(lambda name: name.lower() if is_token(name) else b'')
 
 
 def is_secret(lower, value):
-    """Return True if the value of a field may be a secret, as far as its name, in lower case, tells. The query string
-    of a URL may be one, too."""
+    """Return True if the value of a field may be a secret.
+
+    `lower`: the name in lower case, by which this is decided; `value`: octets: the query of a URL counts as a secret.
+    """
     return _find_secret(lower) is not None or value.find(b'?') >= 0 and lower in _WITH_URL
 
 
 def _may_be_kept(_line, field):
-    # A line that is none may be anything, and where section.cut was, there is a mark.
+    # An invalid line may be anything. Where section.cut_secrets was, there is a mark.
     return field is not None and (field[1][0][:1] == b'\0' or not is_secret(field[0], field[1][0]))
 
 

@@ -1,12 +1,13 @@
-"""Heads that break the grammar and still have one meaning, rewritten as the grammar wants them. Pure: octets to octets.
+"""Rewrites heads that break the grammar but have only one meaning, so that they follow it. No I/O.
 
-Asked only for what the strict parser has refused, so normal heads pay nothing. What it returns is parsed strictly.
+It is called only for heads that the strict parser has refused, so normal heads pay nothing. Its result is parsed
+strictly.
 
-Responses: what curl, browsers and squid all deliver is delivered. What one of them refuses, or what two of them could
-read in two ways, stays refused (tried with curl 7.88 and squid 5.7). So these stay refused: `ICY 200 OK` (curl takes it
-for HTTP/0.9), a field name that is no token and a control octet in the reason phrase (squid answers 502).
+Responses: a head that curl, browsers and squid all accept is accepted. A head that one of them refuses, or that two of
+them could understand in two ways, stays refused (tried with curl 7.88 and squid 5.7). For example: `ICY 200 OK` (curl
+takes it for HTTP/0.9), a field name that is no token, a control octet in the reason phrase (squid answers 502).
 
-Requests: only what is cut off and not forwarded is forgiven: userinfo and fragment of the target.
+Requests: only a userinfo or fragment in the target is accepted. It is cut off and does not go on.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -16,52 +17,51 @@ import re
 from geproxy import errors
 from geproxy.http1 import grammar
 
-# A fold or a control octet in these could mean two lengths (RFC 9112, 6.3).
+# A fold or a control octet in one of these could mean two lengths (RFC 9112, 6.3).
 FRAMING = frozenset([b'content-length', b'transfer-encoding'])
 
 _find_fatal = re.compile(br'\0|\r(?!\n)').search
 _find_end = re.compile(br'\n\r?\n').search
 _match_tab_for_blank = re.compile(br'(HTTP/1\.[0-9] [0-9]{3})\t').match
-# With several @, or a backslash, some read another host.
+# With several @, or a backslash, some programs read another host.
 _match_userinfo = re.compile(br'([Hh][Tt][Tt][Pp]://)([^/?@\\]*@)(?=[^/?@\\]*(?:[/?]|\Z))').match
 _userinfo_in_host = re.compile(br'((?:\A|\n)[Hh][Oo][Ss][Tt]:)([^\r\n]*@)').sub
 _ENCODED = dict((b'%02x' % number, bytes(bytearray([number]))) for number in range(256))
-# To keep control octets is not safe: Python's http.client, for one, ends a line at VT, FF and FS (RFC 9110, 5.5).
+# Control octets must not go on: Python's http.client, for example, ends a line at VT, FF and FS (RFC 9110, 5.5).
 _BLANKED = bytes(bytearray(
     32 if (octet < 32 and octet != 9) or octet == 127 else octet for octet in range(256)))
 
 
 def find_fatal(octets, start=0):
-    """Find the first octet, from `start` on, that not even a response may have in its head: NUL, or CR without LF.
+    """Return the first octet that not even a response may have in its head: NUL, or CR without LF.
 
-    Returns a match, or None if there is none.
+    `octets`: a head or a part of it; `start`: where to begin. Return a match of `re`, or None if there is none.
     """
     return _find_fatal(octets, start)
 
 
 def end_of(head):
-    """Return where a head ends that may have lines that end with LF alone: behind its first empty line."""
+    """Return where a head ends whose lines may end with LF alone: after its first empty line. `head`: octets."""
     return _find_end(head).end()
 
 
 def is_status_line(line):
-    """Return True if a line of octets, up to its LF, is a status line, or can be mended to be one."""
+    """Return True if a line, octets without LF, is a status line or can be mended to be one."""
     line = line[:-1] if line[-1:] == b'\r' else line
     return grammar.match_status_line(_mend_status_line(line)) is not None
 
 
 def _mend_status_line(line):
-    # All of them read a tab in front of the reason phrase. Nobody reads one in front of the status code.
+    # curl, browsers and squid all accept a tab before the reason phrase. None accepts one before the status code.
     match = _match_tab_for_blank(line)
     return match.group(1) + b' ' + line[match.end():] if match else line
 
 
 def mend_response(head):
-    """Rewrite a response head that the strict parser has refused -> (head, octets behind the head).
+    """Rewrite a response head that the strict parser has refused. Return (head, octets after the head).
 
-    `head`: octets up to an empty line. Lines that end with LF alone are read (RFC 9112, 2.2), so the head may end
-    earlier than its first CRLF CRLF: the rest is the second value. Raises BadResponse for what has more than one
-    reading.
+    `head`: octets up to an empty line. Its lines may end with LF alone (RFC 9112, 2.2), so it may end before its first
+    CRLF CRLF: the rest is the second value. Raises BadResponse if the head has more than one meaning.
     """
     end = end_of(head)
     head, behind = head[:end], head[end:]
@@ -76,18 +76,18 @@ def mend_response(head):
 def mend_fields(lines, error):
     """Rewrite field lines of a response, or of its trailer section, as the grammar wants them.
 
-    `lines`: octets without line ends; `error`: the class to raise. A fold becomes a blank (RFC 9112, 5.2), blanks
-    before a colon go away (5.1), a control octet in a value becomes a blank (RFC 9110, 5.5). What is still wrong is
-    left as it is, for the parser to refuse. Raises `error` for a fold where none may be.
+    `lines`: octets without line ends; `error`: the class to raise for a fold where none is allowed. A fold becomes a
+    blank (RFC 9112, 5.2), blanks before a colon are removed (5.1), a control octet in a value becomes a blank (RFC
+    9110, 5.5). Other errors stay, and the parser refuses them. Return the lines.
     """
-    fields, parts = [], None            # of the last field, if it is folded
+    fields, parts = [], None            # `parts`: those of the last field, if it is folded
     for line in lines:
         if line[:1] not in (b' ', b'\t'):
             fields.append(line)
             parts = None
             continue
         if parts is None:
-            # Once for each field, not for each fold: a name may have 60 KB.
+            # Checked once for each field, not for each fold, because a name may have 60 KB.
             if not fields or b':' not in fields[-1] or _name(fields[-1]).lower() in FRAMING:
                 raise error('a folded line in front of all fields, in a field name, or in a field that frames the body')
             fields[-1] = parts = [fields[-1]]
@@ -108,11 +108,12 @@ def _mend_field(line):
 
 
 def mend_request(line, octets):
-    """Cut fragment and userinfo off the target of a request -> (line, octets, credentials); None if there are none.
+    """Cut fragment and userinfo off the target of a request (RFC 9110, 4.2.4; RFC 7617, 2).
 
-    `line`: the request line; `octets`: what follows it. Where Host repeats that userinfo, as urllib has it, it is cut
-    there, too. `credentials`: the value of an Authorization field made from the userinfo, or b'' if that is empty.
-    Raises BadRequest for a userinfo that Basic cannot carry (RFC 9110, 4.2.4; RFC 7617, 2).
+    `line`: the request line; `octets`: all that follows it. Return (line, octets, credentials), or None if there is
+    nothing to cut off. Where Host repeats the userinfo, as urllib sends it, it is cut off there, too. `credentials` is
+    the value of an Authorization field for the userinfo, or b'' if that is empty. Raises BadRequest for a userinfo that
+    Basic cannot carry.
     """
     match = grammar.match_request_line(line)
     if match is None or match.group(1) == b'CONNECT':
@@ -131,19 +132,19 @@ def mend_request(line, octets):
 
 
 def _spellings(userinfo):
-    """How Host may repeat the userinfo of a target: urllib undoes the percent-encoding there, and writes Latin-1."""
+    """Return the ways in which Host may repeat a userinfo: urllib removes percent-encoding, and writes Latin-1."""
     decoded = _decode(userinfo)
     spellings = [userinfo, decoded.strip(b' \t')]
     try:
         spellings.append(decoded.decode('utf-8').encode('latin-1').strip(b' \t'))
     except UnicodeError:
-        pass                    # it is not UTF-8, or Latin-1 cannot write it: urllib cannot have sent it
+        pass                    # it is not UTF-8, or Latin-1 cannot write it, so urllib has not sent it
     return spellings
 
 
 def _cut_host(octets, spellings):
     """Cut one of `spellings` off the beginning of each Host field."""
-    # Not by a pattern made of the spellings: the module re would remember it, and a password with it.
+    # Not by a pattern of the spellings, because the module re would remember it, and a password in it.
     return _userinfo_in_host(
         lambda match: match.group(1) if match.group(2).lstrip(b' \t') in spellings else match.group(0), octets)
 
@@ -155,12 +156,12 @@ def _basic(userinfo):
         return b''
     if b':' in name or grammar.find_control(name + password) or b'\t' in name + password:
         raise errors.BadRequest(
-            'user or password in the target have a control octet, or the user a colon: Basic has no way to say that')
+            'user or password in the target have a control octet, or the user has a colon: Basic cannot carry that')
     return b'Basic ' + binascii.b2a_base64(name + b':' + password).rstrip(b'\n')
 
 
 def _decode(octets):
-    """Percent-encoding undone, once; what is none stays as it is."""
+    """Return octets with percent-encoding undone, once. All other octets stay as they are."""
     # 20,000 of them take 4 ms; by a pattern and a function, 8 (3.11).
     parts = octets.split(b'%')
     decoded = [_ENCODED.get(part[:2].lower()) for part in parts[1:]]

@@ -1,7 +1,7 @@
-"""Request and response heads: asked, and written anew (RFC 9110, RFC 9112). No I/O, no clock, no log.
+"""Request and response heads: what they say, and how they are written for the next hop (RFC 9110, RFC 9112). No I/O.
 
-A head is never copied: what goes on is written from what was understood, so that the next one to read it cannot
-understand something else. Order, case and duplicates of the fields that pass are kept, and every octet of a value.
+A head is never copied. It is written anew from what was understood, so that the next program cannot understand it in
+another way. The fields that go on keep their order, case and duplicates, and each octet of their values.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -11,7 +11,7 @@ from geproxy import errors
 from geproxy.http1 import grammar
 from geproxy.http1.section import Section, restore, restored
 
-# Sending these twice does what sending them once does (RFC 9110, 9.2.2).
+# To send one of these twice has the same effect as to send it once (RFC 9110, 9.2.2).
 IDEMPOTENT = frozenset([b'GET', b'HEAD', b'OPTIONS', b'TRACE', b'PUT', b'DELETE'])
 _PROTOCOLS = [b'HTTP/1.%d' % minor for minor in range(10)]
 # What policy changes in a request head. `removed`: a frozenset of field names in lower case; `added`: whole field lines
@@ -20,18 +20,21 @@ Edits = collections.namedtuple('Edits', 'removed added')
 NO_EDITS = Edits(frozenset(), b'')
 PORTS = {b'http': 80, b'https': 443}        # of an authority that names no port (RFC 9110, 4.2)
 EMPTY = Section([], {})
-OFFERS = 16         # protocols in Upgrade that are looked at
+OFFERS = 16         # protocols in Upgrade that are read; more are ignored
 
 
 class Message(object):
-    """What both kinds of head have: `version` as (1, minor); `fields` and `index` as of grammar.parse_fields, but ask
-    `values` for a value, as `index` has marks where secrets were cut out; `framed`: what framing has found out of it,
-    None before; `large`: true if it is too large to be remembered, and so is nobody else's."""
+    """What both kinds of head have.
+
+    `version`: (1, minor); `fields`, `index`: see grammar.parse_fields; to read a value call `values`, because `index`
+    has marks where secrets were cut out; `framed`: what framing has found out, None before; `large`: True if the head
+    is too large to be remembered, so that no other exchange shares it.
+    """
     __slots__ = ('version', 'index', 'framed', 'large', '_section', '_written', '_secrets')
 
     @property
     def fields(self):
-        """See grammar.parse_fields."""
+        """All field lines; see grammar.parse_fields."""
         return self._section.fields if self._secrets is None else self._section.fields_with(self._secrets)
 
     def count(self):
@@ -39,43 +42,49 @@ class Message(object):
         return len(self._section.fields)
 
     def values(self, lower):
-        """All values of the fields of that name (in lower case), as a tuple."""
+        """Return the values of all fields of a name, as a tuple of octets. `lower`: the name in lower case."""
         found = self.index.get(lower, ())
         if found and self._secrets is not None and found[0][:1] == b'\0':
             return tuple([restore(value, self._secrets) for value in found])
         return found
 
     def options(self):
-        """The connection options, in lower case: what Connection names (RFC 9110, 7.6.1)."""
+        """Return the connection options, a frozenset in lower case: what Connection names (RFC 9110, 7.6.1)."""
         return self._section.options
 
     def upgrades(self):
-        """The protocols in Upgrade, if Connection names it too, else b''; what is none is left out (RFC 9110, 7.8)."""
+        """Return the valid protocols in Upgrade, as octets; b'' if Connection does not name Upgrade (RFC 9110, 7.8)."""
         if self.version < (1, 1) or b'upgrade' not in self.options():
             return b''
         return b', '.join(filter(grammar.is_protocol, grammar.split_list(self.values(b'upgrade'))[:OFFERS]))
 
 
 class Request(Message):
-    """A request head, never changed: all exchanges that have it, octet for octet, share it, unless it has secrets.
+    """A request head. It is never changed, because all exchanges with the same octets share it, unless it has secrets.
 
-    `target`: as it came, without userinfo and fragment; `form`, `authority`, `path`: see grammar.split_target; without
-    an authority in the target, it is that of Host; `protocol`: the version as octets; `url`: for people: absolute, or
-    host:port for CONNECT; `host`, `port`: of the origin, in lower case, without brackets or a last dot.
+    `target`: as it came, without userinfo and fragment; `form`, `authority`, `path`: see grammar.split_target; the
+    authority is that of Host if the target has none; `protocol`: the version as octets; `host`: of the origin, in lower
+    case, without brackets or a last dot; `port`: its port, or None if only the scheme tells (PORTS); `url`: for people:
+    the absolute URL, or host:port for CONNECT, or None if the target has no scheme: see `url_for`.
 
-    `persists`: the client's connection may carry another request (RFC 9112, 9.3); `repeatable`: sending it twice is as
-    good as once, as far as its method tells; `expects`: the client waits for 100, `unmet`: it expects something else,
-    octets, else None (RFC 9110, 10.1.1); `hops`: how many more OPTIONS or TRACE may take, or None (RFC 9110, 7.6.2).
+    No attribute depends on how the request arrived, such as by TLS: the head is remembered by its octets.
+
+    `persists`: True if the client's connection may carry another request (RFC 9112, 9.3); `repeatable`: True if the
+    method allows to send it twice; `expects`: True if the client waits for a 100; `unmet`: another expectation as
+    octets, or None (RFC 9110, 10.1.1); `hops`: how many more hops OPTIONS or TRACE may take, or None (RFC 9110, 7.6.2).
     """
     __slots__ = ('method', 'target', 'form', 'authority', 'path', 'protocol', 'url', 'host', 'port', 'persists',
                  'repeatable', 'expects', 'unmet', 'hops')
 
     def __init__(self, start, section):
-        """`start`: what is known of its request line; `section`: its Section. Raises BadRequest."""
+        """Understand a head. Raises BadRequest.
+
+        `start`: (version, method, target, form, authority, path) of its request line; `section`: its Section.
+        """
         self.version, self.method, self.target, self.form, self.authority, self.path = start
         self._section, self.index, self._secrets = section, section.index, None
         index = self.index
-        self._settle_authority(index.get(b'host', ()))
+        self._find_authority(index.get(b'host', ()))
         host = self.authority.host
         self.protocol, self.url = _PROTOCOLS[self.version[1]], self.target
         self.host, self.port = host[:-1] if host[-1:] == b'.' else host, self.authority.port
@@ -83,18 +92,21 @@ class Request(Message):
             self.port = self.port or PORTS[b'http']
         elif self.form != 'authority':
             self.url = None
-        # Never with HTTP/1.0: a proxy must not, as Keep-Alive there may come from behind another, older proxy.
+        # Never with HTTP/1.0: its Keep-Alive may have passed an older proxy that does not know it (RFC 9112, 9.3).
         self.persists = self.version >= (1, 1) and b'close' not in section.options and (
-            b'proxy-connection' not in index or self._keeps())
+            b'proxy-connection' not in index or self._keeps_proxy_connection())
         self.repeatable = self.method in IDEMPOTENT
         self.expects, self.unmet = self._expectations() if b'expect' in index else (False, None)
         self.hops = self._max_forwards() if b'max-forwards' in index else None
         self.framed, self.large, self._written = None, False, [None, b'']
 
     def with_secrets(self, values):
-        """Return a copy that has the values which section.cut has given. What is written of it is shared."""
+        """Return a copy with the secrets of one exchange. What was written of the head is shared.
+
+        `values`: a list of octets, from section.cut_secrets.
+        """
         made = Request.__new__(Request)
-        # One by one: to pack and unpack them took a third more (3.11).
+        # One by one, because to pack and unpack them took a third longer (3.11).
         made.version, made.framed = self.version, self.framed
         made._section, made._written = self._section, self._written
         made.method, made.target = self.method, self.target
@@ -116,13 +128,13 @@ class Request(Message):
         return b'%s://%s%s' % (scheme, self.authority.text, self.path if self.form == 'origin' else b'')
 
     def forget(self):
-        """Drop the fields of a large head that will not be sent again. All else that is known of it stays."""
+        """Drop the fields of a large head that will not be sent again. All other attributes stay."""
         self._section, self.index, self._written, self._secrets = EMPTY, {}, [None, b''], None
 
-    def _settle_authority(self, values):
-        """By Host, where the target has none (RFC 9112, 3.2). `values`: of Host."""
+    def _find_authority(self, values):
+        """Set the authority by Host if the target has none (RFC 9112, 3.2). `values`: of Host."""
         if self.form == 'authority':
-            return      # the target decides, and nothing of the head goes on: some clients write nonsense into Host
+            return      # the target decides, and the head does not go on: some clients write nonsense into Host
         if len(values) > 1:
             raise errors.BadRequest('there are %d Host fields' % len(values))
         if not values and self.version >= (1, 1):
@@ -130,11 +142,12 @@ class Request(Message):
         named = grammar.parse_authority(values[0]) if values and values[0] else None
         if self.form != 'absolute':
             if named is None:
-                raise errors.BadRequest('there is no host to go by, neither in the target nor in Host')
+                raise errors.BadRequest('the request names no host: neither its target nor Host has one')
             self.authority = named
 
-    def _keeps(self):
-        """Proxy-Connection is no field of HTTP, but who sends `close` in it means it."""
+    def _keeps_proxy_connection(self):
+        """Return False if Proxy-Connection says close. It is no field of HTTP, but clients that send `close` mean it.
+        """
         return not any(b'close' in value.lower() for value in self.values(b'proxy-connection'))
 
     def _expectations(self):
@@ -151,18 +164,17 @@ class Request(Message):
         return int(values[0])
 
     def passed_by(self, name):
-        """True if that one, in lower case, passed it on before us, by Via: a pseudonym or host (RFC 9110, 7.6.3)."""
+        """Return True if Via names a proxy (RFC 9110, 7.6.3). `name`: pseudonym or host, octets in lower case."""
         if b'via' not in self.index:
             return False
         members = [member.lower().split() for member in grammar.split_list(self.values(b'via'))]
         return any(words[1:2] == [name] for words in members)
 
     def wants_upgrade(self, allowed=None):
-        """Return what the client would change to, as Upgrade has it, or b''. `allowed`: the protocols that may be
-        offered, a frozenset of octets in lower case; None for any.
+        """Return the protocols that may be offered to the origin, as Upgrade has them, or b'' (RFC 9110, 7.8).
 
-        Never h2c, in any spelling: its settings go hop by hop, and what tunnels behind it would escape every rule. What
-        is no protocol (RFC 9110, 7.8: token ["/" token]) is not offered.
+        `allowed`: a frozenset of protocols as octets in lower case; None for any. Never h2c, in any spelling: its
+        settings are for one hop, and requests inside it would escape every rule. An invalid protocol is left out.
         """
         offers = []
         for offer in self.upgrades().split(b', '):
@@ -174,10 +186,11 @@ class Request(Message):
         return b', '.join(offers)
 
     def write(self, framing, via=b'', settled=frozenset(), edits=NO_EDITS, upgrades=None):
-        """The head for the origin, as octets.
+        """Return the head for the origin, as octets.
 
-        `framing`: the field line that frames the body, or b''; `via`: our Via field value, or b''; `settled`: names,
-        in lower case, of fields that are not passed on; `edits`: Edits; `upgrades`: see wants_upgrade.
+        `framing`: the field line that frames the body, or b''; `via`: our Via field value, or b''; `settled`: names of
+        fields that do not go on, a frozenset in lower case; `edits`: what policy changes, an Edits; `upgrades`: see
+        `wants_upgrade`.
         """
         asked = framing, via, settled, edits, upgrades
         written = self._written
@@ -190,7 +203,7 @@ class Request(Message):
         index, replaced, first = self.index, {}, b''
         if b'host' not in index:
             first = host
-        elif self._section.fields[0][2] != host or b'host' in self._section.options:  # mostly it comes first, so
+        elif self._section.fields[0][2] != host or b'host' in self._section.options:  # mostly Host comes first
             replaced[b'host'] = host
         if framing:
             replaced[framing.partition(b':')[0].lower()] = framing
@@ -209,14 +222,19 @@ class Request(Message):
 
 
 class Response(Message):
-    """A response head, never changed, and shared as requests are. `status`: an int; `reason`: the reason phrase, as
-    octets; `persists`: true if the origin's connection may carry another request (RFC 9112, 9.3); `dated`: true if it
-    has a Date that goes on; `content_type`: without its parameters, octets."""
+    """A response head. It is never changed, and shared as requests are.
+
+    `status`: an int; `reason`: the reason phrase, octets; `persists`: True if the origin's connection may carry another
+    request (RFC 9112, 9.3); `dated`: True if it has a Date that goes on; `content_type`: octets, without parameters.
+    """
     __slots__ = ('status', 'reason', 'persists', 'dated', 'content_type')
     behind = b''            # see Mended
 
     def __init__(self, start, section):
-        """`start`: what is known of its status line; `section`: its Section."""
+        """Understand a head.
+
+        `start`: (version, status, reason) of its status line; `section`: its Section.
+        """
         self.version, self.status, self.reason = start
         self._section, self.index, self._secrets = section, section.index, None
         options = section.options
@@ -226,7 +244,7 @@ class Response(Message):
         self.framed, self.large, self._written = None, False, [None, b'']
 
     def with_secrets(self, values):
-        """As Request.with_secrets."""
+        """Return a copy with the secrets of one exchange: see Request.with_secrets."""
         made = Response.__new__(Response)
         made.version, made.framed, made._section, made._written = (
             self.version, self.framed, self._section, self._written)
@@ -236,10 +254,11 @@ class Response(Message):
         return made
 
     def write(self, framing, via=b'', date=b'', close=False, upgrade=b''):
-        """The head for the client, as octets.
+        """Return the head for the client, as octets.
 
         `framing`, `via`: see Request.write; `date`: for a response that came without Date (RFC 9110, 6.6.1);
-        `close`: say that the connection ends behind it; `upgrade`: the Upgrade field value of a 101 or 426.
+        `close`: True to say that the connection ends after this response; `upgrade`: the Upgrade field value of a 101
+        or 426.
         """
         asked = framing, via, date, close, upgrade
         written = self._written
@@ -264,5 +283,5 @@ class Response(Message):
 
 
 class Mended(Response):
-    """One whose head had to be mended. `behind`: octets that were taken for its head, and stand behind it."""
+    """A response whose head was invalid and had to be mended. `behind`: octets that came after the real end of it."""
     __slots__ = ('behind',)

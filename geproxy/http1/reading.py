@@ -1,7 +1,7 @@
-"""The octets of a head to a Request or Response, and what comes again remembered (RFC 9112). No I/O, no clock, no log.
+"""Reads heads: octets become a Request or a Response, and repeated heads are remembered (RFC 9112). No I/O.
 
-Requests are read strictly. Of responses, what the strict way refuses goes to `leniency`, which knows what still has one
-meaning.
+Requests are read strictly. A response head that the strict parser refuses goes to `leniency`, which accepts it if it
+has only one meaning. Heads are remembered by their octets alone: nothing of how they arrived is kept with them.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -10,15 +10,15 @@ import re
 from geproxy import compat, errors
 from geproxy.http1 import grammar, leniency
 from geproxy.http1.message import Mended, Request, Response
-from geproxy.http1.section import MARKS, Section, cut
+from geproxy.http1.section import MARKS, Section, cut_secrets
 from geproxy.memo import Memo
 
-FIELDS = 1000           # field lines in a head, unless somebody says otherwise
-START_SIZE = 256        # octets of a request line that is not all there: enough to see what it is
-REMEMBERED = 200        # heads, and header sections, of each kind: a kept-alive client repeats its, octet for octet
-MEMORABLE = 2048        # octets of the longest that is remembered
-MEMORABLE_FIELDS = MEMORABLE // 4        # in such a head, at most: a line has a name, a colon and its end
-MOST_HASHES = 2000      # of heads that came once
+FIELDS = 1000           # field lines in a head, unless the caller gives another number
+START_SIZE = 256        # octets of an incomplete request line that are looked at
+REMEMBERED = 200        # heads, and header sections, of each kind: a client sends the same ones again and again
+MEMORABLE = 2048        # octets of the longest head that is remembered
+MEMORABLE_FIELDS = MEMORABLE // 4        # lines in such a head, at most: each has a name, a colon and its end
+MOST_HASHES = 2000      # hashes of heads that came once
 _find_private = re.compile(br'[?#@]').search        # queries, fragments and passwords: such lines are not remembered
 
 
@@ -32,13 +32,15 @@ def _parse_response_section(octets):
 
 
 class Reader(object):
-    """Understands heads of one kind, and remembers what it has understood: start lines and header sections, and the
-    whole of heads that come again."""
+    """Understands heads of one kind. Remembers start lines, header sections, and whole heads that come again."""
 
     def __init__(self, make, parse_line, parse_section, error, too_large, mend):
-        """`make`: Request or Response; `parse_line`, `parse_section`: functions of octets, for what that takes;
-        `error`: the class for octets that may stand nowhere in a head; `too_large`: that for too many fields; `mend`: a
-        function of a refused head, which returns what `make` does, of nothing that is remembered, or None."""
+        """Make a reader that remembers nothing yet.
+
+        `make`: Request or Response; `parse_line`, `parse_section`: functions of octets that return its arguments;
+        `error`: the class to raise for octets that may not be in a head; `too_large`: the class for too many fields;
+        `mend`: a function of a refused head that returns what `make` does, without remembering it, or None.
+        """
         self._make, self._error, self._too_large, self._mend = make, error, too_large, mend
         self.lines = Memo(parse_line, keeps=lambda line, _start: not _find_private(line))
         self.sections = Memo(parse_section, REMEMBERED, MEMORABLE,      # with the empty line
@@ -49,19 +51,22 @@ class Reader(object):
         self._hashes = set()    # of such heads that came once
 
     def read(self, head, most=FIELDS):
-        """Understand a head, its empty line included, and return the Request or Response.
+        """Understand a head, and return the Request or Response.
 
-        `most`: how many field lines it may have. Raises what its parts do.
+        `head`: octets with the empty line; `most`: how many field lines it may have. Raises the errors of its parts.
         """
-        # To get() what a Memo has is quicker than to ask it with [], by 0.3 us (3.13).
+        # get() of a Memo is quicker than [], by 0.3 us (3.13).
         found = self.heads.get(head) or self._read_again(head) or self._read_anew(head, most)
-        if most < MEMORABLE_FIELDS and found.count() > most:    # it was remembered when more were allowed
+        if most < MEMORABLE_FIELDS and found.count() > most:    # remembered when more were allowed
             raise self._too_many(found.count(), most)
         return found
 
     def _read_again(self, head):
-        """Understand a head with one secret that came before, without looking for the secret: 1.3 instead of 3.6 us
-        (3.11). Its hash tells where the secret stands, if all around it is as it was; None if it is not."""
+        """Return the Request or Response of a head with one secret that came before, or None.
+
+        The hash of the head tells where the secret is, if all octets around it are the same. So nothing searches for
+        the secret: 1.3 instead of 3.6 us (3.11).
+        """
         known = self._by_hash.get(hash(head))
         if known is None:
             return None
@@ -72,7 +77,7 @@ class Reader(object):
         return None if not compat.KEYED_HASH and grammar.find_control(value) else pattern.with_secrets([value])
 
     def _learn_again(self, head, bare, secret, pattern):
-        """Remember where the secret of a head stands, but not the secret, if the head comes for the second time."""
+        """Remember where the secret of a head is, but not the secret, when the head comes for the second time."""
         number = hash(head)
         if number not in self._hashes:
             if len(self._hashes) >= MOST_HASHES:
@@ -91,14 +96,14 @@ class Reader(object):
         except self._error:
             mended = self._mend(head)
             if mended is None:
-                raise           # without a name for it: the error and its frames would keep each other, and the head
+                raise           # not by name: then the error and its frames would keep each other, and the head
             return mended
 
     def _too_many(self, count, most):
-        return self._too_large('%d fields are more than %d ([limits] fields)' % (count, most))
+        return self._too_large('the head has %d fields, more than the %d of [limits] fields' % (count, most))
 
     def _understand(self, head, most):
-        bare, secrets = cut(head)
+        bare, secrets = cut_secrets(head)
         if secrets is None:
             return self._learn(head, head, self.heads, most)
         found = self.patterns.get(bare)
@@ -109,16 +114,16 @@ class Reader(object):
         return found.with_secrets(secrets)
 
     def _learn(self, head, bare, known, most):
-        # Lines are counted before any of them is parsed: to parse 16,000 takes 10 ms, and nobody has logged in yet.
+        # Lines are counted before they are parsed: to parse 16,000 takes 10 ms, and the client has not logged in yet.
         count = head.count(b'\n') - 2
         if count > most:
-            count = head.count(b'\n', 0, leniency.end_of(head)) - 2        # some of the body may be behind it
+            count = head.count(b'\n', 0, leniency.end_of(head)) - 2        # a part of the body may follow it
             if count > most:
                 raise self._too_many(count, most)
         line, _end, octets = bare.partition(b'\r\n')
         start, section = self.lines.get(line), self.sections.get(octets)
-        if start and section and head.find(b'\0') < 0:     # a mark of their own is doubtful
-            return known[bare]      # remembered the second time: what varies would push out what does not
+        if start and section and head.find(b'\0') < 0:     # a head must not bring marks of its own
+            return known[bare]      # remembered the second time, so that heads that vary do not displace the others
         doubtful = grammar.find_doubtful(head)
         if doubtful is not None:
             raise _doubt(doubtful, self._error)
@@ -132,7 +137,7 @@ class Reader(object):
 
 
 def _parse_request_line(line):
-    """-> what Request takes as `start`."""
+    """Return the `start` of a Request. Raises BadRequest, VersionNotSupported or NotImplementedHere."""
     match = grammar.match_plain_request_line(line)
     if match is not None:
         method, target, authority, path, minor = match.groups()
@@ -151,12 +156,12 @@ def _parse_any_request_line(line):
 
 
 def _mend_request(head):
-    """Return the Request of a refused head if only userinfo or fragment in its target were wrong, else None."""
+    """Return the Request of a refused head if only a userinfo or fragment in its target is wrong, else None."""
     line, _end, octets = head.partition(b'\r\n')
     mended = None if grammar.find_doubtful(head) else leniency.mend_request(line, octets)
     if mended is None:
         return None
-    # By no memo: all that this has of a password ends with the exchange.
+    # Nothing is remembered here, because the target may have had a password.
     line, octets, credentials = mended
     section = _parse_request_section(octets)
     if credentials and b'authorization' not in section.index:
@@ -174,21 +179,21 @@ parse_request = requests.read
 
 
 def _no_request_line(line):
-    return errors.BadRequest("what begins with '%s' is not a request line" % grammar.first_word(line))
+    return errors.BadRequest("invalid request line, which begins with '%s'" % grammar.first_word(line))
 
 
 def _parse_status_line(line):
     match = grammar.match_status_line(line)
     if match is None:
-        raise errors.BadResponse("'%s' is not a status line" % grammar.printable(line))
+        raise errors.BadResponse("invalid status line '%s'" % grammar.printable(line))
     major, minor, status, reason = match.groups()
     if major != b'1' or status[:1] == b'0':
-        raise errors.BadResponse("'%s' is not of HTTP/1.x" % grammar.printable(line))
+        raise errors.BadResponse("the status line '%s' is not of HTTP/1.x" % grammar.printable(line))
     return (1, int(minor)), int(status), reason or b''
 
 
 def _mend_response(head):
-    """A Response of a refused head, if it has one meaning. The next octets of its connection are not to be trusted."""
+    """Return the Mended response of a refused head. Its connection is not used again. Raises BadResponse."""
     head, behind = leniency.mend_response(head)
     line, _end, octets = head.partition(b'\r\n')
     doubtful = grammar.find_doubtful(head)
@@ -207,32 +212,31 @@ parse_response = responses.read
 
 
 def check_request_start(octets, checked=0):
-    """Judge the beginning of a request head that is not all there yet; raises BadRequest.
+    """Check the beginning of a request head that is incomplete. Raises BadRequest.
 
-    So a client that talks something else, or ends its lines wrongly, is told now and not when its time is over.
-    `checked`: how many of these octets it was called with before; what comes in single octets is not read anew
-    for each.
+    So a client that speaks another protocol or ends its lines wrongly is told at once, not when its time is over.
+    `octets`: what has come; `checked`: how many of them were checked before, so that each is checked once.
     """
     end = octets.find(b'\r\n')      # not partition(): it would copy the head for each octet that arrives
     if end >= max(0, checked - 2) and grammar.match_request_line(octets[:end]) is None:
         raise _no_request_line(octets[:end])
     if end < 0 and grammar.match_request_line_start(octets[:START_SIZE]) is None:
-        raise errors.BadRequest("what begins with '%s' is not a request" % grammar.first_word(octets))
+        raise errors.BadRequest("invalid request, which begins with '%s'" % grammar.first_word(octets))
     _check_octets(octets, checked, errors.BadRequest)
 
 
 def check_response_start(octets, checked=0):
-    """The same for a response head; raises BadResponse."""
+    """Check the beginning of a response head in the same way. Raises BadResponse."""
     if octets[:5] != b'HTTP/'[:len(octets)]:
-        raise errors.BadResponse("what begins with '%s' is not a response" % grammar.first_word(octets))
+        raise errors.BadResponse("invalid response, which begins with '%s'" % grammar.first_word(octets))
     end = octets.find(b'\n')
     if end >= max(0, checked - 2) and not leniency.is_status_line(octets[:end]):
-        raise errors.BadResponse("'%s' is not a status line" % grammar.printable(octets[:end]))
+        raise errors.BadResponse("invalid status line '%s'" % grammar.printable(octets[:end]))
     _check_octets(octets, checked, errors.BadResponse, leniency.find_fatal)
 
 
 def _check_octets(octets, checked, error, find=grammar.find_doubtful):
-    # The last octet is not judged yet: it may be a CR that gets its LF.
+    # The last octet is not checked yet: it may be a CR, and its LF may follow.
     doubtful = find(octets, max(0, checked - 2))
     if doubtful is not None and (doubtful.end() < len(octets) or doubtful.group() != b'\r'):
         raise _doubt(doubtful, error)

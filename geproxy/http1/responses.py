@@ -1,4 +1,4 @@
-"""The responses that the proxy itself originates. Chooses no status: the error does."""
+"""Writes the responses that the proxy itself sends. The status is that of the error."""
 from __future__ import absolute_import, division, print_function
 
 import re
@@ -10,15 +10,15 @@ from geproxy.http1 import grammar
 
 ESTABLISHED = b'HTTP/1.1 200 Connection established\r\n\r\n'
 METHODS = b'GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE, CONNECT'
-REASON_SIZE = 160               # octets; a reason phrase is all that many clients print
+REASON_SIZE = 160               # octets of a reason phrase, which is all that many clients print
 _DAYS = (b'Mon', b'Tue', b'Wed', b'Thu', b'Fri', b'Sat', b'Sun')
 _MONTHS = [to_octets(name) for name in wording.MONTHS]
-_date = [0, b'']                # the second, and how it reads
+_date = [0, b'']                # seconds since the epoch, and the date as octets
 _not_printable = re.compile(r'[^\x20-\x7e]')
 
 
 def date():
-    """Now, as an HTTP date (RFC 9110, 5.6.7)."""
+    """Return the time now as an HTTP date, octets (RFC 9110, 5.6.7)."""
     now = int(time.time())
     if now != _date[0]:
         at = time.gmtime(now)
@@ -40,11 +40,12 @@ def _head(status, reason, fields, close):
 
 
 def failure(error, name, record_id, method, close, realm=''):
-    """The response that a ProxyError calls for, as octets.
+    """Return the response for a ProxyError, as octets.
 
-    `name`: of this proxy, for Proxy-Status (RFC 9209); `record_id`: the request id, also in the log; `method`: of the
-    request, b'' if unknown; `close`: say that the connection ends behind it; `realm`: what a log-in is for.
-    The reason phrase says what the body does: for a refused CONNECT it is all that many clients print.
+    `error`: the ProxyError; `name`: of this proxy, for Proxy-Status (RFC 9209); `record_id`: the request id, which is
+    also in the log; `method`: of the request, octets, b'' if unknown; `close`: True to say that the connection ends
+    after it; `realm`: native text, of the log-in. The reason phrase has the message, too, because many clients print
+    nothing else when CONNECT is refused.
     """
     what = grammar.shorten(_plain(str(error)))
     body = to_octets('geproxy: %s\n%s\nreason: %s\nrequest id: %s\n' % (
@@ -69,8 +70,7 @@ def failure(error, name, record_id, method, close, realm=''):
     return _head(error.status, reason, fields, close) + (b'' if method == b'HEAD' else body)
 
 
-# The error types that RFC 9209, 2.3 registers, as far as they occur here; others go out as
-# the general one of their side.
+# The error types of RFC 9209, 2.3 that this proxy uses. For other reasons the general type of their side is sent.
 RFC9209 = frozenset('''
     dns_timeout dns_error destination_ip_prohibited destination_ip_unroutable connection_refused connection_terminated
     connection_timeout connection_read_timeout connection_write_timeout connection_limit_reached http_request_error
@@ -80,13 +80,15 @@ RFC9209 = frozenset('''
 
 
 def options(close):
-    """What this proxy answers to OPTIONS when it is the last to have it (RFC 9110, 9.3.7)."""
+    """Return the answer to an OPTIONS that goes no further, as octets (RFC 9110, 9.3.7). `close`: as for `failure`."""
     return _head(200, b'OK', [b'Allow: ' + METHODS, b'Content-Length: 0'], close)
 
 
 def trace(head, close):
-    """What this proxy answers to TRACE when it is the last to have it: the request head as it came, but without
-    what may be secret (RFC 9110, 9.3.8)."""
+    """Return the answer to a TRACE that goes no further: the request head without secrets (RFC 9110, 9.3.8).
+
+    `head`: octets as they came; `close`: as for `failure`.
+    """
     secret = (b'authorization', b'proxy-authorization', b'cookie')
     lines = [line for line in head[:-4].split(b'\r\n') if line.partition(b':')[0].lower() not in secret]
     body = b'\r\n'.join(lines) + b'\r\n\r\n'

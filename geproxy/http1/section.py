@@ -1,7 +1,7 @@
-"""A header section, understood, and written anew for the next hop; and how the secrets in a head are kept out of it.
+"""Header sections: what they say, how they are written for the next hop, and how secrets are kept out of memory.
 
-What is understood is remembered and shared. A secret is not: its value is cut out of the head first, and a mark stands
-in its place. So clients that differ only in their cookies share what is remembered, and no cookie stays in memory.
+Sections are remembered and shared. A secret is not: its value is cut out of the head first, and a mark takes its place.
+So clients that differ only in their cookies share a section, and no cookie stays in memory.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -9,27 +9,30 @@ import re
 
 from geproxy.http1 import grammar
 
-# Between us and one neighbour only (RFC 9110, 7.6.1), and what frames the body, which is written anew.
+# Fields for one connection only (RFC 9110, 7.6.1), and those that frame the body, which are written anew.
 HOP_BY_HOP = frozenset([
     b'connection', b'proxy-connection', b'keep-alive', b'te', b'upgrade', b'transfer-encoding', b'content-length'])
 FOR_PROXIES = frozenset([
     b'proxy-authorization', b'proxy-authenticate', b'proxy-authentication-info'])
 _DROPPED = HOP_BY_HOP | FOR_PROXIES
 
-# NUL stands in no head that is understood, so no client can write a mark.
+# A head with NUL is refused, so no client can write a mark.
 MARKS = [b'\0%d\0' % number for number in range(64)]
 _numbers = dict((mark, number) for number, mark in enumerate(MARKS))
 
-# The fields that mostly carry secrets, whole: a value that is folded, or has a bare CR behind it, is not cut out. Other
-# secrets are too seldom to be looked for in each head: a section that has one is not remembered (grammar.is_secret).
+# The fields that mostly carry secrets, each as a whole line: a value that is folded, or followed by a bare CR, is not
+# cut out. Other secrets are too rare to look for in each head: a section that has one is not remembered (is_secret).
 _split = re.compile(
     br'(\n(?:[Cc][Oo][Oo][Kk][Ii][Ee]|(?:[Pp][Rr][Oo][Xx][Yy]-)?[Aa][Uu][Tt][Hh][Oo][Rr][Ii][Zz][Aa][Tt][Ii][Oo][Nn]'
     br'|[Ss][Ee][Tt]-[Cc][Oo][Oo][Kk][Ii][Ee]):)([\t\x20-\x7e\x80-\xff]*)(?=\r\n[^\t ])').split
 
 
-def cut(head):
-    """Cut the secrets out of a head -> (the head with marks in their place, [values]); (head, None) if there is none,
-    or they cannot be cut out."""
+def cut_secrets(head):
+    """Cut the secrets out of a head.
+
+    `head`: octets. Return (the head with marks in their place, a list of the values), or (head, None) if it has no
+    secret or they cannot be cut out.
+    """
     parts = _split(head)
     if not 1 < len(parts) <= 3 * len(MARKS) or head.find(b'\0') >= 0:
         return head, None
@@ -39,7 +42,10 @@ def cut(head):
 
 
 def restore(octets, values):
-    """Put values that were cut out back to where their marks are, as far as these are there."""
+    """Return octets with secrets in the place of their marks, as far as the marks are there.
+
+    `values`: a list of octets, from `cut_secrets`.
+    """
     if len(values) == 1:                # mostly
         return octets.replace(MARKS[0], values[0])
     pieces = octets.split(b'\0')
@@ -48,9 +54,10 @@ def restore(octets, values):
 
 
 def restored(written, values):
-    """Return what was written of a head with `values` in the place of the marks.
+    """Return what was written of a head, with secrets in the place of their marks.
 
-    `written`: [anything, octets]; the pieces around a single mark are kept behind them, for the next time.
+    `written`: a list of (anything, octets); this function adds the pieces around a single mark, for the next time;
+    `values`: as for `restore`.
     """
     if len(values) > 1:
         return restore(written[1], values)
@@ -61,10 +68,10 @@ def restored(written, values):
 
 
 class Section(object):
-    """A header section, understood: `fields` and `index` as of grammar.parse_fields; `options`: the connection options,
-    in lower case (RFC 9110, 7.6.1); `dropped`: names of fields that do not go on, whether they are there or not.
+    """A header section. It is never changed, because all messages with the same octets share it.
 
-    Its meaning is never changed: all messages that have it, octet for octet, share it.
+    `fields`, `index`: see grammar.parse_fields; `options`: the connection options, in lower case (RFC 9110, 7.6.1);
+    `dropped`: names of fields that do not go on, whether the section has them or not.
     """
     __slots__ = ('fields', 'index', 'options', 'dropped', '_intact')
 
@@ -77,20 +84,20 @@ class Section(object):
         self._intact = self.dropped.isdisjoint(index)
 
     def has_no_secret(self):
-        """Return True if this may be remembered: what may be secret in it was cut out."""
+        """Return True if this may be remembered, because no field in it may carry a secret."""
         return not any(grammar.is_secret(lower, value) and value not in _numbers
                        for lower, values, _line in self.fields for value in values)
 
     def fields_with(self, values):
-        """Return the fields with `values` in the place of the marks."""
+        """Return the fields, with secrets in the place of their marks. `values`: as for `restore`."""
         return [(lower, tuple([restore(value, values) for value in found]), restore(line, values))
                 for lower, found, line in self.fields]
 
     def write(self, replaced, also_dropped):
-        """It for the next hop, as octets, without the empty line.
+        """Return the section for the next hop, as octets without the empty line.
 
-        `replaced`: {name in lower case: a whole field line as octets, or b''}; a line takes the place of the first
-        field of its name, or comes last; `also_dropped`: names in lower case.
+        `replaced`: {name in lower case: a whole field line as octets, or b''}: the line takes the place of the first
+        field of its name, or comes last; `also_dropped`: a frozenset of further names that do not go on, in lower case.
         """
         if self._intact and not replaced and also_dropped.isdisjoint(self.index):
             return b''.join([field[2] for field in self.fields])

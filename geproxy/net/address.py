@@ -1,7 +1,8 @@
-"""Hosts and IP addresses as values: parsed, wrapped forms opened, named by what they are for. Looks nothing up.
+"""IP addresses as values: parsed, taken out of addresses that carry them, and sorted by purpose. Looks up no names.
 
-Not the standard library's ipaddress: what that calls private changed between releases; one table here means
-one answer on every Python. The ranges are those of the IANA special-purpose registries (RFC 6890 and updates).
+The standard library's ipaddress is not used, because its idea of a private address changed between releases. The table
+here gives the same answer on every Python. Its ranges are those of the IANA special-purpose registries (RFC 6890 and
+updates).
 """
 from __future__ import absolute_import, division, print_function
 
@@ -12,15 +13,15 @@ import socket
 from geproxy.memo import Memo
 
 Network = collections.namedtuple('Network', 'version value shift text')
-Ports = collections.namedtuple('Ports', 'ranges text')              # [(first, last)], and how people write it
+Ports = collections.namedtuple('Ports', 'ranges text')              # [(first, last)], and the text as people write it
 
 
 class IP(collections.namedtuple('IP', 'version value salt')):
-    """`version`: 4 or 6; `value`: the address as an integer; `salt`: the same as text.
+    """An IP address. `version`: 4 or 6; `value`: the address as an integer; `salt`: the same as text.
 
-    What is kept by address is kept in dicts, and hash() of an integer is known to everybody: a client that has a
-    network of IPv6 addresses could come from many with one hash, and each look-up would pass them all. hash() of a text
-    is another in each process, and it is part of that of the tuple.
+    Addresses are keys of dicts, and hash() of an integer is the same everywhere. So a client with a network of IPv6
+    addresses could use many with the same hash, and make each look-up slow. `salt` prevents that, because hash() of a
+    text is different in each process.
     """
     __slots__ = ()
 
@@ -32,9 +33,9 @@ class IP(collections.namedtuple('IP', 'version value salt')):
 
 
 def _parse_ip(text):
-    """Native text of an IPv4 or IPv6 address (no brackets; a zone is cut off) -> IP. Raises ValueError.
+    """Return native text of an IPv4 or IPv6 address, without brackets, as an IP. A zone is cut off. Raises ValueError.
 
-    Only the four decimal numbers are an IPv4 address here; ``0x7f.1`` is a name, for the resolver to judge.
+    An IPv4 address is four decimal numbers only: ``0x7f.1`` is a name, and the resolver decides about it.
     """
     family, version = (socket.AF_INET6, 6) if ':' in text else (socket.AF_INET, 4)
     try:
@@ -48,7 +49,7 @@ parse_ip = Memo(_parse_ip).__getitem__
 
 
 def is_ip(text):
-    """True if native `text` is an IP address."""
+    """Return True if native `text` is an IP address."""
     try:
         parse_ip(text)
     except ValueError:
@@ -57,32 +58,31 @@ def is_ip(text):
 
 
 def show_ip(ip):
-    """IP -> native text in its usual form."""
+    """Return an IP as native text in its usual form."""
     return _shown[('%08x' if ip.version == 4 else '%032x') % ip.value]
 
 
-# By text: hashes of numbers are known to all, so the owner of an IPv6 network could choose addresses that all have the
-# same. Those of text are not, from Python 3.3 on; with 2.7 that takes `python -R`.
+# Keys are texts, not numbers, for the reason that IP has a salt. Python 2.7 needs `python -R` for it.
 _shown = Memo(lambda digits: socket.inet_ntop(
     socket.AF_INET if len(digits) == 8 else socket.AF_INET6, binascii.unhexlify(digits.encode('ascii'))))
 
 
 def parse_network(text):
-    """``10.0.0.0/8``, ``::1`` or one address -> Network. Raises ValueError with what is wrong."""
+    """Return native text such as ``10.0.0.0/8`` or ``::1`` as a Network. Raises ValueError."""
     host, slash, length = text.partition('/')
     ip = parse_ip(host)
     bits = 32 if ip.version == 4 else 128
     if slash and not (length.isdigit() and int(length) <= bits):
-        raise ValueError('%r has no prefix length from 0 to %d behind its slash' % (text, bits))
+        raise ValueError('invalid network %r: expected a prefix length from 0 to %d after the slash' % (text, bits))
     shift = bits - int(length) if slash else 0
     if ip.value >> shift << shift != ip.value:
-        raise ValueError('%r has bits set behind its prefix: did you mean %s/%s?' % (
+        raise ValueError('invalid network %r: it has bits set after its prefix; did you mean %s/%s?' % (
             text, show_ip(IP(ip.version, ip.value >> shift << shift)), length))
     return Network(ip.version, ip.value >> shift, shift, text)
 
 
 def allows_port(ports, port):
-    """True if `port` is among `ports`."""
+    """Return True if `port`, an int, is among `ports`, a Ports."""
     for first, last in ports.ranges:
         if first <= port <= last:
             return True
@@ -90,15 +90,15 @@ def allows_port(ports, port):
 
 
 def within(ip, networks):
-    """The first of `networks` that holds `ip`, or None."""
+    """Return the first of some Networks that has an IP in it, or None."""
     for network in networks:
         if network.version == ip.version and ip.value >> network.shift == network.value:
             return network
     return None
 
 
-# Where clouds give credentials and secrets to their machines: (addresses, whose, where that is documented). Their
-# names, such as metadata.google.internal, need no table: they lead to one of these, and what is dialled is judged.
+# Where clouds give credentials and secrets to their machines: (addresses, whose, where that is documented). Names such
+# as metadata.google.internal need no table: they lead to one of these addresses, and each address is checked.
 METADATA = (
     ('169.254.169.254', 'AWS, Azure, Google, Oracle, OpenStack, DigitalOcean, Hetzner, Vultr, IBM, Exoscale, Linode',
      'cloud-init: doc/rtd/reference/datasources'),
@@ -122,7 +122,7 @@ METADATA = (
     ('192.80.8.124', 'Equinix Metal (Packet)', 'typhoon and gardener: blocked metadata networks of Packet'),
 )
 
-# What an address is for. The first match counts, so exceptions stand before their range.
+# The purpose of addresses. The first match counts, so exceptions stand before their range.
 _RANGES = [(kind, [parse_network(word) for word in words.split()]) for kind, words in (
     ('metadata', ' '.join(addresses for addresses, _whose, _source in METADATA)),
     ('loopback', '127.0.0.0/8 ::1'),
@@ -137,12 +137,12 @@ _RANGES = [(kind, [parse_network(word) for word in words.split()]) for kind, wor
                  '5f00::/16 fec0::/10'),
 )]
 
-# Kinds that are never dialled unless [access] says so.
+# Kinds that are dialled only if [access] allows them.
 SPECIAL = ('loopback', 'metadata', 'link-local', 'unspecified', 'multicast', 'reserved')
 PRESETS = dict((kind, networks) for kind, networks in _RANGES if kind != 'public')
 PRESETS['any'] = [parse_network('0.0.0.0/0'), parse_network('::/0')]
 
-# IPv6 forms that carry an IPv4 address: how far it stands from the right, and what it is XORed with.
+# IPv6 networks whose addresses carry an IPv4 address: how many bits are right of it, and what it is XORed with.
 _WRAPPERS = [(parse_network(text), shift, mask) for text, shift, mask in (
     ('::ffff:0:0/96', 0, 0),                    # IPv4-mapped, RFC 4291 2.5.5.2
     ('::ffff:0:0:0/96', 0, 0),                  # IPv4-translated, RFC 2765
@@ -155,12 +155,15 @@ _MAPPED = _WRAPPERS[0][0]
 
 
 def unmap(ip):
-    """An IPv4-mapped IPv6 address -> the IPv4 address that it stands for; others as they are."""
+    """Return the IPv4 address of an IPv4-mapped IPv6 address; other addresses as they are. `ip`: an IP."""
     return IP(4, ip.value & 0xffffffff) if ip.version == 6 and within(ip, [_MAPPED]) else ip
 
 
 def unwrap(ip):
-    """All addresses that a packet to `ip` may end at: itself, or those it carries (mapped ones: only those)."""
+    """Return all addresses that a packet to `ip` may reach, a list of IPs: itself, and those that it carries.
+
+    A mapped address means only the one that it carries.
+    """
     carried = [IP(4, (ip.value >> shift & 0xffffffff) ^ mask)
                for network, shift, mask in _WRAPPERS if within(ip, [network])]
     if not carried or within(ip, [_MAPPED]):
@@ -169,17 +172,18 @@ def unwrap(ip):
 
 
 def opens(networks, ip):
-    """Return True if a list of addresses that may be reached means `ip`. The presets link-local, private and reserved
-    do not mean the cloud metadata that lies within them; numbers mean all that they hold.
+    """Return True if a list of allowed networks allows an address.
 
-    `networks`: Networks; `ip`: an IP."""
+    `networks`: Networks; `ip`: an IP. The presets link-local, private and reserved do not allow the addresses of cloud
+    metadata inside them. A network that is written as numbers allows all its addresses.
+    """
     if kind(ip) == 'metadata':
         networks = [network for network in networks if network.text not in ('link-local', 'private', 'reserved')]
     return within(ip, networks) is not None
 
 
 def household(text, ipv6_prefix=64):
-    """Return the name under which a client is counted, native text: its IPv4 address, or its IPv6 network.
+    """Return the name by which a client is counted, native text: its IPv4 address, or its IPv6 network.
 
     `text`: native text of an address; `ipv6_prefix`: length of the prefix of such a network, in bits.
     """
@@ -191,7 +195,7 @@ def household(text, ipv6_prefix=64):
 
 
 def kind(ip):
-    """IP -> 'public', 'private', or one of SPECIAL; of that address alone, see `unwrap`."""
+    """Return 'public', 'private', or one of SPECIAL, for an IP, but not for what it carries: see `unwrap`."""
     for name, networks in _RANGES:
         if within(ip, networks):
             return name

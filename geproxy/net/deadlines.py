@@ -1,7 +1,7 @@
-"""Waits for sockets, each until its deadline. Reads and writes nothing.
+"""Waits for connections, each wait with a deadline. Reads and writes nothing.
 
-A watcher of the hub's loop waits, and switches to the greenlet itself: there is neither a gevent Waiter nor a timer
-per wait, but one timer that looks at all deadlines.
+A watcher of the event loop switches to the waiting greenlet itself. A wait has no gevent Waiter and no timer of its
+own: one timer looks at all deadlines (`sweep`).
 """
 from __future__ import absolute_import, division, print_function
 
@@ -14,39 +14,39 @@ from geproxy.compat import monotonic, native_poll
 from geproxy.net import supervise
 from geproxy.net.transport import POLLIN, POLLOUT, WRITE
 
-# What a wait may last: the option's name, seconds, and the error when they are over.
+# How long a wait may last: `name` of the option, `seconds`, and `error`, the class to raise when they are over.
 TimeLimit = collections.namedtuple('TimeLimit', 'name seconds error')
 
-SWEEP = 0.25                    # seconds between two looks at the deadlines: they are kept that precisely
-_EXPIRED = object()             # what a greenlet gets at its deadline
+SWEEP = 0.25                    # seconds between two looks at the deadlines, which are kept that precisely
+_EXPIRED = object()             # what a waiting greenlet is switched to with at its deadline
 # All state here is that of the one event loop of the process: see one_hub.
-# Of those that wait now: {greenlet: (monotonic seconds, streams, poll's event, the TimeLimit that has shortened it)}
+# All waits now: {greenlet: (deadline in monotonic seconds, streams, event of poll(2), the TimeLimit that shortened it)}
 _deadlines = {}
 _sweeper = []
-_poll = native_poll()           # of one socket at a time
-_resets = native_poll()         # of those in _watched: asked for no event, it tells of resets only
+_poll = native_poll()           # for one socket at a time
+_resets = native_poll()         # for all in _watched; registered for no event, it reports resets only
 _watched = {}                   # {file descriptor: [the greenlets whose wait ends when that is reset]}
 
 
 def start():
-    """Begin to look at the deadlines, for as long as the process lives. May be called again."""
+    """Start the timer that looks at the deadlines, unless it runs. It runs as long as the process."""
     if not _sweeper:
         _sweeper.append(get_hub().loop.timer(SWEEP, SWEEP, ref=False))
         _sweeper[0].start(sweep)
 
 
 def sweep():
-    """Tell those whose deadlines have passed."""
+    """End the waits whose deadlines have passed. Called by the timer."""
     now = monotonic()
     if _watched:
         for descriptor, _event in _resets.poll(0):
             _expire(_watched[descriptor])
     for greenlet, waits in [item for item in _deadlines.items() if item[1][0] < now]:
-        # Data that came in time goes first: a process that was stopped, or has much to do, may not have seen it yet.
+        # Data that arrived before the deadline wins over it. A process that was stopped or is busy sees both at once.
         if _deadlines.get(greenlet) is waits and not _has_come(waits):
             del _deadlines[greenlet]
             for stream in waits[1]:
-                stream.hurried = waits[3]
+                stream.shortened_by = waits[3]
             greenlet.switch(_EXPIRED)
 
 
@@ -56,20 +56,23 @@ def _any_ready(waits):
                for stream in waits[1])
 
 
-_has_come = supervise.guard('a look at a deadline', _any_ready)     # one that fails must not keep the others waiting
+_has_come = supervise.guard('a look at a deadline', _any_ready)     # a failure of one must not delay the others
 
 
 def _expire(greenlets):
-    """Let greenlets, those that wait, find at the next look that their time is over."""
+    """End the waits of these greenlets at the next sweep."""
     for greenlet in greenlets:
         waits = _deadlines.get(greenlet)
         if waits is not None:
             _deadlines[greenlet] = (float('-inf'),) + waits[1:]
 
 
-def hurry(stream, deadline, limit):
-    """Let the greenlet that waits for `stream`, if there is one, wait no longer than until `deadline` (monotonic
-    seconds). `limit`: the TimeLimit that demands it; the stream has it as `hurried` if the wait ends because of it."""
+def shorten_wait(stream, deadline, limit):
+    """End the waits for a stream at `deadline` if they would last longer.
+
+    `stream`: a Stream; `deadline`: monotonic seconds; `limit`: the TimeLimit that is the reason: the stream gets it as
+    `shortened_by` if the wait ends because of it.
+    """
     for greenlet in (stream.reading, stream.writing):
         waits = _deadlines.get(greenlet)
         if waits is not None and stream in waits[1]:        # it may wait for another by now
@@ -78,10 +81,10 @@ def hurry(stream, deadline, limit):
 
 
 def wait_readable(streams, deadline):
-    """Wait until one of `streams`, a tuple, is readable, or has ended: that one, or None at the deadline (monotonic
-    seconds).
+    """Wait until one of several streams is readable or has ended. Return it, or None at the deadline.
 
-    A stream has a `socket`, its `reader`, a watcher, and remembers as `reading` the last greenlet that waited for it.
+    `streams`: a tuple or list of Streams; `deadline`: monotonic seconds. A Stream has a `transport`, a `reader`, which
+    is its watcher, and `reading`, the greenlet that waited for it last.
     """
     greenlet = getcurrent()
     switch = greenlet.switch
@@ -93,7 +96,7 @@ def wait_readable(streams, deadline):
     try:
         first = others()
         while first not in streams and first is not _EXPIRED:
-            first = others()            # it waited for that before, and it came too late: it means nothing now
+            first = others()            # a late answer to an earlier wait of this greenlet: ignored
         return None if first is _EXPIRED else first
     finally:
         _deadlines.pop(greenlet, None)
@@ -102,7 +105,10 @@ def wait_readable(streams, deadline):
 
 
 def wait_writable(stream, deadline):
-    """Wait until a stream, with a `writer` and `writing`, takes octets again: that stream, or None at the deadline."""
+    """Wait until a stream takes octets again. Return it, or None at the deadline.
+
+    `stream`: a Stream, with `writer`, a watcher, and `writing`, as above; `deadline`: monotonic seconds.
+    """
     greenlet = stream.writing = getcurrent()
     stream.writer.start(greenlet.switch, stream)
     _deadlines[greenlet] = deadline, (stream,), POLLOUT, None
@@ -118,11 +124,13 @@ def wait_writable(stream, deadline):
 
 
 def watching(stream, wait, *arguments):
-    """As wait(*arguments), one of the above, but also None, within SWEEP seconds, once the peer of `stream` has reset
-    its connection, or `look_again` was called. The caller checks which of these it was.
+    """Return wait(*arguments), but stop waiting when another stream is reset.
 
-    For a stream that cannot be waited for, as its octets are not to be read now, or it has sent its last. One poll(2)
-    for all of them costs 0.05 us each; a greenlet that looks for itself, 5 us (3.11, 2026).
+    `stream`: the Stream to watch; `wait`: one of the functions above. Return None, too, within SWEEP seconds after the
+    peer of `stream` has reset its connection, or `look_again` was called: the caller checks what has happened.
+
+    For a stream that cannot be waited for, because its octets must not be read now or its peer has ended its direction.
+    One poll(2) for all such streams costs 0.05 us for each; a greenlet that looks itself costs 5 us (3.11, 2026).
     """
     descriptor = stream.transport.fileno()
     greenlet = getcurrent()
@@ -138,14 +146,15 @@ def watching(stream, wait, *arguments):
 
 
 def look_again(stream):
-    """End the wait, if there is one, in which `stream` is watched."""
+    """End the wait in which `stream` is watched (see `watching`), if there is one."""
     _expire(_watched.get(stream.transport.fileno(), ()))
 
 
 def wait_connected(sockets, deadline):
-    """Wait for the first of plain sockets in the middle of connecting that is settled: that one, or None.
+    """Wait until one of several connecting sockets is connected or has failed. Return it, or None at the deadline.
 
-    By a timer of its own: a sweep would be too coarse for the moment to try the next address.
+    `sockets`: native sockets; `deadline`: monotonic seconds. It has its own timer, because a sweep is too coarse for
+    the moment to try the next address.
     """
     waiter = Waiter()
     loop = get_hub().loop
@@ -155,7 +164,7 @@ def wait_connected(sockets, deadline):
         timer.start(waiter.switch, None)
         for watcher, sock in watchers:
             watcher.start(waiter.switch, sock)
-        # As above: the timer may be told before what came in time.
+        # As in `sweep`: the timer may fire before a connection is seen that came in time.
         return waiter.get() or next((sock for sock in sockets if _is_ready(sock, POLLOUT)), None)
     finally:
         timer.stop()
@@ -164,7 +173,8 @@ def wait_connected(sockets, deadline):
 
 
 def _is_ready(sock, event):
-    """True if poll(2) has that event, or the end, of a socket now: 1.6 us; to try, and fail, would take 3.6 (3.13)."""
+    """Return True if poll(2) reports `event`, or the end, for a socket now. 1.6 us; a read that fails takes 3.6 (3.13).
+    """
     _poll.register(sock, event)
     try:
         return bool(_poll.poll(0))

@@ -1,8 +1,9 @@
-"""Pipes through which octets go from socket to socket uncopied: splice(2), on Linux. Elsewhere there are none.
+"""Pipes in the kernel: with splice(2), on Linux, octets go through them from socket to socket without being copied.
 
-A pipe is taken for octets that are there, and given back when they have been sent, so that a few serve all flows, and
-a connection that is idle has none. Who gets none copies: the others are at work, file descriptors are short, or this
-system does not splice, which shows at the first attempt. Knows no errors of ours: what the system raises goes on.
+This module has the pipes; exchange.zero_copy decides when to use one. A pipe is taken for octets that are there and
+given back when they are sent, so a few pipes serve all connections. `Pool.take` returns none if all are in use, if file
+descriptors are short, or on a system without splice(2), which shows at the first attempt. Raises the errors of the
+system as they are.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -11,25 +12,29 @@ import fcntl
 import functools
 import os
 
-MOST = 12                   # pipes; two file descriptors each, of descriptors.SPARE
-PAGE = 4096                 # octets that a pipe takes whole or not at all (PIPE_BUF)
-SIZE = 1024 * 1024          # octets for which there is room in one; a third of the cost of 256 KiB less (3.13, 2026)
-LEAST = 64 * 1024           # octets; a user who has many pipes gets smaller ones (pipe-user-pages-soft): not worth it
+MOST = 12                   # pipes; each takes two file descriptors of descriptors.SPARE
+PAGE = 4096                 # octets that a pipe takes all at once or not at all (PIPE_BUF)
+SIZE = 1024 * 1024          # octets that a pipe can hold; costs a third less per octet than 256 KiB (3.13, 2026)
+LEAST = 64 * 1024           # octets: a smaller pipe is not worth it; see pipe-user-pages-soft in pipe(7)
 _SET_SIZE, _GET_SIZE = 1031, 1032       # F_SETPIPE_SZ and F_GETPIPE_SZ of fcntl(2), which Python has from 3.10
 _FLAGS = 1 | 2              # SPLICE_F_MOVE | SPLICE_F_NONBLOCK
 _REFUSALS = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP)     # an old kernel, a filter of system calls
 
 
 def find():
-    """splice(2) as a function of (file descriptor, file descriptor, octets) that raises OSError; None without one."""
-    native = getattr(os, 'splice', None)        # from Python 3.10
+    """Return splice(2) as a function, or None if this system has none.
+
+    The function takes the file descriptors of source and sink and a number of octets, returns how many octets it has
+    moved, and raises OSError.
+    """
+    native = getattr(os, 'splice', None)        # Python 3.10 and later
     if native is not None:
         return functools.partial(native, flags=_FLAGS)
     try:
         import ctypes
         splice = ctypes.CDLL(None, use_errno=True).splice
     except (ImportError, OSError, AttributeError):
-        return None                     # built without ctypes; not Linux
+        return None                     # this Python has no ctypes, or this is not Linux
     offset = ctypes.POINTER(ctypes.c_int64)
     splice.argtypes = [ctypes.c_int, offset, ctypes.c_int, offset, ctypes.c_size_t, ctypes.c_uint]
     splice.restype = ctypes.c_ssize_t
@@ -44,12 +49,15 @@ def find():
 
 
 class Pipe(object):
-    """Octets on their way. Never waits."""
+    """One pipe, with octets on their way. Never waits."""
     __slots__ = ('held', '_splice', '_reading', '_writing')
 
     def __init__(self, splice):
-        """`splice`: see `find`. Raises OSError, on Python 2 also IOError."""
-        self.held = 0                   # octets in it
+        """Open a pipe. Raises OSError, on Python 2 also IOError.
+
+        `splice`: a function as returned by `find`.
+        """
+        self.held = 0                   # octets that are in it
         self._splice = splice
         self._reading, self._writing = os.pipe()
         try:
@@ -65,37 +73,44 @@ class Pipe(object):
             raise
 
     def fill(self, source, most):
-        """Take up to `most` octets out of the file descriptor `source` -> how many; 0 at its end. Raises OSError."""
+        """Move octets from a file descriptor into the pipe. Return how many; 0 at the end. Raises OSError.
+
+        `source`: the file descriptor; `most`: octets.
+        """
         moved = self._splice(source, self._writing, most)
         self.held += moved
         return moved
 
     def drain(self, sink):
-        """Put as much as goes at once into the file descriptor `sink` -> how many octets. Raises OSError."""
+        """Move as many octets as possible into the file descriptor `sink`. Return how many. Raises OSError."""
         moved = self._splice(self._reading, sink, self.held)
         self.held -= moved
         return moved
 
     def pour(self, other, most):
-        """Move up to `most` octets, of which there must be some, into another pipe -> how many; 0 if that is full."""
+        """Move octets into another pipe. Return how many; 0 if that one is full.
+
+        `other`: a Pipe; `most`: octets, at least 1. This pipe must not be empty.
+        """
         try:
             moved = self._splice(self._reading, other._writing, most)
         except OSError:
             if other.held:
-                return 0                # whatever it was: it is tried again once that is empty
+                return 0                # whatever the error was, the caller tries again when `other` is empty
             moved = os.write(other._writing, os.read(self._reading, min(most, PAGE)))
         self.held -= moved
         other.held += moved
         return moved
 
     def pour_run(self, other, left, size, line):
-        """Move pieces of octets that have the same line between them into another pipe, without these lines.
+        """Move pieces that have the same line between them into another pipe, without these lines.
 
-        One function for all of them: a call for each step would cost more than the system does. Ends as soon as the
-        other pipe is full, this one does not hold a whole piece, or something else stands in the place of the line.
+        All in one function, because a function call for each step would cost more than the system calls. Ends when the
+        other pipe is full, when this one does not hold a whole piece, or when something else stands where the line
+        should be. Leaves errors of the system to `pour`.
 
-        `left`: octets of the first piece; `size`: of each further one; `line`: octets. Returns (octets that are still
-        to come of the last piece, what was read instead of the line). Leaves errors of the system to `pour`.
+        `other`: a Pipe; `left`: octets of the first piece; `size`: octets of each further piece; `line`: the octets
+        between two. Return (how many octets of the last piece are still to come, what was read instead of the line).
         """
         splice, read, source, sink, length = self._splice, os.read, self._reading, other._writing, len(line)
         held, poured, data = self.held, 0, b''
@@ -119,7 +134,7 @@ class Pipe(object):
         return left, data
 
     def write(self, octets):
-        """Put in up to PAGE octets; false if it is too full."""
+        """Write up to PAGE octets into the pipe. Return False if there is no room."""
         try:
             self.held += os.write(self._writing, octets)
         except OSError:
@@ -127,35 +142,38 @@ class Pipe(object):
         return True
 
     def read(self, most):
-        """Take out up to `most` octets; there must be some."""
+        """Read and return up to `most` octets. The pipe must not be empty."""
         octets = os.read(self._reading, most)
         self.held -= len(octets)
         return octets
 
     def read_all(self):
-        """Take all out of it, as octets: for when splicing is refused half-way."""
+        """Read and return all octets: for when the system refuses to splice half-way."""
         pieces = []
         while self.held:
             pieces.append(self.read(self.held))
         return b''.join(pieces)
 
     def close(self):
-        """Close it, with all that is in it."""
+        """Close the pipe. Octets in it are lost."""
         os.close(self._reading)
         os.close(self._writing)
 
 
 class Pool(object):
-    """All pipes of the process."""
+    """The pipes of the process. It opens them as they are needed, and keeps those that are empty."""
 
     def __init__(self, splice, most=MOST):
-        """`splice`: see `find`; `most`: pipes at once."""
+        """Make a pool without pipes.
+
+        `splice`: a function as returned by `find`, or None; `most`: how many pipes may be open at once.
+        """
         self._splice, self._most = splice, most
         self._free = []
-        self._count = 0                 # of all that are open
+        self._count = 0                 # of all open pipes
 
     def take(self):
-        """An empty Pipe, for whoever gives it back; None if there is none."""
+        """Return an empty Pipe, or None if there is none. The caller gives it back."""
         if self._free:
             return self._free.pop()
         if self._splice is None or self._count >= self._most:
@@ -168,7 +186,7 @@ class Pool(object):
         return pipe
 
     def give_back(self, pipe):
-        """The end of what `take` began. What is still in the pipe goes nowhere."""
+        """Take back a Pipe. One that is not empty is closed, and its octets are lost."""
         if pipe.held or self._splice is None:
             self._count -= 1
             pipe.close()
@@ -176,7 +194,10 @@ class Pool(object):
             self._free.append(pipe)
 
     def refuses(self, error):
-        """True if that error of the system says that there is no splicing here: nobody gets a pipe from then on."""
+        """Return True if an error of the system means that it does not splice. Then `take` returns no more pipes.
+
+        `error`: an OSError or IOError.
+        """
         if error.args[0] not in _REFUSALS:
             return False
         self._splice = None

@@ -1,27 +1,27 @@
-"""How much memory all connections together may hold: one budget for the process. Reads nothing, waits for nothing.
+"""A budget of memory that all connections of the process share. Reads nothing, waits for nothing.
 
-Most connections hold next to nothing: the scratch buffer of the process belongs to nobody for longer than a moment.
-What can add up is charged to the budget: heads that are large, what a slow peer has not taken yet, and what was read
-ahead. Small amounts are not counted, as counting would cost each request something.
+Most connections hold almost no octets. The octets that can add up are charged to the budget: large heads, octets that a
+slow peer has not taken yet, and octets that were read ahead. Small amounts are not counted, because to count them would
+slow down each request.
 """
 from __future__ import absolute_import, division, print_function
 
 from geproxy import errors
 
 FREE = 8 * 1024         # octets of one connection that are not counted
-SHORT = 4               # the budget is short when less than one part of so many is left
+SHORT = 4               # the budget is short when less than one in so many octets is left
 
 
 class Budget(object):
-    """A number of octets that is shared by all connections.
+    """A number of octets that all connections share.
 
-    `held`: octets that are charged now; `refused`: how often a charge was refused; `short`: true if so little is left
-    that large pieces should be avoided.
+    `held`: octets that are charged now; `refused`: how many charges were refused; `short`: True if so little is left
+    that connections should read small pieces.
     """
     __slots__ = ('held', 'refused', 'short', '_most')
 
     def __init__(self, most=None):
-        """`most`: octets in all, None for no limit."""
+        """Make an unused budget. `most`: octets in all, None for no limit."""
         self.held = self.refused = 0
         self.most = most
 
@@ -32,15 +32,15 @@ class Budget(object):
 
     @most.setter
     def most(self, most):
-        """Change it; what is held already stays."""
+        """Change it. Octets that are held already stay."""
         self._most = most
         self.force(0, 0)
 
     def charge(self, before, count):
-        """Let one connection hold `count` octets instead of the `before` that it held until now.
+        """Charge one connection `count` octets in place of the `before` octets that it held until now.
 
-        Raises MemoryFull, and changes nothing, if all together would hold more than `most`. To hold less is always
-        allowed.
+        Raises MemoryFull, and changes nothing, if all together would hold more than `most`. To hold fewer octets is
+        always allowed.
         """
         more = count - before
         if more > 0 and self._most is not None and self.held + more > self._most:
@@ -50,7 +50,7 @@ class Budget(object):
         self.force(before, count)
 
     def force(self, before, count):
-        """Do the same for octets that are there already and cannot be refused any more."""
+        """Charge as `charge`, but never refuse: for octets that are in memory already."""
         self.held += count - before
         self.short = self._most is not None and self.held * SHORT > self._most * (SHORT - 1)
 

@@ -1,8 +1,8 @@
-"""The PROXY protocol, versions 1 and 2: what a load balancer says, ahead of all else, about the client it speaks for.
+"""Parses the PROXY header, versions 1 and 2, in which a load balancer says which client it speaks for.
 
-As HAProxy's proxy-protocol.txt has it (https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt); numbers in
-comments are its sections. Touches no socket, and does not ask who sent it: that has to be somebody trusted. Strict,
-for whatever stands here decides who the client is.
+See HAProxy's proxy-protocol.txt (https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt); numbers in comments are
+its sections. No I/O. The caller must know that the sender is trusted. The parser is strict, because this header decides
+who the client is.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -22,12 +22,12 @@ SIGNATURE = b'\r\n\r\n\x00\r\nQUIT\n'       # 2.2
 _V1_START = b'PROXY '
 _FIXED = 16                         # octets of version 2 before the addresses
 
-# client: (address as native text, port), or None if the sender cannot tell; is_local: the sender speaks for itself, as
-# it does for health checks; size: octets of the header.
+# client: (address as native text, port), or None if the sender does not know; is_local: True if the sender speaks for
+# itself, as in health checks; size: octets of the header.
 Header = collections.namedtuple('Header', 'client is_local size')
 
-# {family and protocol: (of which family addresses are, octets of both with their ports)}: 2.2. Streams only: datagrams
-# are never HTTP, and what is unspecified or from a UNIX socket has no address.
+# {family and protocol: (family of the addresses, octets of both addresses and ports)}: 2.2. Streams only: datagrams are
+# never HTTP, and an unspecified family or a UNIX socket has no address.
 _FAMILIES = {b'\x11': (socket.AF_INET, 12), b'\x21': (socket.AF_INET6, 36)}
 _WITHOUT_ADDRESS = {b'\x00': 0, b'\x31': 216}
 _DATAGRAMS = (b'\x12', b'\x22', b'\x32')
@@ -38,15 +38,17 @@ _is_port = re.compile(br'(?:0|[1-9][0-9]{0,4})\Z').match
 
 
 def parse(octets):
-    """The Header that `octets` begin with; None if it goes on behind them. Raises BadProxyHeader as soon as they cannot
-    be the beginning of one."""
+    """Return the Header that a connection begins with, or None if more octets are needed.
+
+    `octets`: the first of the connection. Raises BadProxyHeader as soon as they cannot begin a header.
+    """
     if octets[:len(SIGNATURE)] == SIGNATURE[:len(octets)]:
         return _parse_v2(octets) if len(octets) >= _FIXED else None
     if octets[:len(_V1_START)] == _V1_START[:len(octets)]:
         return _parse_v1(octets) if len(octets) > len(_V1_START) else None
     raise errors.BadProxyHeader(
-        'no PROXY header came from a peer that [proxy] proxy_protocol trusts with it, and that has to send one: let it '
-        '(HAProxy: send-proxy-v2), or take it out of that list')
+        'no PROXY header came from a peer that [proxy] proxy_protocol trusts, so it has to send one: let it send one '
+        '(HAProxy: send-proxy-v2), or take the peer out of that list')
 
 
 def _parse_v1(octets):
@@ -71,7 +73,7 @@ def _parse_v1(octets):
 
 
 def _address(word, version):
-    """An address as native text in its usual form; None if that is none of this version."""
+    """Return an address as native text in its usual form, or None if it is invalid or of another version."""
     text = to_native(word)
     if '%' in text or not is_ip(text) or parse_ip(text).version != version:
         return None

@@ -1,6 +1,6 @@
-"""A socket with a buffer, a deadline and counters: the only place that spells recv and send.
+"""A connection with a buffer, deadlines and counters. Only this module calls `recv` and `send`.
 
-Knows no HTTP beyond "empty line". Sockets never block here: a watcher of the hub's loop waits, under a deadline.
+Knows no HTTP beyond "empty line". Sockets never block: a watcher of the event loop waits, and each wait has a deadline.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -17,11 +17,11 @@ from geproxy.net.deadlines import wait_readable
 from geproxy.net.transport import POLLIN, READ, WRITE, Transport, Watcher
 
 SCRATCH_SIZE = 256 * 1024       # octets; for copying, 256 KiB costs a third less per octet than 64 KiB (DESIGN, 6)
-HEAD_PIECE = 16 * 1024          # octets; what one read for a head asks for
-GRACE = 1.0                     # seconds: what came in time may be read that much later
+HEAD_PIECE = 16 * 1024          # octets that one read for a head asks for
+GRACE = 1.0                     # seconds after a deadline in which data that arrived before it may still be read
 
-# One buffer for the whole process: filled and emptied between two switches of greenlets, so that an idle connection
-# owns none. What a peer would not take at once is copied out of it.
+# One buffer for the whole process. It is filled and emptied between two switches of greenlets, so an idle connection
+# owns no buffer. Octets that a peer does not take at once are copied out of it.
 _scratch = bytearray(SCRATCH_SIZE)
 
 _match_empty_lines = re.compile(br'(?:\r\n)*').match
@@ -30,21 +30,21 @@ _RESET = struct.pack('ii', 1, 0)
 
 
 def tune(sock):
-    """Send at once what is to be sent, and find out about dead peers. Connections inherit it from their listener."""
+    """Set a socket to send without delay and to notice dead peers. Connections inherit this from their listener."""
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     except socket.error:
-        pass                        # not TCP, or already reset: the first read will tell
+        pass                        # not TCP, or already reset: then the first read fails
 
 
 class Stream(object):
-    """A connected stream socket, of a client or an origin. Whoever made it closes it.
+    """A connection of a client, or to an origin. The code that makes it also closes it.
 
-    Raises the class given as `lost` when the peer has reset or broken the connection.
+    Most methods raise the class given as `lost` when the peer has reset or broken the connection.
     """
     __slots__ = ('transport', 'pending', 'peer', 'buffer', 'ended', 'received', 'sent', 'at_once', 'pace',
-                 'reader', 'writer', 'reading', 'writing', 'hurried', 'until', 'source', 'held', '_lost', '_woken',
+                 'reader', 'writer', 'reading', 'writing', 'shortened_by', 'until', 'source', 'held', '_lost', '_woken',
                  '_quiet')
 
     def __init__(self, transport, peer, lost):
@@ -58,15 +58,15 @@ class Stream(object):
         self.buffer = b''           # received, and not yet taken
         self.ended = False          # the peer will send no more
         self.received = self.sent = 0   # octets, in all
-        self.at_once = 0            # octets that the peer took since it last took less than it was sent
-        self.pace = None            # a limits.Pace: how fast octets may be sent
-        self.hurried = None         # see deadlines.hurry
-        self.until = None           # monotonic seconds: how long octets that nobody wants are swallowed
-        self.source = None          # the stream that feeds this one, if waiting for room here ends with its reset
-        self.held = 0               # octets that are charged to memory.budget for it
+        self.at_once = 0            # octets sent since the peer last took less than it was sent
+        self.pace = None            # a limits.Pace: how fast octets may be sent; None: no limit
+        self.shortened_by = None    # the TimeLimit that ended a wait early; see deadlines.shorten_wait
+        self.until = None           # how long unwanted octets are read, in monotonic seconds
+        self.source = None          # the stream that feeds this one, if a wait for room here ends with its reset
+        self.held = 0               # octets that are charged to memory.budget for this connection
         self._lost = lost
-        self._woken = False         # both directions were ended here
-        self._quiet = None          # a poll(2) of it, once somebody asks
+        self._woken = False         # `wake` has ended both directions
+        self._quiet = None          # a poll object for this connection, once it is needed
         transport.settimeout(0.0)   # in any case: on Python 3.6 an accepted socket tells a wrong time-out
         deadlines.start()
         if isinstance(transport, Transport):
@@ -75,15 +75,16 @@ class Stream(object):
         else:
             self.pending = None     # a plain socket has no octets but those on its descriptor
             self.reader = gevent.get_hub().loop.io(transport.fileno(), READ)
-        self.writer = None          # until a peer takes less than it is sent
+        self.writer = None          # made when the peer takes less than it is sent
         self.reading = self.writing = None      # see deadlines
 
     # --- reading
 
     def read_now(self, most=SCRATCH_SIZE):
-        """Read what is there -> (octets or scratch, how many), (b'', 0) at the end, None if nothing is there yet.
+        """Read what is there, without waiting. Return (octets, count), (b'', 0) at the end, None if nothing is there.
 
-        Scratch is shared: use it before anything that may wait.
+        `most`: octets to read at most. The octets may be a buffer that all streams share, of which the first `count`
+        are meant: use them before anything that may wait.
         """
         if self.buffer:
             data, self.buffer = self.buffer[:most], self.buffer[most:]
@@ -101,8 +102,11 @@ class Stream(object):
         return _scratch, count
 
     def read_to(self, pipe, most):
-        """As `read_now`, into an empty pipe, which has nothing in it afterwards if nothing is there, nothing can be
-        spliced, or it is the end: reading tells which. The buffer must be empty."""
+        """Read what is there into a pipe, without waiting. The buffer must be empty.
+
+        `pipe`: an empty kernel_pipes.Pipe; `most`: octets. The pipe stays empty if nothing is there, at the end, or if
+        this system does not splice: `read_now` tells which.
+        """
         try:
             self.received += pipe.fill(self.transport.fileno(), most)
         except (IOError, OSError) as error:
@@ -115,7 +119,7 @@ class Stream(object):
         return self.pending is None or self.transport.raw
 
     def read(self, limit, most=SCRATCH_SIZE):
-        """As `read_now`, but waits for it. Raises limit.error."""
+        """Read up to `most` octets as `read_now`, but wait until some are there. Raises limit.error, of a TimeLimit."""
         while True:
             got = self.read_now(most)
             if got is not None:
@@ -123,17 +127,20 @@ class Stream(object):
             self.wait(limit, monotonic() + limit.seconds)
 
     def wait(self, limit, deadline):
-        """Wait until more can be read than is in the buffer. Raises limit.error at the deadline."""
+        """Wait until more can be read, or until `deadline`, monotonic seconds. Raises limit.error, of a TimeLimit."""
         if wait_readable((self,), deadline) is None:
             raise self._late(limit)
 
     def _late(self, limit, what='waited'):
-        """The error of a wait that `limit`, or another that has shortened it, has ended."""
-        limit, self.hurried = self.hurried or limit, None
+        """Return the error for a wait that took too long: of `limit`, or of the one that shortened the wait."""
+        limit, self.shortened_by = self.shortened_by or limit, None
         return limit.error('%s %.3g s ([timeouts] %s)' % (what, limit.seconds, limit.name))
 
     def fill(self, most=HEAD_PIECE):
-        """Read what is there behind the buffer -> how many octets; 0 at the end, None if nothing is there yet."""
+        """Read what is there, without waiting, and add it to the buffer.
+
+        `most`: octets. Return how many octets came: 0 at the end, None if nothing is there.
+        """
         try:
             data = self.transport.recv(most)
         except socket.error as error:
@@ -142,39 +149,42 @@ class Stream(object):
             raise self._broken(error)
         self.received += len(data)
         if not data:
-            self.ended = True       # never False again: what comes behind an end that was seen is nobody's
+            self.ended = True       # and never False again: octets behind an end are not used
         self.buffer += data
         return len(data)
 
     def fill_ahead(self):
-        """As `fill`, for what is kept until it is complete, or until its turn comes. Raises MemoryFull."""
+        """Read as `fill`, and charge a large buffer to the budget: for octets that are kept. Raises MemoryFull."""
         count = self.fill()
         if len(self.buffer) > max(memory.FREE, self.held):
             self.hold(len(self.buffer))
         return count
 
     def hold(self, count):
-        """Charge `count` octets to the budget of the process, in the place of what this connection held. Raises
-        MemoryFull; 0 never does."""
+        """Charge `count` octets to the memory budget, in place of those held before. Raises MemoryFull, not for 0."""
         memory.budget.charge(self.held, count)
         self.held = count
 
     def skip_empty_lines(self):
-        """Take empty lines from the front of the buffer; true if something else stands there."""
+        """Remove empty lines from the front of the buffer. Return True if something else follows."""
         self.buffer = self.buffer[_match_empty_lines(self.buffer).end():]
         return self.buffer not in (b'', b'\r')
 
     def unread(self, data):
-        """Put octets back, to be read next."""
+        """Put octets back, so that they are read next."""
         self.buffer = data + self.buffer
 
     def read_head(self, size, limit, deadline, check_start):
-        """Wait for all octets up to and including the first empty line, and return them; None if there are more
-        than `size`, b'' if the connection ended before. `check_start` is called, when it is not all there, with what
-        is, and how much of that it has seen before. Raises limit.error at the deadline, a time for the whole head."""
+        """Wait for a head and return it: all octets up to and including the first empty line.
+
+        `size`: octets at most; `limit`, `deadline`: as for `wait`, for the whole head; `check_start`: a function of
+        (the octets so far, how many of them it has seen before), called while the head is incomplete, which raises if
+        they cannot begin one. Return None if the head is larger than `size`, b'' if the connection ended before it did.
+        Raises limit.error.
+        """
         searched = checked = 0
         while True:
-            # Lenient, so that a head with wrong line ends is seen to be over, too; its parser refuses it.
+            # Wrong line ends also end a head here, so that the parser can refuse them at once.
             end = self.buffer.find(b'\n\r\n', searched) + 3
             if end == 2 or end > size:
                 lone = self.buffer.find(b'\n\n', searched, size) + 2
@@ -190,20 +200,22 @@ class Stream(object):
                 checked = len(self.buffer)
             if self.ended:
                 return b''
-            # Waiting first saves a read that would fail, and its exception: 61-70 -> 47 us per request (DESIGN, 6)
+            # To wait first saves a read that would fail, and its exception: 61-70 -> 47 us per request (DESIGN, 5)
             self._wait_for_more(limit, deadline)
 
     def _wait_for_more(self, limit, deadline):
-        """As `wait`, and read it. Octets that come one by one, without a pause, do not put the deadline off."""
+        """Wait as `wait`, then read. Octets that come one by one, without a pause, do not move the deadline."""
         self.wait(limit, deadline)
         self.fill_ahead()
         if monotonic() > deadline + GRACE:
             raise self._late(limit)
 
     def read_front(self, parse, limit, deadline):
-        """Wait for what stands in front of all else, and take it: a value that `parse` gives of octets, with its
-        `size`, or None as long as there must be more. Raises what `parse` does, and limit.error at the deadline, a time
-        for all of it."""
+        """Wait for what a connection begins with, take it from the buffer, and return it.
+
+        `parse`: a function of octets that returns a value with `size`, in octets, or None while more must come;
+        `limit`, `deadline`: as for `wait`, for all of it. Raises what `parse` does, and limit.error.
+        """
         while True:
             value = parse(self.buffer)
             if value is not None:
@@ -216,9 +228,12 @@ class Stream(object):
     # --- writing
 
     def send(self, data, limit):
-        """Send all of `data` (octets or a view of them). Raises limit.error when the peer takes nothing for that
-        long: the clock starts anew with every piece that it takes. While its pace holds it back there is no clock;
-        raises what the pace does."""
+        """Send all octets, and wait while the peer does not take them.
+
+        `data`: octets or a view of them; `limit`: the TimeLimit for a peer that takes nothing: the clock starts anew
+        with each piece that it takes, and stands while the pace holds octets back. Raises limit.error, and what the
+        pace raises.
+        """
         if self.pace is not None:
             data = self._hold(data)
         try:
@@ -233,7 +248,7 @@ class Stream(object):
             self._send_rest(memoryview(data)[sent:].tobytes(), limit)
 
     def send_now(self, data):
-        """Send what the peer takes at once -> how many octets."""
+        """Send of `data`, octets or a view, what the peer takes without a wait. Return how many octets."""
         try:
             sent = self.transport.send(data)
         except socket.error as error:
@@ -247,7 +262,7 @@ class Stream(object):
         raise self._broken(error)
 
     def send_from(self, pipe, limit):
-        """As `send`, all that is in `pipe`. Its pace is not asked."""
+        """Send all that is in a kernel_pipes.Pipe, as `send`, but without asking the pace. Raises limit.error."""
         while pipe.held:
             try:
                 self.sent += pipe.drain(self.transport.fileno())
@@ -260,20 +275,20 @@ class Stream(object):
                     raise self._broken(error)
 
     def _hold(self, data):
-        """Wait until `data` may go, but no longer than the connection lasts -> `data`, safe from others."""
+        """Wait until the pace lets `data` go, or the connection ends. Return it, as octets that only we have."""
         until = self.pace.take(len(data), monotonic())
         left = until - monotonic()
         if left <= 0:
             return data
-        data = memoryview(data).tobytes()       # scratch belongs to others while this one waits
+        data = memoryview(data).tobytes()       # others use the scratch buffer while this greenlet waits
         while left > 0:
             if left > 2 * deadlines.SWEEP:
-                deadlines.watching(self, wait_readable, (), until - deadlines.SWEEP)    # that is coarse
+                deadlines.watching(self, wait_readable, (), until - deadlines.SWEEP)    # precise to one SWEEP
             else:
                 gevent.sleep(left)
             left = until - monotonic()
             if left > 0 and (self._woken or self.is_gone()):
-                break                           # sending will say how it ended
+                break                           # the send that follows raises the error
         return data
 
     def _send_rest(self, data, limit):
@@ -298,22 +313,22 @@ class Stream(object):
         while deadlines.watching(self.source, deadlines.wait_writable, self, deadline) is None:
             if self.source.is_gone():
                 raise self.source.gone()
-            if self.hurried or monotonic() >= deadline:
+            if self.shortened_by or monotonic() >= deadline:
                 raise self._late(limit, 'nothing taken for')
 
     # --- the end
 
     def is_gone(self):
-        """True if the peer has reset the connection."""
+        """Return True if the peer has reset the connection."""
         return self.transport.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
 
     def gone(self):
-        """The error to raise once `is_gone`."""
+        """Return the error to raise when `is_gone` is true."""
         self.ended = True
         return self._lost('the connection was reset')
 
     def is_quiet(self):
-        """True if the connection is up and nothing has come that nobody asked for."""
+        """Return True if the connection is up and nothing has come on it."""
         if self._quiet is None:
             self._quiet = self.transport
             if self.pending is None:
@@ -322,21 +337,21 @@ class Stream(object):
         return not self.buffer and not self.ended and not self._quiet.poll(0)
 
     def end(self):
-        """Say that no more will be sent. The peer may go on sending."""
+        """End our direction: tell the peer that no more will be sent. The peer may go on sending."""
         self._shutdown(socket.SHUT_WR)
 
     def wake(self):
-        """End both directions, so that whoever waits for this stream, in another greenlet, sees its end."""
+        """End both directions, so that a greenlet that waits for this stream sees its end."""
         self._woken = True
         self._shutdown(socket.SHUT_RDWR)
 
     def wake_reader(self):
-        """End the direction from the peer, which is not told. What has arrived can still be read."""
+        """End the direction from the peer, without telling it. Octets that have arrived can still be read."""
         self._shutdown(socket.SHUT_RD)
 
-    def hurry(self, deadline, limit):
-        """See deadlines.hurry. Nor is anything swallowed for longer."""
-        deadlines.hurry(self, deadline, limit)
+    def shorten_wait(self, deadline, limit):
+        """End waits for this stream at `deadline`: see deadlines.shorten_wait. Unwanted octets are read until then."""
+        deadlines.shorten_wait(self, deadline, limit)
         if self.until is not None:
             self.until = min(self.until, deadline)
 
@@ -344,27 +359,27 @@ class Stream(object):
         try:
             self.transport.shutdown(how)
         except socket.error:
-            pass                    # already gone; that is what was wanted
+            pass                    # the connection is gone already
 
     def linger(self, seconds, make_pace=None):
         """End our direction and read what still comes; see unwanted.linger."""
         self.end()
         unwanted.linger(self, seconds, make_pace)
 
-    def doom(self):
-        """Whoever closes it, the peer shall see a reset: what it has is not all."""
+    def reset_on_close(self):
+        """Make sure that the peer sees a reset when this is closed, because it has not got all octets."""
         try:
             self.transport.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         except socket.error:
-            pass                    # already gone; that is what was wanted
+            pass                    # the connection is gone already
 
     def abort(self):
-        """Close so that the peer sees a reset."""
-        self.doom()
+        """Close, so that the peer sees a reset."""
+        self.reset_on_close()
         self.close()
 
     def close(self):
-        """Close. Nobody may be waiting for it."""
+        """Close. No greenlet may be waiting for this stream."""
         self.reader.stop()
         if self.writer is not None:
             self.writer.stop()

@@ -1,4 +1,4 @@
-"""Which addresses are those of this host: the kernel is asked. Remembers nothing, decides nothing."""
+"""Asks the kernel whether an address belongs to this host. Remembers nothing, decides nothing."""
 from __future__ import absolute_import, division, print_function
 
 import errno
@@ -14,8 +14,10 @@ _SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 def is_local(ip):
-    """Return True if what is sent to `ip`, an IP, ends on this host: a loopback address, an address of one of its
-    interfaces, or one that its routing table takes for its own."""
+    """Return True if octets sent to `ip`, an IP, stay on this host.
+
+    That is a loopback address, an address of an interface, or one that the routing table takes for its own.
+    """
     if not ip.value or ip.version == 4 and ip.value >> 24 == 127 or ip == IP(6, 1):
         return True
     try:
@@ -26,8 +28,10 @@ def is_local(ip):
 
 
 def _route_kind(ip):
-    """Return the kind of the route that the kernel takes to `ip` (RTN_...; 0 if there is no route), or None if it does
-    not tell. Raises socket.error where there is no netlink, as in some sandboxes and on other systems than Linux."""
+    """Return the kind of the kernel's route to `ip` (RTN_...; 0 without a route), or None if it does not tell.
+
+    Raises socket.error where there is no netlink, as in some sandboxes and on other systems than Linux.
+    """
     family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
     packed = socket.inet_pton(family, show_ip(ip))
     # struct nlmsghdr, struct rtmsg, and one attribute: RTA_DST (rtnetlink(7))
@@ -36,7 +40,7 @@ def _route_kind(ip):
     asked = NativeSocket(getattr(socket, 'AF_NETLINK', -1), socket.SOCK_RAW, 0)
     try:
         asked.send(question)
-        answer = asked.recv(4096, socket.MSG_DONTWAIT)         # it is there at once, or never
+        answer = asked.recv(4096, socket.MSG_DONTWAIT)         # the answer is there at once, or never
     finally:
         asked.close()
     kind, = struct.unpack('=4xH', answer[:6])
@@ -46,10 +50,11 @@ def _route_kind(ip):
 
 
 def _can_bind(ip):
-    """Return True if a socket can be bound to `ip`: mostly only to addresses of this host. Linux can be told to allow
-    all addresses (ip_nonlocal_bind), and is therefore asked for the route first.
+    """Return True if a socket can be bound to `ip`: mostly only to addresses of this host.
 
-    True, too, where there is no socket to be had: as nobody can tell then, no client may go there."""
+    Linux can be told to allow all addresses (ip_nonlocal_bind), so the route is asked for first. Return True also if no
+    socket can be opened, because a wrong True only refuses a client.
+    """
     probe = None
     try:
         probe = socket.socket(socket.AF_INET if ip.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)

@@ -1,9 +1,9 @@
 """Turns: no greenlet works for long while others wait. Reads no socket and knows no stream.
 
-A loop that waits lets others run. A loop that finds its socket ready each time, or works on what is in a buffer, does
-not: such a loop calls `give_way`. A greenlet that has worked for a whole turn then joins a queue. Each turn of the
-hub's loop looks at all sockets first, and serves one greenlet of that queue, however many there are. So those that
-wait for their sockets are served between any two turns of those that always have something to do.
+A loop that waits lets other greenlets run. A loop that always finds its socket ready, or works on a full buffer, does
+not: such a loop calls `give_way`. Then a greenlet that has worked for a whole turn joins a queue. Each round of the
+event loop looks at all sockets first, and then serves one greenlet of the queue. So greenlets that wait for sockets are
+served between any two turns of those that always have work.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -14,20 +14,19 @@ from gevent.hub import get_hub
 
 from geproxy.compat import monotonic
 
-TURN = 0.001                    # seconds that a greenlet may work before others have their turn; that costs 10 us
-_NEXT = object()                # what a greenlet gets when it is its turn
+TURN = 0.001                    # seconds that a greenlet may work before it gives way, which costs 10 us
+_NEXT = object()                # what a greenlet is switched to with when it is its turn
 
 # All state here is that of the one event loop of the process: see one_hub.
 _queue = collections.OrderedDict()      # {greenlet: None}, the one that has waited longest first
-_turn = [None, None, 0.0]       # the greenlet that asked last, in which turn of the hub's loop, and since when it works
+_turn = [None, None, 0.0]       # the greenlet that called last, in which round of the event loop, and since when
 _watchers = []                  # see _start
 
 
 def give_way():
-    """Let others have their turn, if this greenlet has worked for TURN seconds since it last waited. May wait.
+    """Let others run if this greenlet has worked for TURN seconds since it last waited. May wait.
 
-    To be called wherever a loop goes on without having waited. The first call in a turn starts its clock, so a loop
-    that waits pays nothing, and one that does not pays two looks at clocks.
+    Call it wherever a loop goes on without having waited. The first call in a round of the event loop starts the clock.
     """
     greenlet, hub = getcurrent(), get_hub()
     if _turn[0] is greenlet and _turn[1] == hub.loop.iteration:
@@ -38,7 +37,7 @@ def give_way():
 
 
 def wait_turn():
-    """Join the queue in any case: for what is known to be much work before it begins. Waits."""
+    """Wait for the next turn in any case. Call it before work that is known to be long."""
     greenlet, hub = getcurrent(), get_hub()
     _wait(greenlet, hub)
     _turn[:] = greenlet, hub.loop.iteration, monotonic()
@@ -55,16 +54,16 @@ def _wait(greenlet, hub):
     _start(hub)
     try:
         while hub.switch() is not _NEXT:
-            pass                # it waited for that before, and it came too late: it means nothing now
+            pass                # a late answer to an earlier wait of this greenlet: ignored
     finally:
         _queue.pop(greenlet, None)
 
 
 def _start(hub):
-    """Serve the queue behind each look at the sockets, for as long as there is one.
+    """Serve the queue after each look at the sockets, until the queue is empty.
 
-    Not by gevent.sleep(0), of which gevent runs up to 1,000 between two looks; not by a timer of no seconds, which
-    libev rounds up to a millisecond. A watcher that is idle keeps the loop from sleeping.
+    gevent.sleep(0) would not do: gevent runs up to 1,000 of them between two looks. Nor would a timer of 0 seconds,
+    which libev rounds up to a millisecond. The idle watcher keeps the loop from sleeping.
     """
     if not _watchers:
         _watchers[:] = hub.loop.check(), hub.loop.idle()
@@ -74,7 +73,7 @@ def _start(hub):
 
 
 def _serve():
-    """Called by the hub: the next one, please."""
+    """Switch to the next greenlet of the queue. Called by the hub."""
     if _queue:
         _queue.popitem(last=False)[0].switch(_NEXT)
     if not _queue:
@@ -83,4 +82,4 @@ def _serve():
 
 
 def _go_on():
-    """Called by the hub when nothing else is to be done: `_serve` will be called, too."""
+    """Do nothing. Called by the hub when it has nothing else to do; it then calls `_serve`, too."""

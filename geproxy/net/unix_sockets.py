@@ -1,6 +1,6 @@
-"""Listening sockets in the file system, for the owner of the process alone; found by name, and gone with the process.
+"""Listening sockets in the file system, for the owner of the process only. Their names end with the process.
 
-A name that a process left behind is replaced; one that somebody answers under is not touched.
+A socket that a dead process has left is replaced. A socket on which another process listens is not touched.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -17,11 +17,14 @@ BACKLOG = 100
 
 
 class ListenError(Exception):
-    """A listener cannot be had; the message says why, and what to do."""
+    """A listener cannot be opened. The message says why, and what to do."""
 
 
 def open_listener(pattern):
-    """A socket that listens at the path, in which {pid} stands for our process id. Raises ListenError."""
+    """Return a socket that listens at a path. Raises ListenError.
+
+    `pattern`: the path as native text, in which {pid} means our process id.
+    """
     path = pattern.replace('{pid}', '%d' % os.getpid())
     if path != pattern:
         _sweep(pattern)
@@ -30,7 +33,7 @@ def open_listener(pattern):
     try:
         close_on_exec(sock)
         _check_free(path)
-        # Under another name until it listens: nobody shall take it for one that was left behind.
+        # It has another name until it listens, so that no process takes it for one that was left behind.
         _bind(sock, made)
         os.rename(made, path)
     except (socket.error, OSError) as error:
@@ -52,13 +55,13 @@ def missing_folder(path):
         os.stat(here)
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-            return ''               # this user may not look
+            return ''               # this user has no right to look
     return 'there is no folder %s: make it, for the user that runs geproxy' % here
 
 
 def _bind(sock, path):
-    _unlink(path)                   # of a process that had our id, long ago
-    before = os.umask(0o177)        # it is there for its owner only, from the first moment on
+    _unlink(path)                   # left by an earlier process with the same id
+    before = os.umask(0o177)        # for its owner only, from the first moment on
     try:
         sock.bind(path)
     finally:
@@ -67,12 +70,12 @@ def _bind(sock, path):
 
 
 def path_of(sock):
-    """The path that a socket of `open_listener` has."""
-    return to_native(to_octets(sock.getsockname())).rpartition('.')[0]      # behind it is what it was made with
+    """Return the path of a socket of `open_listener`, as native text."""
+    return to_native(to_octets(sock.getsockname())).rpartition('.')[0]      # without the ending of its first name
 
 
 def remove(path):
-    """Remove the name of a socket that was closed, unless another process has it now."""
+    """Remove the name of a closed socket, unless another process listens there now. `path`: native text."""
     if not answers(path):
         _unlink(path)
 
@@ -85,24 +88,28 @@ def _check_free(path):
             return
         raise
     if not stat.S_ISSOCK(kind):
-        raise ListenError('cannot listen on unix:%s: it is there, and no socket' % path, 0)
+        raise ListenError('cannot listen on unix:%s: it exists and is no socket: remove it or choose another path' % (
+            path,), 0)
     if answers(path):
-        raise ListenError('cannot listen on unix:%s: another process does; with several, write {pid} into the path, '
-                          'as in unix:/run/geproxy/{pid}.sock' % path, errno.EADDRINUSE)
+        raise ListenError('cannot listen on unix:%s: another process listens there; with several, write {pid} into '
+                          'the path, as in unix:/run/geproxy/{pid}.sock' % path, errno.EADDRINUSE)
 
 
 def answers(path):
-    """True if somebody listens at that path."""
+    """Return True if a process listens at a path, native text."""
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         probe.settimeout(0.0)
-        return probe.connect_ex(path) not in (errno.ECONNREFUSED, errno.ENOENT)     # EAGAIN: it is only busy
+        return probe.connect_ex(path) not in (errno.ECONNREFUSED, errno.ENOENT)     # EAGAIN: the process is busy
     finally:
         probe.close()
 
 
 def matches(pattern):
-    """The sockets whose names fit a path with {pid} in it, or a pattern as of the shell; in a folder, all of it."""
+    """Return the paths of sockets that match a pattern, a sorted list of native texts.
+
+    `pattern`: a path with {pid} in it, a pattern as in a shell, or a folder, which means all sockets in it.
+    """
     if os.path.isdir(pattern):
         pattern = os.path.join(pattern, '*')
     return [path for path in sorted(glob.glob(pattern.replace('{pid}', '[0-9]*'))) if _is_socket(path)]
@@ -116,7 +123,7 @@ def _is_socket(path):
 
 
 def _sweep(pattern):
-    """Remove what processes left behind that were killed."""
+    """Remove the sockets of dead processes."""
     before, _, after = pattern.partition('{pid}')
     for path in matches(pattern):
         if path[len(before):len(path) - len(after)].isdigit() and not answers(path):
@@ -127,9 +134,9 @@ def _unlink(path):
     try:
         os.unlink(path)
     except OSError:
-        pass                        # gone already, or not ours to remove: then binding says so
+        pass                        # it is gone already, or we may not remove it: then bind() fails
 
 
 def close_on_exec(sock):
-    """What we start must not hold our sockets; Python 2 does not see to that."""
+    """Make sure that programs which we start do not get a socket. Python 2 does not do that itself."""
     fcntl.fcntl(sock.fileno(), fcntl.F_SETFD, fcntl.fcntl(sock.fileno(), fcntl.F_GETFD) | fcntl.FD_CLOEXEC)

@@ -1,6 +1,6 @@
-"""Greenlets that do one job after the other: to make one anew costs as much as half a request. Knows no job.
+"""Greenlets that do one job after the other, because a new greenlet costs half as much as a request.
 
-On Python 3.13 it is 50 us instead of 5: 16 KiB of memory are fetched from the kernel for each, and given back.
+On Python 3.13 a new greenlet costs 50 us instead of 5: each gets 16 KiB of memory from the kernel and gives it back.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -8,24 +8,24 @@ import gevent
 from gevent.event import Event
 from gevent.hub import Waiter
 
-KEPT = 256          # with nothing to do; each has about 20 KiB
+KEPT = 256          # idle greenlets; each has about 20 KiB
 
 # All state here is that of the one event loop of the process: see one_hub.
-_idle = []          # what each waits for that has nothing to do; who worked last is last
-_spare = [0]        # how many had nothing to do all the time
+_idle = []          # a Waiter for each idle greenlet; the one that worked last is last
+_spare = [0]        # how many greenlets were idle all the time since `prune`
 
 
 class Interrupted(BaseException):
-    """Thrown into an exchange from outside. No ProxyError, so that no part of the way takes it for its own failure."""
+    """Thrown into the greenlet of an exchange to end it. No ProxyError, so no code takes it for its own failure."""
 
     def __init__(self, error):
-        """`error`: the ProxyError that the client is told."""
+        """Make it. `error`: the ProxyError that the client is told."""
         BaseException.__init__(self, str(error))
         self.error = error
 
 
 def serve(job, *arguments):
-    """Have job(*arguments) done, beginning now. Only the hub may call it, as for an event of its loop."""
+    """Run job(*arguments) in a greenlet, starting now. Only the hub may call this, for an event of its loop."""
     waiter = _take()
     if waiter is None:
         gevent.spawn(_work, [(job, arguments)])
@@ -34,7 +34,7 @@ def serve(job, *arguments):
 
 
 def spawn(job, *arguments):
-    """Have job(*arguments) done by another greenlet -> Job. Whoever called waits for it or kills it."""
+    """Run job(*arguments) in another greenlet. Return the Job. The caller waits for it or kills it."""
     made = Job(job, arguments)
     waiter = _take()
     if waiter is None:
@@ -45,10 +45,10 @@ def spawn(job, *arguments):
 
 
 def interrupt(find):
-    """Throw an exception into the greenlet of a job, from elsewhere. `Greenlet.kill` must not be used for that: it acts
-    later, when the greenlet may have nothing to do, or do the next job.
+    """Throw an exception into the greenlet of a job, from another greenlet.
 
-    `find`: called by the hub when it is to happen: gives (greenlet, exception), or None if the job is over by then.
+    `find`: a function that the hub calls just before: returns (greenlet, exception), or None if the job has ended by
+    then. `Greenlet.kill` cannot be used here: it acts later, when the greenlet may be idle or do the next job.
     """
     gevent.get_hub().loop.run_callback(_interrupt, find)
 
@@ -61,7 +61,7 @@ def _interrupt(find):
 
 
 class Job(object):
-    """What another greenlet does. It has the two methods of a gevent.Greenlet that there is a use for."""
+    """A job of another greenlet, with `join` and `kill` like those of a gevent.Greenlet."""
     __slots__ = ('_job', '_arguments', '_greenlet', '_over', '_killed')
 
     def __init__(self, job, arguments):
@@ -71,7 +71,7 @@ class Job(object):
         self._killed = False
 
     def do(self):
-        """Do it."""
+        """Run the job. Called in its greenlet."""
         self._greenlet = gevent.getcurrent()
         try:
             if not self._over.is_set():
@@ -79,14 +79,14 @@ class Job(object):
         finally:
             self._over.set()
         if self._killed:
-            raise gevent.GreenletExit()     # it is still on its way, and must not hit the next job
+            raise gevent.GreenletExit()     # the kill is still on its way, and must not hit the next job
 
     def join(self):
-        """Wait until it is done."""
+        """Wait until the job has ended."""
         self._over.wait()
 
     def kill(self):
-        """End it, if it is not done, and wait until it has ended."""
+        """Stop the job, and wait until it has ended."""
         if not self._over.is_set():
             self._killed = True
             if self._greenlet is not None:
@@ -95,13 +95,13 @@ class Job(object):
 
 
 def prune():
-    """End the greenlets that had nothing to do since this was called last."""
+    """End the greenlets that were idle since this was called last."""
     _end(_spare[0])
     _spare[0] = len(_idle)
 
 
 def end():
-    """End all that have nothing to do."""
+    """End all idle greenlets."""
     _end(len(_idle))
 
 
@@ -120,7 +120,7 @@ def _take():
 
 
 def _work(todo):
-    job, arguments = todo.pop()             # nothing of it is kept
+    job, arguments = todo.pop()             # so that nothing keeps the job alive
     while job is not None:
         job(*arguments)
         job = arguments = None
@@ -129,7 +129,7 @@ def _work(todo):
             _idle.append(waiter)
             try:
                 job, arguments = waiter.get()
-            except BaseException:       # somebody killed it nevertheless: it must not be given another job
+            except BaseException:       # killed nevertheless: it must not get another job
                 if waiter in _idle:
                     _idle.remove(waiter)
                 raise

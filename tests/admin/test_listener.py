@@ -277,7 +277,7 @@ def test_what_is_killed_leaves_a_socket_that_the_next_one_replaces():
             with pytest.raises(AssertionError) as raised:
                 with running(text):
                     pass
-            assert 'another process does; with several, write {pid} into the path' in str(raised.value)
+            assert 'another process listens there; with several, write {pid} into the path' in str(raised.value)
             assert asked(here + '/admin.sock', b'/-/healthy')[0] == 200
 
 

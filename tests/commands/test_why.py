@@ -85,11 +85,11 @@ def test_a_host_out_of_reach_has_its_own_exit_code(asked):
 
 @pytest.mark.parametrize('words, what', [
     (['http://u@secret@a.test/'], 'user and password in an authority'),
-    (['ftp://a/'], 'ftp:// is not for an HTTP proxy'),
+    (['ftp://a/'], 'an HTTP proxy cannot fetch ftp://'),
     (['a.test:x'], "'a.test:x' is not host[:port]"),
     (['https://u@secret@a.test/'], 'user and password in an authority'),
     (['https:///path'], "'' is not host[:port]"),
-    (['http://a b/'], 'is not a request line'),
+    (['http://a b/'], 'invalid request line'),
     (['http://a/', '--from', 'nowhere'], "'nowhere' is not an IP address"),
 ])
 def test_wrong_usage_is_explained_without_secrets(asked, words, what):

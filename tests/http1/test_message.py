@@ -111,7 +111,7 @@ def test_blanks_before_a_colon_are_taken_away_in_responses():
 def test_what_a_refusal_says_is_printable_and_knows_no_secrets():
     with pytest.raises(errors.BadRequest) as raised:
         request(b'GET http://user:secret@a/  HTTP/1.1')
-    assert str(raised.value) == "what begins with 'GET' is not a request line"
+    assert str(raised.value) == "invalid request line, which begins with 'GET'"
 
 
 # --- what is asked

@@ -75,7 +75,7 @@ def test_field_lines_are_counted_before_one_of_them_is_parsed(start, parse, erro
     assert len(parse(start + b'a:\r\n' * (10 - fields) + b'\r\n', 10).fields) == 10
     with pytest.raises(error) as raised:
         parse(start + b'a:\r\n' * (10 - fields) + b'no field\r\n\r\n', 10)
-    assert str(raised.value) == '11 fields are more than 10 ([limits] fields)'
+    assert str(raised.value) == 'the head has 11 fields, more than the 10 of [limits] fields'
 
 
 def test_a_head_that_is_remembered_may_not_have_more_fields_than_today_are_allowed():

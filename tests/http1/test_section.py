@@ -27,7 +27,7 @@ OK = b'HTTP/1.1 200 OK\r\n'
 ])
 def test_secrets_are_cut_out_whole_or_not_at_all(fields, secrets):
     head = GET + fields + b'\r\n'
-    bare, found = section.cut(head)
+    bare, found = section.cut_secrets(head)
     assert found == secrets
     if found is None:
         assert bare is head

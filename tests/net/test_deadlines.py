@@ -41,7 +41,7 @@ def test_hurry_moves_the_deadline_of_whoever_waits(pair):
     stream, _other = pair
     waiting = gevent.spawn(wait_readable, (stream,), monotonic() + 3600)
     gevent.sleep(0)
-    stream.hurry(monotonic(), LINGER)
+    stream.shorten_wait(monotonic(), LINGER)
     assert waiting.get(timeout=PATIENCE) is None
 
 
@@ -57,7 +57,7 @@ def test_hurry_leaves_alone_who_waits_for_another_by_now(pair):
         other.sendall(b'x')
         while second.reading is None:
             gevent.sleep(0)
-        stream.hurry(began - 1, LINGER)
+        stream.shorten_wait(began - 1, LINGER)
         assert waiting.get(timeout=PATIENCE) == (stream, None)
         assert monotonic() - began > 0.5
 

@@ -184,7 +184,7 @@ def test_a_wait_that_was_shortened_names_the_limit_that_did(pair):
     shorter = TimeLimit('linger', 7, errors.TunnelIdle)
     waiting = gevent.spawn(stream.wait, BODY, monotonic() + 3600)
     gevent.sleep(0)
-    stream.hurry(monotonic(), shorter)
+    stream.shorten_wait(monotonic(), shorter)
     with pytest.raises(errors.TunnelIdle) as caught:
         waiting.get(timeout=PATIENCE)
     assert str(caught.value) == 'waited 7 s ([timeouts] linger)'

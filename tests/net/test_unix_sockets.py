@@ -58,7 +58,7 @@ def test_one_that_lives_is_left_alone():
     with folder() as here:
         path = os.path.join(here, 'a.sock')
         with opened(path):
-            assert 'another process does; with several, write {pid}' in refusal(path)
+            assert 'another process listens there; with several, write {pid}' in refusal(path)
             assert unix_sockets.answers(path)
 
 
@@ -80,7 +80,7 @@ def test_a_file_is_not_taken_for_one():
     with folder() as here:
         path = os.path.join(here, 'a.sock')
         write(path, 'precious')
-        assert refusal(path) == 'cannot listen on unix:%s: it is there, and no socket' % path
+        assert refusal(path) == 'cannot listen on unix:%s: it exists and is no socket: remove it or choose another path' % path
         with open(path) as kept:
             assert kept.read() == 'precious'
 

@@ -78,7 +78,7 @@ def test_a_flood_that_a_rate_holds_back_can_be_told_to_hurry(pair):
         while not stream.received:
             gevent.sleep(0.01)
     gevent.sleep(0)                 # now it waits for its rate, and for no socket
-    stream.hurry(monotonic(), TimeLimit('drain', 1, errors.IdleTimeout))
+    stream.shorten_wait(monotonic(), TimeLimit('drain', 1, errors.IdleTimeout))
     lingering.get(timeout=PATIENCE)
     stream.close()
     flooding.get(timeout=PATIENCE)

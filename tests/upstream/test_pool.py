@@ -102,7 +102,7 @@ def test_a_connection_that_is_logged_in_ends_with_its_owner_and_not_by_time():
         mine, theirs = logged_in(kept, port, owner) + logged_in(kept, port, other)
         kept.prune()
         kept.leave(owner)
-        assert mine.stream.transport.fileno() == -1 and theirs.stream.socket.fileno() != -1
+        assert mine.stream.transport.fileno() == -1 and theirs.stream.transport.fileno() != -1
         kept.close_idle()
         assert theirs.stream.transport.fileno() == -1 and kept.kept == kept.connections == 0 and not kept._owned
 

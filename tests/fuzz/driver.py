@@ -204,7 +204,7 @@ class Fuzz(object):
             gevent.sleep(1.1)           # housekeeping is once a second
 
     def _check(self, proxy, before, after):
-        for mark in (b'Traceback', b'a bug, please report it', b'the hub is blocked'):
+        for mark in (b'Traceback', b'a bug, please report it', b'event loop blocked'):
             if mark in proxy.err:
                 raise Failed('the error log has %r: ...%r' % (mark, proxy.err[proxy.err.index(mark) - 200:][:4000]))
         for kind in ('descriptors', 'greenlets', 'connections'):

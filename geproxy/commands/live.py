@@ -19,7 +19,7 @@ import sys
 import termios
 import time
 
-from geproxy.admin.client import Tails, Trouble, ask, check, patterns, places
+from geproxy.admin.client import Tails, Trouble, addresses, ask, check, patterns
 from geproxy.commands import filters
 from geproxy.compat import monotonic, to_native, to_octets
 from geproxy.observe.formats import HEADS, show_seconds, show_size
@@ -105,13 +105,13 @@ def ask_all(options, method, path):
 
 
 def _places(options):
-    return places(options.admin, options.config)
+    return addresses(options.admin, options.config)
 
 
 def _finder(options):
     """A function that says where to ask now, whatever becomes of the ini file meanwhile."""
     wanted = patterns(options.admin, options.config)
-    return lambda: places(wanted, None)
+    return lambda: addresses(wanted, None)
 
 
 # --- what is shown

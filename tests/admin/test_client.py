@@ -19,13 +19,13 @@ def test_places_are_those_of_the_command_line_or_of_the_ini_file():
         path = os.path.join(here, 'proxy.ini')
         write(path, '[admin]\nlisten = unix:%s/{pid}.sock 127.0.0.1:9001 *:9002\n' % here)
         ports = ['127.0.0.1:9001', '127.0.0.1:9002']
-        assert client.places([], path) == ports
+        assert client.addresses([], path) == ports
         own_path = os.path.join(here, '1.sock')
         sock = unix_sockets.open_listener(own_path)
-        assert client.places([], path) == ['unix:' + own_path] + ports
-        assert client.places(['unix:' + here], path) == client.places(['unix:%s/*.sock' % here], None) == [
+        assert client.addresses([], path) == ['unix:' + own_path] + ports
+        assert client.addresses(['unix:' + here], path) == client.addresses(['unix:%s/*.sock' % here], None) == [
             'unix:' + own_path]
-        assert client.places(['127.0.0.1:1', 'unix:/x'], path) == ['127.0.0.1:1', 'unix:/x']
+        assert client.addresses(['127.0.0.1:1', 'unix:/x'], path) == ['127.0.0.1:1', 'unix:/x']
         sock.close()
 
 
@@ -34,13 +34,13 @@ def test_where_nothing_is_said_that_is_told():
         path = os.path.join(here, 'proxy.ini')
         write(path, '')
         with pytest.raises(Trouble) as raised:
-            client.places([], path)
+            client.addresses([], path)
         assert '[admin]\nlisten = unix:/run/geproxy/{pid}.sock\n' in str(raised.value)
         for wrong in ((), None):
             with pytest.raises(ValueError):
-                client.places([], wrong)
+                client.addresses([], wrong)
         with pytest.raises(ValueError):
-            client.places([], path + 'x')
+            client.addresses([], path + 'x')
 
 
 @pytest.mark.parametrize('place,why', [

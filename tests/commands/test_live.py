@@ -135,7 +135,7 @@ def test_the_port_that_clients_use_is_told_from_an_admin_listener():
         for name in ('ps', 'tail', 'top', 'reload'):
             code, out, err = command(name, '--admin', '127.0.0.1:%d' % proxy.address[1])
             assert (code, out) == (1, '')
-            assert ': this is no admin listener (it answers 502): ask where [admin] listen says, not at the port' in err
+            assert ': this is no admin listener (it answers 502): use the address in [admin] listen, not the port' in err
         assert monotonic() < began + 2 * client.WAIT.seconds
 
 
@@ -233,8 +233,8 @@ def test_a_process_that_stands_still_is_told_and_the_others_are_shown(monkeypatc
     monkeypatch.setattr(client, 'WAIT', client.WAIT._replace(seconds=0.3))
     with two() as (proxies, where):
         proxies[0].tell(signal.SIGSTOP)
-        stopped = 'unix:%s' % os.path.join(os.path.dirname(client.places([], where[1])[0][5:]), '%d.sock' % proxies[0].pid)
-        answers, silent = client.ask(client.places([], where[1]), b'GET', b'/-/healthy')
+        stopped = 'unix:%s' % os.path.join(os.path.dirname(client.addresses([], where[1])[0][5:]), '%d.sock' % proxies[0].pid)
+        answers, silent = client.ask(client.addresses([], where[1]), b'GET', b'/-/healthy')
         assert [lines for _place, _status, lines in answers] == [['healthy']]
         assert silent == [stopped + ': no answer within 0 s']
         proxies[0].tell(signal.SIGCONT)
@@ -281,11 +281,11 @@ def test_without_an_admin_listener_it_is_told_what_to_put_where():
 
 
 @pytest.mark.parametrize('arguments,code,what', [
-    (['ps'], 2, 'it takes -c FILE, whose [admin] listen says where to ask, or --admin'),
+    (['ps'], 2, 'no admin address: give -c FILE, an ini file with [admin] listen, or --admin'),
     (['ps', '-c', '/nowhere.ini'], 2, '/nowhere.ini: No such file or directory'),
-    (['ps', '--admin', 'x'], 2, "'x' is no place to ask"),
+    (['ps', '--admin', 'x'], 2, "invalid admin address 'x': expected 127.0.0.1:9001"),
     (['ps', '--admin', '127.0.0.1:1'], 1, 'no geproxy answers: 127.0.0.1:1: connection refused'),
-    (['tail', '--admin', 'unix:/nowhere/*.sock'], 1, 'no geproxy answers: there is no socket where'),
+    (['tail', '--admin', 'unix:/nowhere/*.sock'], 1, 'no geproxy answers: there is no socket at'),
     (['tail', 'hots:a', '--admin', '127.0.0.1:1'], 2, 'did you mean host?')])
 def test_what_is_wrong_is_told(arguments, code, what):
     found, out, err = command(*arguments)

@@ -1,6 +1,7 @@
-"""The other end of the admin listener: finds the processes that run, asks them, and follows what they tell.
+"""The client of the admin listener: finds the processes that run, asks them, and reads their streams of events.
 
-Several processes are one: answers of all, and one stream of lines, which those that start meanwhile join.
+Several processes are asked as one: `ask` returns the answers of all, `Tails` one stream of lines of all, which
+processes that start later join. An admin address is native text: 'unix:/PATH' or 'HOST:PORT'.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -32,30 +33,33 @@ listen = unix:/run/geproxy/{pid}.sock
 (or another folder that geproxy may write to; or a port: 127.0.0.1:9001)"""
 
 
-NO_ADMIN_HERE = ('this is no admin listener (it answers %d): ask where [admin] listen says, not at the port that '
-                 'clients use; with -c FILE it is found')
+NO_ADMIN_HERE = ('this is no admin listener (it answers %d): use the address in [admin] listen, not the port of '
+                 'clients; with -c FILE it is found')
 AS_WHOM = 'be root, or the user that runs geproxy'
-_GONE = (errno.ECONNREFUSED, errno.ENOENT)      # a process that was killed has left its socket, or has just ended
+_GONE = (errno.ECONNREFUSED, errno.ENOENT)      # a process was killed, and has left its socket, or has just ended
 
 
 class Trouble(Exception):
-    """What cannot be done, as a sentence for whoever asked."""
+    """Why a command cannot be done, as a sentence for the operator."""
 
 
-def places(admin, path):
-    """Where to ask, as 'unix:/PATH' or 'host:port'. See `patterns`, and what it raises."""
-    return [place for each in patterns(admin, path) for place in _spread(each)]
+def addresses(admin, path):
+    """Return the admin addresses of the processes that run. `admin`, `path`, raises: as for `patterns`."""
+    return [address for each in patterns(admin, path) for address in _spread(each)]
 
 
 def patterns(admin, path):
-    """The same, with folders, patterns and {pid} in it. `admin`: a list of these; if it is empty, what the ini file at
-    `path` says. Raises Trouble, ValueError, ConfigError."""
+    """Return the admin addresses as they are configured: there may be folders, file patterns and {pid} in them.
+
+    `admin`: a list of them, from the command line; `path`: of the ini file whose [admin] listen is used if that list is
+    empty, or None. Raises Trouble if the file has no [admin] listen, ValueError if there is neither, and ConfigError.
+    """
     if admin:
         return admin
     if not path:
-        raise ValueError('it takes -c FILE, whose [admin] listen says where to ask, or --admin')
+        raise ValueError('no admin address: give -c FILE, an ini file with [admin] listen, or --admin ADDRESS')
     try:
-        # Half-edited or bad, the file must not keep anybody from looking at what runs.
+        # Not `load`: a file with mistakes must not keep the operator from looking at the processes.
         found = loading.load_option(path, 'admin', 'listen')
     except EnvironmentError as error:
         raise ValueError('%s: %s' % (path, error.strerror))
@@ -65,69 +69,78 @@ def patterns(admin, path):
             else '%s:%d' % (listener.host or '127.0.0.1', listener.port) for listener in found]
 
 
-def place_of(pid, wanted):
-    """Where the process of that id is asked, by patterns; None if they do not say."""
+def address_of(pid, wanted):
+    """Return the admin address of a process, or None if the patterns do not tell.
+
+    `pid`: the process id, an int; `wanted`: what `patterns` has returned.
+    """
     for each in wanted:
-        place = each.replace('{pid}', '%d' % pid)
-        if not place.startswith('unix:') or not (os.path.isdir(place[len('unix:'):]) or glob.has_magic(place)):
-            return place
+        address = each.replace('{pid}', '%d' % pid)
+        if not address.startswith('unix:') or not (os.path.isdir(address[len('unix:'):]) or glob.has_magic(address)):
+            return address
     return None
 
 
-def _spread(place):
-    if not place.startswith('unix:'):
-        return [place]
-    path = place[len('unix:'):]
+def _spread(pattern):
+    if not pattern.startswith('unix:'):
+        return [pattern]
+    path = pattern[len('unix:'):]
     if '{pid}' not in path and not os.path.isdir(path) and not glob.has_magic(path):
-        return [place]
+        return [pattern]
     here = path if os.path.isdir(path) else os.path.dirname(path)
     if os.path.isdir(here) and not os.access(here, os.R_OK | os.X_OK):
         raise Trouble('%s: permission denied; %s' % (here, AS_WHOM))
     return ['unix:' + each for each in unix_sockets.matches(path)]
 
 
-def _dial(place):
-    """A socket, connected. Raises socket.error, or ValueError for what is no place."""
-    if place.startswith('unix:'):
+def _dial(address):
+    """Return a socket that is connected to an admin address. Raises socket.error, and ValueError if it is none."""
+    if address.startswith('unix:'):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.settimeout(DIAL)
-            sock.connect(place[len('unix:'):])
+            sock.connect(address[len('unix:'):])
         except socket.error:
             sock.close()
             raise
         return sock
-    host, _, port = place.rpartition(':')
+    host, _, port = address.rpartition(':')
     if not host or not port.isdigit():
-        raise ValueError("'%s' is no place to ask: it takes 127.0.0.1:9001 or unix:/PATH" % place)
+        raise ValueError("invalid admin address '%s': expected 127.0.0.1:9001 or unix:/PATH" % address)
     return socket.create_connection((host.strip('[]'), int(port)), DIAL)
 
 
 class Reader(object):
-    """One response, read as it comes. Closed by whoever made it."""
+    """One response, read as it comes. The caller closes `stream`.
 
-    def __init__(self, place, method, path):
-        """Ask at a place; may wait. Raises socket.error, ProxyError."""
-        self.stream = Stream(_dial(place), place, errors.UpstreamLost)
+    `status`: an int; `process`: octets or native text that are the same for all admin addresses of a process.
+    """
+
+    def __init__(self, address, method, path):
+        """Send a request, and read the head of the response. May wait. Raises socket.error, ProxyError, ValueError.
+
+        `address`: an admin address; `method`, `path`: octets.
+        """
+        self.stream = Stream(_dial(address), address, errors.UpstreamLost)
         self._rest = b''
         try:
             self.stream.send(b'%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' % (method, path), WAIT)
             head = self.stream.read_head(LIMITS.head_size, WAIT, monotonic() + WAIT.seconds,
                                          reading.check_response_start)
             if not head:
-                raise errors.UpstreamLost('it has no answer')
+                raise errors.UpstreamLost('it closed the connection without an answer')
             response = reading.parse_response(head)
             self.status, self._body = response.status, framing.response_body(response, method, LIMITS)
-            # Of the process, the same at all its addresses; one of before this field was is known by its place.
-            self.process = b' '.join(response.values(b'geproxy-process')) or place
-            if self.process is place and not _may_be_ours(response):
+            # Older processes do not send this field: then the address stands for the process.
+            self.process = b' '.join(response.values(b'geproxy-process')) or address
+            if self.process is address and not _may_be_ours(response):
                 raise errors.UpstreamLost(NO_ADMIN_HERE % response.status)
         except errors.ProxyError:
             self.stream.close()
             raise
 
     def lines(self):
-        """The lines that are there, as native text, None at the end. Does not wait."""
+        """Return the lines that have come, as a list of native text; None at the end. Does not wait."""
         got = self.stream.read_now()
         if got is None:
             return []
@@ -138,7 +151,7 @@ class Reader(object):
         return [to_native(line) for line in lines]
 
     def all_lines(self):
-        """All lines to the end; waits for them."""
+        """Return all lines to the end. May wait."""
         found = []
         while not self._body.done:
             if not self.stream.buffer:
@@ -151,28 +164,31 @@ class Reader(object):
 
 
 def ask(wanted, method, path):
-    """Ask all places -> ([(place, status, lines)] of those that answer, [why] of those that are there and do not).
-    Raises Trouble if none does."""
+    """Ask all processes, and return ([(address, status, lines)] of those that answer, [why] of those that do not).
+
+    `wanted`: admin addresses; `method`, `path`: octets. A process with several addresses is asked once. May wait.
+    Raises Trouble if no process answers.
+    """
     answers, silent, gone, known = [], [], [], set()
-    for place in wanted:
+    for address in wanted:
         try:
-            # First who is there: nobody is told twice to do the same.
-            if len(wanted) > 1 and _is_known(_ask_one(place, b'GET', b'/-/healthy')[0], known):
+            # The health check tells the process: none must be told twice to do the same.
+            if len(wanted) > 1 and _is_known(_ask_one(address, b'GET', b'/-/healthy')[0], known):
                 continue
-            answers.append((place,) + _ask_one(place, method, path)[1:])
+            answers.append((address,) + _ask_one(address, method, path)[1:])
         except (socket.error, errors.ProxyError) as error:
             has_ended = not isinstance(error, errors.ProxyError) and error.args[:1] and error.args[0] in _GONE
-            (gone if has_ended else silent).append('%s: %s' % (place, _why(error)))
+            (gone if has_ended else silent).append('%s: %s' % (address, _why(error)))
     if not answers:
         raise Trouble('no geproxy answers%s' % (': ' + '; '.join(silent + gone) if silent or gone else
-                                                ': there is no socket where [admin] listen, or --admin, says. '
-                                                'Does geproxy run, started with that [admin] listen?'))
+                                                ': there is no socket at the address of [admin] listen, or --admin. '
+                                                'Is geproxy running, and was it started with that [admin] listen?'))
     return answers, silent
 
 
-def _ask_one(place, method, path):
-    """-> (the process, status, lines). Raises socket.error, ProxyError."""
-    reader = Reader(place, method, path)
+def _ask_one(address, method, path):
+    """Return (process, status, lines), see Reader. Raises socket.error, ProxyError."""
+    reader = Reader(address, method, path)
     try:
         return reader.process, reader.status, reader.all_lines()
     finally:
@@ -180,21 +196,21 @@ def _ask_one(place, method, path):
 
 
 def _is_known(process, known):
-    """Whether a process is among those in a set; it is from now on."""
+    """Return True if a process is in the set `known`, and add it."""
     before = len(known)
     known.add(process)
     return len(known) == before
 
 
 def _may_be_ours(response):
-    """False for what no admin listener sends, of any version."""
+    """Return False for a response that no admin listener, of any version, sends."""
     return not response.values(b'proxy-status') and b' '.join(response.values(b'content-type')).startswith(
         (b'text/plain', b'application/x-ndjson'))
 
 
 def _why(error):
     if isinstance(error, errors.ResponseTimeout):
-        return 'no answer within %d s' % WAIT.seconds       # stopped, or its loop is stuck
+        return 'no answer within %d s' % WAIT.seconds       # it is stopped, or its event loop is blocked
     if isinstance(error, errors.ProxyError):
         return str(error)
     if isinstance(error, socket.timeout) or not error.args:
@@ -206,24 +222,24 @@ def _why(error):
 
 
 def check(answers):
-    """Raises Trouble if one of the answers says no."""
-    for place, status, lines in answers:
+    """Raise Trouble if a process has refused. `answers`: the first value of what `ask` returns."""
+    for address, status, lines in answers:
         if status != 200:
-            raise Trouble('%s says %d: %s' % (place, status, ' '.join(lines)))
+            raise Trouble('%s says %d: %s' % (address, status, ' '.join(lines)))
 
 
 class Tails(object):
-    """The streams of all processes, as one. Those that start meanwhile are found."""
+    """The streams of events of all processes, as one. Processes that start later are found."""
 
     def __init__(self, find):
-        """`find`: returns where to ask."""
+        """Begin to read. `find`: a function that returns the admin addresses. Raises Trouble if no process answers."""
         self._find = find
-        self._readers = {}              # {place: Reader}
-        self._doubles = {}              # {place: a Reader of the same process, by way of another place}
+        self._readers = {}              # {address: Reader}
+        self._doubles = {}              # {address: the Reader of the same process, by another address}
         self._looked = 0.0              # in monotonic seconds
         self.look()
         if not self._readers:
-            ask(self._find(), b'GET', b'/-/healthy')        # says why
+            ask(self._find(), b'GET', b'/-/healthy')        # raises the reason
 
     def __enter__(self):
         return self
@@ -233,36 +249,39 @@ class Tails(object):
             reader.stream.close()
 
     def look(self):
-        """Look for processes that are new."""
+        """Look for new processes, and read their streams, too. May wait. Raises Trouble if one refuses."""
         self._looked = monotonic()
-        for place in self._find():
-            if place not in self._readers and self._doubles.get(place) not in self._readers.values():
+        for address in self._find():
+            if address not in self._readers and self._doubles.get(address) not in self._readers.values():
                 try:
-                    reader = Reader(place, b'GET', b'/-/tail')
+                    reader = Reader(address, b'GET', b'/-/tail')
                 except (socket.error, errors.ProxyError):
-                    continue            # it ends, or has not begun
+                    continue            # the process is ending, or not ready yet
                 if reader.status != 200:
-                    check([(place, reader.status, reader.all_lines())])
+                    check([(address, reader.status, reader.all_lines())])
                 double = [each for each in self._readers.values() if each.process == reader.process]
                 if double:
                     reader.stream.close()
-                    self._doubles[place] = double[0]
+                    self._doubles[address] = double[0]
                 else:
-                    self._readers[place] = reader
+                    self._readers[address] = reader
 
     def wait(self):
-        """Wait until there is a process again."""
+        """Wait, without a limit, until a process runs again."""
         while not self._readers:
             time.sleep(LOOK / 10)
             self.look()
 
     def lines(self, deadline):
-        """Wait for lines -> what is there, [] at the deadline; None when all processes have ended: see `wait`."""
+        """Wait for lines, and return those that have come; None if all processes have ended: see `wait`.
+
+        `deadline`: monotonic seconds; then the list is empty.
+        """
         if monotonic() - self._looked > LOOK:
             self.look()
         if not self._readers:
             return None
-        # What came along with a head is there already.
+        # Lines that came together with a head are in the buffer already.
         ready = [reader for reader in self._readers.values() if reader.stream.buffer]
         if not ready:
             stream = wait_readable([reader.stream for reader in self._readers.values()],
@@ -274,8 +293,8 @@ class Tails(object):
         try:
             lines = reader.lines()
         except errors.ProxyError:
-            lines = None                # it was killed
+            lines = None                # the process was killed
         if lines is None:
             reader.stream.close()
-            self._readers = dict((place, each) for place, each in self._readers.items() if each is not reader)
+            self._readers = dict((address, each) for address, each in self._readers.items() if each is not reader)
         return lines or []

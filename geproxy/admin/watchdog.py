@@ -1,7 +1,8 @@
-"""Notices that the hub is blocked, while it is, and says where; measures its lag; shows what all greenlets wait for.
+"""Reports a blocked event loop while it is blocked, measures its lag, and shows what all greenlets wait for.
 
-A timer of the hub leaves a mark every quarter of a second. A native thread, which runs when the hub does not, looks at
-it. Nothing here is called for a connection or a request.
+A timer of the event loop leaves a mark every quarter of a second. A native thread, which runs when the loop does not,
+looks at the mark. Nothing here is called for a connection or a request. There is one event loop (gevent's hub) in a
+process.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -18,47 +19,47 @@ from geproxy.compat import gc_freeze, monotonic, native_ident, native_sleep, sta
 from geproxy.net import supervise
 
 BEAT = 0.25             # seconds between two marks, and between two looks at them
-BLOCKED = 1.0           # seconds without a mark that are told
+BLOCKED = 1.0           # seconds without a mark that are reported
 WINDOW = 60.0           # seconds; the lag is the worst of this window and the one before
-DEPTH = 25              # innermost frames of a stack that are shown
-MOST_STACKS = 100       # different ones that are shown
+DEPTH = 25              # frames of a stack that are shown, the innermost ones
+MOST_STACKS = 100       # different stacks that are shown
 
 _frozen = weakref.WeakSet()     # greenlets
 
 
 class Watchdog(object):
-    """One for the process."""
+    """The watchdog of a process."""
 
     def __init__(self, say):
-        """`say`: log.Log.say; it is called from the thread, too."""
-        self.blocked = 0                        # how often
+        """Do not watch yet; see `start`. `say`: a function that logs native text; the thread calls it, too."""
+        self.blocked = 0                        # how often the loop was blocked
         self._say = say
         self._worst, self._before = 0.0, 0.0    # seconds of lag, in this window and the last
         self._window = self._mark = 0.0         # in monotonic seconds
         self._timer = None
         self._stopped = True
-        self._hub = None                        # the native thread that it runs in
+        self._loop_thread = None                # the id of the native thread that the loop runs in
 
     def start(self):
-        """Begin to watch the hub of this thread."""
-        self._hub, self._stopped = native_ident(), False
+        """Begin to watch the event loop of this thread."""
+        self._loop_thread, self._stopped = native_ident(), False
         self._window = self._mark = monotonic()
         self._timer = gevent.get_hub().loop.timer(BEAT, BEAT, ref=False)
         self._timer.start(self._beat)
         start_native_thread(supervise.keep, ('the watchdog', self._run, self._say, native_sleep))
 
     def stop(self):
-        """End it; the thread follows within a moment."""
+        """Stop watching. The thread ends a moment later."""
         self._stopped = True
         self._timer.stop()
 
     @property
     def lag(self):
-        """Seconds: the longest that the hub was late, lately."""
+        """The longest delay of the event loop, in seconds, within the last one or two minutes."""
         return max(self._worst, self._before)
 
     def _beat(self):
-        """Called by the hub."""
+        """The timer: called by the event loop."""
         now = monotonic()
         late = now - self._mark - BEAT
         self._mark = now
@@ -68,8 +69,8 @@ class Watchdog(object):
 
     def _run(self):
         """The thread."""
-        told = None                             # the mark of the blockage that was told
-        sleep, beat = native_sleep, BEAT        # Python 2 takes globals away while it ends, and this one sleeps
+        told = None                             # the mark before the blockage that was reported
+        sleep, beat = native_sleep, BEAT        # while Python 2 ends, a sleeping thread loses its globals
         while True:
             before = monotonic()
             sleep(beat)
@@ -77,9 +78,9 @@ class Watchdog(object):
                 return
             now, mark = monotonic(), self._mark
             if told is not None and mark != told:
-                self._say('the hub goes on, after %.1f s' % (mark - told))
+                self._say('event loop running again after %.1f s' % (mark - told))
                 told = None
-            # Who has overslept was stopped together with the hub: SIGSTOP, a suspended machine.
+            # If this thread has overslept, the whole process was stopped: SIGSTOP, a suspended machine.
             overslept = now - before > 2 * BEAT
             if now - mark >= BLOCKED and told is None and not overslept:
                 told = mark
@@ -87,13 +88,16 @@ class Watchdog(object):
                 self._tell(now - mark)
 
     def _tell(self, seconds):
-        frame = sys._current_frames().get(self._hub)
-        self._say('the hub is blocked, and nobody is served, for %.1f s now, here (innermost first):\n  %s' % (
+        frame = sys._current_frames().get(self._loop_thread)
+        self._say('event loop blocked for %.1f s, no client is served; it is here (innermost call first):\n  %s' % (
             seconds, '\n  '.join(stack(frame)) or 'nowhere in Python'))
 
 
 def stack(frame):
-    """Where a frame stands, and its callers, innermost first, as lines. Reads no file: a disk may be what blocks."""
+    """Return the calls of a stack as lines, innermost first. Reads no file: a disk may be what blocks.
+
+    `frame`: the innermost frame, or None.
+    """
     lines = []
     while frame is not None and len(lines) < DEPTH:
         code = frame.f_code
@@ -108,20 +112,22 @@ def _short(path):
 
 
 def freeze():
-    """Have the garbage collector leave alone all that there is now, and remember the greenlets among it: `stacks` does
-    not find them by the collector any more."""
+    """Take all objects that exist now out of garbage collection, which saves its time.
+
+    The greenlets among them are remembered: `stacks` does not find them through the collector any more.
+    """
     _frozen.update(_greenlets())
     gc_freeze()
 
 
 def _greenlets():
-    # By type(), as isinstance() asks proxies, which may run anything.
+    # By type(): isinstance() asks an object for its __class__, and may run any code.
     return [each for each in gc.get_objects() if issubclass(type(each), greenlet)]
 
 
 def stacks():
-    """What all greenlets wait for, as lines: each stack once, with how many wait there, the most common first."""
-    # Not gevent.util.format_run_info: with thousands of connections it has as many stacks, nearly all the same.
+    """Return what all greenlets wait for, as lines: each stack once, with how many wait there, most common first."""
+    # gevent.util.format_run_info would show thousands of stacks for thousands of connections, nearly all the same.
     counts = collections.Counter()
     here = gevent.getcurrent()
     for each in set(_greenlets()).union(_frozen):
@@ -132,5 +138,5 @@ def stacks():
         lines.append('%d greenlet%s:' % (count, '' if count == 1 else 's'))
         lines += ['  ' + line for line in frames]
     if len(counts) > MOST_STACKS:
-        lines.append('and %d stacks more' % (len(counts) - MOST_STACKS))
+        lines.append('and %d more stacks' % (len(counts) - MOST_STACKS))
     return lines

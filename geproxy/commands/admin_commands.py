@@ -9,7 +9,7 @@ import json
 import re
 import sys
 
-from geproxy.admin.client import Trouble, ask, check, patterns, places
+from geproxy.admin.client import Trouble, addresses, ask, check, patterns
 from geproxy.compat import to_native, to_octets
 from geproxy.settings import loading
 
@@ -28,7 +28,7 @@ def parser(name, sentence):
                          'processes are asked')
     options.add_argument('--admin', metavar='WHERE', action='append', default=[], help='ask here instead: '
                          '127.0.0.1:9001 or unix:/PATH. PATH may be a folder, or contain * or {pid}. Give it several '
-                         'times to ask several places.')
+                         'times to ask several processes.')
     return options
 
 
@@ -66,7 +66,7 @@ def ask_all(options, method, path):
     `options`: the parsed arguments; `method` and `path`: of the request, octets. A process that exists but does not
     answer is reported on standard error. Raises Trouble if no process answers.
     """
-    answers, silent = ask(places(options.admin, options.config), method, path)
+    answers, silent = ask(addresses(options.admin, options.config), method, path)
     for why in silent:
         complain(why)
     return answers
@@ -88,4 +88,4 @@ def finder(options):
     The ini file is read only once, now: a later mistake in it does not end a command that is running.
     """
     wanted = patterns(options.admin, options.config)
-    return lambda: places(wanted, None)
+    return lambda: addresses(wanted, None)

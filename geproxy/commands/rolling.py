@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 
-from geproxy.admin.client import Trouble, ask, check, patterns, place_of
+from geproxy.admin.client import Trouble, address_of, ask, check, patterns
 from geproxy.commands.admin_commands import FAILED, ask_all, complain, parser, plain, run
 from geproxy.compat import monotonic, to_native
 from geproxy.observe.formats import show_seconds
@@ -142,7 +142,7 @@ def _roll(supervisor, member, wanted, seconds):
     now = next((each for each in supervisor.all() if each.name == member.name), None)
     if now is None or now.state != 'RUNNING' or now.pid in (0, member.pid):
         return ' '.join(said.split('\n')[-1:] + ['(see: supervisorctl tail %s)' % member.name])
-    place = place_of(now.pid, wanted)
+    place = address_of(now.pid, wanted)
     why = '' if place is None else _wait_ready(place, monotonic() + seconds)
     if not why:
         print('%s: %s -> %d, %s after %s' % (

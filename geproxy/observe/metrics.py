@@ -1,7 +1,7 @@
-"""Counters of what went through, and how Prometheus reads them: the table COUNTERS, with advice for the operator.
+"""Counts exchanges, and shows the counts in Prometheus' text format: the table COUNTERS, with advice for the operator.
 
-Counting is a few integer additions per exchange; whatever must be formatted, summed or asked for waits until somebody
-reads. No label has more values than a table or a limit allows, whatever clients send. No I/O.
+Counting is a few integer additions for each exchange; formatting and summing wait until somebody reads. No label has
+more values than a table or a limit allows, whatever clients send. No I/O.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -12,7 +12,7 @@ from geproxy.compat import to_native
 
 METHODS = frozenset((b'GET', b'HEAD', b'POST', b'PUT', b'DELETE', b'PATCH', b'OPTIONS', b'TRACE', b'CONNECT'))
 OTHER, OTHER_METHOD, OTHER_STATUS = 'other', b'other', -1
-MOST_SERIES = 1000          # of one counter; more, and they are counted as other
+MOST_SERIES = 1000          # of one counter; the rest is counted as other
 # Seconds: the upper bounds of the histograms' buckets. One set for all, so that they can be laid over each other.
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 DENIED = 403
@@ -20,16 +20,18 @@ LOGINS = ('login_failed', 'login_throttled', 'login_timeout')       # reasons
 
 Counter = collections.namedtuple('Counter', 'name kind labels sentence')
 
-# (name, Prometheus type, names of labels, what it is and what to do about it).
+# (name, Prometheus type, names of the labels, what it counts and what to do about it).
 COUNTERS = [Counter(*row) for row in (
     ('geproxy_build_info', 'gauge', ('version', 'python', 'gevent'),
-     'Which geproxy on what; always 1. After a roll, all processes should agree.'),
+     'Versions of geproxy, Python and gevent; always 1. After a restart of all processes they should be the same.'),
     ('process_start_time_seconds', 'gauge', (),
-     'When the process started, since the epoch. Changes nobody asked for are crashes: see the error log.'),
+     'When the process started, in seconds since the epoch. If it changes without a restart by you, the process has '
+     'crashed: see the error log.'),
     ('process_cpu_seconds_total', 'counter', (),
      'Processor time, user and system. A rate near 1 is a full core: run more processes (fd:0).'),
     ('process_resident_memory_bytes', 'gauge', (),
-     'Memory. About 20 KiB per open connection are normal; growth without connections is not, please report it.'),
+     'Memory in use. About 20 KiB for each open connection is normal. If it grows without connections, please report '
+     'it.'),
     ('process_open_fds', 'gauge', (),
      'File descriptors in use. Near process_max_fds, clients get 503: raise ulimit -n.'),
     ('process_max_fds', 'gauge', (), 'File descriptors allowed (ulimit -n).'),
@@ -37,82 +39,89 @@ COUNTERS = [Counter(*row) for row in (
     ('geproxy_connections_limit', 'gauge', (),
      'How many connections there may be at once ([limits] connections). Alert at nine tenths of it.'),
     ('geproxy_connections_total', 'counter', (),
-     'Connections accepted. Far fewer requests than that: clients do not keep theirs.'),
+     'Connections accepted. If there are not more requests than that, clients do not reuse their connections.'),
     ('geproxy_connections_rejected_total', 'counter', (),
-     'Connections turned away at once: no room, too many of one client, a PROXY header that was wrong. '
-     'geproxy_errors_total says which; of a flood only the first hundred at a time are told and logged. Strangers are '
-     'among them.'),
+     'Connections refused at once: no room, too many of one client, a wrong PROXY header, or a stranger. '
+     'geproxy_errors_total has the reasons; in a flood, only the first hundred at a time get an answer and a log '
+     'line.'),
     ('geproxy_strangers_total', 'counter', ('section', 'answer'),
-     'Connections of peers that are not among the clients of that section, by what they got. told: the reason; left: '
-     'nothing, as they left within a second; dropped: nothing, as there were too many. The error log names them.'),
+     'Connections of peers that are not among the clients of that section, by the answer. told: they got the reason; '
+     'left: they closed the connection before; dropped: closed without an answer, as there were too many. The error '
+     'log names them.'),
     ('geproxy_phase_connections', 'gauge', ('phase',),
-     'The same connections, by what each is doing now. Many in dns: name servers; in connect: the way out; waiting: '
-     'slow origins; head: clients that trickle. geproxy ps shows them.'),
-    ('geproxy_draining', 'gauge', (), '1 once the process was told to stop: it serves to the end what it has.'),
-    ('geproxy_reloads_total', 'counter', ('result',), 'Reloads, by whether the ini file was taken or refused.'),
+     'Connections of clients now, by what each is doing. Many in dns: the name servers are slow; in connect: the '
+     'network or the origins; in waiting: the origins; in head: clients send slowly. geproxy ps shows them.'),
+    ('geproxy_draining', 'gauge', (),
+     '1 after the process was told to stop: it accepts no more, and lets running exchanges end.'),
+    ('geproxy_reloads_total', 'counter', ('result',),
+     'Reloads, by result. done: the new settings are in use; refused: the ini file has mistakes, the old ones stay.'),
     ('geproxy_config_last_reload_successful', 'gauge', (),
-     '0 if the last reload was refused: then the older file holds until the next start, which will fail. geproxy '
+     '0 if the last reload was refused: the old settings stay in use until the next start, which will fail. geproxy '
      '--check FILE says why.'),
     ('geproxy_requests_total', 'counter', ('method', 'code'),
-     'Exchanges that have ended, tunnels included; code 000: the client got none. 5xx are origins or limits: see '
-     'geproxy_errors_total.'),
+     'Exchanges that have ended, tunnels included. Code 000: the client got no response. 5xx: an origin failed, or a '
+     'limit was reached; see geproxy_errors_total.'),
     ('geproxy_tunnels', 'gauge', (), 'Tunnels open now (CONNECT, upgraded connections).'),
     ('geproxy_tunnels_total', 'counter', (), 'Tunnels opened.'),
     ('geproxy_bytes_total', 'counter', ('side', 'direction'),
-     'Octets from (in) and to (out) clients and origins, heads and what is on its way included. Far more from origins '
-     'than to clients: clients leave before the end.'),
+     'Octets from (in) and to (out) clients and origins, with heads, and with exchanges that are not over yet. Far '
+     'more from origins than to clients: clients close before the end.'),
     ('geproxy_request_duration_seconds', 'histogram', (),
-     'From the first octet of a request to the last of its response, tunnels left out. Slow ones: geproxy tail '
-     'slow:>2s says which.'),
+     'Time from the first octet of a request to the last octet of its response, without tunnels. geproxy tail '
+     'slow:>2s shows the slow ones.'),
     ('geproxy_response_start_seconds', 'histogram', (),
-     'From the first octet of a request to the first of its response, where there was an origin. High, while connect '
-     'and dns are low: the origins are slow.'),
+     'Time from the first octet of a request to the first octet of the response of an origin. High, while connect and '
+     'dns are low: the origins are slow.'),
     ('geproxy_connect_duration_seconds', 'histogram', (),
-     'To connect to an origin, where no kept connection served. High: the way out, or the origins, are slow.'),
+     'Time to connect to an origin, where no kept connection was used. High: the network or the origins are slow.'),
     ('geproxy_dns_duration_seconds', 'histogram', (),
-     'For the addresses of a name before a new connection, cached ones included. High: look at the name servers.'),
+     'Time to look up a name before a new connection, cached names included. High: check the name servers.'),
     ('geproxy_kept_requests_total', 'counter', (),
-     'Requests served by a kept connection to the origin, which saves a connect. Few: raise [upstream] keep or '
-     'keep_time.'),
+     'Requests that used a kept connection to the origin, which saves the time to connect. Few: raise [upstream] keep '
+     'or keep_time.'),
     ('geproxy_errors_total', 'counter', ('reason',),
-     'Exchanges that failed, by the reason in the log; the README has what to do about each.'),
+     'Exchanges that failed, by the reason in the log. The list of failures in the manual says what to do about each.'),
     ('geproxy_auth_failures_total', 'counter', ('reason',),
-     'Log-ins refused: wrong (login_failed), too many from an address that guesses (login_throttled), or not verified '
-     'in time (login_timeout). Hundreds of the first two: somebody guesses, and the error log says from where.'),
+     'Log-ins refused: wrong name or password (login_failed), too many wrong ones from an address (login_throttled), '
+     'or not verified in time (login_timeout). Hundreds of the first two: somebody guesses passwords; the error log '
+     'has the addresses.'),
     ('geproxy_denied_total', 'counter', ('rule',),
-     'Exchanges refused by policy, by the line of the rule; rule="-": by clients, ports or addresses. geproxy why URL '
-     'explains one.'),
+     'Exchanges refused by policy, by the line of the rule. rule="-": by clients, ports or addresses. geproxy why URL '
+     'explains a decision.'),
     ('geproxy_pool_connections', 'gauge', (),
      'Connections to origins now, tunnels and kept ones included. Each takes a file descriptor.'),
     ('geproxy_pool_idle_connections', 'gauge', (),
-     'Kept connections to origins that wait for a request, those that are logged in for one client included.'),
+     'Kept connections to origins that wait for the next request, with those that are logged in for one client.'),
     ('geproxy_memory_held_bytes', 'gauge', (),
-     'Octets that connections hold: large heads, and data that slow peers have not taken yet. Near '
-     'geproxy_memory_limit_bytes: look for clients that do this on purpose, or raise [limits] memory.'),
-    ('geproxy_memory_limit_bytes', 'gauge', (), 'What they may hold in all: [limits] memory.'),
-    ('geproxy_memory_refused_total', 'counter', (), 'Heads that were refused since that limit was reached.'),
+     'Memory for large heads, and for data that slow peers have not read yet. Near geproxy_memory_limit_bytes: look '
+     'for clients that do this on purpose, or raise [limits] memory.'),
+    ('geproxy_memory_limit_bytes', 'gauge', (),
+     'Most memory for large heads and unread data of all connections: [limits] memory.'),
+    ('geproxy_memory_refused_total', 'counter', (),
+     'Heads that were refused because the limit [limits] memory was reached.'),
     ('geproxy_dns_lookups_total', 'counter', (),
-     'Names that the system was asked for. Nearly as many as geproxy_dns_duration_seconds_count: raise [upstream] '
-     'dns_keep.'),
-    ('geproxy_dns_cached_names', 'gauge', (), 'Names whose addresses are known.'),
+     'Names that the system was asked to look up. Nearly as many as geproxy_dns_duration_seconds_count: raise '
+     '[upstream] dns_keep.'),
+    ('geproxy_dns_cached_names', 'gauge', (), 'Names in the cache.'),
     ('geproxy_dns_pending', 'gauge', (),
-     'Names that are looked up, or wait for their turn. Dozens that stay: the name servers do not answer.'),
+     'Names that are being looked up, or wait for their turn. Dozens for a long time: the name servers do not answer.'),
     ('geproxy_hub_lag_seconds', 'gauge', (),
-     'The longest that everybody had to wait for something else in this process, within the last minute or so. Above '
-     '0.1: too much for one core, or something blocks.'),
+     'Longest delay of the event loop within the last minute or two. Above 0.1: too much work for one core, or '
+     'something blocks it.'),
     ('geproxy_hub_blocked_total', 'counter', (),
-     'How often nothing was served for over a second. The error log says where it stood: please report it.'),
+     'How often the event loop was blocked for over a second, so that no client was served. The error log says in '
+     'which line: please report it.'),
     ('geproxy_task_failures_total', 'counter', ('task',),
-     'How often a task that must always run (housekeeping, logs, quotas) failed and was started again. The error log '
-     'has the traceback: please report it.'),
+     'How often a task that must always run (housekeeping, logs, quotas, observers) failed and was started again. The '
+     'error log has the traceback: please report it.'),
     ('geproxy_log_dropped_total', 'counter', (),
-     'Lines that no log got: a disk is full, or nobody reads standard output.'),
+     'Log lines that were dropped: a disk is full, or nobody reads standard output.'),
 )]
 BY_NAME = dict((counter.name, counter) for counter in COUNTERS)
 
 
 class Histogram(object):
-    """How often what lasted how long."""
+    """Counts durations in the buckets of BOUNDS. `counts`: for each bucket; `seconds`: the sum of all durations."""
     __slots__ = ('counts', 'seconds')
 
     def __init__(self):
@@ -120,13 +129,13 @@ class Histogram(object):
         self.seconds = 0.0
 
     def add(self, seconds):
-        """It lasted that long, once."""
+        """Count one duration. `seconds`: a float."""
         self.counts[bisect.bisect_left(BOUNDS, seconds)] += 1
         self.seconds += seconds
 
 
 class Metrics(object):
-    """What has been counted since the process began. Stands among the observers of records."""
+    """An observer that counts exchanges since the process began."""
 
     def __init__(self):
         self._requests = {}             # {(octets of the method, status): how many}
@@ -162,12 +171,15 @@ class Metrics(object):
         self._tunnels += 1
 
     def _count_first(self, method, status):
-        """The first of its kind, or one of those that have no series of their own."""
+        """Count a method and status that has no series yet: it gets one, or is counted as other."""
         _count(self._requests, (method if method in METHODS else OTHER_METHOD, status), (OTHER_METHOD, OTHER_STATUS))
 
     def values(self, received, sent, fetched, brought):
-        """What was counted, as {name: value, {labels: value} or Histogram}. `received`, `sent`: octets of what is
-        going on with clients, which is not counted yet; `fetched`, `brought`: all from and to origins."""
+        """Return the counts as {name: value, {labels: value} or Histogram}.
+
+        `received`, `sent`: octets from and to clients in exchanges that have not ended; `fetched`, `brought`: octets
+        from and to all origins since the process began.
+        """
         requests = dict(((to_native(method), OTHER if status == OTHER_STATUS else '%03d' % status), count)
                         for (method, status), count in self._requests.items())
         return {
@@ -188,17 +200,19 @@ class Metrics(object):
 
 
 def _count(counts, key, other=OTHER):
-    """One more of `key`, or of `other`, if there are too many keys already."""
+    """Add one to the count of `key`; to that of `other` if there are too many keys already."""
     if key not in counts and len(counts) >= MOST_SERIES:
         key = other
     counts[key] = counts.get(key, 0) + 1
 
 
-# --- how it reads
+# --- Prometheus' text format
 
 def exposition(values):
-    """{name: value, {labels: value} or Histogram} -> Prometheus' text format 0.0.4, native text, in the order of
-    COUNTERS. What there is no value of is left out."""
+    """Return values in Prometheus' text format 0.0.4, as native text, in the order of COUNTERS.
+
+    `values`: as Metrics.values returns them; counters without a value are left out.
+    """
     lines = []
     for counter in COUNTERS:
         value = values.get(counter.name)
@@ -209,7 +223,7 @@ def exposition(values):
 
 
 def samples(counter, value):
-    """The lines of one Counter that has that value."""
+    """Return the lines of one counter. `counter`: a Counter; `value`: a number, {labels: number} or Histogram."""
     if isinstance(value, Histogram):
         return _buckets(counter.name, value)
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Finding processes, asking them, following them: with the real thing at the other end, and with none."""
+"""The admin client: finds processes, asks them, reads their streams; with real processes, and with none."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -14,58 +14,58 @@ from geproxy.compat import monotonic
 from geproxy.net import unix_sockets
 
 
-def test_places_are_those_of_the_command_line_or_of_the_ini_file():
+def test_admin_addresses_come_from_the_command_line_or_the_ini_file():
     with folder() as here:
         path = os.path.join(here, 'proxy.ini')
         write(path, '[admin]\nlisten = unix:%s/{pid}.sock 127.0.0.1:9001 *:9002\n' % here)
         ports = ['127.0.0.1:9001', '127.0.0.1:9002']
-        assert client.places([], path) == ports
+        assert client.addresses([], path) == ports
         own_path = os.path.join(here, '1.sock')
         sock = unix_sockets.open_listener(own_path)
-        assert client.places([], path) == ['unix:' + own_path] + ports
-        assert client.places(['unix:' + here], path) == client.places(['unix:%s/*.sock' % here], None) == [
+        assert client.addresses([], path) == ['unix:' + own_path] + ports
+        assert client.addresses(['unix:' + here], path) == client.addresses(['unix:%s/*.sock' % here], None) == [
             'unix:' + own_path]
-        assert client.places(['127.0.0.1:1', 'unix:/x'], path) == ['127.0.0.1:1', 'unix:/x']
+        assert client.addresses(['127.0.0.1:1', 'unix:/x'], path) == ['127.0.0.1:1', 'unix:/x']
         sock.close()
 
 
-def test_where_nothing_is_said_that_is_told():
+def test_a_missing_admin_address_is_reported():
     with folder() as here:
         path = os.path.join(here, 'proxy.ini')
         write(path, '')
         with pytest.raises(Trouble) as raised:
-            client.places([], path)
+            client.addresses([], path)
         assert '[admin]\nlisten = unix:/run/geproxy/{pid}.sock\n' in str(raised.value)
         for wrong in ((), None):
             with pytest.raises(ValueError):
-                client.places([], wrong)
+                client.addresses([], wrong)
         with pytest.raises(ValueError):
-            client.places([], path + 'x')
+            client.addresses([], path + 'x')
 
 
 @pytest.mark.parametrize('place,why', [
     ('127.0.0.1:1', 'connection refused'), ('unix:/nowhere', 'no such file or directory')])
-def test_who_does_not_answer_is_told(place, why):
+def test_an_address_without_an_answer_is_reported(place, why):
     with pytest.raises(Trouble) as raised:
         client.ask([place], b'GET', b'/-/healthy')
     assert str(raised.value) == 'no geproxy answers: %s: %s' % (place, why)
 
 
-def test_others_answer_nevertheless():
+def test_an_address_without_an_answer_does_not_hide_the_others():
     with proxying('[admin]\nlisten = 127.0.0.1:0\n') as (_address, proxy):
         place, = proxy.server.admin.addresses
         assert client.ask(['unix:/nowhere', place], b'GET', b'/-/healthy') == (
             [(place, 200, ['healthy'])], [])
 
 
-def test_who_says_no_is_told():
+def test_a_refusal_is_reported():
     with proxying('[admin]\nlisten = 127.0.0.1:0\nclients = 192.0.2.1\n') as (_address, proxy):
         with pytest.raises(Trouble) as raised:
             client.Tails(lambda: proxy.server.admin.addresses)
         assert ' says 403: client 127.0.0.1 is not among [admin] clients' in str(raised.value)
 
 
-def test_what_is_no_geproxy_is_told():
+def test_another_program_at_the_address_is_reported():
     def handle(sock):
         read_until(sock, b'\r\n\r\n')
         sock.sendall(b'SSH-2.0-OpenSSH\r\n\r\n')
@@ -74,7 +74,7 @@ def test_what_is_no_geproxy_is_told():
     assert 'not a response' in str(raised.value) or 'not a status line' in str(raised.value)
 
 
-def test_streams_of_several_are_one_and_end_with_the_last():
+def test_streams_of_several_processes_are_one_and_end_with_the_last_process():
     with proxying('[admin]\nlisten = 127.0.0.1:0\n') as (one, first):
         wanted = list(first.server.admin.addresses)
         with client.Tails(lambda: wanted) as tails:

@@ -9,7 +9,7 @@ import gevent
 import pytest
 from helpers import PATIENCE, ask, listening, read_all, read_until
 from processes import Client, answering, folder, get, own, run, write
-from test_listener import asked, events, question, rows, tailing, watched
+from test_listener import asked, events, question, rows, tailing, with_admin
 from test_metrics import read as parsed
 
 from geproxy.admin import endpoints, listener, status
@@ -22,7 +22,7 @@ from geproxy.pages import table
 @pytest.mark.parametrize('path,body', [
     (b'/-/healthy', b'healthy\n'), (b'/healthz', b'healthy\n'), (b'/-/ready', b'ready\n'), (b'/readyz', b'ready\n')])
 def test_health(path, body):
-    with watched() as (_address, _proxy, place):
+    with with_admin() as (_address, _proxy, place):
         assert asked(place, path) == (200, body)
 
 
@@ -39,8 +39,8 @@ def test_health(path, body):
     (b'nonsense\r\n\r\n', 400),
     (b'\x16\x03\x01\x02\x00\x01\x00', 400),
     (b'GET / HTTP/1.1\r\nA: ' + b'x' * listener.HEAD_SIZE + b'\r\n\r\n', 400)])
-def test_what_is_no_good_is_told(octets, status):
-    with watched() as (_address, proxy, place):
+def test_a_bad_request_is_refused_with_the_right_status(octets, status):
+    with with_admin() as (_address, proxy, place):
         shown = ask(place, octets)
         assert shown.startswith(b'HTTP/1.1 %d ' % status)
         assert (b'\r\nAllow: ' in shown) == (status == 405)
@@ -48,21 +48,21 @@ def test_what_is_no_good_is_told(octets, status):
         assert proxy.said == []
 
 
-def test_who_leaves_in_the_middle_disturbs_nobody():
-    with watched() as (_address, proxy, place):
+def test_a_client_that_closes_in_the_middle_of_a_request_is_ignored():
+    with with_admin() as (_address, proxy, place):
         assert ask(place, b'GET /-/hea') == ask(place, b'') == b''
         assert asked(place, b'/-/healthy')[0] == 200 and proxy.said == []
 
 
-def test_head_and_http_1_0_without_host_are_for_load_balancers():
-    with watched() as (_address, _proxy, place):
+def test_head_and_http_1_0_without_host_are_answered_for_load_balancers():
+    with with_admin() as (_address, _proxy, place):
         assert ask(place, question(b'/-/ready', more=b'', version=b'1.0')).endswith(b'\r\n\r\nready\n')
         assert ask(place, question(b'/-/ready', b'HEAD')).endswith(b'\r\n\r\n')
         assert ask(place, question(b'/-/connections', more=b'', version=b'1.0')).count(b'\n{') == 1
 
 
-def test_metrics_are_read_by_prometheus_own_parser():
-    with listening(answering()) as origin, watched() as (address, _proxy, place), Client(address) as client:
+def test_metrics_can_be_read_by_the_parser_of_prometheus():
+    with listening(answering()) as origin, with_admin() as (address, _proxy, place), Client(address) as client:
         client.ask(get(origin))
         ask(address, get(('no-such-name.invalid', 80)))
         status, body = asked(place, b'/metrics')
@@ -81,9 +81,9 @@ PROMTOOL = next((path for path in [os.path.join(each, 'promtool') for each in os
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason='no promtool')
-def test_promtool_has_nothing_to_say_about_the_metrics():
+def test_promtool_finds_nothing_wrong_with_the_metrics():
     more = '[limits]\nper_client = 3\n[access]\nrules =\n  deny any denied.test\n  allow any any\n'
-    with listening(answering()) as origin, watched(more) as (address, proxy, place):
+    with listening(answering()) as origin, with_admin(more) as (address, proxy, place):
         with Client(address) as client:
             for octets in (get(origin), get(('denied.test', 80)), get(('no-such-name.invalid', 80)), b'\xff\r\n\r\n'):
                 client.ask(octets)
@@ -104,7 +104,7 @@ def test_octets_from_and_to_origins_are_counted_however_the_connection_ends():
         shown = parsed(asked(place, b'/metrics')[1].decode('ascii'))
         return [shown['geproxy_bytes_total', (('direction', way), ('side', 'origin'))] for way in ('in', 'out')] + [
             shown['geproxy_pool_connections', ()], shown['geproxy_pool_idle_connections', ()]]
-    with listening(handle) as origin, watched() as (address, proxy, place), Client(address) as client:
+    with listening(handle) as origin, with_admin() as (address, proxy, place), Client(address) as client:
         assert octets(place) == [0, 0, 0, 0]
         for number in (1, 2):
             client.ask(get(origin))
@@ -114,8 +114,8 @@ def test_octets_from_and_to_origins_are_counted_however_the_connection_ends():
         assert octets(place) == [received, sent, 0, 0]
 
 
-def test_who_is_turned_away_is_counted():
-    with watched('[limits]\nconnections = 1\n') as (address, proxy, place), Client(address) as client:
+def test_refused_connections_are_counted():
+    with with_admin('[limits]\nconnections = 1\n') as (address, proxy, place), Client(address) as client:
         client.ask(own())
         for _ in range(2):
             assert ask(address, own()).startswith(b'HTTP/1.1 503 ')
@@ -130,7 +130,7 @@ def test_who_is_turned_away_is_counted():
         assert shown['geproxy_reloads_total', (('result', 'refused'),)] == 1
 
 
-def test_octets_of_a_tunnel_are_counted_while_it_lasts_and_once():
+def test_octets_of_a_tunnel_are_counted_once_and_while_it_is_open():
     def echo(sock):
         while True:
             data = sock.recv(1000)
@@ -138,7 +138,7 @@ def test_octets_of_a_tunnel_are_counted_while_it_lasts_and_once():
                 return
             sock.sendall(data)
     names = [('geproxy_bytes_total', (('direction', way), ('side', 'client'))) for way in ('in', 'out')]
-    with listening(echo) as origin, watched() as (address, proxy, place), Client(address) as client:
+    with listening(echo) as origin, with_admin() as (address, proxy, place), Client(address) as client:
         opening = b'CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: x\r\n\r\n' % origin[1]
         client.send(opening)
         head = read_until(client.socket, b'\r\n\r\n')
@@ -155,7 +155,7 @@ def test_octets_of_a_tunnel_are_counted_while_it_lasts_and_once():
 
 
 def test_connections_are_shown_with_their_phases():
-    with listening(read_all) as origin, watched() as (address, proxy, place):
+    with listening(read_all) as origin, with_admin() as (address, proxy, place):
         with Client(address) as one, Client(address) as two:
             one.send(get(origin, b'/x?secret'))
             two.send(b'GET')
@@ -166,7 +166,7 @@ def test_connections_are_shown_with_their_phases():
 
 
 def test_query_strings_are_hidden_if_the_log_hides_them():
-    with listening(read_all) as origin, watched('[log]\nquery = off\n') as (
+    with listening(read_all) as origin, with_admin('[log]\nquery = off\n') as (
             address, proxy, place), Client(address) as client:
         client.send(get(origin, b'/x?secret'))
         proxy.wait_until(lambda: status.phases(proxy.server.live) == {'waiting': 1})
@@ -175,8 +175,8 @@ def test_query_strings_are_hidden_if_the_log_hides_them():
 
 # --- kill ------------------------------------------------------------------------------------------------------------
 
-def test_a_tunnel_is_killed_and_its_record_says_so():
-    with listening(read_all) as origin, watched() as (address, proxy, place):
+def test_the_record_of_a_killed_tunnel_has_the_reason():
+    with listening(read_all) as origin, with_admin() as (address, proxy, place):
         with Client(address) as client, Client(address) as other:
             other.ask(own())
             client.send(b'CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: x\r\n\r\n' % origin[1])
@@ -190,12 +190,12 @@ def test_a_tunnel_is_killed_and_its_record_says_so():
             assert asked(place, b'/-/kill?id=' + row['id'].encode('ascii'), b'POST')[0] == 404
 
 
-def test_a_response_that_is_killed_does_not_look_whole():
+def test_a_killed_response_does_not_look_complete():
     def endless(sock):
         read_until(sock, b'\r\n\r\n')
         sock.sendall(b'HTTP/1.1 200 OK\r\n\r\nsome')
         read_all(sock)
-    with listening(endless) as origin, watched() as (address, proxy, place), Client(address) as client:
+    with listening(endless) as origin, with_admin() as (address, proxy, place), Client(address) as client:
         client.send(get(origin).replace(b'HTTP/1.1', b'HTTP/1.0'))      # to the end of the connection
         read_until(client.socket, b'some')
         assert asked(place, b'/-/kill?id=' + proxy.server.live.copy().popitem()[0].view().exchange.id.encode('ascii'),
@@ -204,8 +204,8 @@ def test_a_response_that_is_killed_does_not_look_whole():
             client.socket.recv(1000)
 
 
-def test_an_idle_connection_is_killed_in_silence():
-    with watched() as (address, proxy, place), Client(address) as client:
+def test_a_killed_idle_connection_is_closed_without_a_record():
+    with with_admin() as (address, proxy, place), Client(address) as client:
         client.ask(own())
         row, = rows(place)
         assert row['phase'] == 'idle'
@@ -215,7 +215,7 @@ def test_an_idle_connection_is_killed_in_silence():
 
 def test_a_kill_that_comes_too_late_hits_no_other_client():
     # Its connection ends between the kill's question and its act, and the same greenlet serves the next one.
-    with watched() as (address, proxy, _place):
+    with with_admin() as (address, proxy, _place):
         with Client(address) as client:
             client.ask(own())
             handler, greenlet = list(proxy.server.live.items())[0]
@@ -229,7 +229,7 @@ def test_a_kill_that_comes_too_late_hits_no_other_client():
 
 @pytest.mark.parametrize('cut, phase', [(4, 'head'), (-3, 'body'), (None, 'waiting')])
 def test_a_client_that_waits_for_its_response_is_told_that_it_is_killed(cut, phase):
-    with listening(read_all) as origin, watched() as (address, proxy, place), Client(address) as client:
+    with listening(read_all) as origin, with_admin() as (address, proxy, place), Client(address) as client:
         client.send((get(origin, more=b'Content-Length: 5\r\n') + b'12345')[:cut])
         proxy.wait_until(lambda: status.phases(proxy.server.live) == {phase: 1})
         name = rows(place)[0]['request'].encode('ascii')
@@ -246,7 +246,7 @@ def test_a_client_that_waits_for_its_response_is_told_that_it_is_killed(cut, pha
 
 
 def test_a_client_that_is_told_and_never_hangs_up_is_gone_when_the_kill_is_answered():
-    with listening(read_all) as origin, watched() as (address, proxy, place), Client(address) as client:
+    with listening(read_all) as origin, with_admin() as (address, proxy, place), Client(address) as client:
         client.send(get(origin))
         proxy.wait_until(lambda: status.phases(proxy.server.live) == {'waiting': 1})
         assert asked(place, b'/-/kill?id=' + rows(place)[0]['id'].encode('ascii'), b'POST')[0] == 200
@@ -256,8 +256,8 @@ def test_a_client_that_is_told_and_never_hangs_up_is_gone_when_the_kill_is_answe
 
 # --- tail ------------------------------------------------------------------------------------------------------------
 
-def test_each_exchange_is_shown_to_each_watcher_exactly_once():
-    with listening(answering()) as origin, watched() as (address, proxy, place), Client(address) as client:
+def test_each_exchange_is_shown_to_each_subscriber_exactly_once():
+    with listening(answering()) as origin, with_admin() as (address, proxy, place), Client(address) as client:
         client.ask(get(origin, b'/before'))
         with tailing(place) as one, tailing(place) as two:
             paths = ['%d' % number for number in range(250)]
@@ -270,17 +270,17 @@ def test_each_exchange_is_shown_to_each_watcher_exactly_once():
 
 
 def test_tunnels_are_shown_when_they_open_and_when_they_end():
-    with listening(read_all) as origin, watched() as (address, _proxy, place), tailing(place) as watcher:
+    with listening(read_all) as origin, with_admin() as (address, _proxy, place), tailing(place) as subscriber:
         name = '127.0.0.1:%d' % origin[1]
         with Client(address) as client:
             client.send(b'CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\n' % name.encode('ascii'))
-            assert events(watcher, 1) == [('opened', name)]
-        assert events(watcher, 1) == [('ended', name)]
+            assert events(subscriber, 1) == [('opened', name)]
+        assert events(subscriber, 1) == [('ended', name)]
 
 
-def test_a_slow_watcher_slows_nobody_and_learns_what_it_missed():
+def test_a_slow_subscriber_delays_nobody_and_is_told_how_many_lines_it_missed():
     many = 4 * subscribers.QUEUE
-    with watched() as (address, proxy, place), tailing(place) as slow, Client(address) as client:
+    with with_admin() as (address, proxy, place), tailing(place) as slow, Client(address) as client:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)
         longer = own(b'http://a.test/' + b'x' * 3000)
         for _ in range(many // 100):

@@ -1,4 +1,4 @@
-"""The admin listener: who may ask, what it answers, and that it stays until the end. Real sockets, real processes."""
+"""The admin listener: who may ask, how many at once, and that it answers until the process ends. Real sockets."""
 from __future__ import absolute_import, division, print_function
 
 import contextlib
@@ -21,7 +21,7 @@ TCP = '[admin]\nlisten = 127.0.0.1:0\n'
 
 
 @contextlib.contextmanager
-def watched(more=''):
+def with_admin(more=''):
     """A proxy with an admin port: (address, Recorder, address of the admin port)."""
     with proxying(TCP + more) as (address, proxy):
         place = proxy.server.admin.addresses[0].rpartition(':')
@@ -29,12 +29,12 @@ def watched(more=''):
 
 
 def question(path, method=b'GET', more=b'Host: 127.0.0.1\r\n', version=b'1.1'):
-    """A request of those that it takes."""
+    """Return a request for the admin listener."""
     return b'%s %s HTTP/%s\r\n%s\r\n' % (method, path, version, more)
 
 
 def asked(place, *arguments, **options):
-    """Ask -> (status, body)."""
+    """Send a request, and return (status, body)."""
     sock = unix(place) if isinstance(place, str) else connect(place)
     try:
         sock.sendall(question(*arguments, **options))
@@ -52,7 +52,7 @@ def unix(path):
 
 
 def split(shown):
-    """A whole response -> (status, body)."""
+    """Split a response into (status, body)."""
     head, _, body = shown.partition(b'\r\n\r\n')
     if b'chunked' in head:
         assert body.endswith(b'0\r\n\r\n')
@@ -61,7 +61,7 @@ def split(shown):
 
 
 def unchunked(body):
-    """The content of chunks, the last one or not."""
+    """Return the content of chunks."""
     content = b''
     while body:
         size, _, body = body.partition(b'\r\n')
@@ -70,13 +70,13 @@ def unchunked(body):
 
 
 def rows(place):
-    """The connections it shows."""
+    """Return the connections that the admin listener shows."""
     return [json.loads(line) for line in asked(place, b'/-/connections')[1].decode('ascii').splitlines()][1:]
 
 
 @contextlib.contextmanager
 def tailing(place):
-    """Watch -> a socket, whose response has begun."""
+    """Subscribe: a socket whose response has begun."""
     sock = unix(place) if isinstance(place, str) else connect(place)
     sock.sendall(question(b'/-/tail'))
     assert read_until(sock, b'\r\n\r\n').startswith(b'HTTP/1.1 200 ')
@@ -87,7 +87,7 @@ def tailing(place):
 
 
 def events(sock, count):
-    """That many events, or all that come."""
+    """Return that many events, or fewer if the stream ends."""
     data, found = b'', []
     while len(found) < count:
         piece = sock.recv(65536)
@@ -105,8 +105,8 @@ def events(sock, count):
     (b'Host: [::1]:9001\r\n', 200), (b'Host: 10.0.0.7\r\n', 200),
     (b'Host: evil.example\r\n', 403), (b'Host: localhost.evil.example\r\n', 403), (b'Host: 0x7f.1\r\n', 403),
     (b'Host: 127.0.0.1\r\nOrigin: http://evil.example\r\n', 403), (b'Host: 127.0.0.1\r\nOrigin: null\r\n', 403)])
-def test_a_browser_cannot_be_sent_here(more, status):
-    with watched() as (_address, _proxy, place):
+def test_a_browser_that_a_web_page_has_sent_is_refused(more, status):
+    with with_admin() as (_address, _proxy, place):
         assert asked(place, b'/-/healthy', more=more)[0] == status
 
 
@@ -114,14 +114,14 @@ def test_a_browser_cannot_be_sent_here(more, status):
     (b'Sec-Fetch-Site: none\r\n', 200), (b'Sec-Fetch-Site: same-origin\r\n', 200),      # typed, or from here
     (b'Sec-Fetch-Site: cross-site\r\n', 403), (b'Sec-Fetch-Site: same-site\r\n', 403),
     (b'Sec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site\r\n', 403)])
-def test_a_page_of_others_reads_nothing_here_even_if_it_says_no_origin(more, status):
-    with watched() as (_address, _proxy, place):
+def test_a_web_page_reads_nothing_even_if_its_browser_sends_no_origin(more, status):
+    with with_admin() as (_address, _proxy, place):
         assert asked(place, b'/-/healthy', more=b'Host: 127.0.0.1\r\n' + more)[0] == status
 
 
 @pytest.mark.parametrize('octets', [question(b'/-/healthy'), question(b'/-/connections'), question(b'/nothing'), b'x\r\n\r\n'])
-def test_no_answer_can_be_framed_or_taken_for_a_page(octets):
-    with watched() as (_address, _proxy, place):
+def test_no_answer_can_be_shown_in_a_frame_or_read_as_another_type(octets):
+    with with_admin() as (_address, _proxy, place):
         head = ask(place, octets).partition(b'\r\n\r\n')[0] + b'\r\n'
         for line in (b'X-Content-Type-Options: nosniff', b'X-Frame-Options: DENY',
                      b"Content-Security-Policy: default-src 'none'; frame-ancestors 'none'",
@@ -148,27 +148,27 @@ HOST = b'Host: 127.0.0.1\r\n'
     question(b'/-/healthy', more=b'Host: [::1\r\n'), question(b'/' + b'x' * listener.HEAD_SIZE),
     question(b'/-/healthy', more=HOST + b'X: ' + b'x' * listener.HEAD_SIZE + b'\r\n'),
 ])
-def test_what_is_no_plain_request_for_a_page_is_refused_in_words(octets):
-    with watched() as (_address, proxy, place):
+def test_anything_but_a_plain_request_for_a_page_is_refused_in_words(octets):
+    with with_admin() as (_address, proxy, place):
         shown = ask(place, octets)
         assert shown[:10] == b'HTTP/1.1 4' and split(shown)[1].endswith(b'\n') or b'Expect: x' in octets
         assert [text for text in proxy.said if 'bug' in text] == []
 
 
-def test_a_body_of_no_octets_is_none():
-    with watched() as (_address, _proxy, place):
+def test_a_content_length_of_0_is_allowed():
+    with with_admin() as (_address, _proxy, place):
         assert asked(place, b'/-/reload?dry-run', b'POST', HOST + b'Content-Length: 0\r\n')[0] == 409     # it has no file
 
 
-def test_others_than_the_clients_of_the_section_are_refused():
-    with watched('clients = 192.0.2.0/24\n') as (_address, _proxy, place):
+def test_peers_that_are_not_among_admin_clients_are_refused():
+    with with_admin('clients = 192.0.2.0/24\n') as (_address, _proxy, place):
         assert asked(place, b'/metrics') == (403, b'client 127.0.0.1 is not among [admin] clients\n')
-    with watched('clients = 127.0.0.1\n') as (_address, _proxy, place):
+    with with_admin('clients = 127.0.0.1\n') as (_address, _proxy, place):
         assert asked(place, b'/-/healthy')[0] == 200
 
 
-def test_it_is_never_reached_by_way_of_the_proxy():
-    with watched() as (address, proxy, place):
+def test_the_admin_listener_is_never_reached_through_the_proxy():
+    with with_admin() as (address, proxy, place):
         for host in ('127.0.0.1', 'localhost', '[::ffff:127.0.0.1]', '0.0.0.0'):
             shown = ask(address, get((host, place[1]), b'/metrics'))
             assert shown.startswith(b'HTTP/1.1 403 ') and b'geproxy_' not in shown
@@ -181,7 +181,7 @@ def test_it_is_never_reached_by_way_of_the_proxy():
 
 @contextlib.contextmanager
 def crowd(count, place, client=None):
-    """That many connections that say nothing."""
+    """Open that many connections that send nothing."""
     socks = [connect(place, client) for _ in range(count)]
     try:
         yield socks
@@ -190,23 +190,23 @@ def crowd(count, place, client=None):
             sock.close()
 
 
-def test_silent_connections_of_those_who_may_ask_keep_nobody_from_asking():
-    with watched() as (_address, proxy, place), crowd(3 * listener.MOST, place) as socks:
+def test_silent_connections_of_admin_clients_do_not_block_others():
+    with with_admin() as (_address, proxy, place), crowd(3 * listener.MOST, place) as socks:
         assert asked(place, b'/-/healthy') == (200, b'healthy\n')
         assert read_all(socks[0]) == b''        # the oldest had to go
         proxy.wait_until(lambda: len(proxy.server.admin._greenlets) <= listener.QUICK)
 
 
-def test_silent_connections_of_strangers_keep_nobody_from_asking():
-    with watched('clients = 127.0.0.1\n') as (_address, proxy, place), crowd(3 * listener.MOST, place, '127.0.0.2'):
+def test_silent_connections_of_strangers_do_not_block_admin_clients():
+    with with_admin('clients = 127.0.0.1\n') as (_address, proxy, place), crowd(3 * listener.MOST, place, '127.0.0.2'):
         assert asked(place, b'/-/healthy') == (200, b'healthy\n')
         assert len(proxy.server.admin._greenlets) <= 1      # the one that has just asked
         proxy.wait_until(lambda: sum(proxy.server.admin.strangers.counts.values()) == 3 * listener.MOST)
 
 
-def test_watchers_have_places_of_their_own(monkeypatch):
+def test_subscribers_have_a_limit_of_their_own(monkeypatch):
     monkeypatch.setattr(endpoints, 'SUBSCRIBERS', 2)
-    with watched() as (_address, proxy, place), tailing(place) as one, tailing(place), crowd(2 * listener.QUICK, place):
+    with with_admin() as (_address, proxy, place), tailing(place) as one, tailing(place), crowd(2 * listener.QUICK, place):
         assert asked(place, b'/-/tail') == (503, b'2 watch already\n')
         assert asked(place, b'/-/healthy') == (200, b'healthy\n')
         one.close()
@@ -220,7 +220,7 @@ def test_watchers_have_places_of_their_own(monkeypatch):
 UNIX = '[admin]\nlisten = unix:FOLDER/admin.sock\n'
 
 
-def test_a_process_that_drains_is_not_ready_and_answers_to_its_end():
+def test_a_draining_process_is_not_ready_and_answers_until_it_ends():
     go, came = Event(), Event()
 
     def slow(sock):
@@ -235,7 +235,7 @@ def test_a_process_that_drains_is_not_ready_and_answers_to_its_end():
         assert asked(path, b'/-/ready', more=b'Host: anything.test\r\n') == (200, b'ready\n')
         client.send(get(origin, b'/last'))
         assert came.wait(PATIENCE)
-        with tailing(path) as watcher:
+        with tailing(path) as subscriber:
             proxy.tell(signal.SIGTERM)
             proxy.wait_for(br'stopping: waiting for 1 connection')
             assert asked(path, b'/-/ready') == (503, b'draining\n')
@@ -245,27 +245,27 @@ def test_a_process_that_drains_is_not_ready_and_answers_to_its_end():
             go.set()
             assert client.response().endswith(b'fine')
             client.socket.close()
-            assert events(watcher, 2) == [('ended', 'last')]        # and the stream has its end
+            assert events(subscriber, 2) == [('ended', 'last')]        # and the stream has its end
         assert proxy.wait() == 0
         assert not os.path.exists(path)
         assert b'Traceback' not in proxy.err
 
 
-def test_a_stop_waits_for_answers_and_not_for_who_has_given_them(monkeypatch):
+def test_a_stop_does_not_wait_for_connections_that_have_their_answer(monkeypatch):
     monkeypatch.setattr(listener, 'BRIEFLY', 2 * PATIENCE)
     began = monotonic()
-    with watched() as (_address, _proxy, place):
+    with with_admin() as (_address, _proxy, place):
         assert asked(place, b'/-/healthy') == (200, b'healthy\n')
     assert monotonic() - began < PATIENCE
 
 
 def test_a_full_process_is_not_ready():
-    with watched('[limits]\nconnections = 1\n') as (address, _proxy, place), Client(address) as client:
+    with with_admin('[limits]\nconnections = 1\n') as (address, _proxy, place), Client(address) as client:
         client.ask(own())
         assert asked(place, b'/-/ready') == (503, b'all 1 connections are taken\n')
 
 
-def test_what_is_killed_leaves_a_socket_that_the_next_one_replaces():
+def test_a_killed_process_leaves_a_socket_that_the_next_process_replaces():
     with folder() as here:
         text = '[admin]\nlisten = unix:%s/admin.sock\n' % here
         with running(text) as proxy:
@@ -281,7 +281,7 @@ def test_what_is_killed_leaves_a_socket_that_the_next_one_replaces():
             assert asked(here + '/admin.sock', b'/-/healthy')[0] == 200
 
 
-def test_a_port_in_use_is_told_with_its_option():
+def test_a_port_in_use_is_reported_with_its_option():
     with listening(read_all) as place, pytest.raises(AssertionError) as raised:
         with running('[admin]\nlisten = 127.0.0.1:%d\n' % place[1]):
             pass

@@ -1,4 +1,4 @@
-"""A hub that is blocked is noticed while it is, with the line; and what greenlets wait for can be read."""
+"""A blocked event loop is reported while it is blocked, with the line; and what greenlets wait for can be shown."""
 from __future__ import absolute_import, division, print_function
 
 import gc
@@ -13,7 +13,7 @@ from geproxy.compat import monotonic, native_sleep
 
 
 class Told(object):
-    """Collects what the watchdog says, from whichever thread."""
+    """Collects the reports of a watchdog, from both threads."""
 
     def __init__(self):
         self.said = []
@@ -21,14 +21,14 @@ class Told(object):
 
     def __enter__(self):
         self.watchdog.start()
-        gevent.sleep(2 * watchdog.BEAT)         # the hub has left its mark
+        gevent.sleep(2 * watchdog.BEAT)         # the loop has left its mark
         return self
 
     def __exit__(self, *_):
         self.watchdog.stop()
 
     def wait(self, count):
-        """Wait until it has said so much."""
+        """Wait for that many reports, and return them."""
         with gevent.Timeout(PATIENCE, AssertionError('said only %r' % self.said)):
             while len(self.said) < count:
                 gevent.sleep(0.01)
@@ -36,24 +36,24 @@ class Told(object):
 
 
 def block_for(seconds):
-    """Do what nothing in geproxy may do."""
+    """Block the event loop, which nothing in geproxy may do."""
     native_sleep(seconds)
 
 
-def test_a_blocked_hub_is_told_once_with_the_line_and_its_end():
+def test_a_blocked_event_loop_is_reported_once_with_the_line_and_then_its_end():
     with Told() as told:
         block_for(1.8)
         assert len(told.said) == 1              # already, while it was blocked
         told.wait(2)
-        assert 'the hub is blocked, and nobody is served, for 1.' in told.said[0]
+        assert told.said[0].startswith('event loop blocked for 1.')
         first = told.said[0].split('\n')[1]
         assert first.startswith('  tests/admin/test_watchdog.py:') and first.endswith(' in block_for')
-        assert told.said[1].startswith('the hub goes on, after 1.') or told.said[1].startswith('the hub goes on, after 2.')
+        assert told.said[1].startswith(('event loop running again after 1.', 'event loop running again after 2.'))
         assert told.watchdog.blocked == 1
         assert 1 < told.watchdog.lag < PATIENCE
 
 
-def test_a_loop_without_a_switch_blocks_too():
+def test_code_that_never_waits_blocks_the_event_loop_too():
     def spin():
         end = monotonic() + 1.6
         while monotonic() < end:
@@ -63,15 +63,15 @@ def test_a_loop_without_a_switch_blocks_too():
         assert ' in spin' in told.wait(1)[0]
 
 
-def test_a_hub_that_serves_is_not_told():
+def test_an_event_loop_that_serves_is_not_reported():
     with Told() as told:
         for _ in range(30):
-            native_sleep(0.05)                  # in pieces: the hub has its turn in between
+            native_sleep(0.05)                  # in pieces: the event loop has its turn in between
             gevent.sleep(0.001)
         assert told.said == [] and told.watchdog.blocked == 0
 
 
-def test_who_waits_for_the_same_is_shown_once():
+def test_greenlets_that_wait_at_the_same_place_are_shown_once():
     def wait_for_nothing():
         never.wait()
     never = Event()

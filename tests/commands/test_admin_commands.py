@@ -65,8 +65,8 @@ def test_a_stopped_process_is_reported_and_the_others_are_shown(monkeypatch):
     monkeypatch.setattr(client, 'WAIT', client.WAIT._replace(seconds=0.3))
     with two() as (proxies, where):
         proxies[0].tell(signal.SIGSTOP)
-        stopped = 'unix:%s' % os.path.join(os.path.dirname(client.places([], where[1])[0][5:]), '%d.sock' % proxies[0].pid)
-        answers, silent = client.ask(client.places([], where[1]), b'GET', b'/-/healthy')
+        stopped = 'unix:%s' % os.path.join(os.path.dirname(client.addresses([], where[1])[0][5:]), '%d.sock' % proxies[0].pid)
+        answers, silent = client.ask(client.addresses([], where[1]), b'GET', b'/-/healthy')
         assert [lines for _place, _status, lines in answers] == [['healthy']]
         assert silent == [stopped + ': no answer within 0 s']
         proxies[0].tell(signal.SIGCONT)

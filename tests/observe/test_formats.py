@@ -1,4 +1,4 @@
-"""What is remembered of an exchange, and how the lines about it read: never two, never secret, never unreadable."""
+"""The formats of log lines: always one line, no secrets, readable by machines and people."""
 from __future__ import absolute_import, division, print_function
 
 import json
@@ -15,7 +15,7 @@ from geproxy.observe.record import Record
 
 
 def record(**values):
-    """A record of a plain GET that went well, with these values changed."""
+    """Return the Record of a GET that succeeded, with these values changed."""
     made = Record('10.0.0.5')
     made.number = 1
     made.wall, made.seconds, made.took, made.first = 1700000000.25, 0.125, (0.001, 0.002), 0.1
@@ -36,7 +36,7 @@ UNREAD = {'method': b'', 'url': b'', 'version': b'', 'status': 400, 'address': '
 
 @pytest.fixture(params=['UTC0', 'EST5', 'IST-5:30', 'NST3:30', 'LINT-14'])
 def zone(request):
-    """A time zone, in which the test runs: its name."""
+    """Run the test in a time zone; its name."""
     before = os.environ.get('TZ')
     os.environ['TZ'] = request.param
     time.tzset()
@@ -54,7 +54,7 @@ def zone(request):
     ({'status': 504, 'address': ''}, 'NONE_NONE'),
     ({'status': 0, 'address': '', 'aborted': True}, 'NONE_NONE_ABORTED'),
 ])
-def test_a_result_is_one_of_squids_words(values, word):
+def test_a_result_is_one_of_squids_codes(values, word):
     assert formats.result(record(**values)) == word
 
 
@@ -63,7 +63,7 @@ def test_a_result_is_one_of_squids_words(values, word):
     (b'\r\n10.0.0.1 - - "GET', '%0D%0A10.0.0.1%20-%20-%20%22GET'), (b'\x00\x1b[31m\x7f', '%00%1B[31m%7F'),
     (b'Zo\xc3\xab', 'Zo%C3%AB'), (b"!#$&'()*+,-./:;<=>?@[]^_`{|}~", "!#$&'()*+,-./:;<=>?@[]^_`{|}~"),
 ])
-def test_what_is_not_plain_is_percent_encoded(octets, shown):
+def test_unsafe_octets_are_percent_encoded(octets, shown):
     assert formats.show(octets) == shown
     assert type(formats.show(octets)) is str
 
@@ -73,7 +73,7 @@ def test_what_is_not_plain_is_percent_encoded(octets, shown):
     (b'http://a/', False, 'http://a/'), (b'', True, 'error:invalid-request'),
     (b'', False, 'error:invalid-request'), (b'a:443', False, 'a:443'),
 ])
-def test_a_query_string_is_shown_only_on_demand(url, query, shown):
+def test_a_query_string_is_shown_only_if_asked_for(url, query, shown):
     assert formats.show_url(record(url=url), query) == shown
 
 
@@ -87,11 +87,11 @@ def test_a_query_string_is_shown_only_on_demand(url, query, shown):
     ({'wall': 1700000000.0, 'seconds': 0.0005},
      '1700000000.000      0 10.0.0.5 TCP_MISS/200 1234 GET http://a.example/x? - HIER_DIRECT/192.0.2.1 text/html'),
 ])
-def test_a_line_for_squids_readers(values, line):
+def test_a_line_of_squids_format(values, line):
     assert formats.squid_line(record(**values), False) == line
 
 
-def test_a_line_for_readers_of_the_common_format(zone):
+def test_a_line_of_the_common_format(zone):
     when = {'UTC0': '14/Nov/2023:22:13:20 +0000', 'EST5': '14/Nov/2023:17:13:20 -0500',
             'IST-5:30': '15/Nov/2023:03:43:20 +0530', 'NST3:30': '14/Nov/2023:18:43:20 -0330',
             'LINT-14': '15/Nov/2023:12:13:20 +1400'}[zone]
@@ -105,12 +105,12 @@ def test_a_line_for_readers_of_the_common_format(zone):
     (DENIED, '10.0.0.5 GET http://a.example/x?q=1 403 1.21K 125ms http_request_denied: port 25 [ID]'),
     (UNREAD, "10.0.0.5 - error:invalid-request 400 1.21K 125ms http_request_error: 'x' is not a request line [ID]"),
 ])
-def test_a_line_for_the_eyes(values, line):
+def test_a_line_of_the_console_format(values, line):
     made = record(**values)
     assert formats.console_line(made, True) == line.replace('ID', made.id)
 
 
-def test_a_line_for_machines_has_what_the_table_of_fields_says(zone):
+def test_a_line_of_the_json_format_has_the_fields_of_the_table(zone):
     found = json.loads(formats.json_line(record(kept=True), False))
     assert found == {
         '@timestamp': '2023-11-14T22:13:20.250Z', 'id': record().id, 'client.ip': '10.0.0.5', 'http.request.method': 'GET',
@@ -120,14 +120,14 @@ def test_a_line_for_machines_has_what_the_table_of_fields_says(zone):
         'first_ms': 100.0}
 
 
-def test_a_line_for_machines_leaves_out_what_there_is_not():
+def test_a_line_of_the_json_format_leaves_out_fields_without_a_value():
     found = json.loads(formats.json_line(record(took=(None, None), first=None, **DENIED), True))
     assert set(field.name for field in formats.FIELDS) - set(found) == {
         'destination.ip', 'dns_ms', 'connect_ms', 'first_ms', 'user.name', 'rule', 'would_refuse'}
     assert (found['reason'], found['message'], found['kept']) == ('http_request_denied', 'port 25', False)
 
 
-def test_a_tunnel_that_opens_and_a_failure_have_their_lines():
+def test_the_lines_about_an_opened_tunnel_and_about_a_failure():
     assert formats.opened_line(record(**TUNNEL)) == '10.0.0.5 CONNECT a.example:443 open, to 192.0.2.1'
     failed = record(**DENIED)
     assert formats.failure_line(failed) == (
@@ -152,7 +152,7 @@ def test_no_octets_forge_a_line(name, octets):
     (0, '0'), (1, '1'), (999, '999'), (1000, '0.977K'), (1024, '1K'), (1536, '1.5K'), (1023 * 1024, '0.999M'),
     (1024 ** 2, '1M'), (3500000, '3.34M'), (1024 ** 3 * 10, '10G'), (1024 ** 4 * 5000, '5e+03T'),
 ])
-def test_octets_are_shown_in_three_digits(octets, shown):
+def test_sizes_are_shown_in_three_digits(octets, shown):
     assert formats.show_size(octets) == shown
 
 
@@ -160,7 +160,7 @@ def test_octets_are_shown_in_three_digits(octets, shown):
     (0, '0ms'), (0.0034, '3ms'), (0.9999, '999ms'), (1, '1s'), (1.2345, '1.23s'), (59.4, '59.4s'), (60, '1m00s'),
     (123, '2m03s'), (3599.9, '59m59s'), (3600, '1h00m'), (3725, '1h02m'), (360000, '100h00m'),
 ])
-def test_durations_are_shown_as_people_say_them(seconds, shown):
+def test_durations_are_shown_in_seconds_minutes_and_hours(seconds, shown):
     assert formats.show_seconds(seconds) == shown
 
 
@@ -172,7 +172,7 @@ def test_each_field_is_declared_once_with_its_sentence():
 
 @pytest.mark.parametrize('query', [True, False])
 @pytest.mark.parametrize('line', sorted(formats.FORMATS))
-def test_a_line_does_not_grow_with_what_it_is_about(line, query):
+def test_the_length_of_a_line_is_bounded(line, query):
     made = record(url=b'http://a/' + b'"' * 65000, method=b'M' * 65000, user=b'\xff' * 65000, reason='x',
                   content_type=b'"' * 65000, message='"' * 65000, would='"' * 65000)
     assert len(formats.FORMATS[line](made, query)) < 3 * (formats.LONGEST_URL + 3 * formats.LONGEST) + 8 * grammar.LONGEST
@@ -180,7 +180,7 @@ def test_a_line_does_not_grow_with_what_it_is_about(line, query):
 
 
 @pytest.mark.parametrize('more', [0, 1, 70000])
-def test_what_was_cut_off_is_counted(more):
+def test_a_shortened_value_says_how_much_was_cut_off(more):
     url = b'http://a/?' + b'"' * (formats.LONGEST_URL - 10)
     shown = formats.show_url(record(url=url + b'x' * more), True)
     assert shown == 'http://a/?' + '%22' * (formats.LONGEST_URL - 10) + ('...(+%d)' % more if more else '')

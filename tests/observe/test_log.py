@@ -1,4 +1,4 @@
-"""Lines: their formats, what never stands in them, and that writing them never stalls anybody and loses none unsaid."""
+"""Log lines: their formats, no secrets and no forged lines in them; writing never waits, and dropped lines are counted."""
 from __future__ import absolute_import, division, print_function
 
 import base64
@@ -31,13 +31,13 @@ SECRET = b'open-sesame'
 
 @pytest.fixture(scope='module')
 def console():
-    """A geproxy that logs to a pipe that is read, with all defaults."""
+    """A geproxy process with all defaults, whose standard output is read."""
     with running() as proxy:
         yield proxy
 
 
 def shown(proxy, octets):
-    """Send `octets` on a connection of their own, read to the end -> (what came, the line that was logged)."""
+    """Send `octets` on a new connection, and return (the response, the line that was logged)."""
     seen = len(proxy.out)
     with Client(proxy.address) as client:
         client.send(octets)
@@ -48,7 +48,7 @@ def shown(proxy, octets):
 
 
 def logged(path, count):
-    """Wait for that many lines in a file -> the lines, native text."""
+    """Wait for that many lines in a file, and return them as native text."""
     wait_until(lambda: read(path).count(b'\n') >= count, '%d lines in %s' % (count, path))
     return read(path).decode('ascii').split('\n')[:-1]
 
@@ -107,7 +107,7 @@ def test_the_opening_of_an_upgraded_connection_shows_as_much_as_its_end(query, e
 
 @contextlib.contextmanager
 def terminal():
-    """A pseudo-terminal -> (the end for a program, what it showed: a function)."""
+    """A pseudo-terminal: (the descriptor for a program, a function that returns what was written to it)."""
     master, slave = pty.openpty()
     tty.setraw(slave)
     fcntl.fcntl(master, fcntl.F_SETFL, fcntl.fcntl(master, fcntl.F_GETFL) | os.O_NONBLOCK)
@@ -158,7 +158,7 @@ def typed(sock):
 
 
 def three_exchanges(place, address):
-    """One that succeeds, one that is denied, a tunnel -> the first's octets."""
+    """Send a request that succeeds, one that is denied, and a tunnel; return the response to the first."""
     with Client(address) as client:
         answer = client.ask(get(place, b'/a?token=' + SECRET))
     with Client(address) as client:
@@ -222,14 +222,14 @@ def test_the_json_format_has_the_fields_of_the_table(exchanges):
     assert tunnel['url.original'] == exchanges['origin']
 
 
-def test_query_strings_stay_if_that_is_wanted():
+def test_query_strings_are_logged_with_query_on():
     with listening(typed) as place, running('[log]\naccess = FOLDER/access.log\nquery = on\n') as proxy:
         three_exchanges(place, proxy.address)
         line = logged(proxy.folder + '/access.log', 3)[0]
         assert SQUID.match(line).group('url') == 'http://127.0.0.1:%d/a?token=open-sesame' % place[1]
 
 
-def test_off_is_off():
+def test_a_log_that_is_off_writes_nothing():
     with running('[log]\naccess = off\n') as proxy, Client(proxy.address) as client:
         client.ask(own())
         proxy.tell(signal.SIGTERM)
@@ -330,7 +330,7 @@ def ask_all(address, requests):
 
 
 def leaks(tmpdir, formats, requests):
-    """Which of `requests`, each with a secret of its own for %s, left it in the files of these formats."""
+    """Return those of `requests`, each with a secret in place of %s, whose secret is in the files of these formats."""
     secrets = [b'%03d-%s' % (number, SECRET) for number in range(len(requests))]
     encoded = [base64.b64encode(b'%03d-ali-baba:%s' % (number, SECRET)) for number in range(len(requests))]
     texts = [text.replace(b'%s', secret).replace(b'%c', code) for text, secret, code in zip(requests, secrets, encoded)]
@@ -401,7 +401,7 @@ PATTERNS = {
 
 
 def check_plain(path):
-    """All lines of that file are printable ASCII, read as those of their format do, and are nobody else's -> them."""
+    """Check that all lines of a file are printable ASCII and of their format, and return them."""
     lines = read(path).split(b'\n')
     assert lines.pop() == b''
     pattern = PATTERNS.get(path.rpartition('.')[2].rpartition('/')[2])
@@ -472,7 +472,7 @@ def drained(fd, over):
     return b''.join(data)
 
 
-def test_whoever_writes_a_line_never_waits_and_what_is_dropped_is_counted():
+def test_writing_a_line_never_waits_and_dropped_lines_are_counted():
     many = log.QUEUE + 5000
     with fifo() as (path, fd):
         writer = log.Writer(path)
@@ -491,7 +491,7 @@ def test_whoever_writes_a_line_never_waits_and_what_is_dropped_is_counted():
         assert writer.dropped == dropped
 
 
-def test_closing_a_log_that_is_stuck_takes_no_longer_than_it_may():
+def test_closing_a_stuck_log_takes_no_longer_than_its_limit():
     with fifo() as (path, _fd):
         writer = log.Writer(path)
         for _ in range(5000):
@@ -510,7 +510,7 @@ def test_closing_a_log_writes_what_is_queued(tmpdir):
     assert read(path) == b''.join(b'line %d\n' % number for number in range(3000))
 
 
-def test_the_memory_of_a_log_that_is_stuck_is_bounded_whatever_the_lines_are():
+def test_the_memory_of_a_stuck_log_is_bounded():
     with fifo() as (path, fd):
         writer = log.Writer(path)
         line = 'x' * 64000              # a URL may be that long
@@ -520,7 +520,7 @@ def test_the_memory_of_a_log_that_is_stuck_is_bounded_whatever_the_lines_are():
         assert queued * len(line) < 64 * 1024 * 1024
 
 
-def test_a_full_disk_is_said_once_there_is_room_again_with_the_true_number(tmpdir):
+def test_after_a_full_disk_the_log_says_how_many_lines_were_dropped(tmpdir):
     room = 4000
     said_pattern = br'(\d+) log lines? dropped: '
 
@@ -596,7 +596,7 @@ def test_a_stuck_standard_output_does_not_keep_the_process_from_stopping():
         os.close(writing_)
 
 
-def test_a_standard_output_that_nobody_has_open_any_more_stops_nothing():
+def test_a_standard_output_without_a_reader_stops_nothing():
     reading, writing_ = os.pipe()
     try:
         with running(stdout=writing_) as proxy:
@@ -615,7 +615,7 @@ def test_a_standard_output_that_nobody_has_open_any_more_stops_nothing():
 
 
 @pytest.mark.parametrize('closed', ['>&-', '<&- >&-'])
-def test_a_standard_output_that_was_never_open_is_nobody_elses(closed):
+def test_a_closed_standard_output_is_not_replaced_by_another_file(closed):
     # Descriptor 1 would go to whatever is opened first, as a listener or the client of that moment, and get the lines.
     if not os.path.isdir('/proc/self/fd'):
         pytest.skip('no /proc/self/fd here: what descriptor 1 is cannot be seen')
@@ -630,7 +630,7 @@ def test_a_standard_output_that_was_never_open_is_nobody_elses(closed):
         assert b'Traceback' not in proxy.err
 
 
-def test_a_log_that_cannot_be_opened_anew_is_told_and_goes_on_where_it_was():
+def test_a_log_that_cannot_be_reopened_is_reported_and_its_lines_go_to_the_old_file():
     with running('[log]\naccess = FOLDER/logs/access.log\n', make='logs') as proxy, Client(proxy.address) as client:
         path = os.path.join(proxy.folder, 'logs', 'access.log')
         os.rename(path, path + '.1')
@@ -654,7 +654,7 @@ def opened(path):
     return found
 
 
-def test_one_file_for_both_is_opened_once(tmpdir):
+def test_one_file_for_both_logs_is_opened_once(tmpdir):
     path = str(tmpdir.join('log'))
     both = log.Log(settings('access = ' + path, 'errors = ' + path))
     assert opened(path) == 1
@@ -672,7 +672,7 @@ def test_a_log_that_cannot_be_opened_leaves_nothing_open(tmpdir):
     wait_until(lambda: not opened(path), 'the file to be closed')
 
 
-def test_a_change_keeps_what_stays_and_closes_what_goes(tmpdir):
+def test_a_change_of_settings_keeps_files_that_are_still_used_and_closes_the_others(tmpdir):
     one, two = str(tmpdir.join('one')), str(tmpdir.join('two'))
     both = log.Log(settings('access = ' + one, 'errors = ' + one))
     both.say('a')
@@ -687,13 +687,13 @@ def test_a_change_keeps_what_stays_and_closes_what_goes(tmpdir):
     assert [line[-1:] for line in read(two).split(b'\n')] == [b'b', b'']
 
 
-def test_a_file_is_for_its_owner_and_group_only(tmpdir):
+def test_a_log_file_can_be_read_by_its_owner_and_group_only(tmpdir):
     path = str(tmpdir.join('log'))
     log.Writer(path).close(SOON)
     assert os.stat(path).st_mode & 0o777 & 0o027 == 0
 
 
-def test_fail2ban_finds_who_guesses(tmpdir):
+def test_fail2ban_finds_the_address_of_a_client_that_guesses(tmpdir):
     manual = read(os.path.join(CHECKOUT, 'geproxy', 'manual', 'users.md')).decode('utf-8')
     pattern = re.search(r'(?m)^failregex = (.*)$', manual).group(1).rstrip().replace('<HOST>', r'(?P<host>\S+)')
     made = Record('192.0.2.7')
@@ -709,7 +709,7 @@ def test_fail2ban_finds_who_guesses(tmpdir):
     assert re.search(pattern, line).group('host') == '192.0.2.7'
 
 
-def test_a_thread_that_failed_goes_on_and_says_what_was_lost(tmpdir, monkeypatch):
+def test_a_thread_that_failed_goes_on_and_counts_the_lost_lines(tmpdir, monkeypatch):
     monkeypatch.setattr(supervise, 'PAUSE', 0.001)
     path = str(tmpdir.join('one'))
     kept = log.Log(settings('access = off', 'errors = ' + path))
@@ -736,7 +736,7 @@ def test_a_connect_that_opened_no_tunnel_is_logged_as_a_get_would_be(tmpdir):
 
 
 @pytest.mark.parametrize('journal', [True, False])
-def test_the_journal_gets_no_second_time_and_no_second_name(journal, tmpdir, monkeypatch):
+def test_lines_to_the_journal_have_no_time_and_process_of_their_own(journal, tmpdir, monkeypatch):
     path = str(tmpdir.join('journal'))
     write(path, b'')
     found, kept, out = os.stat(path), os.dup(2), os.dup(1)

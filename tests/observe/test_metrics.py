@@ -1,4 +1,4 @@
-"""What is counted, and that Prometheus' own parser reads what is shown of it."""
+"""What the metrics count, read with the parser of Prometheus."""
 from __future__ import absolute_import, division, print_function
 
 import re
@@ -22,7 +22,7 @@ def ended(**values):
 
 
 def counted(*records):
-    """What is shown after these, read: {(name, sorted labels): value}."""
+    """Return the metrics after these records, parsed: {(name, sorted labels): value}."""
     counts = metrics.Metrics()
     for record in records:
         counts.ended(record)
@@ -30,7 +30,7 @@ def counted(*records):
 
 
 def read(text):
-    """Text of the exposition -> {(name, sorted labels): value}, by Prometheus' parser."""
+    """Parse Prometheus' text format: {(name, sorted labels): value}."""
     found = {}
     for family in text_string_to_metric_families(text if isinstance(text, type(u'')) else text.decode('ascii')):
         for sample in family.samples:
@@ -50,11 +50,11 @@ def test_requests_are_counted_by_method_and_status():
 
 
 @pytest.mark.parametrize('method', [b'', b'PROPFIND', b'get', b'X' * 1000, b'\xff"\n', b'other'])
-def test_methods_that_nobody_knows_are_one(method):
+def test_unknown_methods_are_counted_together(method):
     assert requests(counted(ended(method=method), ended(method=method))) == {('other', '200'): 2}
 
 
-def test_what_clients_and_origins_invent_makes_no_more_series_than_a_limit():
+def test_invented_methods_and_statuses_make_a_limited_number_of_series():
     records = [ended(method=method, status=status) for method in metrics.METHODS for status in range(100, 1000)]
     shown = requests(counted(*records))
     assert len(shown) == metrics.MOST_SERIES + 1
@@ -70,13 +70,13 @@ def test_durations_fall_into_their_buckets():
     assert shown['geproxy_request_duration_seconds_sum', ()] == pytest.approx(3600.0101)
 
 
-def test_tunnels_are_no_slow_requests():
+def test_tunnels_are_not_counted_as_slow_requests():
     shown = counted(ended(tunnel=True, method=b'CONNECT', seconds=86400.0))
     assert shown['geproxy_request_duration_seconds_count', ()] == 0
     assert requests(shown) == {('CONNECT', '200'): 1}
 
 
-def test_only_new_connections_took_time_to_connect():
+def test_only_new_connections_count_for_the_time_to_connect():
     shown = counted(ended(took=(0.001, 0.2)), ended(took=(0.001, 0.2), kept=True), ended())
     assert [shown[name, ()] for name in (
         'geproxy_connect_duration_seconds_count', 'geproxy_dns_duration_seconds_count',
@@ -93,7 +93,7 @@ def test_failures_are_counted_by_reason_and_refusals_by_rule():
                 if name == 'geproxy_denied_total') == {'a.ini:3': 1, '-': 1}
 
 
-def test_octets_on_their_way_count_as_well():
+def test_octets_of_running_exchanges_are_counted():
     counts = metrics.Metrics()
     counts.ended(ended(received=100, sent=2000))
     shown = read(metrics.exposition(counts.values(7, 11, 5, 6)))
@@ -102,18 +102,18 @@ def test_octets_on_their_way_count_as_well():
     assert [shown['geproxy_bytes_total', (('direction', way), ('side', 'origin'))] for way in ('in', 'out')] == [5, 6]
 
 
-def test_the_start_of_a_response_is_timed_where_there_was_one():
+def test_the_start_of_a_response_is_timed_if_there_was_a_response():
     shown = counted(ended(first=0.003), ended(), ended(first=0.003, tunnel=True))
     assert shown['geproxy_response_start_seconds_count', ()] == shown['geproxy_response_start_seconds_bucket', (('le', '0.005'),)] == 1
 
 
-def test_log_ins_that_were_refused_are_counted_and_questions_for_one_are_not():
+def test_refused_log_ins_are_counted_and_requests_without_one_are_not():
     shown = counted(*[ended(status=407, reason=reason) for reason in ('login_failed', 'login_failed', 'login_required', 'login_throttled')])
     assert dict((labels[0][1], value) for (name, labels), value in shown.items() if name == 'geproxy_auth_failures_total') == {
         'login_failed': 2, 'login_throttled': 1, 'login_timeout': 0}
 
 
-def test_the_reasons_of_log_ins_are_those_of_the_errors():
+def test_the_reasons_of_refused_log_ins_are_tokens_of_errors():
     assert set(metrics.LOGINS) <= set(value.token for value in vars(errors).values() if hasattr(value, 'token'))
 
 
@@ -123,13 +123,13 @@ def test_no_label_breaks_its_line(rule):
     assert shown['geproxy_denied_total', (('rule', rule),)] == 1
 
 
-def test_what_was_counted_is_in_the_table():
+def test_each_counter_is_in_the_table():
     assert set(metrics.Metrics().values(0, 0, 0, 0)) <= set(metrics.BY_NAME)
     assert len(metrics.BY_NAME) == len(metrics.COUNTERS)
 
 
 @pytest.mark.parametrize('counter', metrics.COUNTERS, ids=lambda counter: counter.name)
-def test_names_and_sentences_are_as_prometheus_likes_them(counter):
+def test_names_and_sentences_follow_the_rules_of_prometheus(counter):
     assert re.match(r'(geproxy|process)_[a-z_]+\Z', counter.name)
     assert counter.kind in ('counter', 'gauge', 'histogram')
     assert counter.name.endswith('_total') == (counter.kind == 'counter')

@@ -1,4 +1,4 @@
-"""Syslog for real: a datagram socket that dies and comes back, one that hangs, one by the network. (Files: test_log.)"""
+"""Syslog with a real socket: one that goes and comes back, one that hangs, one over the network. (Files: test_log.)"""
 from __future__ import absolute_import, division, print_function
 
 import contextlib
@@ -22,7 +22,7 @@ ACCESS = '[log]\naccess = syslog:FOLDER/log\n'
 
 
 class Daemon(object):
-    """In syslogd's place: a datagram socket, at `path` or by UDP."""
+    """Stands for syslogd: a datagram socket, at `path` or by UDP."""
 
     def __init__(self, path=None):
         self.socket = socket.socket(socket.AF_UNIX if path else socket.AF_INET, socket.SOCK_DGRAM)
@@ -32,11 +32,11 @@ class Daemon(object):
         self.socket.bind(path or ('127.0.0.1', 0))
 
     def message(self):
-        """Wait for the next -> (priority, process id, text)."""
+        """Wait for the next message, and return (priority, process id, text)."""
         return self.parts()[:3]
 
     def parts(self):
-        """As `message`, and the host."""
+        """As `message`, with the host."""
         match = MESSAGE.match(self.socket.recv(65536).decode('ascii'))
         return int(match.group('priority')), int(match.group('pid')), match.group('text'), match.group('host')
 
@@ -71,7 +71,7 @@ def path_in(proxy):
 
 # --- a process -------------------------------------------------------------------------------------------------------
 
-def test_each_exchange_is_a_message_and_errors_are_more_important():
+def test_each_exchange_is_a_message_and_errors_have_a_higher_severity():
     with folder() as here:
         path = os.path.join(here, 'log')
         with syslogd(path) as daemon:
@@ -127,7 +127,7 @@ def test_a_syslogd_that_hangs_delays_no_exchange_and_no_stop():
             assert monotonic() - began < PATIENCE / 2
 
 
-def test_a_syslog_elsewhere_is_told_the_host():
+def test_messages_over_the_network_name_the_host():
     with syslogd() as daemon:
         port = daemon.socket.getsockname()[1]
         with running('[log]\naccess = syslog://127.0.0.1:%d\n' % port) as proxy, Client(proxy.address) as client:
@@ -136,7 +136,7 @@ def test_a_syslog_elsewhere_is_told_the_host():
     assert (priority, pid, host) == (3 * 8 + 6, proxy.pid, socket.gethostname() + ' ') and '/n1 ' in text
 
 
-def test_a_reload_goes_over_to_syslog_and_back():
+def test_a_reload_switches_to_syslog_and_back():
     with running('[log]\naccess = FOLDER/access.log\n') as proxy, Client(proxy.address) as client:
         with open(proxy.path) as opened:
             before = opened.read()
@@ -153,7 +153,7 @@ def test_a_reload_goes_over_to_syslog_and_back():
 
 # --- a sink --------------------------------------------------------------------------------------------------------
 
-def test_the_lines_that_wait_are_bounded_and_what_is_dropped_is_counted():
+def test_the_queue_for_a_missing_syslogd_is_bounded_and_dropped_lines_are_counted():
     with folder() as here:
         path, many = os.path.join(here, 'log'), 100
         writer = log.Writer('syslog:' + path)
@@ -169,7 +169,7 @@ def test_the_lines_that_wait_are_bounded_and_what_is_dropped_is_counted():
         assert writer.dropped == dropped
 
 
-def test_a_syslogd_that_is_not_there_at_the_end_is_not_waited_for():
+def test_a_stop_does_not_wait_for_a_missing_syslogd():
     with folder() as here:
         writer = log.Writer('syslog:' + os.path.join(here, 'log'))
         writer.write('a line')
@@ -178,7 +178,7 @@ def test_a_syslogd_that_is_not_there_at_the_end_is_not_waited_for():
         assert monotonic() - began < PATIENCE / 2 and writer.dropped == 1
 
 
-def test_what_is_too_long_for_a_datagram_is_cut_off():
+def test_a_line_too_long_for_a_datagram_is_cut_off():
     with folder() as here:
         path, troubles = os.path.join(here, 'log'), []
         with syslogd(path) as daemon:
@@ -194,7 +194,7 @@ def test_what_is_too_long_for_a_datagram_is_cut_off():
     (sinks.SyslogAddress(3, '', 'x' * 64 + '.invalid', 514), 'x' * 64 + '.invalid'),
     (sinks.SyslogAddress(3, '/nowhere/at/all', '', 0), '/nowhere/at/all'),
 ])
-def test_what_cannot_be_reached_is_told_once_and_its_lines_are_kept(monkeypatch, target, where):
+def test_a_syslogd_that_cannot_be_reached_is_reported_once_and_its_lines_are_kept(monkeypatch, target, where):
     monkeypatch.setattr(sinks, 'RETRY', 0.01)         # seconds that each write takes here
     troubles = []
     sink = sinks.Syslog(target, troubles.append)

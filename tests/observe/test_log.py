@@ -534,7 +534,7 @@ def test_a_full_disk_is_said_once_there_is_room_again_with_the_true_number(tmpdi
         with Client(proxy.address) as client:
             for _ in range(asked):
                 assert client.ask(own()).startswith(b'HTTP/1.1 200 ')
-            proxy.wait_for(said_pattern + b'the disk is full, or nobody reads\n')
+            proxy.wait_for(said_pattern + b'the disk is full, or nobody reads the pipe\n')
             os.rename(path, path + '.1')
             proxy.tell(signal.SIGUSR1)
             wait_until(lambda: os.path.exists(path), 'a log with room')

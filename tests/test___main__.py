@@ -1,4 +1,4 @@
-"""The entry: `python -m geproxy`, and what it says to a Python without gevent."""
+"""The entry point: `python -m geproxy`, and its message to a Python without gevent."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -20,7 +20,7 @@ from gevent.monkey import is_module_patched
 print([name for name in ('socket', 'thread' if sys.version_info[0] == 2 else '_thread', 'time', 'ssl', 'os')
        if not is_module_patched(name)])
 '''
-# Stands where gevent does: says what of geproxy has been imported by then, and whether SIGHUP would end the process.
+# Imported in the place of gevent: prints what of geproxy was imported before, and whether SIGHUP would end the process.
 GEVENT = '''
 import signal, sys
 print(sorted(name for name in sys.modules if name.startswith('geproxy.') and sys.modules[name]))
@@ -31,7 +31,7 @@ raise ImportError
 
 
 def bare_python():
-    """This Python without its virtual environment: there, an old one does not even find its own library with -S."""
+    """Return the path of this Python outside of its virtual environment: inside, old ones do not find their library."""
     prefix = getattr(sys, 'base_prefix', getattr(sys, 'real_prefix', sys.prefix))
     path = os.path.join(prefix, 'bin', 'python%d.%d' % sys.version_info[:2])
     if not os.path.exists(path):
@@ -54,7 +54,7 @@ def test_another_python_that_has_gevent_is_named(monkeypatch):
             path = os.path.join(here, name)
             write(path, '#!/bin/sh\n[ "$*" = "-E -c import gevent.monkey" ] && exit %d\nexit 9\n' % code)
             os.chmod(path, 0o755)
-        os.symlink(sys.executable, os.path.join(empty, 'python3'))          # this one, that has none
+        os.symlink(sys.executable, os.path.join(empty, 'python3'))          # the Python that runs this, which must not be named
         monkeypatch.setattr(__main__, 'FOLDERS', (empty, here))
         assert __main__.other_python() == os.path.join(here, 'python2')
         os.unlink(path.replace('python3', 'python2'))
@@ -105,7 +105,7 @@ def test_the_import_path_loses_only_what_python_put_there():
         left = 'from geproxy import __main__; import sys; before = sys.path[%d:]; __main__.leave_current_folder(); print(sys.path == before)'
         shown, kept = PYTHON + ['-c', left % 1], PYTHON + ['-c', left % 0]
         path = os.pathsep.join([there, CHECKOUT])
-        assert run(shown, cwd=there, more_env={'PYTHONPATH': path}).out == b'True\n'    # once, and not as PYTHONPATH has it
+        assert run(shown, cwd=there, more_env={'PYTHONPATH': path}).out == b'True\n'    # removed once, not also where PYTHONPATH names it
         assert run(kept, cwd=CHECKOUT).out == b'True\n'
 
 

@@ -1,4 +1,4 @@
-"""The command line: what it prints, on which stream, with which exit code."""
+"""The command line: what it prints, to which stream, and its exit code."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -20,7 +20,7 @@ from geproxy.service.startup import BAD_FILE
 
 @pytest.fixture
 def here():
-    """A folder for files."""
+    """Give a folder for files."""
     with folder() as path:
         yield path
 
@@ -119,14 +119,14 @@ def test_a_check_names_the_missing_folder_of_an_admin_socket(here, capsys):
 @pytest.mark.parametrize('section', ['proxy', 'admin'])
 def test_a_check_reports_an_address_that_this_host_does_not_have(here, capsys, section):
     path = written(here, '[%s]\nlisten = 192.0.2.77:3128\n' % section)
-    assert cli.main(['--check', path]) == 0         # it may be another host's file, or the address may come
+    assert cli.main(['--check', path]) == 0         # the file may be for another host, or the address may come later
     assert capsys.readouterr() == (
         '%s: fine\n%s:2: [%s] listen: this host has no address 192.0.2.77 now: it cannot start here\n' % (
             path, path, section), '')
 
 
 @pytest.mark.parametrize('text', [
-    '[proxy]\nlisten = 127.0.0.1:PORT\n',                             # it may be taken by the process that runs now
+    '[proxy]\nlisten = 127.0.0.1:PORT\n',                             # the process that runs now may have it
     '[proxy]\nlisten = fd:7\n',
     '[proxy]\nlisten = 127.0.0.1:0\n[admin]\nlisten = 127.0.0.1:3128\n',
 ])
@@ -204,7 +204,7 @@ def test_a_wrong_option_is_reported_with_the_usage(capsys, arguments):
 # --- errors at start -------------------------------------------------------------------------------------------------
 
 def refused(arguments, code=1, **options):
-    """What geproxy says when it does not start: one readable line on standard error, native text."""
+    """Return what geproxy says when it does not start: one line on standard error, native text."""
     ended = run(GEPROXY + arguments, **options)
     assert ended.popen.returncode == code, ended
     assert ended.out == b''
@@ -225,7 +225,7 @@ def test_a_file_that_may_not_be_read_is_reported(here):
 
 
 def refused_here(capsys, path, code=BAD_FILE):
-    """The same, in this process, which is quicker."""
+    """Do the same in this process, which is quicker."""
     assert cli.main(['-c', path]) == code
     shown, said = capsys.readouterr()
     assert shown == '' and said.endswith('\n') and said.count('\n') == 1
@@ -250,7 +250,7 @@ def test_a_bad_option_is_reported(here, capsys):
 # --- serving ---------------------------------------------------------------------------------------------------------
 
 def test_http_proxy_in_the_environment_is_ignored():
-    # supervisord hands on the http_proxy of whoever started it.
+    # supervisord passes on the http_proxy of its own environment.
     nowhere = dict((name, 'http://127.0.0.1:9/') for name in ('http_proxy', 'HTTP_PROXY', 'https_proxy', 'all_proxy'))
     with listening(answering()) as origin, running(more_env=nowhere) as proxy:
         with Client(proxy.address) as client:
@@ -262,7 +262,7 @@ def test_without_a_file_the_defaults_hold():
         said = started.wait_for(br'listening on .*\n|cannot listen on .*\n').group().decode('ascii')
     if 'cannot' in said:
         assert 'port 9000: the port is in use' in said
-        pytest.skip('somebody has port 9000 here')
+        pytest.skip('another program has port 9000 here')
     assert '0.0.0.0:9000' in said and 'for loopback private; all defaults; ' in said
 
 

@@ -1,4 +1,4 @@
-"""Every failure has its class, and every class what the client, the log and the README need to say."""
+"""Every failure has its class; every class has what the client, the log and the manual show."""
 from __future__ import absolute_import, division, print_function
 
 import ast

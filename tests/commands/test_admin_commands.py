@@ -57,7 +57,7 @@ def test_the_port_for_clients_is_not_taken_for_an_admin_listener():
         for name in ('ps', 'tail', 'top', 'reload'):
             code, out, err = command(name, '--admin', '127.0.0.1:%d' % proxy.address[1])
             assert (code, out) == (1, '')
-            assert ': this is no admin listener (it answers 502): ask where [admin] listen says, not at the port' in err
+            assert ': this is no admin listener (it answers 502): use the address in [admin] listen, not the port' in err
         assert monotonic() < began + 2 * client.WAIT.seconds
 
 
@@ -99,9 +99,9 @@ def test_without_an_admin_listener_the_message_shows_the_lines_to_add():
 
 
 @pytest.mark.parametrize('arguments,code,what', [
-    (['ps'], 2, 'it takes -c FILE, whose [admin] listen says where to ask, or --admin'),
+    (['ps'], 2, 'no admin address: give -c FILE, an ini file with [admin] listen, or --admin'),
     (['ps', '-c', '/nowhere.ini'], 2, '/nowhere.ini: No such file or directory'),
-    (['ps', '--admin', 'x'], 2, "'x' is no place to ask"),
+    (['ps', '--admin', 'x'], 2, "invalid admin address 'x'"),
     (['ps', '--admin', '127.0.0.1:1'], 1, 'no geproxy answers: 127.0.0.1:1: connection refused'),
     (['tail', '--admin', 'unix:/nowhere/*.sock'], 1, 'no geproxy answers: there is no socket where'),
     (['tail', 'hots:a', '--admin', '127.0.0.1:1'], 2, 'did you mean host?')])

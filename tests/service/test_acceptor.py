@@ -1,4 +1,4 @@
-"""Taking connections. How it lives through the end of descriptors, in a process, is in test_server."""
+"""Accept connections. What happens in a process without file descriptors is in test_server."""
 from __future__ import absolute_import, division, print_function
 
 import contextlib
@@ -15,13 +15,13 @@ from geproxy.settings import option_types
 
 
 @contextlib.contextmanager
-def accepting(handle, starved=None, take_reserve=None, shared=False):
-    """An Acceptor that hands connections to `handle`, not started yet. `shared`: its listener came from elsewhere, so
-    other processes may have it, too."""
+def accepting(handle, report_shortage=None, free_reserve=None, shared=False):
+    """Give an Acceptor that calls `handle`, and is not started. `shared`: its listener was opened elsewhere, so other
+    processes may have it, too."""
     sock, = opened = listeners.open_all([option_types.Listener('127.0.0.1', 0, None)])
     if shared:
         sock, = listeners.open_all([option_types.Listener(None, None, opened[0].fileno())])
-    made = acceptor.Acceptor(sock, handle, starved or (lambda: None), take_reserve or (lambda: False))
+    made = acceptor.Acceptor(sock, handle, report_shortage or (lambda: None), free_reserve or (lambda: False))
     made.place = sock.getsockname()
     try:
         yield made
@@ -71,10 +71,10 @@ def test_clients_that_have_connected_are_served_before_the_listener_closes():
     def handle(sock, _peer):
         served.append(1)
         sock.close()
-    with accepting(handle) as made:             # which is never started: all of them wait
+    with accepting(handle) as made:             # it is never started, so all clients wait
         clients = [connect(made.place) for _ in range(5)]
         made.finish()
-        made.finish()                           # once more does nothing
+        made.finish()                           # a second time does nothing
         gevent.sleep(0)
         assert len(served) == 5 and [read_all(client) for client in clients] == [b''] * 5
         with pytest.raises(socket.error):

@@ -1,5 +1,5 @@
-"""Signals that come before there is anybody to act on them. Each is sent right before gevent is imported: that is nearly
-all of the time that a start takes."""
+"""Signals that arrive while Python still starts. Each is sent right before gevent is imported, which takes nearly all of
+the time of a start."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -8,7 +8,7 @@ import signal
 import pytest
 from processes import GEPROXY, folder, process, running, write
 
-# Stands where gevent does, and gives way to it.
+# Imported in the place of gevent: sends the signals, then imports gevent itself.
 GEVENT = '''
 import os, sys
 for number in %r:
@@ -21,7 +21,7 @@ import gevent
 
 @pytest.fixture
 def early():
-    """A function of signals -> `more_env` for a process that gets them."""
+    """Give a function of signals, which returns the `more_env` for a process that gets them."""
     with folder() as here:
         def sent(*numbers):
             write(os.path.join(here, 'gevent.py'), GEVENT % (tuple(int(number) for number in numbers),))

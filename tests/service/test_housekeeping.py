@@ -1,4 +1,4 @@
-"""The chores of a process: each is done in each round, whatever becomes of the others."""
+"""The tasks of a process: each is done in each round, even if another one fails."""
 from __future__ import absolute_import, division, print_function
 
 import gevent
@@ -9,22 +9,22 @@ from geproxy.service.housekeeping import Housekeeping
 
 
 class Server(object):
-    """What the chores need of a server.Server that has nothing to report."""
+    """What the tasks need of a server.Server, with nothing to report."""
 
     def __init__(self, proxy):
         self.log, self.proxy, self.admin = Recorder(), proxy, None
         self.strangers, self.use_users = self, None
 
     def report(self, _now):
-        """No stranger came."""
+        """No stranger was refused."""
         return []
 
 
 class Logins(object):
-    """A logins.Logins of whom nothing is asked."""
+    """In the place of a logins.Logins."""
 
     def refresh(self, _book, _use):
-        """Nobody's file has changed."""
+        """The file of users has not changed."""
 
 
 def test_a_task_that_fails_is_reported_and_the_others_go_on():

@@ -1,4 +1,4 @@
-"""Listening sockets: opened for both families, taken over, refused in one line; and which addresses are our own."""
+"""Listening sockets: open them, take them over, refuse in one line; and recognise our own addresses."""
 from __future__ import absolute_import, division, print_function
 
 import contextlib
@@ -16,7 +16,7 @@ from geproxy.settings.option_types import Listener
 
 @contextlib.contextmanager
 def opened(*places):
-    """Sockets of `listeners.open_all`, closed behind the block."""
+    """Give the sockets of `listeners.open_all`, and close them after the block."""
     sockets = listeners.open_all([Listener(*place) for place in places])
     try:
         yield sockets
@@ -26,7 +26,7 @@ def opened(*places):
 
 
 def refused(*places):
-    """Why these cannot be had, in one line."""
+    """Return the message that says why these cannot be opened, one line."""
     with pytest.raises(listeners.ListenError) as raised:
         with opened(*places):
             pass
@@ -102,7 +102,7 @@ def test_a_port_can_be_opened_again_at_once():
         port = sockets[0].getsockname()[1]
         client = socket.create_connection(('127.0.0.1', port))
         accepted = sockets[0].accept()[0]
-        accepted.close()                # first, so that TIME_WAIT is on our side
+        accepted.close()                # first, so that this side has TIME_WAIT
         client.close()
     with opened(('127.0.0.1', port, None)):
         pass
@@ -152,7 +152,7 @@ def test_a_port_in_use_in_one_family_is_in_use():
 
 
 @pytest.mark.parametrize('host,why', [
-    ('192.0.2.1', 'cannot listen on 192.0.2.1 port 9: this host does not have that address'),      # RFC 5737: nobody has it
+    ('192.0.2.1', 'cannot listen on 192.0.2.1 port 9: this host does not have that address'),      # RFC 5737: no host has it
     ('no..such.name', "cannot listen on 'no..such.name': "),
 ])
 def test_an_address_that_this_host_does_not_have_is_reported(host, why):

@@ -1,4 +1,4 @@
-"""From root to a user, for real where root runs the tests; and what is said where that cannot be."""
+"""From root to another user: for real where root runs the tests; and the messages where it is impossible."""
 from __future__ import absolute_import, division, print_function
 
 import contextlib
@@ -32,17 +32,17 @@ as_root = pytest.mark.skipif(os.getuid() != 0, reason='only root can switch to a
 
 
 def become():
-    """For preexec_fn: USER, for good."""
+    """For preexec_fn: become USER for good."""
     privileges.drop(USER, '', ())
 
 
 def can(python, what):
-    """True if that works for USER, in a Python that root has started."""
+    """Return True if that works for USER, in a Python that root has started."""
     return run(python + ['-c', what % pwd.getpwnam(USER).pw_uid]).popen.returncode == 0
 
 
 def readable():
-    """A command for geproxy with a Python whose modules USER can read: this one, or the distribution's."""
+    """Return a command that runs geproxy with a Python that USER can read: this one, or that of the distribution."""
     for python in (GEPROXY[:-2], ['/usr/bin/python3']):
         if os.path.exists(python[0]):
             if can(python, START):
@@ -51,7 +51,7 @@ def readable():
 
 
 def low_port():
-    """A port for root only, which nobody has at the moment."""
+    """Return a free port below 1024."""
     for port in range(1023, 600, -1):
         sock = socket.socket()
         try:
@@ -67,7 +67,7 @@ def low_port():
 
 @contextlib.contextmanager
 def dropped(command, user=USER, group='', logs=True, ini=INI):
-    """geproxy, started by root with `user` and `group`: a Process with `folder`. `logs`: that user can write them."""
+    """Give a geproxy that root has started with `user` and `group`, a Process. `logs`: true: the user can write logs."""
     with folder() as here:
         os.chmod(here, 0o755)
         os.mkdir(os.path.join(here, 'logs'), 0o755)
@@ -81,7 +81,7 @@ def dropped(command, user=USER, group='', logs=True, ini=INI):
 
 
 def ids(pid, name):
-    """The four of Uid, or Gid, or all of Groups, of a process."""
+    """Return the four numbers of Uid or Gid of a process, or all of Groups."""
     return [int(word) for word in re.search(r'(?m)^%s:(.*)$' % name, read('/proc/%d/status' % pid).decode('ascii')).group(1).split()]
 
 
@@ -97,7 +97,7 @@ def test_root_opens_a_low_port_and_becomes_the_user_for_good():
         assert 0 not in ids(proxy.pid, 'Groups')
         assert re.search(br'(?m)^CapEff:\t0+$', read('/proc/%d/status' % proxy.pid))
         with listening(answering()) as (_host, port), Client(proxy.address) as client:
-            # By a name, as what looks names up is imported only now.
+            # By a name, because the modules that look names up are imported only now.
             assert client.ask(b'GET http://localhost:%d/ HTTP/1.1\r\nHost: x\r\n\r\n' % port).endswith(b'fine')
 
 
@@ -150,7 +150,7 @@ def test_on_this_python_too_there_is_no_way_back():
 # --- what cannot be --------------------------------------------------------------------------------------------------
 
 def refused(command, code=BAD_FILE, **options):
-    """What is said by one that does not start: one line."""
+    """Return the one line that geproxy writes when it does not start."""
     with dropped(command, **options) as proxy:
         assert proxy.wait() == code
         assert proxy.err.count(b'\n') == 1 and proxy.out == b''

@@ -1,4 +1,4 @@
-"""A reload: compared with what holds, whatever the file was meanwhile, and one at a time."""
+"""Reloads: one at a time, compared with the settings that hold, and given up when a file cannot be read."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -12,19 +12,19 @@ from geproxy.settings import loading
 
 
 class Log(object):
-    """Stands where log.Log does."""
+    """In the place of a log.Log."""
 
     def __init__(self):
         self.changed, self.said = [], []
         self.say = self.said.append
 
     def change(self, settings, _call):
-        """Go on with other settings."""
+        """Use other settings."""
         self.changed.append(settings)
 
 
 class Process(object):
-    """What has settings, and takes others."""
+    """In the place of a server.Server: has settings, and can use others."""
 
     def __init__(self, here, text):
         self.path, self.log = os.path.join(here, 'proxy.ini'), Log()
@@ -33,11 +33,11 @@ class Process(object):
         self.reloads = reloads.Reloads(self.path, self.log, lambda: self.settings, self.use)
 
     def use(self, settings):
-        """Go on with these."""
+        """Use these settings."""
         self.settings = settings
 
     def run(self, text=None, **options):
-        """Write the file, and read it again -> (whether it is good, the lines)."""
+        """Write the file and reload it. Return (whether it is good, the lines)."""
         if text is not None:
             write(self.path, text)
         outcome = self.reloads.run(**options)
@@ -46,7 +46,7 @@ class Process(object):
 
 @pytest.fixture
 def process():
-    """A Process with a file."""
+    """Give a Process with a file."""
     with folder() as here:
         yield Process(here, '[limits]\nconnections = 200\n[access]\nrules =\n    allow any a.test\n')
 
@@ -89,7 +89,7 @@ def test_a_change_that_needs_a_restart_is_reported_each_time_and_does_not_hold(p
         assert process.run(text) == (True, [said, process.path + ' read'])
         assert process.run(dry_run=True) == (True, [said])
     assert process.settings.proxy.listen[0].port == 9000
-    assert process.settings.proxy.name == name          # which is made from where it listens
+    assert process.settings.proxy.name == name          # the default name comes from the listeners
 
 
 def test_a_new_name_of_the_proxy_holds_at_once(process):
@@ -121,7 +121,7 @@ def test_without_an_ini_file_a_reload_is_refused():
 
 @pytest.fixture
 def pipe(process, monkeypatch):
-    """A pipe in the place of the ini file; into which, in the end, somebody writes."""
+    """Give a pipe in the place of the ini file. At the end something is written into it."""
     monkeypatch.setattr(reloads, 'SLOW', 0.05)
     monkeypatch.setattr(reloads, 'PATIENCE', 0.1)
     os.unlink(process.path)
@@ -137,7 +137,7 @@ def _write_nothing(path):
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
     except OSError:
-        pass                            # nobody reads just now
+        pass                            # no process reads it at the moment
 
 
 def test_a_file_that_cannot_be_read_in_time_is_given_up_and_another_one_is_read(process, pipe):

@@ -1,4 +1,4 @@
-"""One process: its listeners, signals, reload, drain, and what it does when there is too much of something."""
+"""One process: its listeners, signals, reloads and its stop, and what it does when there is too much of something."""
 from __future__ import absolute_import, division, print_function
 
 import contextlib
@@ -25,12 +25,14 @@ from geproxy.net import workers
 from geproxy.service import acceptor, descriptors, listeners
 from geproxy.settings import option_types
 
-SOON = 3        # seconds: far less than any limit that is set here, far more than a busy host needs
+SOON = 3        # seconds: far less than the time-outs of these tests, far more than a busy host needs
 
 
 class Slow(object):
-    """An origin's `handle` that tells when a request has come (`asked`), and waits to be allowed (`go`) before it
-    sends the response: all of it, or, with `begun`, what is behind its first five octets."""
+    """A `handle` for `listening` that sets `asked` when a request has come, and waits for `go` before it responds.
+
+    With `begun` it sends the head and the first five octets of the body at once.
+    """
 
     def __init__(self, begun=False):
         self.asked, self.go = Event(), Event()
@@ -49,7 +51,7 @@ class Slow(object):
 
 @contextlib.contextmanager
 def several(count, address):
-    """That many clients, connected."""
+    """Give so many connected clients."""
     clients = [Client(address) for _ in range(count)]
     try:
         yield clients
@@ -59,7 +61,7 @@ def several(count, address):
 
 
 def ended(proxy, seconds=SOON):
-    """The exit code of a process that is to end soon."""
+    """Return the exit code of a process. Fail if it does not end soon."""
     return proxy.wait(seconds)
 
 
@@ -154,7 +156,7 @@ def test_a_client_that_has_its_last_response_and_does_not_hang_up_does_not_delay
 
 
 def test_a_response_whose_head_is_out_already_delays_the_stop_no_longer_than_it_takes():
-    # Its head said nothing of an end, so the client keeps the connection, which must be ended for it.
+    # Its head did not say Connection: close, so the client would keep the connection: the proxy must close it.
     origin = Slow(begun=True)
     with listening(origin) as place, running() as proxy, Client(proxy.address) as client:
         client.send(get(place))
@@ -197,10 +199,10 @@ def test_idle_clients_do_not_delay_the_stop():
 
 
 def test_new_and_kept_connections_get_one_more_response_with_connection_close():
-    # The first request lies a way there and back behind its connection; and a kept connection that just ended might
-    # meet the next one, which not every client sends again.
+    # The first request comes a round trip after its connection. And a kept connection that is closed may cross the
+    # next request, which not every client sends again.
     with listening(answering()) as place, running() as proxy, several(2, proxy.address) as (early, late):
-        assert late.ask(get(place)).endswith(b'fine')       # so `early`, who came before, has been accepted
+        assert late.ask(get(place)).endswith(b'fine')       # so `early`, which came before, has been accepted
         proxy.tell(signal.SIGTERM)
         proxy.wait_for(br'stopping: ')
         for client in (late, early):
@@ -233,7 +235,7 @@ def test_a_tunnel_is_cut_off_after_the_drain_and_counted():
             proxy.wait_for(br'stopping: waiting for 2 connections, at most 0\.3 s')
             assert ended(proxy) == 0
             assert b' 2 connections cut off\n' in proxy.err
-            # Each is remembered, with why it ended.
+            # Each has its line in the log, with the reason.
             assert proxy.out.count(b' drained: the proxy stopped [') == 2
 
 
@@ -303,7 +305,7 @@ def test_while_it_drains_no_new_client_can_connect():
 # --- SIGHUP ----------------------------------------------------------------------------------------------------------
 
 def reload(proxy, replaced=None):
-    """Write another ini file, if told so, send SIGHUP, and wait for what the process has to say to it -> octets."""
+    """Send SIGHUP, and return what the process says to it, octets. `replaced`: a new text for the ini file."""
     if replaced is not None:
         write(proxy.path, replaced)
     seen = len(proxy.err)
@@ -314,14 +316,14 @@ def reload(proxy, replaced=None):
 
 @pytest.fixture(scope='module')
 def told_often():
-    """A geproxy for all that is only told to reload."""
+    """Give one geproxy for all tests that only reload."""
     with running() as proxy:
         yield proxy
 
 
 @pytest.fixture
 def reloading(told_often):
-    """The same, and after the test it has the settings again that it had before."""
+    """Give the same geproxy, and restore its ini file after the test."""
     good = read(told_often.path)
     yield told_often
     assert b' read\n' in reload(told_often, good)
@@ -509,7 +511,7 @@ def test_more_connections_than_the_limit_get_503_and_then_there_is_room_again():
                 assert client.ask(get(place)).endswith(b'fine')
             began = monotonic()
             with Client(address) as third:
-                shown = third.rest()            # without having asked for anything
+                shown = third.rest()            # without sending a request
             assert monotonic() - began < SOON
             assert shown.startswith(b'HTTP/1.1 503 all 2 connections are taken\r\n')
             record = proxy.wait(3)[-1]
@@ -517,7 +519,7 @@ def test_more_connections_than_the_limit_get_503_and_then_there_is_room_again():
             assert (b'\r\nProxy-Status: gateway; error=connection_limit_reached; details="all 2 connections are taken"; '
                     b'request-id="%s"\r\n' % record.id.encode('ascii')) in shown
             assert b'\r\nConnection: close\r\n' in shown
-            # Those who are in are not disturbed.
+            # The clients that are connected are not disturbed.
             assert one.ask(get(place)).endswith(b'fine')
         proxy.wait_until(lambda: not proxy.server.live)
         with Client(address) as fourth:
@@ -546,7 +548,7 @@ def test_the_limit_of_connections_follows_from_the_descriptors_unless_it_is_set(
     def limit():
         resource.setrlimit(resource.RLIMIT_NOFILE, (200, 264))
     with running(preexec_fn=limit) as proxy:
-        proxy.wait_for(br'; up to 100 connections; ')           # the hard limit, less 64, two for each
+        proxy.wait_for(br'; up to 100 connections; ')           # the hard limit, less 64, then two for each
     with running('[limits]\nconnections = 7\n', preexec_fn=limit) as proxy:
         proxy.wait_for(br'; up to 7 connections; ')
     with running('[limits]\nconnections = 300\n', preexec_fn=limit) as proxy:
@@ -614,7 +616,7 @@ def test_without_descriptors_clients_get_503_and_then_it_serves_again():
                 if not response.startswith(b'HTTP/1.1 200 '):
                     break
                 assert len(clients) < 90
-            # Those who are in can ask, but there is no descriptor for an origin.
+            # The connected clients can send requests, but there is no descriptor for an origin.
             for response in (response, clients[0].ask(get(place))):
                 assert response.startswith(b'HTTP/1.1 503 ')
                 assert b'; error=connection_limit_reached; ' in response
@@ -640,7 +642,7 @@ RESET = struct.pack('ii', 1, 0)
 
 
 def one_of_many(address, place, number, dice):
-    """A client that asks, plainly or by a tunnel, in the middle of something: it dies at some moment, or does not."""
+    """Be a client that sends a request, plainly or through a tunnel, and dies at a random moment, or does not."""
     dies, resets, when, slice_ = dice.random() < 0.5, dice.random() < 0.5, dice.random() / 3, dice.random()
     gevent.sleep(dice.random() / 3)         # so that they do not all do the same at the same time
     question = get(place, b'/slow' if number % 4 == 0 else b'/')
@@ -662,7 +664,7 @@ def one_of_many(address, place, number, dice):
 
 
 def at_leisure(sock):
-    """An origin that takes its time for /slow, and sends it in two pieces."""
+    """Be an origin that answers in two pieces, for /slow after a pause."""
     try:
         while True:
             head = read_until(sock, b'\r\n\r\n')
@@ -673,17 +675,17 @@ def at_leisure(sock):
                 gevent.sleep(0.3)
             sock.sendall(b'done')
     except socket.error:
-        pass                            # the proxy has left, as its client has
+        pass                            # the proxy has closed the connection, because its client left
 
 
 def living():
-    """The greenlets of this process that are not dead."""
+    """Return the greenlets of this process that are not dead."""
     gc.collect()
     return [each for each in gc.get_objects() if isinstance(each, gevent.Greenlet) and not each.dead]
 
 
 def open_descriptors():
-    """How many this process has."""
+    """Return how many descriptors this process has open."""
     return len(os.listdir('/proc/self/fd'))
 
 
@@ -706,10 +708,10 @@ def test_a_thousand_clients_half_of_which_die_leave_nothing_behind():
         try:
             proxy.wait_until(lambda: set(living()) <= set(before) and open_descriptors() <= open_before)
         finally:
-            # Those of other tests, which may end meanwhile, were there before.
+            # Greenlets of earlier tests may end meanwhile, but no new one may be left.
             assert [each for each in living() if each not in before] == [], (proxy.server.live, proxy.server._upstream._idle)
             assert open_descriptors() <= open_before
-        # On a busy host a thousand clients in this very process may keep the hub for a second.
+        # On a busy host, a thousand clients in this process may block the event loop for a second.
         assert not [text for text in proxy.said if not text.startswith('event loop ')]
         assert not [record for record in proxy.records if record.reason == 'proxy_internal_error']
 
@@ -734,8 +736,8 @@ def test_rules_that_end_soon_are_reported_at_the_start_and_after_a_reload():
         proxy.wait_for(b'(?s)' + told + b'.*' + told)
 
 
-# Two policies that disagree on both hosts, and have their rules in lines of their own. What is said by one of them bears
-# its letter: its name, its ticket, and what its origin gets.
+# Two policies that disagree about both hosts, and have their rules in different lines. All that comes from a policy has
+# its letter: the name of the proxy, the ticket, and the field that the origin gets.
 BOTH = {
     b'A': ('127.0.0.2', '''[proxy]
 listen = 127.0.0.1:0
@@ -759,7 +761,7 @@ name = policy-B
 
 
 def policy_of(host, response):
-    """The letter of the policy that judged a request, which nothing of the other one may have touched."""
+    """Return the letter of the policy that decided a request. Fail if anything comes from the other one."""
     letter, = set(re.findall(br'(?:policy|ticket)-([AB])', response))
     allowed, _text, place = BOTH[letter]
     if host == allowed:
@@ -791,7 +793,7 @@ def test_a_reload_under_traffic_judges_no_request_by_half_of_each_policy():
         for letter in [b'B', b'A'] * 8:
             before = len(judged)
             request = get(('localhost', port))
-            clients[0].send(request[:40])           # whose head comes half before, half behind
+            clients[0].send(request[:40])           # half of its head comes before the reload, half after
             assert b' read\n' in reload(proxy, BOTH[letter][1])
             clients[0].send(request[40:])
             policy_of('localhost', clients[0].response())

@@ -1,4 +1,4 @@
-"""What systemd is told, by a real datagram socket in its place; what it hands over; and the unit files."""
+"""The messages to systemd, at a real datagram socket; the sockets that it hands over; and the unit files."""
 from __future__ import absolute_import, division, print_function
 
 import contextlib
@@ -25,7 +25,7 @@ AS_SYSTEMD_DOES = ['/bin/sh', '-c', 'LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=x
 
 @contextlib.contextmanager
 def manager(abstract=False):
-    """A datagram socket in systemd's place -> (its address for NOTIFY_SOCKET, a function that waits for the next
+    """Give a datagram socket in the place of systemd: (its address for NOTIFY_SOCKET, a function that waits for the next
     message)."""
     with folder() as here:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -40,7 +40,7 @@ def manager(abstract=False):
 
 @pytest.fixture
 def told(monkeypatch):
-    """Messages to systemd, sent by this process: a function that waits for the next."""
+    """Give a function that waits for the next message that this process sends to systemd."""
     with manager() as (place, message):
         monkeypatch.setenv('NOTIFY_SOCKET', place)
         yield message
@@ -79,11 +79,11 @@ def test_the_watchdog_gets_two_messages_in_its_time_also_during_a_drain():
     with manager() as (place, message):
         with running(more_env={'NOTIFY_SOCKET': place, 'WATCHDOG_USEC': '400000'}) as proxy, Client(proxy.address) as client:
             client.ask(own())
-            assert ['WATCHDOG=1'] in [message(), message()]         # the first comes before or behind READY
+            assert ['WATCHDOG=1'] in [message(), message()]         # the first comes before or after READY
             began = monotonic()
             assert [message() for _ in range(5)].count(['WATCHDOG=1']) >= 4
             assert 0.5 < monotonic() - began < 5
-            client.send(b'GET http://127.0.0.1:')                   # which it waits for
+            client.send(b'GET http://127.0.0.1:')                   # the proxy waits for the rest
             proxy.tell(signal.SIGTERM)
             while message()[0] != 'STOPPING=1':
                 pass
@@ -96,7 +96,7 @@ def test_a_process_that_hangs_sends_nothing_to_the_watchdog():
         proxy.tell(signal.SIGSTOP)
         with gevent.Timeout(1, False):
             while True:
-                message()                                           # what was on its way
+                message()                                           # a message that was sent before
         with gevent.Timeout(1, False):
             raise AssertionError(message())
         proxy.tell(signal.SIGCONT)
@@ -137,7 +137,7 @@ def test_the_watchdog_is_only_for_the_process_that_it_names(monkeypatch, usec, p
 
 @contextlib.contextmanager
 def port():
-    """A listening socket of this process."""
+    """Give a listening socket of this process."""
     sock = socket.socket()
     try:
         sock.bind(('127.0.0.1', 0))
@@ -161,7 +161,7 @@ def test_a_restart_refuses_no_client_because_the_port_stays_open():
             with running(listen='systemd', by=AS_SYSTEMD_DOES, stdin=sock.fileno()) as proxy:
                 proxy.tell(signal.SIGTERM)
                 assert proxy.wait() == 0
-            early = Client(sock.getsockname())                      # nobody accepts now
+            early = Client(sock.getsockname())                      # no process accepts now
             early.send(own())
             with early, running(listen='systemd', by=AS_SYSTEMD_DOES, stdin=sock.fileno()):
                 assert early.response().startswith(b'HTTP/1.1 200 ')
@@ -197,7 +197,7 @@ def test_systemd_socket_activate_hands_over_several_sockets():
 # --- the unit files --------------------------------------------------------------------------------------------------
 
 def options(path):
-    """The settings in a unit file, a name once -> {name: value}."""
+    """Return the settings in a unit file as {name: value}. Fail if a name comes twice."""
     with open(path) as lines:
         return dict(line.rstrip('\n').split('=', 1) for line in lines if re.match('[A-Z]', line))
 
@@ -205,7 +205,7 @@ def options(path):
 def test_systemd_finds_nothing_wrong_with_the_units():
     if not os.path.exists('/usr/bin/systemd-analyze'):
         pytest.skip('no systemd-analyze')
-    with folder() as here:          # as in this checkout the folders above may be anybody's, which it would complain of
+    with folder() as here:          # because systemd complains if a folder above the checkout belongs to another user
         for path in (SERVICE, SOCKET):
             shutil.copy(path, here)
         asked = subprocess.Popen(['systemd-analyze', 'verify'] + [os.path.join(here, name) for name in sorted(os.listdir(here))],
@@ -236,7 +236,7 @@ def test_the_units_agree_with_the_program():
     assert service['ExecStart'] == '/usr/bin/python3 -m geproxy -c /etc/geproxy/proxy.ini'
     assert service['RestartPreventExitStatus'] == '%d' % BAD_FILE
     assert service['SyslogIdentifier'] == 'geproxy'
-    with open(SERVICE) as lines:        # the file is checked before the process is told
+    with open(SERVICE) as lines:        # so that a bad file never reaches the process
         assert [line.split('=', 1)[1] for line in lines if line.startswith('ExecReload')] == [
             '/usr/bin/python3 -m geproxy --check /etc/geproxy/proxy.ini\n', '/bin/kill -HUP $MAINPID\n']
 

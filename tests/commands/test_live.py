@@ -9,6 +9,8 @@ from helpers import listening, read_all, read_until
 from processes import (GEPROXY, Client, Process, answering, folder, get, own, process, running, wait_until)
 from test_admin_commands import ADMIN, command, two
 
+from geproxy.commands import live
+
 NOT_FOUND = 'not found: no connection and no request has this ID now'
 
 
@@ -88,3 +90,12 @@ def test_tail_ends_quietly_when_its_reader_ends():
             wait_until(lambda: asking.ask(get(origin, b'/a')) and b'code' in shown.err, 'the pipe to break')
             shown.wait()
             assert shown.err == b'code 1\n' and shown.out.count(b'\n') == 1
+
+
+def test_columns_of_numbers_are_aligned_on_the_right():
+    rows = [live.HEADINGS, ('7-1', 'tunnel', '10.0.0.5', '2m03s', '14ms', '48K', '3.1M', 'CONNECT a:443'),
+            ('7-10', 'idle', '::1', '1s', '-', '0', '0', '-')]
+    assert list(live._table(rows)) == [
+        'ID    PHASE   CLIENT      AGE  IDLE   UP  DOWN  REQUEST',
+        '7-1   tunnel  10.0.0.5  2m03s  14ms  48K  3.1M  CONNECT a:443',
+        '7-10  idle    ::1          1s     -    0     0  -']

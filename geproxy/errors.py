@@ -2,7 +2,7 @@
 
 A class carries the status for the client, the reason token for ``Proxy-Status`` and the log (RFC 9209, 2.3, where
 it has one that fits), and a hint: what the person who reads it can do. The message, given when it is raised, says
-the particulars. The first line of a docstring is the sentence that the README prints.
+the particulars. The first line of a docstring is the sentence that the manual prints.
 """
 from __future__ import absolute_import, division, print_function
 

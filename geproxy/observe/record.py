@@ -103,7 +103,7 @@ def _milliseconds(seconds):
 
 Field = collections.namedtuple('Field', 'name sentence value')
 
-# The fields of the json format: (name, sentence for the README, what of (record, query) it is).
+# The fields of the json format: (name, sentence for the manual, what of (record, query) it is).
 FIELDS = [Field(*row) for row in (
     ('@timestamp', 'when the request began, UTC', lambda record, query: _iso(record.wall)),
     ('id', 'the request id that the client is told in failures', lambda record, query: record.id),

@@ -1,6 +1,7 @@
 """The options of the ini file: the table that declares each of them once. Reads nothing.
 
-From it come validation with path and line, conf/proxy.ini, the README's table and what a reload may change.
+From it come validation with path and line, conf/proxy.ini, the table of options in the manual, and what a reload may
+change.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -63,7 +64,7 @@ SCHEMA = [Option(*row) for row in (
      'After an upgrade the data passes unseen, as in a tunnel. h2c is never offered.'),
     ('access', 'rules', rule_list, '', True,
      'Who may go where, one rule per line: allow or deny, WHO, WHERE. The first rule that matches decides. If '
-     'there are rules and none matches, the request is denied. See "Rules" in the README.'),
+     'there are rules and none matches, the request is denied. The manual has a chapter about rules.'),
     ('access', 'include', text_line, '', True,
      'Files with more [access] rules, such as rules.d/*.ini, relative to this file. Their rules come before the '
      'rules of this file, in the order of the file names.'),

@@ -152,29 +152,6 @@ def test_help_of_the_program_names_every_command(capsys):
         assert re.search(r'\b%s\b' % command, shown), command
 
 
-# --- how it works
-
-def test_the_manual_says_of_each_module_in_which_wing_it_is():
-    table = re.search(r'(?s)\| wing, top down \|.*?\n\n', read(chapters.path('how-it-works'))).group()
-    told = set()
-    for row in table.split('\n')[2:]:
-        cells = row.split(' | ')
-        if len(cells) == 3:
-            wing = re.match(r'\| `(\w+)/`', cells[0])
-            told.update((wing.group(1) if wing else '', name) for name in re.findall(r'`(\w+)`', cells[2]))
-    package = os.path.join(TOP, 'geproxy')
-    assert told == set((os.path.relpath(where, package).strip('.'), name[:-len('.py')])
-                       for where, _folders, names in os.walk(package)
-                       for name in names if name.endswith('.py') and name != '__init__.py')
-
-
-def test_the_readme_names_every_wing():
-    section = read(README).partition('## Change the code')[2]
-    package = os.path.join(TOP, 'geproxy')
-    wings = set(name for name in os.listdir(package) if os.path.exists(os.path.join(package, name, '__init__.py')))
-    assert set(re.findall(r'`(\w+)/`', section)) - {'tests'} == wings
-
-
 # --- several machines
 
 def measured(scene):
@@ -206,16 +183,6 @@ def test_the_sizing_arithmetic_follows_from_what_was_measured():
 
 
 # --- what the program prints
-
-def test_the_mistakes_that_the_manual_shows_are_at_the_lines_that_the_program_names(tmpdir):
-    path = tmpdir.join('proxy.ini')
-    text = read(INI).replace('\nclients = loopback private', '\nclient = any').replace('\nconnect = 10', '\nconnect = ten')
-    path.write(text)
-    with pytest.raises(loading.ConfigError) as raised:
-        loading.load(str(path))
-    said = str(raised.value).replace(str(path), 'conf/proxy.ini')
-    assert '$ python -m geproxy --check conf/proxy.ini\n%s\n```' % said in read(chapters.path('first-steps'))
-
 
 def test_the_decision_that_the_manual_shows_is_the_one_of_today(capsys):
     command, shown = re.search(r'(?s)\$ python -m geproxy (why [^\n]*)\n(.*?)```', read(chapters.path('rules'))).groups()

@@ -5,6 +5,7 @@
 """
 from __future__ import absolute_import, division, print_function
 
+import ast
 import io
 import os
 import re
@@ -14,7 +15,7 @@ import textwrap
 from geproxy import errors
 from geproxy.commands import chapters
 from geproxy.observe import formats
-from geproxy.settings import schema
+from geproxy.settings import loading, schema
 from geproxy.settings.rule_options import RULE_OPTIONS
 
 
@@ -68,17 +69,53 @@ def manual(folder=''):
                    for name in chapters.NAMES)
 
 
+def mistakes():
+    """Return what --check says of two mistakes in the example file, as a block of Markdown."""
+    text = example()
+    for right, wrong in (('clients = loopback private', 'client = any'), ('connect = 10', 'connect = ten')):
+        text = text.replace('\n%s\n' % right, '\n%s\n' % wrong)
+    try:
+        loading.load('conf/proxy.ini', text.splitlines())
+    except loading.ConfigError as error:
+        return '```console\n$ python -m geproxy --check conf/proxy.ini\n%s\n```\n' % error
+    raise AssertionError('no mistakes were found')
+
+
+def wings():
+    """Return the wings of the package and their modules as a Markdown table; what a wing is for, it says itself."""
+    package = os.path.dirname(chapters.FOLDER)
+    found = [name for name in os.listdir(package) if os.path.exists(os.path.join(package, name, '__init__.py'))]
+    top = 'The entry, the command line, and small modules that every wing may use.'
+    rows = [('(top level)', top, _modules(package))]
+    for wing in sorted(found, key=lambda name: (WINGS.index(name) if name in WINGS else len(WINGS), name)):
+        folder = os.path.join(package, wing)
+        with io.open(os.path.join(folder, '__init__.py'), 'rb') as opened:
+            purpose = ast.get_docstring(ast.parse(opened.read())).split('\n')[0]
+        rows.append(('`%s/`' % wing, str(purpose), _modules(folder)))
+    return _table(('wing, top down', 'what it is for', 'modules'), rows)
+
+
+def _modules(folder):
+    return ', '.join('`%s`' % name[:-len('.py')] for name in sorted(os.listdir(folder))
+                     if name.endswith('.py') and name != '__init__.py')
+
+
 def _table(head, rows):
     lines = [head, ['---'] * len(head)] + rows
     return ''.join('| %s |\n' % ' | '.join(cell.replace('|', '\\|') for cell in line) for line in lines)
 
 
+# The order of the wings in the manual. A wing that is missing here comes last.
+WINGS = ('commands', 'service', 'admin', 'settings', 'exchange', 'pages', 'observe', 'upstream', 'limits', 'auth',
+         'policy', 'http1', 'net')
 # What is generated: (its mark in a document, the function that returns its text).
 GENERATED = (
     ('options', options),
     ('rule options', rule_options),
     ('reasons', reasons),
     ('fields', fields),
+    ('mistakes', mistakes),
+    ('wings', wings),
     ('chapters', lambda: manual('geproxy/manual/')),        # as README.md links them
     ('contents', manual),
 )

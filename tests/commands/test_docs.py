@@ -1,12 +1,13 @@
-"""What the tables in the code say for people."""
+"""The texts that are made from the tables in the code, and how they come into the documents."""
 from __future__ import absolute_import, division, print_function
 
 import io
+import os
 
 import pytest
 
-from geproxy import errors
-from geproxy.commands import docs
+from geproxy import cli, errors
+from geproxy.commands import chapters, docs
 from geproxy.observe import formats
 from geproxy.settings import ini, loading, schema
 
@@ -56,11 +57,43 @@ def test_every_field_of_the_log_has_its_row():
     assert cells(docs.fields()) == [['`%s`' % field.name, field.sentence] for field in formats.FIELDS]
 
 
+def test_the_mistakes_are_those_that_the_program_names(tmpdir, capsys):
+    path = tmpdir.join('proxy.ini')
+    path.write(docs.example().replace('\nclients = loopback private', '\nclient = any').replace('\nconnect = 10', '\nconnect = ten'))
+    assert cli.main(['--check', str(path)]) == 1
+    said = capsys.readouterr()[1].replace(str(path), 'conf/proxy.ini')
+    assert said.count('\n') == 2
+    assert docs.mistakes() == '```console\n$ python -m geproxy --check conf/proxy.ini\n%s```\n' % said
+
+
+def test_every_module_is_in_the_row_of_its_wing():
+    rows = cells(docs.wings())
+    told = set((row[0].strip('`/'), name) for row in rows for name in row[2].replace('`', '').split(', '))
+    package = os.path.dirname(chapters.FOLDER)
+    assert told == set((os.path.relpath(where, package).replace('.', '(top level)'), name[:-len('.py')])
+                       for where, _folders, names in os.walk(package)
+                       for name in names if name.endswith('.py') and name != '__init__.py')
+    assert all(row[1].endswith('.') for row in rows)
+    assert [row[0] for row in rows[:2]] == ['(top level)', '`commands/`'] and rows[-1][0] == '`net/`'
+
+
+def test_the_chapters_are_listed_in_their_order():
+    lines = docs.manual('there/').splitlines()
+    assert [line.partition(']')[0] for line in lines] == ['* [' + name for name in chapters.NAMES]
+    assert all('(there/%s.md): ' % name in line for name, line in zip(chapters.NAMES, lines))
+
+
 def test_a_document_gets_the_tables_between_its_marks_and_nothing_else():
-    form = 'a\n<!-- options -->\n%s<!-- end -->\nb\n<!-- reasons -->\n%s<!-- end -->\n<!-- fields -->\n%s<!-- end -->\n'
-    text = form % ('old\n', '', 'x\n')
-    assert docs.refreshed(text) == form % (docs.options(), docs.reasons(), docs.fields())
-    assert docs.refreshed(docs.refreshed(text)) == docs.refreshed(text)
+    form = ''.join('a\n<!-- %s -->\n%%s<!-- end -->\n' % mark for mark, _generate in docs.GENERATED) + 'b\n'
+    made = form % tuple(generate() for _mark, generate in docs.GENERATED)
+    assert docs.refreshed(form % tuple('old %d\n' % number for number in range(len(docs.GENERATED)))) == made
+    assert docs.refreshed(made) == made
+
+
+def test_the_documents_of_this_checkout_are_the_readme_and_the_whole_manual():
+    paths = docs.documents()
+    assert [os.path.basename(path) for path in paths[:2]] == ['README.md', 'contents.md']
+    assert len(paths) == len(chapters.NAMES) + 2 and all(os.path.isfile(path) for path in paths)
 
 
 @pytest.mark.parametrize('text', ['', 'a\n', '<!-- options -->\n', '<!-- else -->\nx\n<!-- end -->\n'])

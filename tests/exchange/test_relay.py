@@ -1,4 +1,4 @@
-"""The copy loops. What they do in exchanges and tunnels stands in test_fetch and test_handler."""
+"""The copy loops. What they do in exchanges and tunnels stands in test_fetch, test_deliver and test_open_tunnel."""
 from __future__ import absolute_import, division, print_function
 
 import errno

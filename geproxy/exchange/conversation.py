@@ -148,7 +148,8 @@ class Conversation(object):
 
     def forward(self, exchange):
         """Fetch the answer, through the layers, and deliver it. The connection to the origin ends here in any case."""
-        exchange.head = None            # what is needed of it is in the request
+        if exchange.request.method != b'TRACE':     # the answer of our own to that repeats the head
+            exchange.head = None                    # what is needed of it is in the request
         try:
             return exchange.conclude(deliver(exchange, exchange.proxy.fetch(exchange)))
         except errors.ProxyError as error:

@@ -343,3 +343,10 @@ def test_octets_that_are_discarded_behind_an_early_response_count_for_the_rates_
                 client.send(b'x' * 100000)
         assert proxy.wait()[0].status == 403
         assert stream.received < 100000 * (monotonic() - began) + 200000
+
+
+def test_trace_of_the_proxy_itself_is_answered():
+    with proxying() as (address, proxy):
+        shown = ask(address, b'TRACE / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nX: y\r\n\r\n' % address[1])
+        assert shown.startswith(b'HTTP/1.1 200 ') and shown.endswith(b'\r\nX: y\r\n\r\n')
+        assert proxy.wait()[0].status == 200

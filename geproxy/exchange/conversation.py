@@ -9,7 +9,8 @@ import collections
 
 from geproxy import errors
 from geproxy.compat import monotonic
-from geproxy.exchange import admission, dialects, leaving, open_tunnel, own_answers, strangers
+from geproxy.exchange import dialects, leaving, open_tunnel, own_answers, strangers
+from geproxy.exchange.admission import check, identify, read_request
 from geproxy.exchange.deliver import deliver
 from geproxy.exchange.state import Exchange
 from geproxy.exchange.refusing import refuse
@@ -89,9 +90,9 @@ class Conversation(object):
             exchange.proxy.observers.began(exchange.record)
             if self.let_in is not exchange.proxy.access:    # a reload may have changed who is a client
                 self.check_client()
-            admission.read_request(exchange)
-            admission.identify(exchange)
-            admission.check(exchange)
+            read_request(exchange)
+            identify(exchange)
+            check(exchange)
             if exchange.request.method == b'CONNECT':
                 return open_tunnel.connect(exchange)
             if exchange.request.hops == 0:
@@ -148,7 +149,8 @@ class Conversation(object):
 
     def forward(self, exchange):
         """Fetch the answer, through the layers, and deliver it. The connection to the origin ends here in any case."""
-        exchange.head = None            # what is needed of it is in the request
+        if exchange.request.method != b'TRACE':     # the answer of our own to that repeats the head
+            exchange.head = None                    # what is needed of it is in the request
         try:
             return exchange.conclude(deliver(exchange, exchange.proxy.fetch(exchange)))
         except errors.ProxyError as error:

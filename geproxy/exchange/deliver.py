@@ -31,7 +31,9 @@ def deliver(exchange, answer):
     else:
         line = body.framing if sized else chunks.CHUNKED_LINE if chunked else b''
         exchange.delimited = bool(line)
-    line, upgrade = _special(answer, line, persists) if response.status in SPECIAL else (line, b'')
+    upgrade = b''
+    if response.status in SPECIAL:
+        line, upgrade = _special(answer, line, persists)
     head = response.write(
         line, proxy.vias[response.version], b'' if response.dated else responses.date(), not persists, upgrade)
     exchange.record.response = response

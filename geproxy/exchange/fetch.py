@@ -54,7 +54,7 @@ def fetch(exchange):
         exchange.client, exchange.proxy.waits.half_closed, exchange.proxy.limits.head_size)
     while True:
         connection = connect(exchange, reuse)
-        answer = exchange.answer
+        answer = exchange.answer = Answer(connection.stream, connection)
         try:
             _attempt(exchange, answer, connection, repeatable)
             return answer
@@ -100,7 +100,7 @@ def _attempt(exchange, answer, connection, repeatable):
 
 
 def connect(exchange, reuse):
-    """Return a pool.Connection to the origin, in a new Answer that the exchange owns. May wait.
+    """Return a pool.Connection to the origin, which the caller releases. May wait.
 
     `reuse`: True if a kept connection will do. Raises what the policy, and Pool.connect, do.
     """
@@ -109,7 +109,6 @@ def connect(exchange, reuse):
     scheme = b'https' if request.method == b'CONNECT' else SCHEME
     way = directly[scheme, request.authority.host, request.port or PORTS[scheme]]
     connection = proxy.upstream.connect(way, exchange.judge, (waits.dns, waits.connect), reuse, exchange.conversation)
-    exchange.answer = Answer(connection.stream, connection)
     record.address, record.kept = connection.address, connection.kept
     if not connection.kept:
         record.took = connection.took

@@ -13,9 +13,9 @@ def connect(exchange):
 
     Raises what the policy and the way to the origin do, and what ends the tunnel too early.
     """
+    connection = fetch.connect(exchange, reuse=False)
+    exchange.record.tunnel = True       # only now: what is refused, or cannot be reached, is no tunnel
     try:
-        connection = fetch.connect(exchange, reuse=False)
-        exchange.record.tunnel = True   # only now: what is refused, or cannot be reached, is no tunnel
         exchange.respond(200, exchange.conversation.dialect.established)
         if exchange.request.large:      # nothing of it is needed for a tunnel
             exchange.head = None
@@ -24,8 +24,7 @@ def connect(exchange):
         exchange.proxy.observers.opened(exchange.record)
         _relay(exchange, connection.stream)
     finally:
-        if exchange.answer is not None:
-            exchange.close_answer()
+        exchange.proxy.upstream.release(connection, exchange.conversation)
 
 
 def switch_protocols(exchange, answer):

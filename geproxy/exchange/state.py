@@ -185,11 +185,10 @@ class Exchange(object):
     def close_answer(self):
         """Stop the upload of the request body, and give the connection to the origin back."""
         answer = self.answer
-        connection, upload = answer.connection, answer.upload
-        answer.connection = answer.upload = None
+        connection, answer.connection = answer.connection, None
         try:
-            if upload is not None:
-                upload.stop()
+            if answer.upload is not None:
+                answer.upload.stop()
         finally:
             if connection is not None:
                 if connection.stream.held:

@@ -1,4 +1,4 @@
-"""What goes on now: the phase of each connection, with real ones; rows; figures."""
+"""The phase of each connection, rows, figures: of real connections."""
 from __future__ import absolute_import, division, print_function
 
 import contextlib
@@ -15,10 +15,10 @@ from geproxy.observe import metrics
 
 
 def until_phase(proxy, phase):
-    """Wait until the only connection is in that phase -> its Handler."""
+    """Wait until the only connection is in that phase. Return its Conversation."""
     proxy.wait_until(lambda: status.phases(proxy.server.live) == {phase: 1})
-    handler, = proxy.server.live
-    return handler
+    conversation, = proxy.server.live
+    return conversation
 
 
 @contextlib.contextmanager
@@ -38,7 +38,7 @@ def stuck(server_part):
         go.set()
 
 
-def test_a_connection_that_could_not_reach_an_origin_is_not_on_its_way_any_more():
+def test_a_connection_is_idle_again_after_its_origin_could_not_be_reached():
     sock = socket.socket()
     sock.bind(('127.0.0.1', 0))         # and does not listen
     with proxying() as (address, proxy), Client(address) as client:
@@ -58,29 +58,29 @@ def test_a_connection_goes_through_its_phases():
         go.wait(PATIENCE)
         sock.sendall(b'ne')
     with listening(slow) as place, proxying() as (address, proxy), Client(address) as client:
-        handler = until_phase(proxy, 'idle')
-        assert status.row(handler, True)['request'] is None
+        conversation = until_phase(proxy, 'idle')
+        assert status.row(conversation, True)['request'] is None
         request = get(place, b'/x?y=z')
         client.send(request[:20])
-        handler = until_phase(proxy, 'head')
-        assert status.row(handler, True)['url'] is None and status.row(handler, True)['received'] == 0
+        conversation = until_phase(proxy, 'head')
+        assert status.row(conversation, True)['url'] is None and status.row(conversation, True)['received'] == 0
         client.send(request[20:])
         row = status.row(until_phase(proxy, 'waiting'), True)
         assert row['url'] == 'http://127.0.0.1:%d/x?y=z' % place[1]
         assert (row['method'], row['client'], row['address']) == ('GET', '127.0.0.1', '127.0.0.1')
         assert row['received'] == len(request) and row['sent'] == 0
         assert 0 <= row['seconds'] <= row['age'] < PATIENCE
-        assert status.row(handler, False)['url'].endswith('/x?')
+        assert status.row(conversation, False)['url'].endswith('/x?')
         go.set()
         row = status.row(until_phase(proxy, 'body'), True)
         assert row['sent'] > 0
         go.set()
         assert client.response().endswith(b'fine')
-        handler = until_phase(proxy, 'idle')
-        assert status.octets(handler) == (0, 0)
+        conversation = until_phase(proxy, 'idle')
+        assert status.octets(conversation) == (0, 0)
 
 
-def test_a_body_that_goes_up_is_one_too():
+def test_the_phase_is_body_while_a_request_body_goes_up():
     with listening(answering()) as place, proxying() as (address, proxy), Client(address) as client:
         client.send(b'POST http://127.0.0.1:%d/ HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nhe' % place[1])
         until_phase(proxy, 'body')
@@ -88,7 +88,7 @@ def test_a_body_that_goes_up_is_one_too():
         client.response()
 
 
-def test_the_way_to_the_origin_has_two():
+def test_the_phase_is_dns_while_a_name_is_looked_up():
     # Names and addresses that keep one waiting are made by waiting in front of the real thing.
     with listening(answering()) as place, proxying() as (address, proxy), Client(address) as client:
         with stuck((proxy.server.proxy.upstream.resolver, 'resolve')):
@@ -97,7 +97,7 @@ def test_the_way_to_the_origin_has_two():
         assert client.response().endswith(b'fine')
 
 
-def test_a_host_that_does_not_answer_is_being_connected_to():
+def test_the_phase_is_connect_while_a_host_does_not_answer():
     full = socket.socket()
     full.bind(('127.0.0.1', 0))
     full.listen(0)
@@ -114,23 +114,23 @@ def test_a_host_that_does_not_answer_is_being_connected_to():
             sock.close()
 
 
-def test_tunnels_are_tunnels_and_their_silence_is_known():
+def test_the_phase_of_a_tunnel_is_tunnel_and_its_silence_is_known():
     with listening(lambda sock: sock.sendall(sock.recv(10))) as place, proxying() as (address, proxy):
         with Client(address) as client:
             client.send(b'CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: x\r\n\r\n' % place[1])
             read_until(client.socket, b'\r\n\r\n')
-            handler = until_phase(proxy, 'tunnel')
+            conversation = until_phase(proxy, 'tunnel')
             assert status.figures(proxy.server)['geproxy_tunnels'] == 1
-            silent = status.row(handler, True)['idle']
+            silent = status.row(conversation, True)['idle']
             if silent is not None:
                 gevent.sleep(0.3)
-                assert silent + 0.2 < status.row(handler, True)['idle'] < PATIENCE
+                assert silent + 0.2 < status.row(conversation, True)['idle'] < PATIENCE
                 client.send(b'ping')
                 read_until(client.socket, b'ping')
-                assert handler not in proxy.server.live or status.row(handler, True)['idle'] < 0.25
+                assert conversation not in proxy.server.live or status.row(conversation, True)['idle'] < 0.25
 
 
-def test_who_has_its_last_response_lingers():
+def test_the_phase_is_linger_after_the_last_response():
     with listening(answering()) as place, proxying() as (address, proxy), Client(address) as client:
         client.send(get(place, more=b'Connection: close\r\n'))
         until_phase(proxy, 'linger')
@@ -140,11 +140,11 @@ def test_a_connection_is_found_by_its_id_and_by_that_of_its_request():
     with listening(read_all) as place, proxying() as (address, proxy):
         with Client(address) as client:
             client.send(get(place))
-            handler = until_phase(proxy, 'waiting')
-            handlers = proxy.server.live
-            assert status.connection_id(handler.view()) == '%d-%d' % (os.getpid(), handler.number)
-            assert status.find(handlers, status.connection_id(handler.view())) is status.find(handlers, handler.view().exchange.id) is handler
-            assert status.find(handlers, '1-1') is None
+            conversation = until_phase(proxy, 'waiting')
+            conversations = proxy.server.live
+            assert status.connection_id(conversation.view()) == '%d-%d' % (os.getpid(), conversation.number)
+            assert status.find(conversations, status.connection_id(conversation.view())) is status.find(conversations, conversation.view().exchange.id) is conversation
+            assert status.find(conversations, '1-1') is None
 
 
 def test_figures_are_those_of_the_table_and_of_this_process():
@@ -167,7 +167,7 @@ def test_every_counter_has_a_value():
         assert set(values) == set(metrics.BY_NAME)
 
 
-def test_the_state_says_where_all_are():
+def test_the_state_tells_the_phases_of_all_connections():
     with listening(read_all) as place, proxying() as (address, proxy):
         with Client(address) as one, Client(address) as two:
             one.send(get(place))

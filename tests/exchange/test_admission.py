@@ -47,7 +47,7 @@ def test_userinfo_of_a_target_does_not_replace_authorization_nor_log_in_to_the_p
         assert [record.user for record in proxy.wait(3)] == [b'', b'eve', b'eve']
 
 
-def test_a_rule_sees_the_host_behind_userinfo_and_may_strip_what_became_of_it():
+def test_a_rule_sees_the_host_behind_userinfo_and_may_strip_the_authorization_made_of_it():
     seen, rules = [], '[access]\nrules =\n  deny any bad.test # no\n  allow any any strip Authorization\n'
     with listening(saying(b'ok', seen)) as origin, proxying(rules) as (address, _proxy):
         shown = ask(address, b'GET http://good.test@bad.test/ HTTP/1.1\r\nHost: good.test\r\n\r\n')
@@ -98,7 +98,7 @@ def test_a_refusal_names_the_rule_in_the_answer_and_in_the_record():
         assert record.message == why.decode('ascii') and record.rule == why.split(b' ')[2][:-1].decode('ascii')
 
 
-def test_a_rule_about_networks_is_asked_of_what_is_dialled_and_of_kept_connections_too():
+def test_a_rule_about_networks_judges_dialled_addresses_and_kept_connections():
     with listening(saying(b'ok')) as origin:
         rules = '[access]\nrules =\n  deny 10.0.0.0/8 any\n  allow any 127.0.0.1:%d\n' % origin[1]
         with proxying(rules) as (address, proxy):
@@ -110,7 +110,7 @@ def test_a_rule_about_networks_is_asked_of_what_is_dialled_and_of_kept_connectio
             assert [record.rule.partition(':')[0] for record in records] == ['test.ini', 'test.ini', '']
 
 
-def test_a_report_says_what_would_have_been_refused():
+def test_policy_report_records_what_would_have_been_refused():
     with listening(saying(b'ok')) as origin:
         with proxying('[access]\npolicy = report\nrules =\n  deny any localhost\n  deny any loopback\n') as (address, proxy):
             assert ask(address, get(origin).replace(b'127.0.0.1', b'localhost')).endswith(b'ok')
@@ -154,7 +154,7 @@ def test_requests_beyond_the_rate_get_429_and_when_to_come_back():
     (b'GET http://a/ HTTP/1.1\r\nHost: a\r\n' + b'A: b\r\n' * 1001 + b'\r\n', b'431'),
     (b'GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n', b'501'), (b'GET http://a/ HTTP/2.0\r\nHost: a\r\n\r\n', b'505'),
 ])
-def test_requests_that_cannot_be_understood_count_too(octets, status):
+def test_requests_that_cannot_be_parsed_count_too(octets, status):
     with proxying('[limits]\nrequests = 0.001\nburst = 2') as (address, proxy):
         assert [ask(address, octets)[9:12] for _ in range(4)] == [status] * 2 + [b'429'] * 2
         assert ask(address, get(('127.0.0.1', 1)))[9:12] == b'429'
@@ -185,7 +185,7 @@ def test_octets_go_no_faster_than_their_rate(more):
         assert monotonic() - began > 0.35
 
 
-def test_a_quota_ends_what_goes_on_and_refuses_what_comes(tmpdir):
+def test_a_used_up_quota_ends_open_exchanges_and_refuses_new_requests(tmpdir):
     more = '[limits]\nquota = 50k\nquota_file = %s\n' % tmpdir.join('quota')
     with listening(length_of(30000)) as origin, proxying(more) as (address, proxy):
         for _ in range(2):
@@ -214,7 +214,7 @@ def people(tmpdir):
     return '[auth]\nusers = %s\ngroups = %s\nrealm = the gateway\n' % (tmpdir.join('users'), tmpdir.join('groups'))
 
 
-def test_who_has_not_logged_in_is_asked_on_the_same_connection(people):
+def test_a_client_that_has_not_logged_in_may_do_so_on_the_same_connection(people):
     seen = []
     with listening(saying(b'ok', seen)) as origin, proxying(people) as (address, proxy), Client(address) as client:
         asked = client.ask(get(origin))
@@ -269,7 +269,7 @@ def test_a_large_body_behind_a_refused_log_in_is_not_read(people):
         assert shown.startswith(b'HTTP/1.1 407 ') and b'\r\nConnection: close\r\n' in shown
 
 
-def test_rules_know_users_and_groups(people):
+def test_rules_may_name_users_and_groups(people):
     rules = '[access]\nrules =\n  allow group:ops any\n  deny user:* any # ask ops\n'
     with listening(saying(b'ok')) as origin, proxying(people + rules) as (address, proxy):
         assert ask(address, get(origin, more=basic(b'bob', b'bob-secret'))).endswith(b'ok')
@@ -278,14 +278,14 @@ def test_rules_know_users_and_groups(people):
         assert [record.user for record in proxy.wait(2)] == [b'bob', b'eve']
 
 
-def test_who_is_exempt_need_not_log_in_but_must_not_lie(people):
+def test_an_exempt_client_need_not_log_in_but_a_wrong_log_in_is_refused(people):
     with listening(saying(b'ok')) as origin, proxying(people + 'exempt = loopback\n') as (address, _proxy):
         assert ask(address, get(origin)).endswith(b'ok')
         assert ask(address, get(origin, more=basic(b'bob', b'wrong')))[9:12] == b'407'
         assert ask(address, get(origin, more=basic(b'bob', b'bob-secret') * 2))[9:12] == b'400'
 
 
-def test_users_who_are_new_are_known_without_a_reload(people, tmpdir):
+def test_a_new_user_may_log_in_without_a_reload(people, tmpdir):
     with listening(saying(b'ok')) as origin, proxying(people) as (address, proxy):
         assert ask(address, get(origin, more=basic(b'new', b'new-secret')))[9:12] == b'407'
         tmpdir.join('users').write_binary(b'new:{SHA}' + base64.b64encode(hashlib.sha1(b'new-secret').digest()))
@@ -299,14 +299,14 @@ def test_a_request_is_judged_by_the_users_it_began_with(people, tmpdir):
     with listening(nothing) as origin, proxying(people + policy) as (address, proxy), Client(address) as client:
         octets = get(origin, more=basic(b'bob', b'bob-secret'))
         client.send(octets[:30])
-        proxy.wait_until(lambda: any(handler.current for handler in proxy.server.live))
+        proxy.wait_until(lambda: any(conversation.current for conversation in proxy.server.live))
         tmpdir.join('groups').write_binary(b'ops:\n')
         proxy.wait_until(lambda: any('reread: 2 users' in text for text in proxy.said))
         client.send(octets[30:])
         assert b'denied by test.ini:' in client.response()
 
 
-def test_what_is_for_one_address_never_goes_to_another_that_a_retry_dials():
+def test_fields_that_a_rule_sets_for_one_address_never_go_to_another_address_on_a_retry():
     heads = []
 
     def dying(sock):
@@ -328,7 +328,7 @@ def test_what_is_for_one_address_never_goes_to_another_that_a_retry_dials():
     assert b'for-2-only' in heads[0] and b'for-2-only' not in heads[1] and b'uthorization' not in heads[1]
 
 
-def test_who_asks_in_vain_has_asked(people):
+def test_a_failed_log_in_counts_as_a_request(people):
     with proxying(people + '[limits]\nrequests = 0.1\nburst = 2\n') as (address, _proxy), Client(address) as client:
         statuses = [client.ask(get(('127.0.0.1', 1)))[9:12] for _ in range(4)]
     assert statuses == [b'407', b'407', b'429', b'429']
@@ -353,13 +353,13 @@ def test_a_browser_that_visits_gets_its_page_whatever_the_policy_is(people, more
             assert ask(address, get(('gateway', address[1])))[9:12] in (b'403', b'407')
 
 
-def test_a_loop_is_told_even_where_a_log_in_is_asked_for(people):
+def test_a_loop_is_reported_even_if_a_log_in_is_required(people):
     with proxying(people) as (address, proxy):
         via = b'Via: 1.1 %s\r\n' % proxy.server.proxy.name_octets
         assert ask(address, get(('127.0.0.1', 1), more=via))[9:12] == b'508'
 
 
-def test_a_refusal_is_charged_to_nobody(tmpdir):
+def test_a_refusal_does_not_count_for_a_quota(tmpdir):
     # The quota ends in the middle of the request, so there is a pace by then; the answer has to get through all the same.
     more = '[limits]\nquota = 50k\nquota_file = %s\n' % tmpdir.join('quota')
     with listening(read_all) as origin, proxying(more) as (address, proxy), Client(address) as client:
@@ -372,7 +372,7 @@ def test_a_refusal_is_charged_to_nobody(tmpdir):
         assert proxy.wait()[0].reason == 'quota_exceeded' and not proxy.said
 
 
-def test_an_answer_that_is_over_the_quota_before_it_begins_is_told_and_not_just_missing(tmpdir):
+def test_a_quota_that_is_used_up_before_the_response_begins_gives_429(tmpdir):
     # The quota ends with the request head: the response is held back, whole.
     more = '[limits]\nquota = 1k\nquota_file = %s\n' % tmpdir.join('quota')
 
@@ -387,7 +387,7 @@ def test_an_answer_that_is_over_the_quota_before_it_begins_is_told_and_not_just_
 
 
 @pytest.mark.parametrize('garbage', [b'\xff' * 100, b' ' * 100, b'\x80\x81\x82', b'{"json": 1}', b'GET  ', b'GET / FTP'])
-def test_garbage_without_a_line_end_is_told_at_once(garbage):
+def test_garbage_without_a_line_end_is_refused_at_once(garbage):
     with proxying() as (address, _proxy):
         client = connect(address)
         client.sendall(garbage)                 # and waits

@@ -100,11 +100,11 @@ def test_strangers_are_refused():
     (b'\x16', b'\x03\x01\x02\x00', b'\x15\x03\x01'), (b'PRI * HTTP', b'/2.0\r\n\r\nSM\r\n\r\n', b'\x00\x00\x00\x04'),
     (b'P', b'RI', b'HTTP/1.1 400 '),
     (b'OPT', b'IONS * HTTP/1.1\r\nHost: a.test\r\nMax-Forwards: 0\r\n\r\n', b'HTTP/1.1 200 ')])
-def test_another_protocol_whose_first_octets_come_alone_is_answered_in_its_own_language(first, rest, answer):
+def test_another_protocol_is_recognised_even_if_its_first_octets_come_alone(first, rest, answer):
     with proxying() as (address, proxy):
         sock = connect(address)
         sock.sendall(first)
-        proxy.wait_until(lambda: [handler.client.buffer for handler in proxy.server.live] == [first])
+        proxy.wait_until(lambda: [conversation.client.buffer for conversation in proxy.server.live] == [first])
         sock.sendall(rest)
         sock.shutdown(socket.SHUT_WR)
         assert read_all(sock)[:len(answer)] == answer
@@ -149,7 +149,7 @@ def test_empty_lines_before_a_request_are_skipped():
         assert ask(address, b'\r\n\r\n' + get(origin)).endswith(b'\r\n\r\nok')
 
 
-def test_an_idle_connection_is_closed_in_silence():
+def test_an_idle_connection_is_closed_without_an_answer():
     with proxying('[timeouts]\nhead = 0.3') as (address, proxy):
         assert read_all(connect(address)) == b''
         assert proxy.records == []
@@ -187,7 +187,7 @@ def test_a_head_that_is_too_large_is_refused(octets, status):
         assert ask(address, octets)[9:12] == status
 
 
-def test_a_bare_lf_is_told_before_the_head_has_ended():
+def test_a_bare_lf_is_refused_before_the_head_has_ended():
     with proxying() as (address, _proxy):
         client = connect(address)
         client.sendall(b'GET http://a.test/ HTTP/1.1\nHost')      # and waits
@@ -195,7 +195,7 @@ def test_a_bare_lf_is_told_before_the_head_has_ended():
         client.close()
 
 
-def test_a_request_line_of_http_0_9_is_told_at_once():
+def test_a_request_line_of_http_0_9_is_refused_at_once():
     with proxying() as (address, _proxy):
         client = connect(address)
         client.sendall(b'GET /\r\n')
@@ -206,7 +206,7 @@ def test_a_request_line_of_http_0_9_is_told_at_once():
 # --- failures ------------------------------------------------------------------------------------------------------
 
 
-def test_a_bug_costs_one_connection_and_is_told(monkeypatch):
+def test_a_bug_costs_one_connection_and_is_logged(monkeypatch):
     with proxying() as (address, proxy):
         # The lowest thing that every request passes; broken as no code of ours would break.
         monkeypatch.setattr('geproxy.http1.framing.request_body', lambda request, limits: 1 // 0)
@@ -229,7 +229,7 @@ def test_a_browser_that_visits_the_proxy_gets_a_page():
         assert [record.reason for record in proxy.wait(2)] == ['', '']
 
 
-def test_a_page_comes_for_a_name_of_the_proxy_that_only_the_browser_knows():
+def test_the_page_is_served_under_a_name_that_only_the_browser_can_resolve():
     with proxying() as (address, _proxy):
         host = b'gateway.invalid:%d' % address[1]
         assert b'http_proxy=http://%s/' % host in ask(address, b'GET / HTTP/1.1\r\nHost: %s\r\n\r\n' % host)
@@ -245,7 +245,7 @@ def test_no_name_of_the_proxy_leads_through_it_to_itself(host):
         assert [record.reason for record in proxy.wait(2)] == ['destination_ip_prohibited'] * 2
 
 
-def test_a_loop_by_way_of_others_is_seen_by_via():
+def test_a_loop_through_other_proxies_is_detected_by_via():
     with listening(nothing) as origin, proxying('[proxy]\nname = me') as (address, proxy):
         shown = ask(address, get(origin, more=b'Via: 1.0 fred, 1.1 ME (comment)\r\n'))
         assert shown.startswith(b'HTTP/1.1 508 ') and proxy.wait()[0].reason == 'proxy_loop_detected'
@@ -274,7 +274,7 @@ def test_trace_shows_no_password_of_its_target():
 # --- log-ins
 
 
-def test_what_is_cut_at_the_end_of_a_drain_does_not_look_whole():
+def test_a_response_that_is_broken_off_at_the_end_of_a_drain_does_not_look_whole():
     def endless(sock):
         head = read_until(sock, b'\r\n\r\n')
         if head[:3] == b'GET':
@@ -306,7 +306,7 @@ def test_what_is_cut_at_the_end_of_a_drain_does_not_look_whole():
 # --- endless work --------------------------------------------------------------------------------------------------
 
 
-def test_large_heads_are_understood_one_at_a_time_and_others_are_served_in_between():
+def test_large_heads_are_parsed_one_at_a_time_and_others_are_served_in_between():
     last_hop = b'OPTIONS http://a.test/%s HTTP/1.1\r\nHost: a.test\r\nMax-Forwards: 0\r\n\r\n'
     with proxying() as (address, proxy):
         clients = [connect(address) for _ in range(31)]
@@ -327,7 +327,7 @@ def test_empty_lines_before_a_request_are_bounded():
 
 @pytest.mark.parametrize('more', ['[access]\nrules = allow any any rate 100k\nloopback = auto\n',
                                   '[limits]\nrate = 100k\n'])
-def test_what_is_swallowed_behind_an_early_response_counts_for_the_rates_of_its_exchange(more):
+def test_octets_that_are_discarded_behind_an_early_response_count_for_the_rates_of_its_exchange(more):
     def handle(sock):
         read_until(sock, b'\r\n\r\n')
         sock.sendall(b'HTTP/1.1 403 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
@@ -336,10 +336,17 @@ def test_what_is_swallowed_behind_an_early_response_counts_for_the_rates_of_its_
         client.send(b'POST http://%s:%d/ HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000000000\r\n\r\n' % (
             host.encode('ascii'), port))
         proxy.wait_until(lambda: proxy.server.live)
-        handler, = proxy.server.live
-        stream, began = handler.client, monotonic()
+        conversation, = proxy.server.live
+        stream, began = conversation.client, monotonic()
         with pytest.raises(socket.error):
             while True:
                 client.send(b'x' * 100000)
         assert proxy.wait()[0].status == 403
         assert stream.received < 100000 * (monotonic() - began) + 200000
+
+
+def test_trace_of_the_proxy_itself_is_answered():
+    with proxying() as (address, proxy):
+        shown = ask(address, b'TRACE / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nX: y\r\n\r\n' % address[1])
+        assert shown.startswith(b'HTTP/1.1 200 ') and shown.endswith(b'\r\nX: y\r\n\r\n')
+        assert proxy.wait()[0].status == 200

@@ -57,7 +57,7 @@ def test_a_response_until_close_is_chunked_for_http_1_1():
     (b'GET', b'HTTP/1.1 304 Not Modified\r\nContent-Length: 999\r\n\r\n'),
     (b'GET', b'HTTP/1.1 204 No Content\r\n\r\n'),
 ])
-def test_what_has_no_body_has_none_whatever_it_says(method, head):
+def test_a_response_that_cannot_have_a_body_has_none_whatever_its_fields_say(method, head):
     with listening(answering(head, close=False)) as origin, proxying() as (address, proxy):
         client = connect(address)
         client.sendall(get(origin, method=method))
@@ -117,7 +117,7 @@ def test_an_origin_that_dies_in_mid_body_never_looks_like_a_clean_end(start, how
         assert record.aborted and record.reason in ('http_response_incomplete', 'connection_terminated')
 
 
-def test_a_broken_end_is_a_reset_where_the_end_is_all_there_is():
+def test_a_broken_end_is_a_reset_if_only_the_end_of_the_connection_ends_the_body():
     heard = Event()
 
     def handle(sock):
@@ -150,7 +150,7 @@ def test_an_early_final_response_is_delivered_while_the_client_still_sends():
         assert proxy.wait()[0].status == 413
 
 
-def test_an_early_final_response_ends_for_whoever_reads_to_the_end():
+def test_a_client_that_reads_to_the_end_sees_the_end_of_an_early_final_response():
     def handle(sock):
         read_until(sock, b'\r\n\r\n')
         sock.sendall(b'HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig')
@@ -183,7 +183,7 @@ def test_an_origin_that_answers_early_still_gets_the_rest():
         assert proxy.wait()[0].reason == ''
 
 
-def test_a_half_closed_client_gets_what_comes_slowly_but_comes():
+def test_a_half_closed_client_gets_a_slow_response():
     def handle(sock):
         read_until(sock, b'\r\n\r\n')
         sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n')
@@ -258,7 +258,7 @@ def test_a_client_that_does_not_read_is_given_up():
         client.close()
 
 
-def test_a_body_that_is_bad_from_its_first_octets_is_still_a_502():
+def test_a_response_body_that_is_bad_from_its_first_octets_is_502():
     with listening(answering(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nXYZ\r\n')) as origin:
         with proxying() as (address, proxy):
             assert ask(address, get(origin))[9:12] == b'502'

@@ -1,4 +1,4 @@
-"""One request to its origin, and the response back: who says what in which order, and what becomes of the octets."""
+"""Requests on their way to the origin: heads, bodies, kept connections, retries, limits. Real sockets."""
 from __future__ import absolute_import, division, print_function
 
 import base64
@@ -58,7 +58,7 @@ def test_fields_keep_order_case_duplicates_and_octets():
                          b'Via: 1.1 me\r\n\r\n')
 
 
-def test_what_is_between_two_hops_stays_there():
+def test_hop_by_hop_fields_are_not_passed_on():
     seen = []
     with listening(answering(b'HTTP/1.1 200 OK\r\nConnection: X-Hop, close\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nUpgrade: h2\r\n'
                              b'Proxy-Authenticate: Basic\r\nContent-Length: 2\r\n\r\nok', seen)) as origin:
@@ -73,7 +73,7 @@ def test_what_is_between_two_hops_stays_there():
             assert not set(fields) & set([b'x-hop', b'keep-alive', b'upgrade', b'proxy-authenticate', b'connection'])
 
 
-def test_connection_never_takes_framing_with_it():
+def test_connection_cannot_remove_framing_fields():
     seen = []
 
     def handle(sock):
@@ -94,7 +94,7 @@ def test_connection_never_takes_framing_with_it():
     ('[access]\nrules = allow any any strip X-Secret,X-Real-IP\n', b'X-Forwarded-For: 1\r\nX-Sum: 4\r\n'),
     ('[access]\nrules = allow any any set X-Secret=mine\n', b'X-Forwarded-For: 1\r\nx-real-ip: 3\r\nX-Sum: 4\r\n'),
 ])
-def test_what_policy_treats_in_a_head_does_not_come_as_a_trailer(more, passed):
+def test_a_field_that_policy_removes_or_sets_does_not_come_as_a_trailer(more, passed):
     seen = []
 
     def handle(sock):
@@ -174,7 +174,7 @@ def log_in(client, origin, name, scheme=b'NTLM', method=b'GET', body=b''):
 
 
 @pytest.mark.parametrize('scheme', [b'NTLM', b'ntlm', b'Negotiate', b'Kerberos', b'CredSSP'])
-def test_a_connection_that_is_logged_in_is_its_clients_alone(scheme):
+def test_a_connection_that_is_logged_in_serves_its_client_only(scheme):
     accounts = Accounts()
     with listening(accounts) as origin, proxying() as (address, proxy):
         with contextlib.closing(connect(address)) as first, contextlib.closing(connect(address)) as second:
@@ -189,7 +189,7 @@ def test_a_connection_that_is_logged_in_is_its_clients_alone(scheme):
         assert ask(address, get(origin)).endswith(b'who?')
 
 
-def test_log_ins_at_once_do_not_get_mixed():
+def test_log_ins_at_the_same_time_are_not_mixed_up():
     accounts = Accounts()
     with listening(accounts) as origin, proxying() as (address, _proxy):
         clients = dict((b'user%d' % number, connect(address)) for number in range(8))
@@ -211,7 +211,7 @@ def test_a_post_logs_in_by_the_connection_that_was_challenged():
     [b'NTLM'], [b'Negotiate', b'Basic realm="x"'], [b'Basic realm="a, b", NTLM'], [b'Digest realm="x",nEgotiate abc=='],
     [b'Basic realm="x" ,\tNTLM'],
 ])
-def test_an_offer_to_log_in_a_connection_makes_it_the_clients(offers):
+def test_a_connection_on_which_a_log_in_was_offered_serves_its_client_only(offers):
     accounts = Accounts(offers)
     with listening(accounts) as origin, proxying() as (address, proxy):
         with contextlib.closing(connect(address)) as client:
@@ -230,7 +230,7 @@ def test_an_offer_to_log_in_a_connection_makes_it_the_clients(offers):
     (b'Authorization: Basic bnRsbTpudGxt\r\n', [b'Basic realm="NTLM"', b'Bearer error=ntlm']),
     (b'X-Authorization: NTLM x\r\n', [b'Digest negotiate="yes"']),
 ])
-def test_a_log_in_of_requests_leaves_the_connection_to_all(more, offers):
+def test_a_connection_is_shared_after_a_log_in_of_single_requests(more, offers):
     accounts = Accounts(offers)
     with listening(accounts) as origin, proxying() as (address, proxy):
         for _ in range(3):
@@ -251,7 +251,7 @@ def test_a_post_on_a_connection_that_is_logged_in_and_dies_is_never_sent_twice()
             assert proxy.wait(3)[2].kept
 
 
-def test_a_get_on_a_connection_that_is_logged_in_and_dies_begins_anew():
+def test_a_get_on_a_logged_in_connection_that_dies_is_sent_again():
     accounts = Accounts()
     with listening(accounts) as origin, proxying() as (address, proxy):
         with contextlib.closing(connect(address)) as client:
@@ -339,7 +339,7 @@ def test_kept_connections_are_shared_by_all_clients():
         assert [None in record.took for record in proxy.records] == [False, True, True]
 
 
-def test_a_kept_connection_that_turns_out_dead_is_not_seen_by_the_client():
+def test_the_client_does_not_notice_that_a_kept_connection_was_dead():
     requests = []
 
     def once(sock):
@@ -369,7 +369,7 @@ def unread(sock):
 
 
 @pytest.mark.parametrize('method', [b'GET', b'POST', b'PUT'])
-def test_a_request_body_that_its_origin_does_not_read_is_nobodys_request(method):
+def test_a_request_body_that_its_origin_does_not_read_is_never_taken_for_a_request(method):
     body = b'GET /evil HTTP/1.1\r\nX-Rest: '        # which the request line of somebody else would complete
     more = b'Content-Length: %d\r\n' % len(body)
     with listening(unread) as origin, proxying() as (address, proxy):
@@ -384,7 +384,7 @@ def test_a_request_body_that_its_origin_does_not_read_is_nobodys_request(method)
             assert read_until(client, b'/bank').endswith(b'/bank')
 
 
-def test_an_empty_body_leaves_the_connection_to_all():
+def test_a_connection_is_shared_after_an_empty_body():
     with listening(saying(b'ok', [])) as origin, proxying() as (address, proxy):
         assert ask(address, get(origin, method=b'POST', more=b'Content-Length: 0\r\n')).endswith(b'ok')
         assert ask(address, get(origin)).endswith(b'ok')
@@ -395,7 +395,7 @@ def test_an_empty_body_leaves_the_connection_to_all():
     (b'POST', b'Content-Length: 2\r\n', b'hi'), (b'POST', b'', b''), (b'PUT', b'Content-Length: 2\r\n', b'hi'),
     (b'PATCH', b'Transfer-Encoding: chunked\r\n', b'2\r\nhi\r\n0\r\n\r\n'),
 ])
-def test_what_cannot_be_repeated_is_never_sent_twice(method, more, body):
+def test_a_request_that_is_not_safe_to_repeat_is_never_sent_twice(method, more, body):
     methods = []
 
     def handle(sock):
@@ -413,7 +413,7 @@ def test_what_cannot_be_repeated_is_never_sent_twice(method, more, body):
         assert methods == [b'GET', method]
 
 
-def test_an_answer_that_nobody_asked_for_goes_to_nobody():
+def test_a_response_without_a_request_goes_to_no_client():
     unasked, sent = Event(), Event()
 
     def handle(sock):
@@ -488,7 +488,7 @@ def test_a_broken_chunk_of_a_request_is_400_and_the_origin_never_sees_an_end():
     assert not got[0].endswith(b'0\r\n\r\n')
 
 
-def test_a_client_that_dies_in_mid_upload_takes_its_request_with_it():
+def test_a_client_that_leaves_in_mid_upload_ends_its_request():
     got, began = [], Event()
 
     def handle(sock):
@@ -544,7 +544,7 @@ def test_a_client_that_does_not_wait_for_100_may_send_at_once():
         assert stored[0][1] == b'hello'
 
 
-def test_a_refused_expectation_comes_through_and_ends_the_connection():
+def test_a_417_is_passed_on_and_ends_the_connection():
     with listening(answering(b'HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n', close=False)) as origin:
         with proxying() as (address, _proxy):
             client = connect(address)
@@ -693,7 +693,7 @@ def test_a_response_head_that_is_too_large_is_502():
 
 
 @pytest.mark.parametrize('unasked', [b'HTTP/1.1 408 Too Late\r\nConnection: close\r\n\r\n', b'garbage\r\n\r\n'])
-def test_what_an_origin_says_to_an_idle_connection_is_not_the_answer_to_what_crosses_it(unasked):
+def test_octets_on_an_idle_connection_are_not_the_response_to_a_request_that_crosses_them(unasked):
     def handle(sock):
         read_until(sock, b'\r\n\r\n')
         sock.sendall(OK)

@@ -58,7 +58,7 @@ def hanging(more=''):
 
 
 def end(client, how):
-    """Have a client leave."""
+    """End the connection of a client. `how`: 'reset', or anything for a FIN."""
     if how == 'reset':
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
     client.close()
@@ -92,7 +92,7 @@ def test_a_client_that_leaves_while_its_name_is_looked_up_is_noticed(method, how
 
 @pytest.mark.parametrize('method', [b'GET', b'CONNECT'])
 @pytest.mark.parametrize('how', ['closed', 'reset'])
-def test_a_client_that_leaves_while_its_origin_is_dialled_takes_the_dial_with_it(method, how):
+def test_a_client_that_leaves_while_its_origin_is_dialled_ends_the_dialling(method, how):
     listener, other = bound_alike('127.0.0.2', '127.0.0.1')
     listener.listen(0)
     fillers = [socket.socket() for _ in range(8)]
@@ -103,7 +103,7 @@ def test_a_client_that_leaves_while_its_origin_is_dialled_takes_the_dial_with_it
         before = len(os.listdir('/proc/self/fd'))
         client = connect(address)
         client.sendall(request(method, listener.getsockname()[1], b'127.0.0.2'))
-        proxy.wait_until(lambda: [handler for handler in proxy.server.live if handler.view().phase == 'connect'])
+        proxy.wait_until(lambda: [conversation for conversation in proxy.server.live if conversation.view().phase == 'connect'])
         end(client, how)
         lost(proxy)
         proxy.wait_until(lambda: not proxy.server.live)
@@ -134,13 +134,13 @@ def test_a_client_that_has_ended_its_direction_does_not_wait_for_ever():
         client.close()
 
 
-def test_what_a_client_sends_while_it_waits_is_its_next_request():
+def test_octets_that_a_client_sends_while_it_waits_are_its_next_request():
     with listening(saying(b'ok')) as (host, port), hanging() as (address, proxy, gate):
         client = connect(address)
         client.sendall(request(b'GET', port))
         proxy.wait_until(lambda: leaving._all._watched)
         client.sendall(get((host, port)))
-        proxy.wait_until(lambda: [handler for handler in proxy.server.live if handler.client.buffer])
+        proxy.wait_until(lambda: [conversation for conversation in proxy.server.live if conversation.client.buffer])
         gate.open()
         assert [record.status for record in proxy.wait(2)] == [200, 200]
         client.close()
@@ -174,7 +174,7 @@ def test_a_client_that_leaves_while_its_log_in_waits_is_noticed(tmpdir):
         assert record.reason == 'client_lost'
 
 
-def test_a_watch_that_fails_leaves_the_others_as_they_are(capsys):
+def test_a_check_that_fails_does_not_keep_the_others_from_being_checked(capsys):
     broken = object()                   # as any bug would be
     with hanging() as (address, proxy, _gate), contextlib.closing(connect(address)) as client:
         leaving.watch(broken)
@@ -188,7 +188,7 @@ def test_a_watch_that_fails_leaves_the_others_as_they_are(capsys):
     assert 'a look at clients that may leave failed, and goes on' in capsys.readouterr()[1]
 
 
-def test_many_clients_that_have_ended_their_direction_are_looked_at_in_turn(monkeypatch):
+def test_many_clients_that_have_ended_their_direction_are_checked_in_turn(monkeypatch):
     monkeypatch.setattr(leaving, 'CHECKS', 2)
     with hanging() as (address, proxy, _gate):
         clients = [connect(address) for _ in range(7)]

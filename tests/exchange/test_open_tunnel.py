@@ -56,7 +56,7 @@ def test_a_tunnel_half_closed_by_its_origin_still_goes_up():
 
 
 @pytest.mark.parametrize('end', ['client', 'origin'])
-def test_a_half_closed_tunnel_does_not_stay_for_ever(end):
+def test_a_half_closed_tunnel_is_closed_in_time(end):
     def handle(sock):
         sock.sendall(b'hello')
         if end == 'origin':
@@ -73,7 +73,7 @@ def test_a_half_closed_tunnel_does_not_stay_for_ever(end):
         client.close()
 
 
-def test_an_idle_tunnel_is_cut_and_one_that_is_used_is_not():
+def test_an_idle_tunnel_is_closed_and_one_in_use_is_not():
     with listening(lambda sock: read_all(sock)) as origin, proxying('[timeouts]\ntunnel = 0.6') as (address, proxy):
         client = connect(address)
         client.sendall(b'CONNECT %s HTTP/1.1\r\nHost: a\r\n\r\n' % text_of(origin))
@@ -168,7 +168,7 @@ def switching(protocol, heads):
     ('', b'websocket', True), ('', b'spdy/3', False), ('', b'TLS/1.0', False), ('upgrades = any', b'spdy/3', True),
     ('upgrades = spdy', b'spdy/3', True), ('upgrades = spdy', b'websocket', False), ('upgrades =', b'websocket', False),
     ('upgrades = any', b'h2c', False), ('upgrades = any', b'h2c-14', False)])
-def test_what_may_not_be_upgraded_to_goes_on_as_an_ordinary_request(line, protocol, taken):
+def test_a_request_to_upgrade_to_a_protocol_that_is_not_allowed_is_an_ordinary_request(line, protocol, taken):
     heads, more = [], b'Connection: Upgrade\r\nUpgrade: %s\r\n' % protocol
     with listening(switching(protocol, heads)) as origin, proxying('[access]\n' + line) as (address, proxy):
         shown = ask(address, get(origin, more=more))
@@ -187,7 +187,7 @@ def test_an_upgrade_that_is_not_taken_is_an_ordinary_exchange():
     (UPGRADE, b'HTTP/1.1 101 Switching\r\n\r\n'),
     (b'Connection: Upgrade\r\nUpgrade: h2c\r\n', b'HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n'),
 ])
-def test_an_upgrade_that_nobody_asked_for_is_502(more, response):
+def test_an_upgrade_that_the_client_did_not_ask_for_is_502(more, response):
     with listening(answering(response, close=False)) as origin, proxying() as (address, proxy):
         assert ask(address, get(origin, more=more))[9:12] == b'502'
         assert proxy.wait()[0].reason == 'http_upgrade_failed'

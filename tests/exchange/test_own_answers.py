@@ -1,4 +1,4 @@
-"""What the proxy answers by itself: when it is meant, and what it says. (test_handler asks for it through a proxy.)"""
+"""What the proxy answers by itself: when it is meant, and what it says. (test_conversation asks for it through a proxy.)"""
 from __future__ import absolute_import, division, print_function
 
 import pytest
@@ -27,11 +27,11 @@ def request(line, host=b'gateway:9000'):
     (b'GET http://gateway:9000/', errors.DnsError(''), False),          # a client that knows that this is a proxy
     (b'GET /', errors.ConnectTimeout(''), False), (b'GET /', errors.BadResponse(''), False),
 ])
-def test_a_failed_request_of_a_browser_that_visits_the_proxy_is_meant_for_it(line, error, meant):
+def test_a_browser_that_visits_the_proxy_is_recognised_by_its_request_and_its_failure(line, error, meant):
     assert own_answers.is_asked_for(request(line), error, Access(), 9000) is meant
 
 
-def test_another_port_than_that_of_the_listener_is_somebody_elses():
+def test_a_request_for_another_port_than_the_listener_is_not_for_the_proxy():
     assert not own_answers.is_asked_for(request(b'GET /', b'gateway:81'), errors.DnsError(''), Access(), 9000)
 
 

@@ -12,7 +12,7 @@ from test_conversation import get, split
 from geproxy.compat import monotonic
 
 
-def test_a_failure_says_what_why_and_where_to_look():
+def test_a_refusal_says_what_failed_and_the_request_id():
     with proxying() as (address, proxy):
         sock = socket.socket()
         sock.bind(('127.0.0.1', 0))             # bound, not listening: refused
@@ -49,7 +49,7 @@ def test_an_early_refusal_of_an_upload_survives_the_close():
     (b'\x04\x01\x00\x50\x7f\x00\x00\x01\x00', b'\x00\x5b\x00\x00\x00\x00\x00\x00', 'SOCKS 4'),
     (b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', b'\x00\x00\x00\x04\x00', 'HTTP/2'),
 ])
-def test_other_protocols_are_answered_in_their_own_language(octets, answer, word):
+def test_a_client_of_another_protocol_is_refused_in_that_protocol(octets, answer, word):
     with proxying() as (address, proxy):
         client = connect(address)
         client.sendall(octets)                  # and waits for an answer
@@ -84,13 +84,13 @@ def test_the_answer_to_head_has_no_body_however_bad_the_head_is(octets, status):
 REFUSED = '[access]\nrules =\n  deny any refused.test\n  allow any any:any\n'
 
 
-def test_what_is_swallowed_behind_a_refusal_counts_for_the_rate():
+def test_octets_that_are_discarded_behind_a_refusal_count_for_the_rate():
     more = REFUSED + '[limits]\nrate = 100k\n[timeouts]\nlinger = 1\n'
     with proxying(more) as (address, proxy), Client(address) as client:
         client.send(b'POST http://refused.test/ HTTP/1.1\r\nHost: refused.test\r\nContent-Length: 1000000000\r\n\r\n')
         proxy.wait()
-        handler, = proxy.server.live
-        stream = handler.client
+        conversation, = proxy.server.live
+        stream = conversation.client
         began = monotonic()
         with pytest.raises(socket.error):
             while True:

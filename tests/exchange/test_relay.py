@@ -1,4 +1,4 @@
-"""Bodies are copied: whole, in time, in any coding, and no octet further. For exchanges see test_forward."""
+"""Bodies are copied: whole, in time, in any coding, and no octet further. For exchanges see test_fetch, test_deliver."""
 from __future__ import absolute_import, division, print_function
 
 import errno

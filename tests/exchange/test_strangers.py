@@ -1,4 +1,4 @@
-"""Those who may not ask: told, closed, counted, and in nobody's way. Real sockets."""
+"""Strangers: they are told why, closed and counted, and never take the place of a client. Real sockets."""
 from __future__ import absolute_import, division, print_function
 
 import contextlib
@@ -28,7 +28,7 @@ def crowd(address, count):
 
 @pytest.fixture
 def hasty(monkeypatch):
-    """Strangers are not waited for."""
+    """Have strangers not waited for."""
     monkeypatch.setattr(strangers, 'HEAD', strangers.HEAD._replace(seconds=0.01))
     monkeypatch.setattr(strangers, 'LINGER', 0.01)
 
@@ -39,14 +39,14 @@ def patient(monkeypatch):
     monkeypatch.setattr(strangers, 'HEAD', strangers.HEAD._replace(seconds=10 * PATIENCE))
 
 
-def test_strangers_that_say_nothing_take_no_place_of_clients(patient):
+def test_silent_strangers_never_take_the_place_of_a_client(patient):
     with proxying(INI) as (address, proxy), crowd(address, 3 * MOST):
         assert ask(address, own()).startswith(b'HTTP/1.1 200 ')
         proxy.wait_until(lambda: proxy.server.strangers.counts['dropped'] == 3 * MOST - EACH)
         assert proxy.server.rejected == 3 * MOST and not proxy.server.live
 
 
-def test_a_stranger_is_told_why_also_if_it_says_nothing(hasty):
+def test_a_silent_stranger_is_told_why_it_is_refused(hasty):
     with proxying(INI) as (address, _proxy), crowd(address, 1) as (sock,):
         assert read_all(sock).startswith(b'HTTP/1.1 403 client 127.0.0.2 is not among [access] clients\r\n')
 
@@ -58,19 +58,19 @@ def test_a_stranger_is_told_why_also_if_it_says_nothing(hasty):
     (b'\x05\x01\x00', br'\x05\xff\Z'),
     (b'PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n', br'HTTP/1\.1 403 '),
 ])
-def test_it_is_told_in_the_language_that_it_speaks(octets, answer):
+def test_a_stranger_is_refused_in_the_protocol_that_it_speaks(octets, answer):
     with proxying(INI) as (address, _proxy), crowd(address, 1) as (sock,):
         sock.sendall(octets)
         assert re.match(b'(?s)' + answer, read_all(sock))
 
 
-def test_what_can_be_told_by_no_octet_is_told_in_http(hasty):
+def test_a_stranger_whose_protocol_is_not_known_is_refused_in_http(hasty):
     with proxying(INI) as (address, _proxy), crowd(address, 1) as (sock,):
         sock.sendall(b'P')
         assert read_all(sock).startswith(b'HTTP/1.1 403 ')
 
 
-def test_a_stranger_that_goes_on_sending_is_closed_nevertheless(monkeypatch):
+def test_the_connection_of_a_stranger_that_keeps_sending_is_closed(monkeypatch):
     monkeypatch.setattr(strangers, 'LINGER', 0.01)
     with proxying(INI) as (address, proxy), crowd(address, 1) as (sock,):
         sock.sendall(b'POST http://a.test/ HTTP/1.1\r\n')
@@ -78,7 +78,7 @@ def test_a_stranger_that_goes_on_sending_is_closed_nevertheless(monkeypatch):
         proxy.wait_until(lambda: proxy.server.strangers.counts['told'] == 1)    # though it has not hung up
 
 
-def test_the_error_log_has_one_line_for_all_with_the_request_id_that_they_were_told():
+def test_the_error_log_has_one_line_for_all_strangers_with_their_request_id():
     with proxying(INI) as (address, proxy):
         shown = [ask(address, own(), STRANGER) for _ in range(3)]
         proxy.wait_until(lambda: proxy.server.strangers.counts['told'] == 3)
@@ -89,7 +89,7 @@ def test_the_error_log_has_one_line_for_all_with_the_request_id_that_they_were_t
         assert re.search(br'\nrequest id: (\S+)\n', shown[0]).group(1).decode('ascii') in lines[0]
 
 
-def test_a_monitor_that_only_connects_is_counted_and_makes_no_line():
+def test_a_monitor_that_only_connects_is_counted_and_not_logged():
     with proxying(INI) as (address, proxy):
         connect(address, STRANGER).close()
         proxy.wait_until(lambda: proxy.server.strangers.counts['left'] == 1)
@@ -103,7 +103,7 @@ def turned_away(those, client):
         return read_all(other)
 
 
-def test_lines_come_seldom_are_short_and_count_all(monkeypatch):
+def test_lines_about_strangers_are_rare_and_short_and_count_all(monkeypatch):
     monkeypatch.setattr(strangers, 'MOST', 0)           # nobody has to be waited for
     monkeypatch.setattr(strangers, 'COUNTED', strangers.NAMED + 1)
     those = Strangers('access')
@@ -127,7 +127,7 @@ def test_one_stranger_leaves_room_for_another(monkeypatch, patient):
         proxy.wait_until(lambda: proxy.server.strangers.counts['dropped'] == 5)
 
 
-def test_a_client_that_may_no_longer_ask_is_told_at_its_next_request():
+def test_a_client_that_a_reload_made_a_stranger_is_refused_at_its_next_request():
     with proxying(INI) as (address, proxy):
         sock = connect(address)
         sock.sendall(own())

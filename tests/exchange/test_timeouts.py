@@ -16,6 +16,6 @@ def test_each_wait_lasts_as_long_as_its_option_says_and_names_it():
     assert waits(timeouts._replace(linger=5)).swallow.seconds == 1
 
 
-def test_every_time_out_is_waited_for_but_that_of_the_process():
+def test_every_time_out_but_that_of_the_process_has_a_wait():
     options = set(loading.load('test.ini', []).timeouts._fields)
     assert options - set(row[1] for row in ROWS) == {'drain'}

@@ -1,4 +1,4 @@
-"""The wiring: what a handler gets from one Settings, and that nothing of it is shared with the next."""
+"""The wiring: what exchanges get from one Settings, and that the next Settings share nothing of it."""
 from __future__ import absolute_import, division, print_function
 
 import collections
@@ -53,7 +53,7 @@ def test_the_name_is_known_as_octets_in_lower_case():
     assert (proxy.name, proxy.name_octets) == ('GateWay', b'gateway')
 
 
-def test_the_sections_are_at_hand():
+def test_the_proxy_has_the_sections_of_its_settings():
     proxy, _recorder = wired('[timeouts]\nhead = 3\n[limits]\nfields = 7')
     assert (proxy.timeouts.head, proxy.limits.fields, proxy.life.draining) == (3, 7, False)
 
@@ -76,7 +76,7 @@ def test_another_settings_makes_another_proxy_and_leaves_the_first_alone():
             proxy.access.check_target(question(bad), 0)
 
 
-def test_a_bug_is_told_with_its_traceback_and_the_request_id():
+def test_a_bug_is_logged_with_its_traceback_and_the_request_id():
     proxy, recorder = wired()
     record = Record('127.0.0.1')
     try:
@@ -88,7 +88,7 @@ def test_a_bug_is_told_with_its_traceback_and_the_request_id():
     assert 'test_a_bug_is_told' in said and "KeyError: 'missing'" in said
 
 
-def test_who_is_known_by_a_proxy_header_only_has_no_part_in_loopback():
+def test_a_client_that_a_load_balancer_names_may_not_reach_loopback():
     proxy, _recorder = wired('[proxy]\nproxy_protocol = 10.0.0.1')
     asked = question(80)._replace(client=parse_ip('127.0.0.1'))
     proxy.access.check_address(asked, '127.0.0.1', 0)

@@ -11,7 +11,7 @@ import pytest
 from helpers import ask, listening
 from processes import Client, answering, folder, get, read, running, write
 from test_admin_commands import command, two
-from test_listener import question, watched
+from test_listener import question, with_admin
 
 from geproxy.commands import rolling
 
@@ -98,7 +98,7 @@ def test_a_process_that_has_ended_is_left_out_of_a_reload():
 
 
 def test_a_web_page_cannot_cause_a_reload():
-    with watched() as (_address, proxy, place):
+    with with_admin() as (_address, proxy, place):
         for octets, status in (
                 (question(b'/-/reload'), 405), (question(b'/-/reload?x', b'POST'), 400),
                 (question(b'/-/reload', b'POST', b'Host: 127.0.0.1\r\nOrigin: http://evil.example\r\n'), 403),
@@ -108,7 +108,7 @@ def test_a_web_page_cannot_cause_a_reload():
 
 
 def test_a_process_that_is_stopping_does_not_reload():
-    with watched() as (_address, proxy, place):
+    with with_admin() as (_address, proxy, place):
         proxy.server.draining = True
         found = json.loads(ask(place, question(b'/-/reload', b'POST')).partition(b'\r\n\r\n')[2].decode('ascii'))
         assert found['lines'] == ['nothing changed: this process is stopping'] and not found['good']

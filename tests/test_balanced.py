@@ -237,4 +237,5 @@ def test_failed_log_ins_of_an_ipv6_client_count_for_its_network(tmpdir):
         request = own()[:-2] + b'Proxy-Authorization: Basic ' + base64.b64encode(b'bob:x') + b'\r\n\r\n'
         shown = ask(address, b'PROXY TCP6 2001:db8:1:2::1 2001:db8::1 1 2\r\n' + request, BALANCER)
         assert shown.startswith(b'HTTP/1.1 407 ')
-        assert list(proxy.server._logins._failures._pairs) == [('2001:db8:1::/48', b'bob')]
+        pairs = proxy.server._logins._failures._pairs
+        assert len(pairs) == 1 and ('2001:db8:1::/48', b'bob') in pairs

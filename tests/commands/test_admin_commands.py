@@ -103,7 +103,7 @@ def test_without_an_admin_listener_the_message_shows_the_lines_to_add():
     (['ps', '-c', '/nowhere.ini'], 2, '/nowhere.ini: No such file or directory'),
     (['ps', '--admin', 'x'], 2, "invalid admin address 'x'"),
     (['ps', '--admin', '127.0.0.1:1'], 1, 'no geproxy answers: 127.0.0.1:1: connection refused'),
-    (['tail', '--admin', 'unix:/nowhere/*.sock'], 1, 'no geproxy answers: there is no socket where'),
+    (['tail', '--admin', 'unix:/nowhere/*.sock'], 1, 'no geproxy answers: there is no socket at the address of [admin] listen'),
     (['tail', 'hots:a', '--admin', '127.0.0.1:1'], 2, 'did you mean host?')])
 def test_wrong_usage_is_explained(arguments, code, what):
     found, out, err = command(*arguments)

@@ -85,7 +85,7 @@ def test_a_bug_is_logged_with_its_traceback_and_the_request_id():
         proxy.report_bug(record)
     said, = recorder.said
     assert said.startswith('[%s] a bug' % record.id)
-    assert 'test_a_bug_is_told' in said and "KeyError: 'missing'" in said
+    assert 'test_a_bug_is_logged' in said and "KeyError: 'missing'" in said
 
 
 def test_a_client_that_a_load_balancer_names_may_not_reach_loopback():

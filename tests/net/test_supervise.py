@@ -82,9 +82,9 @@ def test_a_deadline_that_cannot_be_looked_at_passes_and_does_not_keep_the_others
     with stream_pair() as (one, _), stream_pair() as (two, _other):
         waiting = [gevent.spawn(wait, stream, name) for stream, name in ((one, 'one'), (two, 'two'))]
         gevent.sleep(0)
-        broken, one.socket = one.socket, None
+        broken, one.transport = one.transport, None
         gevent.joinall(waiting, timeout=PATIENCE)
-        one.socket = broken
+        one.transport = broken
     assert sorted(woken) == [('one', None), ('two', None)]
     assert list(supervise.failures) == ['a look at a deadline'] and 'TypeError' in capsys.readouterr()[1]
 

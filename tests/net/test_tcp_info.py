@@ -13,7 +13,7 @@ from geproxy.net import tcp_info
 def test_the_silence_of_a_connection_is_known():
     with stream_pair() as (stream, other):
         other.sendall(b'x')
-        assert 0 <= tcp_info.silence(stream.socket) < 20
+        assert 0 <= tcp_info.silence(stream.transport) < 20
 
 
 def test_nothing_is_known_of_what_is_no_tcp_connection():

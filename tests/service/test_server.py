@@ -484,7 +484,7 @@ def test_the_state_is_logged_while_it_drains():
         proxy.wait_for(br'stopping: ')
         proxy.tell(signal.SIGUSR2)
         proxy.wait_for(br'state: 1 waiting\n')
-        proxy.wait_for(br' in await_origin\n')
+        proxy.wait_for(br' in _await_origin\n')
         origin.go.set()
         assert client.response().endswith(b'01234')
 

@@ -264,11 +264,11 @@ def test_a_route_dials_another_address_shakes_hands_and_shares_nothing_with_dire
         routed = kept.connect(by_parent, lambda *where: judged.append(where), LIMITS, True, ANYBODY)
         assert names.asked == [b'parent.test'] and judged == [('127.0.0.1', parent_port)]
         assert parent.asked == [b'TO a.test %d\r\n\r\n' % port]
-        assert routed.stream.socket.getpeername()[1] == parent_port
+        assert routed.stream.transport.getpeername()[1] == parent_port
         routed.clean = True
         kept.release(routed, ANYBODY)
         direct = park(kept, to(port))
-        assert direct is not routed and direct.stream.socket.getpeername()[1] == port
+        assert direct is not routed and direct.stream.transport.getpeername()[1] == port
         assert park(kept, by_parent) is routed and park(kept, to(port)) is direct
         kept.connect(by_parent, lambda *where: judged.append(where), LIMITS, True, ANYBODY)
         assert judged == [('127.0.0.1', parent_port)] * 2       # a kept one is judged again, as what it is connected to

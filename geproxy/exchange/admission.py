@@ -9,6 +9,7 @@ from geproxy.auth.logins import ANONYMOUS
 from geproxy.exchange import leaving
 from geproxy.http1 import framing, grammar, protocols, reading
 from geproxy.http1.message import PORTS
+from geproxy.http1.taps import UP
 from geproxy.limits import rates
 from geproxy.net import memory
 from geproxy.net.turns import wait_turn
@@ -87,5 +88,9 @@ def check(exchange):
     exchange.treatment = PLAIN
     if decision is not ALLOWED or proxy.treats:
         exchange.apply(decision)
+    if proxy.tap is not None:
+        tap = exchange.tap = proxy.tap(exchange)
+        if tap is not None and exchange.body is not None:
+            exchange.body = tap.body(UP, exchange.body)
     if request.unmet is not None:
         raise errors.ExpectationFailed("this proxy cannot meet '%s'" % grammar.printable(request.unmet, 40))

@@ -6,6 +6,7 @@ import functools
 from geproxy.exchange import open_tunnel, relay
 from geproxy.exchange.fetch import logs_in
 from geproxy.http1 import chunks, framing, grammar, responses
+from geproxy.http1.taps import DOWN
 
 SPECIAL = frozenset([401, 407, 426])    # status codes of responses that say something about the connection
 # Says that the next log-in will come by the same connection; some clients ask for that first (RFC 4559, 6).
@@ -21,6 +22,8 @@ def deliver(exchange, answer):
     response, body, proxy, upload = answer.response, answer.body, exchange.proxy, answer.upload
     if response.status == 101:
         return open_tunnel.switch_protocols(exchange, answer)
+    if exchange.tap is not None and body is not None:
+        body = answer.body = exchange.tap.body(DOWN, body)
     uploaded = exchange.body is None or exchange.body.done if upload is None else upload.finished is not None
     persists = uploaded and exchange.request.persists and not proxy.life.draining
     version, sized = exchange.request.version, body is not None and body.left is not None

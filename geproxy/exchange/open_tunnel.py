@@ -52,7 +52,7 @@ def _relay(exchange, origin):
     exchange.delimited = False
     waits = exchange.proxy.waits
     try:
-        tunnel.Tunnel(exchange.client, origin, waits.tunnel, waits.half_tunnel).run()
+        tunnel.Tunnel(exchange.client, origin, waits.tunnel, waits.half_tunnel, exchange.tap).run()
     except (errors.ProxyError, gevent.GreenletExit):
         origin.abort()          # no FIN: what was broken off must not look whole
         raise

@@ -38,6 +38,7 @@ class Exchange(object):
         'decision',         # the ruleset.Decision about the target; the address may still change what is decided
         'treatment',        # how it is treated, see Proxy.treat
         'reaching',         # 'dns' or 'connect' while the origin is being reached, else ''
+        'tap',              # what sees the octets of bodies and tunnels, see taps; None if nothing does
         'watch',            # the ClientWatch on the client, while the origin is waited for
         'answer',           # the answers.Answer whose connection is open, or was
         'begun',            # True once a final response, or a tunnel, has begun
@@ -55,7 +56,7 @@ class Exchange(object):
         record.sent = -client.sent
         client.pace = None
         self.head = self.request = self.body = self.key = self.question = self.decision = self.treatment = None
-        self.watch = self.answer = None
+        self.watch = self.answer = self.tap = None
         self.reaching = ''
         self.begun, self.delimited, self.ahead, self.status = False, True, 0, 0
 

@@ -10,6 +10,7 @@ from geproxy.auth.logins import ANONYMOUS
 from geproxy.compat import monotonic, to_octets
 from geproxy.exchange.fetch import fetch, layered
 from geproxy.exchange.timeouts import waits
+from geproxy.http1.taps import joined
 from geproxy.limits.rates import key_of
 from geproxy.net.address import within
 from geproxy.net.this_host import is_local
@@ -20,6 +21,9 @@ from geproxy.policy.treatment import PLAIN, Treatment
 # The layers around `fetch`, the outermost first: functions of the Settings that return a layer (see fetch.layered), or
 # None if these Settings need none.
 LAYERS = ()
+# What makes taps: functions of the Settings that return a function of an Exchange (which returns a tap, or None, see
+# taps), or None if these Settings need none. Asked once the policy has let the request pass.
+TAPS = ()
 
 
 class Proxy(object):
@@ -58,6 +62,9 @@ class Proxy(object):
                          for minor in range(10))
         self.layers = [layer for layer in (make(settings) for make in LAYERS) if layer is not None]
         self.fetch = layered(fetch, self.layers)    # a function of an Exchange that returns an Answer
+        makers = [maker for maker in (make(settings) for make in TAPS) if maker is not None]
+        # A function of an Exchange that returns its tap or None; None if no exchange has one.
+        self.tap = (lambda exchange: joined([maker(exchange) for maker in makers])) if makers else None
 
     def identify(self, credentials, client, ip):
         """Return the logins.User who asks, or ANONYMOUS if nobody need log in. May wait.

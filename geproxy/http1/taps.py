@@ -14,6 +14,31 @@ from __future__ import absolute_import, division, print_function
 UP, DOWN = 'up', 'down'
 
 
+def joined(taps):
+    """Return one tap that does what several do, the first one nearest to the sender. `taps`: taps, or None for none."""
+    taps = [tap for tap in taps if tap is not None]
+    return Joined(taps) if len(taps) > 1 else taps[0] if taps else None
+
+
+class Joined(object):
+    """Several taps as one."""
+
+    def __init__(self, taps):
+        """`taps`: at least one, the one that sees octets first is first."""
+        self._taps = taps
+
+    def body(self, direction, body):
+        """See the module."""
+        for tap in self._taps:
+            body = tap.body(direction, body)
+        return body
+
+    def tunnel(self, direction, octets):
+        """See the module."""
+        for tap in self._taps:
+            tap.tunnel(direction, octets)
+
+
 class Tapped(object):
     """A body (see framing) that shows its content: that of each small one, each piece, each chunk, in order."""
     splices = False         # all content goes through `feed` or `take`

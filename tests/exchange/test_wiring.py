@@ -2,16 +2,20 @@
 from __future__ import absolute_import, division, print_function
 
 import collections
+import contextlib
 
 import pytest
-from helpers import Recorder
+from helpers import Recorder, ask, listening, proxying, read_all, read_until
+from test_conversation import get, text_of
 
 from geproxy import errors
 from geproxy.auth import logins
+from geproxy.exchange import wiring
 from geproxy.exchange.dialects import HTTP
 from geproxy.exchange.wiring import Proxy
 from geproxy.http1 import reading
 from geproxy.http1.message import Edits
+from geproxy.http1.taps import DOWN, UP, Tapped
 from geproxy.limits import rates
 from geproxy.net.address import parse_ip
 from geproxy.observe.observers import Observers
@@ -146,3 +150,91 @@ def test_a_log_in_that_is_refused_says_why_and_quotes_no_secret(tmpdir, values, 
             proxy.identify(HTTP.credentials(Request(*values)), '10.0.0.9', parse_ip('10.0.0.9'))
     else:
         assert proxy.identify(None, '10.0.0.9', parse_ip('10.0.0.9')) is logins.ANONYMOUS
+
+
+# --- taps
+
+class Seen(object):
+    """A tap that keeps all octets of its exchange, by direction."""
+
+    def __init__(self):
+        self.octets = {UP: b'', DOWN: b''}
+
+    def body(self, direction, body):
+        """See taps."""
+        return Tapped(body, lambda data: self.tunnel(direction, data))
+
+    def tunnel(self, direction, octets):
+        """See taps."""
+        self.octets[direction] += bytes(bytearray(octets))
+
+
+@contextlib.contextmanager
+def tapped(count=1):
+    """A proxy with so many taps on each exchange: (its address, the Recorder, the list of the taps that were made)."""
+    made = []
+
+    def tap(_exchange):
+        made.append(Seen())
+        return made[-1]
+    before, wiring.TAPS = wiring.TAPS, (lambda _settings: tap,) * count + (lambda _settings: None,)
+    try:
+        with proxying() as (address, proxy):
+            yield address, proxy, made
+    finally:
+        wiring.TAPS = before
+
+
+LONG = b'0123456789abcdef' * 20000
+
+
+@pytest.mark.parametrize('head, sent, content', [
+    (b'Content-Length: 5\r\n', b'hello', b'hello'),
+    (b'Content-Length: %d\r\n' % len(LONG), LONG, LONG),
+    (b'Transfer-Encoding: chunked\r\n', b'%x\r\n%s\r\n3\r\nend\r\n0\r\n\r\n' % (len(LONG), LONG), LONG + b'end'),
+    (b'', LONG, LONG),
+])
+def test_a_tap_sees_each_octet_of_a_response_body_once(head, sent, content):
+    def handle(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(b'HTTP/1.1 200 OK\r\n%s\r\n%s' % (head, sent))
+    with listening(handle) as origin, tapped() as (address, _proxy, made):
+        shown = ask(address, get(origin).replace(b'HTTP/1.1\r\n', b'HTTP/1.0\r\n'))
+        assert shown.partition(b'\r\n\r\n')[2] == content
+        assert [(tap.octets[UP], tap.octets[DOWN]) for tap in made] == [(b'', content)]
+
+
+@pytest.mark.parametrize('head, sent, content', [
+    (b'Content-Length: 5\r\n', b'hello', b'hello'),
+    (b'Content-Length: %d\r\n' % len(LONG), LONG, LONG),
+    (b'Transfer-Encoding: chunked\r\n', b'5\r\nhello\r\n0\r\n\r\n', b'hello'),
+])
+def test_taps_see_each_octet_of_a_request_body_once(head, sent, content):
+    def handle(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok')
+        read_all(sock)
+    with listening(handle) as origin, tapped(2) as (address, _proxy, made):
+        request = get(origin, method=b'POST')
+        shown = ask(address, request[:-2] + head + b'\r\n' + sent)
+        assert shown.endswith(b'\r\n\r\nok')
+        assert [(tap.octets[UP], tap.octets[DOWN]) for tap in made] == [(content, b'ok')] * 2
+
+
+@pytest.mark.parametrize('upgrade', [False, True])
+def test_a_tap_sees_each_octet_of_a_tunnel_once(upgrade):
+    def handle(sock):
+        if upgrade:
+            read_until(sock, b'\r\n\r\n')
+            sock.sendall(b'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n')
+        sock.sendall(read_until(sock, b'END').upper())
+    with listening(handle) as origin, tapped() as (address, proxy, made):
+        opening = get(origin, more=b'Connection: Upgrade\r\nUpgrade: websocket\r\n') if upgrade else (
+            b'CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\n' % text_of(origin))
+        assert ask(address, opening + b'early END').endswith(b'EARLY END')
+        proxy.wait(1)
+        assert [(tap.octets[UP], tap.octets[DOWN]) for tap in made] == [(b'early END', b'EARLY END')]
+
+
+def test_without_taps_none_is_asked_for():
+    assert wired()[0].tap is None

@@ -3,11 +3,13 @@ from __future__ import absolute_import, division, print_function
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import zipfile
 
 import pytest
+from geproxy.commands import docs
 from processes import CHECKOUT, PYTHON, folder
 
 TESTS = os.path.dirname(os.path.abspath(__file__))
@@ -51,6 +53,9 @@ WITH_LOADING = {'cli', 'admin.client', 'service.reloads', 'service.startup', 'co
                 'commands.doctor', 'commands.rolling', 'commands.why'}
 # Modules that ask which Python this is. (__main__ does before there is gevent, which compat needs.)
 ASKING_PYTHON = {'compat', '__main__'}
+
+# Modules of the standard library with which a module could wait, look at a clock, or write somewhere.
+IMPURE = {'io', 'logging', 'os', 'random', 'select', 'signal', 'socket', 'ssl', 'subprocess', 'sys', 'threading'}
 
 MOST_LINES = 400            # of a file
 MOST_LINES_OF_COMPAT = 60
@@ -150,10 +155,37 @@ def test_imports_between_wings_only_go_down():
     assert wrong == []
 
 
+def test_a_wing_says_itself_what_it_may_import():
+    ground = 'the ground (%s)' % ', '.join(sorted(GROUND - {'__init__'}))
+    for wing, below in WINGS:
+        first = next(source for source in SOURCES if source.wing == wing and source.module == '__init__')
+        line = re.search('^May import: (.*)\\.$', ast.get_docstring(first.tree), re.M).group(1)
+        names = [] if line == ground + ', and no wing' else line[len(ground + ', '):].split(', ')
+        assert line.startswith(ground + ', ') and [name.partition('.')[0] for name in names] == below, wing
+        # Where it names modules of another wing, these are all that it imports of that.
+        for name in names:
+            other = name.partition('.')[0]
+            used = set(each for source in SOURCES if source.wing == wing for each in source.ours()
+                       if each.startswith(other + '.'))
+            assert name == other or used == {name}, wing
+
+
 def test_a_wing_lists_no_wing_that_it_does_not_need():
     for wing, below in WINGS:
         used = set(name.rpartition('.')[0] for source in SOURCES if source.wing == wing for name in source.ours())
         assert set(below) <= used, wing
+
+
+def test_the_manual_lists_the_wings_in_their_order():
+    assert list(docs.WINGS) == [wing for wing, _below in reversed(WINGS)]
+
+
+def test_policy_and_parsers_do_no_io_and_policy_asks_no_clock():
+    for wing, impure in (('policy', IMPURE | {'time'}), ('http1', IMPURE)):         # http1 writes the field Date
+        for source in SOURCES:
+            if source.wing == wing:
+                assert not source.imports() & impure, source.name
+                assert not [name for name in source.walk(ast.Name) if name.id in ('open', 'print')], source.name
 
 
 def test_no_import_goes_round_in_a_circle():

@@ -28,11 +28,8 @@ _PAGE = resource.getpagesize()
 
 def octets(conversation):
     """Return (received, sent) of the exchange that is on its way, as ints; (0, 0) if there is none."""
-    exchange = conversation.current
-    if exchange is None:
-        return 0, 0
-    view = exchange.view()
-    return view.received, view.sent
+    exchange = conversation.view().exchange or NO_EXCHANGE
+    return exchange.received, exchange.sent
 
 
 def row(conversation, query):

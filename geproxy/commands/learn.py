@@ -19,13 +19,12 @@ from geproxy.http1 import grammar
 from geproxy.net import address
 from geproxy.observe import formats
 from geproxy.settings import ini, rule_lines
-from geproxy.wording import plural
+from geproxy.wording import MONTHS, plural
 
 TOGETHER = 3            # hosts below one domain that are enough to propose one rule for the whole domain
 MOST_PORTS = 32         # ports and ranges in a rule; with more, it was a port scan, or the ports are random
 LINE_SIZE = 65536       # octets; a longer line is not from an access log
 KNOWN = 100000          # beginnings of URLs that are parsed only once; that many take 20 MB
-MONTHS = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split()
 
 # Domains below which anybody can register a name: an owner has one label more than these. The same holds for the labels
 # in _REGISTERED under a TLD of two letters. No such list is complete (publicsuffix.org has 10,000): read the result.

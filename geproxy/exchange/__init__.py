@@ -1,5 +1,5 @@
 """The story of a request, from the first octet to the last, and what it needs at each step.
 
-May import: net, http1, policy, auth, limits, observe, pages.
+May import: the ground (compat, errors, memo, wording), net, http1, policy, auth, limits, observe, pages.
 Start reading at: `conversation`, with the method `exchange()`.
 """

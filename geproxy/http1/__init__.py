@@ -1,5 +1,5 @@
 """Octets to HTTP/1.x messages and back (RFC 9110, 9112). Does no I/O.
 
-May import: net.address and what lies below.
+May import: the ground (compat, errors, memo, wording), net.address.
 Start reading at: `message` holds what a head says; `framing` says where a body ends.
 """

@@ -1,5 +1,5 @@
 """How much a client may use: connections, requests, octets, memory.
 
-May import: net and what lies below.
+May import: the ground (compat, errors, memo, wording), net.
 Start reading at: `rates` counts per client; `quota` counts per day.
 """

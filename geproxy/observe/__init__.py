@@ -1,5 +1,5 @@
 """What is remembered of each exchange, and who is told: the log, the metrics, subscribers. Never slows the rest down.
 
-May import: http1.grammar, net.supervise and what lies below.
+May import: the ground (compat, errors, memo, wording), net.supervise, http1.grammar.
 Start reading at: `record` is what is remembered of one exchange; `observers` tells the others.
 """

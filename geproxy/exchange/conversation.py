@@ -9,7 +9,7 @@ import collections
 
 from geproxy import errors
 from geproxy.compat import monotonic
-from geproxy.exchange import dialects, leaving, open_tunnel, own_answers, strangers
+from geproxy.exchange import dialects, leaving, open_tunnel, own_answers, strangers, visits
 from geproxy.exchange.admission import check, identify, read_request
 from geproxy.exchange.deliver import deliver
 from geproxy.exchange.state import Exchange
@@ -99,7 +99,7 @@ class Conversation(object):
                 return self.answer(exchange)
             return self.forward(exchange)
         except errors.ProxyError as error:
-            return refuse(exchange, error)
+            return visits.answer(exchange) if visits.is_visit(exchange, error) else refuse(exchange, error)
         except workers.Interrupted as interrupted:
             return refuse(exchange, interrupted.error)
         except Exception:

@@ -2,7 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 from geproxy import errors
-from geproxy.exchange import own_answers, relay
+from geproxy.exchange import relay
 
 HEAD_START = 32         # octets: enough for a method
 SWALLOWED = 64 * 1024   # octets of a body that are read only so that the connection can go on
@@ -18,11 +18,7 @@ def refuse(exchange, error):
     client.pace = None              # a refusal is never slowed down
     try:
         error = _counted(exchange, error)
-        request, proxy = exchange.request, exchange.proxy
-        if request is not None and not exchange.begun and own_answers.is_asked_for(
-                request, error, proxy.access, exchange.conversation.local[1]):
-            exchange.respond(*own_answers.page(request, exchange.head, not exchange.persists()))
-            return exchange.conclude(exchange.persists())
+        proxy = exchange.proxy
         record.reason, record.message, record.rule = error.token, str(error), error.rule or record.rule
         if isinstance(error, errors.QuotaExceeded) and not client.sent + record.sent:
             exchange.forget_response()      # it was about to begin, and nothing of it has been sent
@@ -33,9 +29,7 @@ def refuse(exchange, error):
             error, proxy.name, record.id, _method(exchange), not persists, proxy.auth.realm))
         return exchange.conclude(persists)
     except (errors.ClientLost, errors.DownloadTimeout):
-        record.aborted = True       # the client has left
-        exchange.status = 0
-        return False
+        return exchange.lose_client()
 
 
 def _counted(exchange, error):

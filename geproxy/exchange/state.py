@@ -144,6 +144,11 @@ class Exchange(object):
             self.conversation.lingers = self.proxy, self._unwanted()
         return persists
 
+    def lose_client(self):
+        """Note that the client has left before it had the response of our own. Return False: no request follows."""
+        self.record.aborted, self.status = True, 0
+        return False
+
     def _unwanted(self):
         treatment = self.treatment
         return treatment and treatment.up_pace, self.key or self.conversation.client_key

@@ -31,10 +31,10 @@ class Proxy(object):
 
     def __init__(self, settings, upstream, say, observers, taken, quota, logins, is_own, life):
         """`settings`: a loading.Settings whose `limits.connections` is a number; `upstream`, `say` (log.Log.say),
-        `observers` (an observers.Observers), `taken` (a rates.Limits), `quota` (a quota.Quota or None) and `logins` (a
-        logins.Logins): those of the process, which outlive a reload; `is_own`: see access.Access; `life`: has
-        `draining`, True if the process is to stop. That is no setting, as it also holds for exchanges that began under
-        other settings."""
+        `observers` (an observers.Observers), `taken` (a rates.Consumption), `quota` (a quota.Quota or None) and
+        `logins` (a logins.Logins): those of the process, which outlive a reload; `is_own`: see access.Access; `life`:
+        has `draining`, True if the process is to stop. That is no setting, as it also holds for exchanges that began
+        under other settings."""
         self.settings = settings
         self.timeouts = settings.timeouts
         self.waits = waits(settings.timeouts)

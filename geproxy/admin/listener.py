@@ -56,7 +56,7 @@ class Admin(object):
         self._acceptors = [make_acceptor(sock, self._serve) for sock in sockets]
         self._paths = [unix_sockets.path_of(sock) for sock in sockets if sock.family == socket.AF_UNIX]
         self.addresses = ['unix:' + path for path in self._paths] + [
-            status.show_place(sock.getsockname()[:2]) for sock in sockets if sock.family != socket.AF_UNIX]
+            status.show_listener(sock.getsockname()[:2]) for sock in sockets if sock.family != socket.AF_UNIX]
         # For those that ask at several addresses, and would count it twice. The process id would not do: containers
         # have the same.
         self._always = b'Geproxy-Process: %s\r\n%s' % (binascii.hexlify(os.urandom(8)), ALWAYS)

@@ -122,11 +122,11 @@ def figures(server):
 
 
 def _connections(server):
-    counts = dict(((show_place(place),), 0) for place in server.places)
+    counts = dict(((show_listener(address),), 0) for address in server.addresses)
     found = dict.fromkeys(PHASES, 0)
     for conversation in server.live:
         view = conversation.view()
-        label = (show_place(view.listener),)
+        label = (show_listener(view.listener),)
         counts[label] = counts.get(label, 0) + 1
         found[view.phase] += 1
     strangers = dict((('access', answer), count) for answer, count in server.strangers.counts.items())
@@ -140,9 +140,9 @@ def _connections(server):
                 geproxy_tunnels=found['tunnel'])
 
 
-def show_place(place):
-    """Return the address of a listener as people write it. `place`: (address, port)."""
-    return ('[%s]:%d' if ':' in place[0] else '%s:%d') % place
+def show_listener(address):
+    """Return the address of a listener as people write it. `address`: (address, port)."""
+    return ('[%s]:%d' if ':' in address[0] else '%s:%d') % address
 
 
 def _resident():

@@ -46,7 +46,7 @@ class Watchdog(object):
         self._window = self._mark = monotonic()
         self._timer = gevent.get_hub().loop.timer(BEAT, BEAT, ref=False)
         self._timer.start(self._beat)
-        start_native_thread(supervise.keep, ('the watchdog', self._run, self._say, native_sleep))
+        start_native_thread(supervise.run, ('the watchdog', self._run, self._say, native_sleep))
 
     def stop(self):
         """Stop watching. The thread ends a moment later."""

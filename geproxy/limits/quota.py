@@ -43,8 +43,8 @@ class Quota(object):
         self._failed = False            # the thread, with what it was given last
         self._work = native_lock()      # locked while the thread has nothing to do
         self._work.acquire()
-        self._settle()
-        start_native_thread(supervise.keep, ('the file of quotas', self._run, say, native_sleep))
+        self._take_result()
+        start_native_thread(supervise.run, ('the file of quotas', self._run, say, native_sleep))
 
     def used(self, key):
         """Return the octets that a key has used today."""
@@ -81,7 +81,7 @@ class Quota(object):
                 self._tell('quotas are counted in memory only: %s could not be written within %d s; its disk hangs, or '
                            'a process that is stopped holds its lock' % (self._file.path, SLOW))
             return
-        self._settle()
+        self._take_result()
         self._handed, self._pending = (self._day, self._pending), {}
         self._result = None
         self._writing, self._since = True, monotonic()
@@ -98,7 +98,7 @@ class Quota(object):
         if self._writing:
             self._say('the file of quotas could not be written in time: the last counts are lost')
             return
-        self._settle()
+        self._take_result()
         self._over = True
         self._work.release()
 
@@ -112,7 +112,7 @@ class Quota(object):
         if today != self._day:
             self._day, self._totals, self._pending, self._handed = today, {}, {}, (today, {})
 
-    def _settle(self):
+    def _take_result(self):
         """Take over the result of the thread, if there is one."""
         if self._result is None:
             return

@@ -157,7 +157,7 @@ class Pace(object):
         return Pace(self._shares, None)
 
 
-class Limits(object):
+class Consumption(object):
     """What all clients have used, for as long as the process lives."""
 
     def __init__(self):

@@ -56,7 +56,7 @@ class Server(object):
         self.log = log
         self.reloads = reloads.Reloads(path, log, lambda: self.proxy.settings, self._use)
         self.sockets = sockets
-        self.places = [sock.getsockname()[:2] for sock in sockets]
+        self.addresses = [sock.getsockname()[:2] for sock in sockets]
         self.live = {}                          # {Conversation: its greenlet}
         self.proxy = None
         self.draining = False
@@ -72,7 +72,7 @@ class Server(object):
                                           if sock.family != socket.AF_UNIX)
         self._resolver = Resolver()
         self._upstream = Pool(self._resolver, 0, 1)
-        self._rates = rates.Limits()
+        self._rates = rates.Consumption()
         path = settings.limits.quota_file
         self._logins = logins.Logins(log.say)
         self._quota = None if path == 'off' else quota.Quota(path, log.say, time.time())
@@ -144,14 +144,14 @@ class Server(object):
 
     # --- connections
 
-    def _serve(self, place, sock, peer):
+    def _serve(self, address, sock, peer):
         """Serve one connection, in a greenlet. Waits.
 
-        `place`: (address, port) of the listener; `sock`: a native socket; `peer`: (address, port, ...) of the client.
+        `address`: (address, port) of the listener; `sock`: a native socket; `peer`: (address, port, ...) of the client.
         """
         self.accepted += 1
         try:
-            handler = Conversation(sock, unmap(parse_ip(peer[0])), place, self)
+            handler = Conversation(sock, unmap(parse_ip(peer[0])), address, self)
         except (socket.error, errors.ProxyError):
             return                              # the client left already
         try:
@@ -272,7 +272,7 @@ class Server(object):
         self.watchdog.start()
         freeze()                                # only here: later it would also freeze objects of live connections
         self.descriptors.fill_reserve()
-        self._greenlets = [gevent.spawn(supervise.keep, name, loop, self.log.say, gevent.sleep) for name, loop in (
+        self._greenlets = [gevent.spawn(supervise.run, name, loop, self.log.say, gevent.sleep) for name, loop in (
             ('housekeeping', self._housekeeping.run), ('systemd watchdog', self._tell_alive),
             ('reload', self._reload_when_told))]
         for acceptor in self._acceptors + ([self.admin] if self.admin else []):
@@ -287,11 +287,11 @@ class Server(object):
 
     def _summary(self):
         """Return what this process serves, as one line of native text."""
-        places = ', '.join(status.show_place(place) for place in self.places)
+        listening = ', '.join(status.show_listener(address) for address in self.addresses)
         settings = self.proxy.settings
         clients = ' '.join(sorted(set(network.text for network in settings.access.clients))) or 'nobody'
         return 'listening on %s for %s; %s; up to %d connections; as %s' % (
-            places, clients, self.reloads.path or 'all defaults', self.proxy.limits.connections, self.proxy.name)
+            listening, clients, self.reloads.path or 'all defaults', self.proxy.limits.connections, self.proxy.name)
 
     # --- its stop
 

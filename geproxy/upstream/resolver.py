@@ -103,10 +103,10 @@ class LookUp(object):
 class Threads(object):
     """Native threads, and the look-ups that wait for one: in a queue for each client. The clients take turns."""
 
-    def __init__(self, most, job, settle):
-        """`most`: how many threads; `job`: a function of a name, called in a thread; `settle`: a function of (LookUp,
+    def __init__(self, most, job, finish):
+        """`most`: how many threads; `job`: a function of a name, called in a thread; `finish`: a function of (LookUp,
         what the job returned, or None if no thread could be started), called by the hub."""
-        self._job, self._settle = job, settle
+        self._job, self._finish = job, finish
         self._queues = collections.OrderedDict()    # {client: OrderedDict of {name: LookUp}}, the next turn first
         self._queued = 0
         self._busy = collections.Counter()          # {client: threads}
@@ -168,7 +168,7 @@ class Threads(object):
             self._threads.do(self._job, asked.name).rawlink(lambda result: self._end(asked, result.value[0]))
         except native_lock_error:
             self._release(asked)
-            self._settle(asked, None)
+            self._finish(asked, None)
 
     def _release(self, asked):
         self._busy[asked.client] -= 1
@@ -178,7 +178,7 @@ class Threads(object):
 
     def _end(self, asked, value):
         self._release(asked)
-        self._settle(asked, value)
+        self._finish(asked, value)
         self._begin()
 
 
@@ -193,8 +193,8 @@ class Resolver(object):
         self._hosts = Hosts(hosts)
         self._cache = ExpiringCache(CACHE_SIZE)         # {host: Answer}
         self._pending = {}                              # {host: (LookUp, the Threads that it is for)}
-        self._network = Threads(THREADS, self._answer, self._settle)
-        self._local = Threads(HOSTS_THREADS, self._answer, self._settle)
+        self._network = Threads(THREADS, self._answer, self._finish)
+        self._local = Threads(HOSTS_THREADS, self._answer, self._finish)
         self.asked = 0                                  # look-ups, in all
 
     def resolve(self, host, limit, client=''):
@@ -295,7 +295,7 @@ class Resolver(object):
     def _failed(self, name, why, keep):
         return Answer([], "'%s' does not resolve: %s" % (name, why), monotonic(), monotonic() + keep, 0)
 
-    def _settle(self, asked, answer):
+    def _finish(self, asked, answer):
         """Remember the Answer of a LookUp, and hand it to all that wait."""
         if answer is None:
             answer = self._failed(asked.name, 'no thread can be started', 0)

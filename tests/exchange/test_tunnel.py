@@ -28,7 +28,7 @@ way = ways.way
 
 
 def test_flows_share_a_rate_evenly_and_the_others_are_not_concerned(flows):
-    rate, shared, letters = 500000, rates.Limits(), (b'a', b'b', b'c', b'd', b'e')
+    rate, shared, letters = 500000, rates.Consumption(), (b'a', b'b', b'c', b'd', b'e')
     flows.extend(Flow(**paced(shared, key, rate)).flood(letter * 10000)
                  for key, letter in zip(('joe', 'joe', 'joe', 'joe', 'ann'), letters))
     free = Flow(None, None)
@@ -47,7 +47,7 @@ def test_flows_share_a_rate_evenly_and_the_others_are_not_concerned(flows):
 
 def test_each_direction_has_its_own_budget(flows):
     rate = 200000
-    flows.append(Flow(**paced(rates.Limits(), 'joe', rate)).flood(b'x' * 10000))
+    flows.append(Flow(**paced(rates.Consumption(), 'joe', rate)).flood(b'x' * 10000))
     (flow,) = flows
     flow.greenlets.append(gevent.spawn(flow.user.sendall, b'y' * 10 * rate))
     up, began = 0, monotonic()

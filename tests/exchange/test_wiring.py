@@ -31,7 +31,7 @@ Life = collections.namedtuple('Life', 'draining')
 def wired(text='', is_own=lambda ip, port: False):
     """A Proxy from the text of an ini file, and its Recorder."""
     recorder = Recorder()
-    return Proxy(loading.load('test.ini', text.splitlines()), None, recorder.say, Observers(recorder.say, [recorder]), rates.Limits(), None, logins.Logins(recorder.say), is_own,
+    return Proxy(loading.load('test.ini', text.splitlines()), None, recorder.say, Observers(recorder.say, [recorder]), rates.Consumption(), None, logins.Logins(recorder.say), is_own,
                  Life(False)), recorder
 
 

@@ -32,7 +32,7 @@ def keep(tmpdir):
         each.close(PATIENCE)
 
 
-def settle(kept):
+def write_all(kept):
     """Hand over what was counted, and wait until it is written and known."""
     for _ in range(2):
         kept.tick(time.time())
@@ -53,8 +53,8 @@ def test_a_file_that_hangs_is_told_once_and_counted_once_it_does_not(keep, monke
                              'or a process that is stopped holds its lock' % keep.path]
         assert kept.used('a') == 7
     monkeypatch.undo()
-    settle(kept)
-    settle(kept)
+    write_all(kept)
+    write_all(kept)
     assert parse(written(keep.path))[1] == {'a': 7} and len(keep.said) == 1
 
 
@@ -119,7 +119,7 @@ def test_counts_survive_a_restart(keep):
     kept = keep()
     kept.add('a', 1000)
     kept.add('b', 1)
-    settle(kept)
+    write_all(kept)
     kept.add('a', 500)
     assert kept.used('a') == 1500
     kept.close(PATIENCE)
@@ -143,9 +143,9 @@ def test_processes_see_what_the_others_have_counted(keep):
     one, two = keep(), keep()
     one.add('a', 3)
     two.add('a', 4)
-    settle(one)
-    settle(two)
-    settle(one)
+    write_all(one)
+    write_all(two)
+    write_all(one)
     assert one.used('a') == two.used('a') == 7
 
 
@@ -154,11 +154,11 @@ def test_what_cannot_be_written_is_counted_all_the_same_and_told_once(keep, tmpd
     kept = keep()
     kept.add('a', 3)
     for _ in range(3):
-        settle(kept)
+        write_all(kept)
     assert kept.used('a') == 3 and len(keep.said) == 1
     assert keep.said[0].startswith('quotas are counted in memory only')
     tmpdir.join('quota').remove()
-    settle(kept)
+    write_all(kept)
     assert parse(written(keep.path))[1] == {'a': 3}
 
 
@@ -166,7 +166,7 @@ def test_a_broken_file_stops_nobody(keep, tmpdir):
     tmpdir.join('quota').write_binary(b'\0\0\0')
     kept = keep()
     kept.add('a', 3)
-    settle(kept)
+    write_all(kept)
     assert parse(written(keep.path))[1] == {'a': 3}
     assert len(keep.said) == 1 and 'line 1 is not understood' in keep.said[0]
 
@@ -183,7 +183,7 @@ def test_a_file_that_somebody_holds_stops_nobody(keep):
         kept.close(0.05)
         assert monotonic() - began < 1
         assert keep.said == ['the file of quotas could not be written in time: the last counts are lost']
-    settle(kept)
+    write_all(kept)
     assert parse(written(keep.path))[1] == {'a': 7}
 
 
@@ -191,9 +191,9 @@ def test_counts_of_yesterday_are_not_written_today(keep, tmpdir):
     tmpdir.join('quota').write_binary(show('2000-01-01', {'a': 9}))
     kept = keep(NOON - 86400 * 400)
     kept.add('a', 5)
-    settle(kept)
+    write_all(kept)
     kept.add('a', 1)
-    settle(kept)
+    write_all(kept)
     assert kept.used('a') == 1 and parse(written(keep.path))[1] == {'a': 1}
 
 
@@ -202,9 +202,9 @@ def test_a_thread_that_failed_goes_on_and_loses_no_count(keep, monkeypatch):
     kept = keep()
     kept._file, file_of_quotas = None, kept._file           # as any bug would be
     kept.add('a', 3)
-    settle(kept)
+    write_all(kept)
     assert kept.used('a') == 3
     assert len(keep.said) == 1 and 'the file of quotas failed, and goes on' in keep.said[0]
     kept._file = file_of_quotas
-    settle(kept)
+    write_all(kept)
     assert parse(written(keep.path))[1] == {'a': 3}

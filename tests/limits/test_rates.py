@@ -8,7 +8,7 @@ import pytest
 
 from geproxy import errors
 from geproxy.limits import rates
-from geproxy.limits.rates import Bucket, Limits, Meter, Pace, Table
+from geproxy.limits.rates import Bucket, Consumption, Meter, Pace, Table
 from geproxy.net import stream
 
 MIB = 1024 * 1024
@@ -56,7 +56,7 @@ def test_a_bucket_lets_the_rate_through_however_often_it_is_asked():
 
 
 def test_who_asks_too_often_is_told_the_figure_the_option_and_when_to_come_back():
-    shared = Limits()
+    shared = Consumption()
     for _ in range(2):
         shared.check_request('user:joe', 0.5, 2, 100.0)
     with pytest.raises(errors.TooManyRequests) as caught:
@@ -68,7 +68,7 @@ def test_who_asks_too_often_is_told_the_figure_the_option_and_when_to_come_back(
 
 
 def test_a_client_has_so_many_connections_and_no_more():
-    shared = Limits()
+    shared = Consumption()
     for _ in range(2):
         shared.enter('10.0.0.1', 2)
     with pytest.raises(errors.ClientFull) as caught:
@@ -114,7 +114,7 @@ def test_a_table_does_not_forget_what_is_in_use():
 
 
 def test_requests_of_ever_new_clients_are_remembered_up_to_a_bound():
-    shared = Limits()
+    shared = Consumption()
     for number in range(rates.KEYS + 100):
         shared.check_request('%d' % number, 1.0, 1, 0.0)
     gc.collect()
@@ -192,7 +192,7 @@ def test_the_slower_of_two_meters_decides():
 
 
 def test_only_what_is_limited_has_a_pace():
-    shared = Limits()
+    shared = Consumption()
     assert shared.paces([], None, 0.0) == shared.paces([('10.0.0.1', None)], None, 0.0) == (None, None)
     up, down = shared.paces([('10.0.0.1', 1000), ('rules.ini:7', None)], None, 0.0)
     assert [up.take(1000, 10.0), down.take(1000, 10.0), up.take(1, 10.0)] == [10.0, 10.0, pytest.approx(11.0)]

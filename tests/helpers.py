@@ -1,7 +1,6 @@
 """What tests of several modules share: an origin, a proxy, a client. Real sockets on loopback, no fakes."""
 from __future__ import absolute_import, division, print_function
 
-import collections
 import contextlib
 import socket
 
@@ -12,6 +11,7 @@ from gevent.server import StreamServer
 
 from geproxy import errors
 from geproxy.net.stream import Stream
+from geproxy.observe.record import NoMessage
 from geproxy.service import listeners, server
 from geproxy.settings import ini, loading, option_types
 
@@ -25,8 +25,18 @@ http_ports = any
 
 
 # What a Record needs of a request, and of a response: octets that no parser would let through may stand in these.
-Asked = collections.namedtuple('Asked', 'method url protocol')
-Answered = collections.namedtuple('Answered', 'content_type')
+class Asked(NoMessage):
+    """A request without fields."""
+
+    def __init__(self, method, url, protocol):
+        self.method, self.url, self.protocol = method, url, protocol
+
+
+class Answered(NoMessage):
+    """A response without fields."""
+
+    def __init__(self, content_type):
+        self.content_type = content_type
 
 
 class Recorder(object):

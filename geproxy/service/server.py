@@ -70,8 +70,7 @@ class Server(object):
             sock, handle, self._report_shortage, lambda: False)) if admin_sockets else None
         self._is_own = listeners.own_test(sock.getsockname()[:2] for sock in list(sockets) + list(admin_sockets)
                                           if sock.family != socket.AF_UNIX)
-        self._resolver = Resolver()
-        self._upstream = Pool(self._resolver, 0, 1)
+        self._upstream = Pool(Resolver(), 0, 1)
         self._rates = rates.Consumption()
         path = settings.limits.quota_file
         self._logins = logins.Logins(log.say)
@@ -91,9 +90,7 @@ class Server(object):
         """Use other settings from now on. Exchanges that have begun keep theirs."""
         settings = self._with_connections(settings)
         memory.budget.most = settings.limits.memory or host_memory.for_connections()
-        self._upstream.keep, self._upstream.keep_time = settings.upstream.keep, settings.upstream.keep_time
-        self._resolver.keep, self._resolver.keep_failed = (
-            settings.upstream.dns_keep, settings.upstream.dns_keep_failed)
+        self._upstream.use(settings.upstream)
         # From so many clients on, kept connections to origins have to go to make room for them.
         self._crowd = (self.descriptors.left(0) - settings.upstream.keep) // descriptors.EACH
         if settings.users is not None and (self.proxy is None or settings.users is not self.proxy.settings.users):

@@ -49,6 +49,11 @@ class Pool(object):
         self._open = set()                          # all Connections, the idle ones included
         self._received = self._sent = 0             # octets, of those that are closed
 
+    def use(self, options):
+        """Use other settings from now on, here and in the Resolver. `options`: the section [upstream]."""
+        self.keep, self.keep_time = options.keep, options.keep_time
+        self.resolver.use(options)
+
     def connect(self, key, judge, limits, reuse, owner):
         """Return a Connection, a kept one or a new one. May wait. The caller releases it.
 

@@ -197,6 +197,10 @@ class Resolver(object):
         self._local = Threads(HOSTS_THREADS, self._answer, self._finish)
         self.asked = 0                                  # look-ups, in all
 
+    def use(self, options):
+        """Use other settings from now on. `options`: the section [upstream]."""
+        self.keep, self.keep_failed = options.dns_keep, options.dns_keep_failed
+
     def resolve(self, host, limit, client=''):
         """Return the addresses of a host as native texts, in the order to try. May wait.
 

@@ -210,7 +210,7 @@ def test_the_json_format_has_the_fields_of_the_table(exchanges):
     names = [field.name for field in FIELDS]
     for each in (got, denied, tunnel):
         assert set(each) <= set(names)
-    assert set(got) == set(names) - set(['reason', 'message', 'user.name', 'rule', 'would_refuse'])
+    assert not set(got) & set(['reason', 'message', 'user.name', 'rule', 'would_refuse'])
     assert got['url.original'] == 'http://%s/a?' % exchanges['origin']
     assert (got['http.request.method'], got['http.response.status_code'], got['http.response.bytes']) == (
         'GET', 200, len(exchanges['answer']))

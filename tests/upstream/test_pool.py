@@ -13,7 +13,8 @@ from helpers import PATIENCE, Names, Owner, listening, read_all
 from geproxy import errors
 from geproxy.net.deadlines import TimeLimit
 from geproxy.policy.routes import DIRECT, Route, Target
-from geproxy.upstream import dialling, pool
+from geproxy.settings import loading
+from geproxy.upstream import dialling, pool, resolver
 
 LIMITS = (TimeLimit('dns', PATIENCE, errors.DnsTimeout), TimeLimit('connect', 2, errors.ConnectTimeout))
 ANYBODY = Owner()
@@ -57,6 +58,14 @@ def keeping(names, keep=10, keep_time=30, count=1, port=80):
         connection.clean = True
         kept.release(connection, ANYBODY)
     return kept, connections
+
+
+def test_other_settings_hold_for_kept_connections_and_for_names():
+    names = resolver.Resolver()
+    kept = pool.Pool(names, 0, 1)
+    kept.use(loading.load('test.ini', [
+        '[upstream]', 'keep = 7', 'keep_time = 3', 'dns_keep = 8', 'dns_keep_failed = 2']).upstream)
+    assert (kept.keep, kept.keep_time, names.keep, names.keep_failed) == (7, 3, 8, 2)
 
 
 @pytest.mark.parametrize('denied', [errors.AddressDenied, errors.Denied])

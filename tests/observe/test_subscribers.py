@@ -9,7 +9,7 @@ import pytest
 from helpers import Asked
 
 from geproxy.observe import subscribers
-from geproxy.observe.record import Record
+from geproxy.observe.record import NoMessage, Record
 
 
 def ended(url=b'http://a.test/'):
@@ -62,7 +62,7 @@ def test_a_slow_subscriber_misses_lines_and_is_told_how_many():
     assert [line['event'] for line in taken(subscriber)] == ['ended']
 
 
-class Secret(object):
+class Secret(NoMessage):
     """A request of which a weak reference tells whether it is still kept."""
     method, url, protocol = b'GET', b'http://a.test/', b'HTTP/1.1'
 

@@ -9,10 +9,11 @@ import math
 import time
 
 from geproxy import errors
-from geproxy.compat import monotonic, native_lock, native_sleep, start_native_thread
+from geproxy.compat import monotonic
 from geproxy.limits.quota_file import KEYS, QuotaFile, day_of
 from geproxy.limits.rates import show_key, show_octets
 from geproxy.net import supervise
+from geproxy.net.background import Background
 
 SLOW = 3.0              # seconds of writing the file after which the log says so
 
@@ -25,7 +26,7 @@ def seconds_to_midnight(now):
 
 
 class Quota(object):
-    """What each key has used today. All methods are for the hub's thread, and only `close` waits."""
+    """What each key has used today. For the hub's thread only. `close` waits, and `tick` for a moment at most."""
 
     def __init__(self, path, say, now):
         """`path`: of the file, native text; it is read at once. `say`: a function of native text, called if something
@@ -37,14 +38,13 @@ class Quota(object):
         self._pending = {}              # {key: octets} counted here since then
         self._handed = (self._day, {})  # what the thread was given: (day, {key: octets})
         self._file = QuotaFile(path)
-        self._result = self._file.update(self._handed)
-        self._writing = self._over = False
+        self._over = False
+        self._thread = Background(1)
+        # A function of what the thread is given. Returns what QuotaFile.update does, or None after a failure.
+        self._update = supervise.guard('the file of quotas', lambda counts: self._file.update(counts), say)
+        self._job = None                # what Background.do returned: the thread writes, or its result is to be taken
         self._since = 0.0               # when the thread was given it, in monotonic seconds
-        self._failed = False            # the thread, with what it was given last
-        self._work = native_lock()      # locked while the thread has nothing to do
-        self._work.acquire()
-        self._take_result()
-        start_native_thread(supervise.run, ('the file of quotas', self._run, say, native_sleep))
+        self._use(self._file.update(self._handed))
 
     def used(self, key):
         """Return the octets that a key has used today."""
@@ -76,19 +76,20 @@ class Quota(object):
     def tick(self, now):
         """Give the thread what was counted. Call this about once a second. `now`: seconds since the epoch."""
         self._roll(now)
-        if self._writing or self._over:
-            if self._writing and monotonic() - self._since > SLOW:
+        if self._over:
+            return
+        if self._writing:
+            if monotonic() - self._since > SLOW:
                 self._tell('quotas are counted in memory only: %s could not be written within %d s; its disk hangs, or '
                            'a process that is stopped holds its lock' % (self._file.path, SLOW))
             return
         self._take_result()
-        self._handed, self._pending = (self._day, self._pending), {}
-        self._result = None
-        self._writing, self._since = True, monotonic()
-        self._work.release()
+        handed = self._day, self._pending
+        self._job = self._thread.do(self._update, handed)       # if there can be no thread, all of it stays pending
+        self._handed, self._pending, self._since = handed, {}, monotonic()
 
     def close(self, seconds):
-        """Write what was counted, and wait for that, at most so many seconds. Blocks the whole process."""
+        """Write what was counted, and wait for that, at most so many seconds."""
         if self._over:
             return
         deadline = monotonic() + seconds
@@ -100,11 +101,14 @@ class Quota(object):
             return
         self._take_result()
         self._over = True
-        self._work.release()
+
+    @property
+    def _writing(self):
+        return self._job is not None and not self._job.ready()
 
     def _wait(self, deadline):
-        while self._writing and monotonic() < deadline:
-            native_sleep(0.002)
+        if self._job is not None:
+            self._job.wait(max(0.0, deadline - monotonic()))
 
     def _roll(self, now):
         """Begin anew at midnight."""
@@ -113,34 +117,24 @@ class Quota(object):
             self._day, self._totals, self._pending, self._handed = today, {}, {}, (today, {})
 
     def _take_result(self):
-        """Take over the result of the thread, if there is one."""
-        if self._result is None:
-            return
-        merged, said = self._result
+        """Take over what the thread has found, if it had something to do."""
+        if self._job is not None:
+            found, self._job = self._job.value[0], None
+            self._use(found or (None, ''))
+
+    def _use(self, found):
+        """Take over what QuotaFile.update has returned; its first value is None if nothing was written."""
+        merged, said = found
         day, counts = self._handed
-        if merged is None:              # not written: it is given to the thread again
+        if merged is None:              # it is given to the thread again
             for key, octets in counts.items() if day == self._day else ():
                 self.add(key, octets)
         elif merged[0] == self._day:
             self._totals = merged[1]
-        self._handed, self._result = (self._day, {}), None
+        self._handed = self._day, {}
         self._tell(said)
 
     def _tell(self, said):
         if said and said != self._said:
             self._say(said)             # once, not every second
         self._said = said
-
-    def _run(self):
-        """The loop of the thread. It is called again if it has failed."""
-        if self._failed:
-            self._result = None, ''         # what it was given is given to it again
-            self._writing = False
-        while True:
-            self._failed = False
-            self._work.acquire()
-            if self._over:
-                return
-            self._failed = True         # it stays so if `update` raises
-            self._result = self._file.update(self._handed)
-            self._writing = False

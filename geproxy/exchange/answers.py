@@ -31,6 +31,7 @@ class Answer(object):
 class Octets(object):
     """The octets of a body of our own, as copy loops read them from a Stream."""
     __slots__ = ('buffer',)
+    splices = False         # see Stream.splices
 
     def __init__(self, octets):
         self.buffer = octets
@@ -39,9 +40,6 @@ class Octets(object):
         """As Stream.read_now; there is never anything to wait for."""
         octets, self.buffer = self.buffer[:most], self.buffer[most:]
         return octets, len(octets)
-
-    def read_to(self, pipe, most):
-        """As Stream.read_to: nothing can be spliced from here."""
 
     def unread(self, octets):
         """As Stream.unread."""

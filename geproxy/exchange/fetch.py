@@ -59,11 +59,11 @@ def fetch(exchange):
             _attempt(exchange, answer, connection, repeatable)
             return answer
         except errors.ProxyError as error:
-            cause = exchange.abort_answer(error)
             # The connection was dead before this request came, or what it said was not meant for this request.
             if not (reuse and connection.kept and not answer.heard and not exchange.begun and isinstance(
                     error, (errors.UpstreamLost, errors.BadResponse))):
-                raise cause
+                raise exchange.abort_answer(error)      # in no variable: its traceback would keep that alive
+            exchange.abort_answer(error)
             reuse = False
 
 

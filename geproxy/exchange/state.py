@@ -181,6 +181,7 @@ class Exchange(object):
             return error
         if answer.upload is not None:
             error = answer.upload.error or error
+            answer.upload.error = None      # its traceback would keep this exchange alive
             answer.upload.stop()
         if answer.connection is not None:
             # What is on its way must neither look whole nor wait for an origin that does not read.

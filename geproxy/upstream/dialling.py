@@ -101,9 +101,12 @@ def judged(addresses, port, judge):
             allowed.append(address)
         except errors.Denied as error:
             denied = error
-    if not allowed:
-        raise denied or errors.DnsError('there is no address')
-    return allowed
+    try:
+        if not allowed:
+            raise denied or errors.DnsError('there is no address')
+        return allowed
+    finally:
+        denied = None               # its traceback leads to this frame, and all would wait for the collector
 
 
 def _shake_hands(stream, hops, limit, deadline):

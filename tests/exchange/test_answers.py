@@ -91,6 +91,18 @@ def test_a_large_answer_of_a_layer_arrives_whole():
         assert split(ask(address, get(('a.test', 80))))[2] == body
 
 
+@pytest.mark.parametrize('version', [b'1.0', b'1.1'])
+@pytest.mark.parametrize('framing', [b'', b'Transfer-Encoding: chunked\r\n', b'Content-Length: 1000001\r\n'])
+def test_a_large_answer_of_a_layer_may_end_with_its_octets(framing, version):
+    body = b'~' * 1000000
+    sent = b'%x\r\n%s\r\n' % (len(body), body) if b'chunked' in framing else body     # without a last chunk: broken off
+    with layered(own(b'HTTP/1.1 200 OK\r\n%s\r\n%s' % (framing, sent))) as (address, proxy):
+        shown = ask(address, get(('a.test', 80)).replace(b'HTTP/1.1', b'HTTP/' + version))
+        record, = proxy.wait()
+        assert (record.reason, proxy.said) == ('http_response_incomplete' if framing else '', [])
+        assert shown.count(b'~') == 1000000 or framing      # what is broken off by a reset may lose octets
+
+
 def test_an_answer_of_a_layer_that_is_too_short_never_looks_whole():
     with layered(own(b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort')) as (address, proxy):
         assert ask(address, get(('a.test', 80))).endswith(b'\r\n\r\nshort')

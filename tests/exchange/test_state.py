@@ -2,16 +2,19 @@
 from __future__ import absolute_import, division, print_function
 
 import errno
+import gc
 import socket
 
 import gevent
 import pytest
 from gevent.event import Event
-from helpers import PATIENCE, connect, listening, proxying, read_all, read_until
+from helpers import PATIENCE, ask, connect, listening, proxying, read_all, read_until
 from processes import Client
 from test_conversation import get, saying
+from test_fetch import reset
 
 from geproxy import errors
+from geproxy.exchange.state import Exchange
 from geproxy.net import workers
 
 
@@ -55,6 +58,37 @@ def test_a_view_has_plain_values_of_the_moment():
         client.response()
         record, = proxy.wait()
         assert record.id == before.id
+
+
+def resets(sock):
+    """An origin that reads a head and resets."""
+    read_until(sock, b'\r\n\r\n')
+    reset(sock)
+
+
+@pytest.mark.parametrize('handle, more, body, statuses', [
+    (lambda sock: read_until(sock, b'\r\n\r\n'), b'', b'', (502,)),
+    (resets, b'', b'', (502,)),
+    (lambda sock: [read_until(sock, b'\r\n\r\n'), sock.sendall(b'no response\r\n\r\n')], b'', b'', (502,)),
+    (lambda sock: [read_until(sock, b'\r\n\r\n'), sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab')], b'', b'', (200,)),
+    (read_all, b'Transfer-Encoding: chunked\r\n', b'5\r\nhello\r\nno size\r\n', (400,)),
+    (read_all, b'Content-Length: 9\r\n', b'hello', (0, 400)),
+    (None, b'', b'', (403,)),
+], ids=['closed', 'reset', 'no response', 'broken off', 'bad chunk', 'half an upload', 'denied'])
+def test_an_exchange_that_failed_is_freed_without_the_garbage_collector(handle, more, body, statuses):
+    with listening(handle or read_all) as origin, proxying('' if handle else '[access]\ndeny_addresses = 127.0.0.1\n') as (
+            address, proxy):
+        gc.collect()
+        gc.disable()
+        try:
+            ask(address, get(origin, more=more, method=b'POST' if more else b'GET') + body)
+            record, = proxy.wait()
+            assert record.status in statuses
+            proxy.wait_until(lambda: not proxy.server.live)
+            gevent.sleep(0)             # the greenlet has ended, too
+            assert not [each for each in gc.get_objects() if isinstance(each, Exchange)]
+        finally:
+            gc.enable()
 
 
 def test_nothing_of_an_exchange_is_kept_by_an_idle_connection():

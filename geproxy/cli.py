@@ -11,6 +11,7 @@ import errno
 import importlib
 import os
 import platform
+import re
 import signal
 import sys
 
@@ -77,7 +78,7 @@ def _without_command(arguments):
     if strange:
         hint = ' (did you mean -c %s?)' % strange[0]
         if not os.path.isfile(strange[0]):
-            hint = wording.did_you_mean(strange[0], COMMANDS)
+            hint = wording.did_you_mean(strange[0], list(COMMANDS) + re.findall(r'--\w+', parser.format_help()))
         parser.error('unrecognized arguments: %s%s' % (' '.join(strange), hint))
     if options.version:
         print('geproxy %s, Python %s, gevent %s' % (__version__, platform.python_version(), gevent.__version__))
@@ -98,8 +99,8 @@ def _parser():
         'Without -c it listens on port 9000,\nfor clients on this host and clients with private addresses.')
     parser.add_argument('-c', '--config', metavar='FILE', help='the ini file; without it: the defaults')
     parser.add_argument('--check', metavar='FILE', nargs='?', const='',
-                        help='read FILE, or the file of -c; print what is wrong with it and what would keep geproxy '
-                        'from starting with it; exit with 0 if nothing would, else with 1')
+                        help='check FILE, or the file of -c, and start nothing: print its mistakes, and what would '
+                        'keep geproxy from starting; exit code 0: fine, 1: not')
     parser.add_argument('--against', metavar='OLD', help='with --check: also print what a reload from OLD would change')
     parser.add_argument('--example', action='store_true', help='print an ini file with all options, with comments')
     # Not the action that argparse has for it: on Python 2 that writes to standard error.

@@ -120,6 +120,11 @@ class Denied(ProxyError):
         self.rule = rule
 
 
+class ClientDenied(Denied):
+    """The address of the client is not in [access] clients."""
+    hint = 'The operator of this proxy can add the client to [access] clients.'
+
+
 class AddressDenied(Denied):
     """All addresses of the host are forbidden."""
     token = 'destination_ip_prohibited'

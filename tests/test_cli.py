@@ -121,7 +121,7 @@ def test_a_check_reports_an_address_that_this_host_does_not_have(here, capsys, s
     path = written(here, '[%s]\nlisten = 192.0.2.77:3128\n' % section)
     assert cli.main(['--check', path]) == 0         # the file may be for another host, or the address may come later
     assert capsys.readouterr() == (
-        '%s: fine\n%s:2: [%s] listen: this host has no address 192.0.2.77 now: it cannot start here\n' % (
+        '%s: fine\n%s:2: [%s] listen: this host has no address 192.0.2.77 now: geproxy cannot start on this host now\n' % (
             path, path, section), '')
 
 
@@ -277,10 +277,11 @@ def test_a_reader_that_closes_the_pipe_is_no_error(arguments):
     assert (ended.wait(), ended.err) == (1, b'')
 
 
-def test_a_misspelt_command_gets_the_right_one_as_hint(capsys):
+@pytest.mark.parametrize('word, meant', [('relaod', 'reload'), ('--chek', '--check'), ('--exampel', '--example')])
+def test_a_misspelt_command_or_option_gets_the_right_one_as_hint(word, meant, capsys):
     with pytest.raises(SystemExit) as raised:
-        cli.main(['relaod', '--dry-run'])
-    assert raised.value.code == 2 and '(did you mean reload?)' in capsys.readouterr()[1]
+        cli.main([word, '--dry-run'])
+    assert raised.value.code == 2 and '(did you mean %s?)' % meant in capsys.readouterr()[1]
 
 
 def test_a_file_without_c_gets_a_hint(here, capsys):

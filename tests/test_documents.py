@@ -165,21 +165,21 @@ def number(pattern):
 
 
 def test_the_sizing_arithmetic_follows_from_what_was_measured():
-    requests, tunnels = number(r'about ([\d,]+) small requests'), number(r'or ([\d,]+)\s+tunnels set up')
-    octets, memory = number(r'or ([\d.]+) GB/s'), number(r'Per idle\s+tunnel (\d+) KiB')
+    requests, tunnels = number(r'handles ([\d,]+) small requests'), number(r'sets up ([\d,]+)\s+tunnels')
+    octets, memory = number(r'passes ([\d.]+) GB per second'), number(r'One idle tunnel takes (\d+) KiB')
     # Rounded down, by no more than a fifth.
     for said, true in ((requests, 1e6 / measured('1 KiB GET, 32 kept-alive clients')),
                        (tunnels, 1e6 / measured('CONNECT, one GET, close')),
                        (octets, 1.0737e3 / measured('body of 1 GiB'))):
         assert 0.75 * true < said < true
     assert memory == measured('memory of an idle tunnel')
-    example = re.search(r'(?s)For instance .*?\n\n', read(chapters.path('machines'))).group()
+    example = re.search(r'(?s)An example: .*\* Result', read(chapters.path('machines'))).group()
     cores = float(re.search(r'= ([\d.]+) cores', example).group(1))
     assert cores == round(8000 / requests + 2000 / tunnels, 1) and '%d processes' % -(-2 * cores // 1) in example
     assert '= %d MiB' % round(30000 * memory / 1024, -1) in example
     tunnels_each = 30000 // int(-(-2 * cores // 1))
-    assert number(r'MiB in all; ([\d,]+) tunnels') == tunnels_each
-    assert number(r'process take ([\d,]+)\s+descriptors') == 2 * tunnels_each < 65536
+    assert number(r'Descriptors: ([\d,]+) tunnels') == tunnels_each
+    assert number(r'process take ([\d,]+) descriptors') == 2 * tunnels_each < 65536
 
 
 # --- what the program prints

@@ -138,7 +138,7 @@ def _events(admin, stream):
 
 def no_such_page(_visit):
     """Return the answer for any other path: which pages there are."""
-    return plain(404, 'there are: ' + table.paths(PAGES))
+    return plain(404, 'there is no such page; the pages are: ' + table.paths(PAGES))
 
 
 PAGES = {

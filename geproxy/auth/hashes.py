@@ -92,7 +92,9 @@ def _describe(text):
         return 'a broken %s hash' % label if match.group() in _KNOWN else 'a hash of a kind not known here, %s' % label
     if not text:
         return 'no hash'
-    return 'a crypt(3) DES hash, too weak to be of use' if _match_des(text) else 'plain text, or no hash known here'
+    if _match_des(text):
+        return 'a crypt(3) DES hash, which is too weak: make another with openssl passwd -6'
+    return 'a password in plain text, or a hash of unknown kind: make a hash with openssl passwd -6'
 
 
 def verify(secret, password, pause=lambda: None):

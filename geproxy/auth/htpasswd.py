@@ -61,7 +61,8 @@ def _entries(lines, problems):
         name, colon, value = line.partition(b':')
         name = name.rstrip(b' \t')
         if not colon or not name:
-            problems.append((number, 'this line is no name:value'))     # it may be a password: quote nothing
+            # It may be a password: quote nothing.
+            problems.append((number, 'invalid line: expected a name and a colon at its beginning'))
         elif _find_control(name) or len(name) > LONGEST_NAME:
             problems.append((number, 'the name has a control character, or more than %d octets' % LONGEST_NAME))
         else:

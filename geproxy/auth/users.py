@@ -42,7 +42,8 @@ def read(users_path, groups_path=''):
                 octets = opened.read()
             lines = octets[len(codecs.BOM_UTF8) if octets.startswith(codecs.BOM_UTF8) else 0:].split(b'\n')
         except EnvironmentError as error:
-            problems.append((path, 0, 'cannot be read: %s' % error.strerror))
+            option = '[auth] %s' % ('users', 'groups')[at]
+            problems.append((path, 0, 'cannot be read: %s (this file is set in %s)' % (error.strerror, option)))
             continue
         found[at], wrong = parse(lines)
         problems.extend((path, number, what) for number, what in wrong)

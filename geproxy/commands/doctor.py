@@ -133,7 +133,7 @@ def absent(path, settings):
                 sock.close()
         except listeners.ListenError as error:
             why = 'this host has no address %s now' % listener.host
-            found.append('%s: [%s] listen: %s: it cannot start here' % (
+            found.append('%s: [%s] listen: %s: geproxy cannot start on this host now' % (
                 loading.where_set(path, section, 'listen'), section,
                 why if error.args[1] == errno.EADDRNOTAVAIL else error.args[0]))
     return found

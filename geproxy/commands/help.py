@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+import textwrap
 
 from geproxy import compat, wording
 from geproxy.commands import chapters, terminal_text
@@ -26,10 +27,12 @@ def main(arguments):
     `arguments`: native texts, with the name of the command first. Return the exit code: 0, or 2 for an unknown chapter.
     """
     parser = argparse.ArgumentParser(
-        prog='geproxy help', description='Show a chapter of the manual; without CHAPTER: list the chapters. On a '
-        'terminal, long text goes through the program in the variable PAGER (less).',
-        epilog='Chapters: %s. For the options of a command: geproxy COMMAND --help.' % ', '.join(chapters.NAMES))
-    parser.add_argument('chapter', metavar='CHAPTER', nargs='*')
+        prog='geproxy help', formatter_class=argparse.RawDescriptionHelpFormatter,
+        description='Show a chapter of the manual; without CHAPTER: list the chapters.\nOn a terminal, a long text is '
+        'shown by the program in the variable PAGER\n(default: less).',
+        epilog=textwrap.fill('Chapters: %s. For the options of a command: geproxy COMMAND --help.' % ', '.join(
+            chapters.NAMES), WIDTH - 2, break_on_hyphens=False))
+    parser.add_argument('chapter', metavar='CHAPTER', nargs='*', help='the name of a chapter, see below')
     name = '-'.join(parser.parse_args(arguments[1:]).chapter).lower() or chapters.CONTENTS
     if name == chapters.CONTENTS:
         _show(contents())

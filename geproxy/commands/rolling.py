@@ -91,8 +91,8 @@ def restart(arguments):
     options = parser('restart', 'Restart the geproxy processes of supervisord, one after the other. The next one is '
                      'restarted only when the one before is ready. Exit code 0: done, 1: nothing was touched, 2: wrong '
                      'usage, 3: one process did not come up, and the ones after it were not touched.')
-    options.add_argument('name', nargs='?', default='geproxy', help='name of the program in the configuration of '
-                         'supervisord (default: geproxy)')
+    options.add_argument('name', metavar='NAME', nargs='?', default='geproxy',
+                         help='name of the program in the configuration of supervisord (default: geproxy)')
     options.add_argument('--supervisord', metavar='FILE', help='configuration of supervisord, if supervisorctl does '
                          'not find it')
     options.add_argument('--supervisorctl', metavar='PROGRAM', help='supervisorctl, if it is not beside this Python '

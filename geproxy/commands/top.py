@@ -31,7 +31,7 @@ def main(arguments):
                          help='what a row stands for (default: client)')
     options.add_argument('--once', action='store_true', help='print one table and end')
     options.add_argument('--for', dest='seconds', metavar='TIME', type=option_types.duration, default=REFRESH,
-                         help='time between two views, or before the one of --once (default: %ds)' % REFRESH)
+                         help='time between two views; with --once: time to count (default: %ds)' % REFRESH)
     return run(_top, options, arguments)
 
 

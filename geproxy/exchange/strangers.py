@@ -97,7 +97,7 @@ class Strangers(object):
         if others:
             shown.append('others (%d)' % others)
         dropped = self.counts['dropped'] - self._dropped
-        line = '%d connections refused, as these are not among [%s] clients: %s%s [%s]' % (
+        line = '%d connections refused, because these are not in [%s] clients: %s%s [%s]' % (
             count, self._section, ', '.join(shown), '; %d of them got no answer' % dropped if dropped else '', self._id)
         self._said, self._id = now, Record('').id
         self._forget()

@@ -12,8 +12,10 @@ from geproxy.policy import ruleset
 REMEMBERED = 10000      # decisions of each kind: clients ask the same again and again
 _NOUNS = {'unspecified': 'an unspecified address'}
 # A port in http_ports does not count for CONNECT, because neither rules nor logs see the requests inside a tunnel.
-CONNECT_HINT = (
-    'The operator of this proxy can add the port to [access] connect_ports, or allow it by a rule that names the port. '
+PORT_HINT = 'The operator of this proxy can add the port to [access] %s, or allow it by a rule that names the port.'
+HTTP_HINT = PORT_HINT % 'http_ports'
+CONNECT_HINT = PORT_HINT % 'connect_ports' + (
+    ' '
     "http_ports does not count for CONNECT, which some clients use for plain http, too (Node's fetch, WebSocket).")
 PERIOD = 10             # seconds that a decision is remembered at most: this host may get or lose addresses
 
@@ -40,7 +42,7 @@ class Access(object):
         if client in self._clients:
             return
         if not within(client, self._settings.clients):
-            raise errors.Denied('client %s is not among [access] clients' % show_ip(client))
+            raise errors.ClientDenied('client %s is not among [access] clients' % show_ip(client))
         if len(self._clients) >= REMEMBERED:
             self._clients.clear()
         self._clients.add(client)
@@ -106,7 +108,7 @@ class Access(object):
             if not allows_port(ports, question.port):
                 decision = ruleset.Decision(
                     False, None, None, 'port %d is not among [access] %s (%s)' % (question.port, name, ports.text))
-                hint = CONNECT_HINT if question.method == b'CONNECT' else None
+                hint = CONNECT_HINT if question.method == b'CONNECT' else HTTP_HINT
         if decision.allowed or self._settings.policy == 'report':
             return decision
         error = errors.Denied(decision.why, decision.rule.source if decision.rule else '')

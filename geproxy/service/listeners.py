@@ -114,7 +114,7 @@ def _explain(sockaddr, code, option):
         return '%s: only root may use ports below 1024; choose a higher one in %s, or let supervisord open it ' \
                '(fd:0)' % (where, option)
     if code == errno.EADDRNOTAVAIL:
-        return '%s: this host does not have that address' % where
+        return '%s: this host does not have that address; choose another one in %s' % (where, option)
     return '%s: %s' % (where, os.strerror(code))
 
 

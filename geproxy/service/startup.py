@@ -46,7 +46,8 @@ def _serve(path, settings):
     try:
         log = Log(settings.log)
     except (IOError, OSError) as error:
-        complain("cannot open the log '%s': %s" % (error.filename, error.strerror))
+        complain("cannot open the log '%s': %s: geproxy must be able to write there; or choose another path in "
+                 '[log]' % (error.filename, error.strerror))
         return FAILED
     try:
         return server.Server(path, settings, log, sockets, admin_sockets).run()

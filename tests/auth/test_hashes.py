@@ -85,10 +85,10 @@ def test_without_the_library_bcrypt_is_refused_with_what_to_do(monkeypatch):
 
 @pytest.mark.parametrize('text, what', [
     (b'', 'no hash'),
-    (b'hunter2', 'plain text, or no hash known here'),
-    (b'{hunter2}', 'plain text, or no hash known here'),
-    (b'rqXexS6ZhobKA', 'a crypt(3) DES hash, too weak to be of use'),
-    (b'_J9..CCCCXBrJUJV154M', 'a crypt(3) DES hash, too weak to be of use'),
+    (b'hunter2', 'a password in plain text, or a hash of unknown kind: make a hash with openssl passwd -6'),
+    (b'{hunter2}', 'a password in plain text, or a hash of unknown kind: make a hash with openssl passwd -6'),
+    (b'rqXexS6ZhobKA', 'a crypt(3) DES hash, which is too weak: make another with openssl passwd -6'),
+    (b'_J9..CCCCXBrJUJV154M', 'a crypt(3) DES hash, which is too weak: make another with openssl passwd -6'),
     (b'{SHA}hunter2', 'a broken {SHA} hash'),
     (b'{SSHA}DkMTwBl+a/3DQTxCYEApdUtNXGgdUac3', 'a hash of a kind not known here, {SSHA}'),
     (b'{SHA256}hunter2', 'a hash of a kind not known here, {SHA256}'),

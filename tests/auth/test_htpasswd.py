@@ -28,17 +28,17 @@ def test_a_line_is_a_user_or_nothing(line, users):
 
 
 @pytest.mark.parametrize('line, what', [
-    (b'hunter2', 'this line is no name:value'),
-    (b':hunter2', 'this line is no name:value'),
+    (b'hunter2', 'invalid line: expected a name and a colon at its beginning'),
+    (b':hunter2', 'invalid line: expected a name and a colon at its beginning'),
     (b'b\x00b:' + SHA, 'the name has a control character, or more than 255 octets'),
     (b'x' * 256 + b':' + SHA, 'the name has a control character, or more than 255 octets'),
     (b'bob:', "user 'bob' has no hash"),
-    (b'bob:hunter2', "user 'bob' has plain text, or no hash known here"),
-    (b'bob:rqXexS6ZhobKA', "user 'bob' has a crypt(3) DES hash, too weak to be of use"),
+    (b'bob:hunter2', "user 'bob' has a password in plain text, or a hash of unknown kind: make a hash with openssl passwd -6"),
+    (b'bob:rqXexS6ZhobKA', "user 'bob' has a crypt(3) DES hash, which is too weak: make another with openssl passwd -6"),
     (b'bob:{SSHA}hunter2', "user 'bob' has a hash of a kind not known here, {SSHA}"),
     (b'b\xc3\xb6b:$apr1$hunter2', "user 'b\\xc3\\xb6b' has a broken $apr1$ hash"),
-    (b'x' * 200 + b':x', "user '" + 'x' * 64 + "...' has plain text, or no hash known here"),
-    (b'bob:A realm:d41d8cd98f00b204e9800998ecf8427e', "user 'bob' has plain text, or no hash known here"),
+    (b'x' * 200 + b':x', "user '" + 'x' * 64 + "...' has a password in plain text, or a hash of unknown kind: make a hash with openssl passwd -6"),
+    (b'bob:A realm:d41d8cd98f00b204e9800998ecf8427e', "user 'bob' has a password in plain text, or a hash of unknown kind: make a hash with openssl passwd -6"),
 ])
 def test_a_bad_line_is_told_with_its_number_and_without_its_hash(line, what):
     assert htpasswd.parse_users([b'# users', b'eve:' + SHA, line]) == ({b'eve': SECRET}, [(3, what)])
@@ -48,7 +48,7 @@ def test_a_user_who_stands_there_twice_is_told():
     users, problems = htpasswd.parse_users([b'bob:' + SHA, b'bob:$apr1$a$PtM1vJaZieHDFk40mKMu6/', b'eve:x', b'eve:' + SHA])
     assert users == {b'bob': SECRET}
     assert problems == [(2, "user 'bob' stands in line 1 already"),
-                        (3, "user 'eve' has plain text, or no hash known here"),
+                        (3, "user 'eve' has a password in plain text, or a hash of unknown kind: make a hash with openssl passwd -6"),
                         (4, "user 'eve' stands in line 3 already")]
 
 
@@ -59,7 +59,7 @@ def test_a_user_who_stands_there_twice_is_told():
     ([b'staff: bob', b'#', b'admins: eve', b'', b'staff: eve'], {b'staff': {b'bob', b'eve'}, b'admins': {b'eve'}}, []),
     ([b'nobody:'], {b'nobody': set()}, []),
     ([b'bob eve', b'staff: bob', b': bob'], {b'staff': {b'bob'}},
-     [(1, 'this line is no name:value'), (3, 'this line is no name:value')]),
+     [(1, 'invalid line: expected a name and a colon at its beginning'), (3, 'invalid line: expected a name and a colon at its beginning')]),
 ])
 def test_groups_are_read_as_apache_does(lines, groups, problems):
     assert htpasswd.parse_groups(lines) == (groups, problems)

@@ -460,8 +460,8 @@ def test_a_bad_file_changes_nothing_and_is_told_once(house):
     os.remove(house.path)
     house.refresh(2)
     assert house.said == ['the users stay as they were, for what is wrong in their files:\n%s%s' % (house.path, what)
-                          for what in (":1: user 'ann' has plain text, or no hash known here",
-                                       ': cannot be read: No such file or directory')]
+                          for what in (":1: user 'ann' has a password in plain text, or a hash of unknown kind: make a hash with openssl passwd -6",
+                                       ': cannot be read: No such file or directory (this file is set in [auth] users)')]
     assert house.check(b'bob', b'secret').name == b'bob'
     house.write(b'ann:' + SECRET)
     house.refresh(3)

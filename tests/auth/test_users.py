@@ -36,11 +36,11 @@ def test_all_that_is_wrong_is_told_at_once(tmpdir):
     with pytest.raises(users.FilesError) as caught:
         users.read(bad, gone)
     assert caught.value.problems == [
-        (bad, 1, 'this line is no name:value'), (bad, 3, "user 'ann' has plain text, or no hash known here"),
-        (gone, 0, 'cannot be read: No such file or directory')]
+        (bad, 1, 'invalid line: expected a name and a colon at its beginning'), (bad, 3, "user 'ann' has a password in plain text, or a hash of unknown kind: make a hash with openssl passwd -6"),
+        (gone, 0, 'cannot be read: No such file or directory (this file is set in [auth] groups)')]
     assert str(caught.value).splitlines() == [
-        bad + ':1: this line is no name:value', bad + ":3: user 'ann' has plain text, or no hash known here",
-        gone + ': cannot be read: No such file or directory']
+        bad + ':1: invalid line: expected a name and a colon at its beginning', bad + ":3: user 'ann' has a password in plain text, or a hash of unknown kind: make a hash with openssl passwd -6",
+        gone + ': cannot be read: No such file or directory (this file is set in [auth] groups)']
 
 
 def test_a_file_without_users_lets_nobody_in(tmpdir):
@@ -79,7 +79,7 @@ def test_a_file_that_has_gone_is_told(tmpdir):
     os.remove(path)
     with pytest.raises(users.FilesError) as caught:
         users.read_again(found)
-    assert str(caught.value) == path + ': cannot be read: No such file or directory'
+    assert str(caught.value) == path + ': cannot be read: No such file or directory (this file is set in [auth] users)'
 
 
 MIXED = [b'user%d:' % number + (b'$6$rounds=9000$a$' if number % 4 else b'$6$rounds=1000$a$') + b'%086d' % number

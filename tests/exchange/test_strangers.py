@@ -84,7 +84,7 @@ def test_the_error_log_has_one_line_for_all_strangers_with_their_request_id():
         proxy.wait_until(lambda: proxy.server.strangers.counts['told'] == 3)
         proxy.server._housekeeping.report_log()
         lines = [line for line in proxy.said if line[1:].startswith(
-            ' connections refused, as these are not among [access] clients: 127.0.0.2 (')]
+            ' connections refused, because these are not in [access] clients: 127.0.0.2 (')]
         assert len(lines) == 1 and proxy.records == []
         assert re.search(br'\nrequest id: (\S+)\n', shown[0]).group(1).decode('ascii') in lines[0]
 
@@ -115,7 +115,7 @@ def test_lines_about_strangers_are_rare_and_short_and_count_all(monkeypatch):
     turned_away(those, '10.0.0.3')
     assert those.report(PAUSE - 1) == []
     line, = those.report(PAUSE)
-    assert line.startswith('21 connections refused, as these are not among [access] clients: 10.0.0.3 (2), ')
+    assert line.startswith('21 connections refused, because these are not in [access] clients: 10.0.0.3 (2), ')
     assert re.search(r', others \(10\); 21 of them got no answer \[', line) and line.count('10.0.0.') == 10
     assert len(those._clients) == 0
 

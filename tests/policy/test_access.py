@@ -51,6 +51,7 @@ def test_only_clients_in_the_option_may_use_the_proxy(line, client, allowed):
         with pytest.raises(errors.Denied) as raised:
             policy.check_client(unmap(parse_ip(client)))
         assert str(raised.value) == 'client %s is not among [access] clients' % show_ip(unmap(parse_ip(client)))
+        assert 'add the client to [access] clients' in raised.value.hint
 
 
 @pytest.mark.parametrize('line, method, port, allowed', [
@@ -85,6 +86,7 @@ def test_a_method_reaches_the_ports_of_its_option(line, method, port, allowed):
             policy.check_target(question(method=method, port=port), 0)
         option = 'connect_ports' if method == b'CONNECT' else 'http_ports'
         assert str(raised.value).startswith('port %d is not among [access] %s (' % (port, option))
+        assert 'add the port to [access] %s,' % option in raised.value.hint
 
 
 @pytest.mark.parametrize('port, allowed', [(79, False), (80, True), (81, False), (99, False), (100, True), (200, True),

@@ -152,7 +152,7 @@ def test_a_port_in_use_in_one_family_is_in_use():
 
 
 @pytest.mark.parametrize('host,why', [
-    ('192.0.2.1', 'cannot listen on 192.0.2.1 port 9: this host does not have that address'),      # RFC 5737: no host has it
+    ('192.0.2.1', 'cannot listen on 192.0.2.1 port 9: this host does not have that address; choose another one in [proxy] listen'),      # RFC 5737: no host has it
     ('no..such.name', "cannot listen on 'no..such.name': "),
 ])
 def test_an_address_that_this_host_does_not_have_is_reported(host, why):

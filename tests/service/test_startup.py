@@ -68,7 +68,8 @@ def test_a_log_in_a_missing_folder_is_reported(here, capsys, option):
     path = written(here, '[proxy]\nlisten = 127.0.0.1:0\n[log]\n%s = %s/no/such/folder.log\n' % (option, here))
     assert cli.main(['-c', path]) == startup.FAILED
     assert capsys.readouterr() == (
-        '', "geproxy: cannot open the log '%s/no/such/folder.log': No such file or directory\n" % here)
+        '', "geproxy: cannot open the log '%s/no/such/folder.log': No such file or directory: geproxy must be able to "
+        'write there; or choose another path in [log]\n' % here)
 
 
 def test_a_standard_input_that_is_not_a_socket_is_reported(here):

@@ -226,6 +226,6 @@ def test_users_and_groups_are_read_from_files_beside_the_ini_file(tmpdir):
     with pytest.raises(loading.ConfigError) as raised:
         loading.load(str(path))
     found = str(raised.value).replace(str(tmpdir) + '/', '').split('\n')
-    assert found[0] == 'groups: cannot be read: No such file or directory'
+    assert found[0] == 'groups: cannot be read: No such file or directory (this file is set in [auth] groups)'
     assert found[1].startswith("users:1: user 'bob' has ") and 'plain\n' not in str(raised.value)
-    assert found[2] == 'users:3: this line is no name:value'
+    assert found[2] == 'users:3: invalid line: expected a name and a colon at its beginning'

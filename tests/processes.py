@@ -158,6 +158,23 @@ def folder():
         shutil.rmtree(path)
 
 
+def build_wheel(here):
+    """Build a wheel of geproxy in the folder `here`, and return its path.
+
+    It is built from a copy: setuptools leaves a folder `build` beside setup.py, and packs what is still in one.
+    """
+    copy = os.path.join(here, 'copy')
+    for name in ('geproxy', 'conf'):
+        shutil.copytree(os.path.join(CHECKOUT, name), os.path.join(copy, name),
+                        ignore=shutil.ignore_patterns('__pycache__', '*.pyc'))
+    shutil.copy(os.path.join(CHECKOUT, 'setup.py'), copy)
+    packed = os.path.join(here, 'wheel')
+    built = run(PYTHON + ['-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '--quiet', '--wheel-dir', packed, copy])
+    assert built.wait() == 0, built
+    name, = os.listdir(packed)
+    return os.path.join(packed, name)
+
+
 @contextlib.contextmanager
 def running(ini='', listen='127.0.0.1:0', make=None, by=(), **options):
     """Run geproxy, and give its Process once it listens.

@@ -9,8 +9,9 @@ import sys
 import zipfile
 
 import pytest
+from processes import CHECKOUT, build_wheel, folder
+
 from geproxy.commands import docs
-from processes import CHECKOUT, PYTHON, folder
 
 TESTS = os.path.dirname(os.path.abspath(__file__))
 PACKAGE = os.path.join(os.path.dirname(TESTS), 'geproxy')
@@ -321,11 +322,7 @@ def test_a_wheel_has_every_file_of_the_package():
     for needed in ('setuptools', 'wheel'):
         pytest.importorskip(needed)         # .ci/run compares the wheel that it builds, too
     with folder() as here:
-        subprocess.check_output(PYTHON + [
-            '-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '--quiet', '--wheel-dir', here, CHECKOUT],
-            stderr=subprocess.STDOUT)
-        name, = os.listdir(here)
-        with zipfile.ZipFile(os.path.join(here, name)) as wheel:
+        with zipfile.ZipFile(build_wheel(here)) as wheel:
             packed = set(each for each in wheel.namelist() if each.startswith('geproxy/'))
     kept = subprocess.check_output(['git', 'ls-files', 'geproxy'], cwd=CHECKOUT).decode('ascii').split()
     assert packed == set(kept)

@@ -31,16 +31,16 @@ monkey.patch_all()
 import os, runpy
 sys.argv[:3] = ['geproxy']
 sys.path.insert(0, os.getcwd())
-from geproxy.exchange.wiring import Proxy
-observe = Proxy.observe
-def leak(proxy, record):
+from geproxy.observe.observers import Observers
+ended = Observers.ended
+def leak(observers, record):
     os.dup(0)
     if record.method == b'PUT':
         record.received += 1
     if record.tunnel:
-        observe(proxy, record)
-    observe(proxy, record)
-Proxy.observe = leak
+        ended(observers, record)
+    ended(observers, record)
+Observers.ended = leak
 runpy.run_module('geproxy.cli').get('main')()
 '''
 

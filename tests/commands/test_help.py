@@ -3,13 +3,12 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import pty
-import subprocess
 import sys
 import zipfile
 
 import gevent.os
 import pytest
-from processes import CHECKOUT, GEPROXY, PYTHON, folder, process, read, run, write
+from processes import GEPROXY, build_wheel, folder, process, read, run, write
 
 from geproxy import cli
 from geproxy.commands import chapters, help, terminal_text
@@ -103,11 +102,8 @@ def test_it_works_from_a_wheel():
     for needed in ('setuptools', 'wheel'):
         pytest.importorskip(needed)
     with folder() as here:
-        subprocess.check_output(PYTHON + ['-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '--quiet', '--wheel-dir',
-                                          here, CHECKOUT], stderr=subprocess.STDOUT)
-        name, = os.listdir(here)
         there = os.path.join(here, 'unpacked')
-        with zipfile.ZipFile(os.path.join(here, name)) as wheel:
+        with zipfile.ZipFile(build_wheel(here)) as wheel:
             wheel.extractall(there)
         write(os.path.join(here, 'run.py'), 'import runpy, sys\nsys.path.insert(0, %r)\nrunpy.run_module("geproxy", run_name="__main__")\n' % there)
         shown = run([sys.executable, os.path.join(here, 'run.py'), 'help', 'rules'], cwd=here)

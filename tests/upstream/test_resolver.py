@@ -13,7 +13,7 @@ from geproxy.net.deadlines import TimeLimit
 from geproxy.upstream import resolver
 
 SOON = TimeLimit('dns', 0.3, errors.DnsTimeout)
-LATER = TimeLimit('dns', 10, errors.DnsTimeout)
+LATER = TimeLimit('dns', 10 * PATIENCE, errors.DnsTimeout)      # longer than any test here
 
 
 class Names(object):
@@ -79,7 +79,7 @@ def test_a_failure_is_kept_too(names):
 def test_many_who_ask_at_once_cause_one_look_up(names):
     found = resolver.Resolver(ask=names)
     asking = [gevent.spawn(found.resolve, b'a.test', LATER) for _ in range(20)]
-    assert [each.get(timeout=10)[0] for each in asking] == ['10.0.0.1'] * 20
+    assert [each.get(timeout=PATIENCE)[0] for each in asking] == ['10.0.0.1'] * 20
     assert names.asked == ['a.test'] and found.asked == 1
 
 
@@ -91,7 +91,7 @@ def test_each_caller_has_its_own_deadline(names):
         found.resolve(b'dead.test', SOON)
     assert "no answer about 'dead.test' within 0.3 s ([timeouts] dns)" == str(caught.value)
     names.release()
-    assert patient.get(timeout=10)[0] == '10.0.0.1'
+    assert patient.get(timeout=PATIENCE)[0] == '10.0.0.1'
     assert names.asked == ['dead.test']
 
 
@@ -101,18 +101,17 @@ def test_an_answer_that_came_while_nothing_ran_came_in_time(names):
     gevent.sleep(0.05)
     names.release()
     native_sleep(SOON.seconds + resolver.OVERSLEPT + 0.2)       # the hub, that is, as behind a SIGSTOP
-    assert patient.get(timeout=10)[0] == '10.0.0.1'
+    assert patient.get(timeout=PATIENCE)[0] == '10.0.0.1'
 
 
 def test_fifty_dead_names_do_not_slow_a_good_one(names):
     found = resolver.Resolver(ask=names)
     dead = [gevent.spawn(found.resolve, b'dead%d.test' % number, LATER) for number in range(50)]
-    gevent.sleep(0.05)
-    began = monotonic()
-    assert found.resolve(b'good.test', LATER)[0] == '10.0.0.1'
-    assert monotonic() - began < 0.5
+    gevent.sleep(0)                     # so that all are under way
+    assert found.resolve(b'good.test', TimeLimit('dns', PATIENCE, errors.DnsTimeout))[0] == '10.0.0.1'
+    assert found.pending == 50          # none of them had to end for it
     names.release()
-    gevent.joinall(dead, timeout=10)
+    gevent.joinall(dead, timeout=PATIENCE)
 
 
 def test_when_all_threads_hang_the_deadline_still_holds(names):
@@ -124,7 +123,7 @@ def test_when_all_threads_hang_the_deadline_still_holds(names):
     with pytest.raises(errors.DnsTimeout):
         found.resolve(b'good.test', SOON)
     names.release()
-    gevent.joinall(dead, timeout=10)
+    gevent.joinall(dead, timeout=PATIENCE)
     assert found.resolve(b'good.test', LATER)[0] == '10.0.0.1'
 
 
@@ -216,7 +215,7 @@ def test_a_client_takes_no_more_threads_than_it_leaves_free(gates, monkeypatch):
     gates.wait(6)
     assert gates.begun[5] == 'also-good.test'
     gates.let_go('good.test', 'also-good.test')
-    gevent.joinall(other + third, timeout=10)
+    gevent.joinall(other + third, timeout=PATIENCE)
     assert sorted(gates.begun[:4]) == named('greedy', 4) and len(gates.begun) == 6
     gates.let_go(*named('greedy', 4))
     gates.wait(10)
@@ -232,7 +231,7 @@ def test_clients_that_wait_are_served_in_turn(gates, monkeypatch):
     for count, name in enumerate(expected, 1):
         gates.wait(count)
         gates.let_go(name + '.test')
-    gevent.joinall(waiting, timeout=10)
+    gevent.joinall(waiting, timeout=PATIENCE)
     assert gates.begun == [name + '.test' for name in expected]
 
 
@@ -250,7 +249,7 @@ def test_a_look_up_that_nobody_waits_for_any_more_never_begins(gates, monkeypatc
     gates.let_go('first.test')
     gates.wait(2)
     gates.let_go('stays.test')
-    gevent.joinall(stays, timeout=10)
+    gevent.joinall(stays, timeout=PATIENCE)
     assert found.resolve(b'first.test', LATER) == ['10.0.0.1']
     assert gates.begun == ['first.test', 'stays.test'] and not found.pending
 
@@ -266,11 +265,11 @@ def test_a_name_that_two_clients_wait_for_begins_with_the_first_turn_of_either(g
     gates.let_go('one.test')
     gates.wait(3)
     gates.let_go('shared.test')
-    gevent.joinall(other, timeout=10)
+    gevent.joinall(other, timeout=PATIENCE)
     assert gates.begun[:3] == ['busy.test', 'one.test', 'shared.test'] and found.asked == 4
     gates.wait(4)
     gates.let_go('two.test')
-    gevent.joinall(greedy, timeout=10)
+    gevent.joinall(greedy, timeout=PATIENCE)
     assert not found.pending
 
 
@@ -343,7 +342,7 @@ def test_a_name_whose_addresses_fail_is_asked_for_once_more(moving):
     old = found.resolve(b'a.test', LATER)
     there[:] = ['10.0.0.2', '10.0.0.3']
     asking = [gevent.spawn(found.renew, b'a.test', old, monotonic(), LATER) for _ in range(5)]
-    assert [each.get(timeout=10) for each in asking] == [['10.0.0.3']] * 5
+    assert [each.get(timeout=PATIENCE) for each in asking] == [['10.0.0.3']] * 5
     assert found.asked == 2                         # once, however many fail at once
     assert found.renew(b'a.test', old, monotonic(), LATER) == ['10.0.0.3'] and found.asked == 2
     assert found.resolve(b'a.test', LATER) == ['10.0.0.2', '10.0.0.3']

@@ -92,7 +92,7 @@ class Admin(object):
 
     def counted(self):
         """Return the values of the counters, as metrics.Metrics.values does."""
-        under_way = [status.octets(handler) for handler in self.server.live]
+        under_way = [status.octets(conversation) for conversation in self.server.live]
         return self.metrics.values(sum(received for received, _sent in under_way), sum(sent for _, sent in under_way),
                                    *self.server.proxy.upstream.octets())
 
@@ -141,7 +141,7 @@ class Admin(object):
         """End the oldest connection if there are too many, a silent one first. A health check is over at once."""
         if len(self._silent) + len(self._answered) >= QUICK:
             _greenlet, stream = (self._silent or self._answered).popitem(last=False)
-            stream.wake()
+            stream.shut_down()
 
     def _respond(self, stream, by_path):
         version, bodiless = (1, 1), False

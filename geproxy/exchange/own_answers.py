@@ -1,4 +1,4 @@
-"""What the proxy answers by itself, to requests that go no further: its page, OPTIONS and TRACE. Sends nothing."""
+"""Makes the answers of the proxy itself: its page, OPTIONS and TRACE. Sends nothing."""
 from __future__ import absolute_import, division, print_function
 
 from geproxy import errors
@@ -11,7 +11,7 @@ def last_hop(request, head, close):
     """Return the answer to an OPTIONS or TRACE that may go no further, as octets (RFC 9110, 7.6.2).
 
     `request`: a message.Request; `head`: the octets of its head, as they came; `close`: True if the connection ends
-    behind the answer.
+    after the answer.
     """
     if request.method != b'TRACE':
         return responses.options(close)

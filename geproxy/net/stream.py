@@ -44,7 +44,7 @@ class Stream(object):
     Most methods raise the class given as `lost` when the peer has reset or broken the connection.
     """
     __slots__ = ('transport', 'pending', 'peer', 'buffer', 'ended', 'received', 'sent', 'at_once', 'pace',
-                 'reader', 'writer', 'reading', 'writing', 'shortened_by', 'until', 'source', 'held', '_lost', '_woken',
+                 'reader', 'writer', 'reading', 'writing', 'shortened_by', 'until', 'source', 'held', '_lost', '_shut',
                  '_quiet')
 
     def __init__(self, transport, peer, lost):
@@ -65,7 +65,7 @@ class Stream(object):
         self.source = None          # the stream that feeds this one, if a wait for room here ends with its reset
         self.held = 0               # octets that are charged to memory.budget for this connection
         self._lost = lost
-        self._woken = False         # `wake` has ended both directions
+        self._shut = False         # `shut_down` has ended both directions
         self._quiet = None          # a poll object for this connection, once it is needed
         transport.settimeout(0.0)   # in any case: on Python 3.6 an accepted socket tells a wrong time-out
         deadlines.start()
@@ -287,7 +287,7 @@ class Stream(object):
             else:
                 gevent.sleep(left)
             left = until - monotonic()
-            if left > 0 and (self._woken or self.is_gone()):
+            if left > 0 and (self._shut or self.is_gone()):
                 break                           # the send that follows raises the error
         return data
 
@@ -340,12 +340,12 @@ class Stream(object):
         """End our direction: tell the peer that no more will be sent. The peer may go on sending."""
         self._shutdown(socket.SHUT_WR)
 
-    def wake(self):
+    def shut_down(self):
         """End both directions, so that a greenlet that waits for this stream sees its end."""
-        self._woken = True
+        self._shut = True
         self._shutdown(socket.SHUT_RDWR)
 
-    def wake_reader(self):
+    def shut_down_reading(self):
         """End the direction from the peer, without telling it. Octets that have arrived can still be read."""
         self._shutdown(socket.SHUT_RD)
 

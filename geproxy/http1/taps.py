@@ -42,7 +42,7 @@ class Joined(object):
 class Tapped(object):
     """A body (see framing) that shows its content: that of each small one, each piece, each chunk, in order."""
     splices = False         # all content goes through `feed` or `take`
-    unseen = 0
+    skippable = 0
 
     def __init__(self, body, see):
         """Decorate a body.

@@ -30,7 +30,7 @@ class Quota(object):
     def __init__(self, path, say, now):
         """`path`: of the file, native text; it is read at once. `say`: a function of native text, called if something
         is wrong with the file; `now`: seconds since the epoch."""
-        self._say = say
+        self._report = say
         self._said = ''
         self._day = day_of(now)
         self._totals = {}               # {key: octets} of all processes, as the file has them
@@ -44,7 +44,7 @@ class Quota(object):
         self._work = native_lock()      # locked while the thread has nothing to do
         self._work.acquire()
         self._settle()
-        start_native_thread(supervise.keep, ('the file of quotas', self._run, say, native_sleep))
+        start_native_thread(supervise.keep_running, ('the file of quotas', self._run, say, native_sleep))
 
     def used(self, key):
         """Return the octets that a key has used today."""
@@ -96,7 +96,7 @@ class Quota(object):
         self.tick(time.time())
         self._wait(deadline)
         if self._writing:
-            self._say('the file of quotas could not be written in time: the last counts are lost')
+            self._report('the file of quotas could not be written in time: the last counts are lost')
             return
         self._settle()
         self._over = True
@@ -128,7 +128,7 @@ class Quota(object):
 
     def _tell(self, said):
         if said and said != self._said:
-            self._say(said)             # once, not every second
+            self._report(said)             # once, not every second
         self._said = said
 
     def _run(self):

@@ -13,7 +13,7 @@ import weakref
 
 from geproxy import errors
 from geproxy.compat import to_native
-from geproxy.net.address import household
+from geproxy.net.address import client_network
 
 KEYS = 10000                # keys in a table; each costs about 1 KiB
 FORGET = 3600.0             # seconds after which an unused key is forgotten, and begins anew
@@ -30,10 +30,10 @@ def key_of(user, client, ipv6_prefix=64):
     """Return the key by which a client is counted: printable ASCII without blanks. No user has the key of an address.
 
     `user`: octets of the name, or None without a log-in; `client`: its address, native text; `ipv6_prefix`: bits of an
-    IPv6 address that count, see address.household.
+    IPv6 address that count, see address.client_network.
     """
     if user is None:
-        return household(client, ipv6_prefix)
+        return client_network(client, ipv6_prefix)
     return 'user:' + to_native(_find_unsafe.sub(lambda match: b'%%%02X' % ord(match.group()), user))
 
 

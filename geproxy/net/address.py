@@ -171,7 +171,7 @@ def unwrap(ip):
     return [ip] + carried
 
 
-def opens(networks, ip):
+def allows_ip(networks, ip):
     """Return True if a list of allowed networks allows an address.
 
     `networks`: Networks; `ip`: an IP. The presets link-local, private and reserved do not allow the addresses of cloud
@@ -182,7 +182,7 @@ def opens(networks, ip):
     return within(ip, networks) is not None
 
 
-def household(text, ipv6_prefix=64):
+def client_network(text, ipv6_prefix=64):
     """Return the name by which a client is counted, native text: its IPv4 address, or its IPv6 network.
 
     `text`: native text of an address; `ipv6_prefix`: length of the prefix of such a network, in bits.

@@ -40,7 +40,7 @@ class Writer(object):
         self._reopen = self._closing = self._over = False
         self._sink = sinks.open_sink(path, self._tell)
         self.stamps = self._sink.stamps     # it adds time and process to each line by itself
-        start_native_thread(supervise.keep, ('the log', self._run, self._tell, native_sleep))
+        start_native_thread(supervise.keep_running, ('the log', self._run, self._tell, native_sleep))
 
     @property
     def dropped(self):

@@ -18,7 +18,7 @@ class Observers(object):
 
     def __init__(self, say, observers=()):
         """`say`: a function that logs native text, for an observer that fails; `observers`: the first ones."""
-        self._say = say
+        self._report = say
         self._use(tuple(observers))
 
     def add(self, observer):
@@ -61,4 +61,4 @@ class Observers(object):
 
     def _failed(self, tell):
         """Report the exception that is being handled: it costs neither the exchange nor the other observers."""
-        supervise.failed('observer ' + type(tell.__self__).__name__, self._say)
+        supervise.failed('observer ' + type(tell.__self__).__name__, self._report)

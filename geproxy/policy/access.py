@@ -6,7 +6,7 @@ reach this address? The last one is asked for each address, just before the prox
 from __future__ import absolute_import, division, print_function
 
 from geproxy import compat, errors
-from geproxy.net.address import allows_port, kind, opens, parse_ip, show_ip, unmap, unwrap, within
+from geproxy.net.address import allows_ip, allows_port, kind, parse_ip, show_ip, unmap, unwrap, within
 from geproxy.policy import ruleset
 
 REMEMBERED = 10000      # decisions of each kind: clients ask the same again and again
@@ -123,7 +123,7 @@ class Access(object):
             if denied:
                 raise errors.AddressDenied('%s is in [access] deny_addresses (%s)%s' % (
                     show_ip(inner), denied.text, _through(question.host, ip, inner)))
-        if opens(self._settings.allow_addresses, ip):
+        if allows_ip(self._settings.allow_addresses, ip):
             return
         for inner in carried:
             self._check_kind(question, ip, inner)

@@ -1,4 +1,4 @@
-"""Octets per day and key: counted here, and written to a file about once a second. Never stalls a connection.
+"""Counts octets per day and key, and writes the counts to a file about once a second. Never delays a connection.
 
 The hub's thread counts. A native thread keeps the file (see quota_file): it is given what was counted here, and gives
 back what all processes that share the file have counted together.
@@ -25,7 +25,7 @@ def seconds_to_midnight(now):
 
 
 class Quota(object):
-    """What each key has used today. All methods are for the hub's thread, and only `close` waits."""
+    """The octets that each key has used today. Call all methods in the hub's thread. Only `close` waits."""
 
     def __init__(self, path, say, now):
         """`path`: of the file, native text; it is read at once. `say`: a function of native text, called if something
@@ -43,7 +43,7 @@ class Quota(object):
         self._failed = False            # the thread, with what it was given last
         self._work = native_lock()      # locked while the thread has nothing to do
         self._work.acquire()
-        self._settle()
+        self._take_result()
         start_native_thread(supervise.keep_running, ('the file of quotas', self._run, say, native_sleep))
 
     def used(self, key):
@@ -51,21 +51,21 @@ class Quota(object):
         return self._totals.get(key, 0) + self._handed[1].get(key, 0) + self._pending.get(key, 0)
 
     def check(self, key, most, now):
-        """Raise QuotaExceeded if a key has used `most` octets today. `now`: seconds since the epoch."""
+        """Raise QuotaExceeded if `key` has used `most` octets today. `now`: seconds since the epoch."""
         self._roll(now)
         if self.used(key) >= most:
             raise errors.QuotaExceeded('%s has had its %s octets for today ([limits] quota)' % (
                 show_key(key), show_octets(most)), seconds_to_midnight(now))
 
     def add(self, key, octets):
-        """Count octets of a key, in either direction."""
+        """Count `octets`, an int, that `key` has used in any direction."""
         if key in self._pending or len(self._pending) < KEYS:
             self._pending[key] = self._pending.get(key, 0) + octets
 
     def charge(self, key, most):
-        """Return a function for rates.Pace that counts octets, and raises QuotaExceeded once `most` are used.
+        """Return a function for rates.Pace that counts octets of `key`, and raises QuotaExceeded once `most` are used.
 
-        The piece that crosses the limit still goes, or an answer of exactly `most` octets could not end.
+        The piece that crosses the limit still goes. Otherwise an answer of exactly `most` octets could not end.
         """
         def count(octets):
             if self.used(key) >= most:
@@ -81,14 +81,14 @@ class Quota(object):
                 self._tell('quotas are counted in memory only: %s could not be written within %d s; its disk hangs, or '
                            'a process that is stopped holds its lock' % (self._file.path, SLOW))
             return
-        self._settle()
+        self._take_result()
         self._handed, self._pending = (self._day, self._pending), {}
         self._result = None
         self._writing, self._since = True, monotonic()
         self._work.release()
 
     def close(self, seconds):
-        """Write what was counted, and wait for that, at most so many seconds. Blocks the whole process."""
+        """Write the counts to the file, and wait for that, `seconds` at most. Blocks the whole process."""
         if self._over:
             return
         deadline = monotonic() + seconds
@@ -98,7 +98,7 @@ class Quota(object):
         if self._writing:
             self._report('the file of quotas could not be written in time: the last counts are lost')
             return
-        self._settle()
+        self._take_result()
         self._over = True
         self._work.release()
 
@@ -112,7 +112,7 @@ class Quota(object):
         if today != self._day:
             self._day, self._totals, self._pending, self._handed = today, {}, {}, (today, {})
 
-    def _settle(self):
+    def _take_result(self):
         """Take over the result of the thread, if there is one."""
         if self._result is None:
             return

@@ -1,5 +1,5 @@
 """Sockets, addresses and waiting. Knows no HTTP beyond "a head ends with an empty line".
 
 May import: errors, compat, memo, wording.
-Start reading at: `stream` is one connection as everybody else sees it; `deadlines` is how all waits end.
+Start reading at: `stream` is one connection, as all other wings use it; `deadlines` ends every wait.
 """

@@ -1,5 +1,5 @@
-"""Decisions: who may go where, and how a request that may pass is treated. Pure: no I/O, no clock, no log.
+"""Decides which clients may go where, and how an allowed request is treated. Pure: no I/O, no clock, no log.
 
 May import: http1, net.address and what lies below.
-Start reading at: `access` asks the questions, `ruleset` finds the rule that decides, `treatment` is what it asks for.
+Start reading at: `access` makes the decisions, `ruleset` finds the rule that decides, `treatment` is its result.
 """

@@ -1,5 +1,5 @@
-"""What is remembered of each exchange, and who is told: the log, the metrics, subscribers. Never slows the rest down.
+"""Records of exchanges, and their observers: the log, the metrics, subscribers. Never slows the other wings down.
 
 May import: http1.grammar, net.supervise and what lies below.
-Start reading at: `record` is what is remembered of one exchange; `observers` tells the others.
+Start reading at: `record` is the record of one exchange; `observers` passes it to the observers.
 """

@@ -4,7 +4,7 @@ An observer is any object with some of these methods, each a function of a Recor
 
     began    the first octet of a request has come; its head is not read yet
     opened   a tunnel has opened (CONNECT, or an upgraded connection)
-    ended    the exchange has ended, whatever its end was; always the last call
+    ended    the exchange has ended, with success or not; always the last call
 """
 from __future__ import absolute_import, division, print_function
 

@@ -1,7 +1,7 @@
-"""The admin listener: its connections, who may connect, and how many at once. Its pages are in admin.endpoints.
+"""The admin listener: its connections, its allowed clients, its limits. Its pages are in admin.endpoints.
 
-Each connection carries one request. The listener answers as long as the process lives, the drain included, and is never
-reached by way of the proxy.
+Each connection carries one request. The listener answers as long as the process lives, also while the process is
+stopping. Requests through the proxy cannot reach it.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -128,7 +128,7 @@ class Admin(object):
             self._respond(stream, by_path)
             stream.linger(BRIEFLY)
         except (errors.ClientLost, errors.DownloadTimeout):
-            pass                        # nobody is there to be told
+            pass                        # the client has left
         except Exception:
             self.server.log.say('admin: a bug, please report it:\n' + traceback.format_exc())
         finally:

@@ -117,7 +117,7 @@ class Server(object):
         return settings
 
     def use_users(self, old, fresh):
-        """Use another users.Users in the place of `old`. Return False if a reload has already replaced that."""
+        """Use `fresh` in the place of `old`, both users.Users. Return False if a reload has already replaced `old`."""
         settings = self.proxy.settings
         if settings.users is not old:
             return False
@@ -127,8 +127,8 @@ class Server(object):
     def reload(self, who, dry_run=False):
         """Read the ini file again and use it, and log the outcome. May wait.
 
-        `who`: who asks for it, native text, for the log; `dry_run`: only read it, and log nothing. Returns a
-        reloads.Outcome.
+        `who`: the cause of the reload, native text, for the log; `dry_run`: True to only read the file, and log
+        nothing. Returns a reloads.Outcome.
         """
         if dry_run:
             return self.reloads.run(dry_run)
@@ -223,7 +223,7 @@ class Server(object):
         self.descriptors.report_shortage(len(self.live))
 
     def end(self, conversations, error):
-        """End connections: see ending.end. Waits."""
+        """End connections. Waits. `conversations`, `error`: as for ending.end."""
         ending.end(self.live, conversations, error)
 
     # --- the life of the process

@@ -40,7 +40,7 @@ COMMANDS = collections.OrderedDict((command.name, command) for command in (
 
 
 def main(arguments=None):
-    """Do what the command line says.
+    """Run the command line.
 
     `arguments`: a list of native text; None for those of this process. Returns the exit code: 0; 1 if a file, a port
     or a process is in the way; 2 for wrong usage (argparse raises SystemExit(2) itself); startup.BAD_FILE if geproxy
@@ -67,7 +67,7 @@ def main(arguments=None):
 
 
 def find(command):
-    """Import the module of a Command and return its function."""
+    """Import the module of `command`, a Command, and return its function."""
     module, _dot, function = command.function.rpartition('.')
     return getattr(importlib.import_module('geproxy.commands.' + module), function)
 

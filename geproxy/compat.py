@@ -41,7 +41,7 @@ gc_freeze = getattr(gc, 'freeze', lambda: None)         # the collector then ski
 
 
 def accept(listener):
-    """Accept a connection of a listening socket. Return (NativeSocket, peer). Raises socket.error."""
+    """Accept a connection of `listener`, a listening socket. Return (NativeSocket, peer). Raises socket.error."""
     if PY2:
         return getattr(listener, '_sock', listener).accept()
     fd, peer = listener._accept()

@@ -16,7 +16,7 @@ class Memo(dict):
     __slots__ = ('_make', '_most', '_longest', '_keeps', '_seen')
 
     def __init__(self, make, most=MOST, longest=LONGEST, keeps=None):
-        """`make`: a function of the key, mostly octets, whose value depends on nothing else, and which nobody changes;
+        """`make`: a function of the key, mostly octets. Its value must depend on the key alone, and is never changed;
         an exception is passed on and not kept. `most`: how many values are kept; `longest`: the longest key that is
         kept, in octets; `keeps`: a function of key and value that returns False if they must not be kept, or None."""
         dict.__init__(self)
@@ -44,7 +44,8 @@ class Memo(dict):
 
 
 class ExpiringCache(object):
-    """{key: value}, each good until a moment of its own, and of all only so many: the least recently used one goes."""
+    """{key: value}. Each value expires at a time of its own. When it is full, the least recently used key is removed.
+    """
     __slots__ = ('_most', '_entries')
 
     def __init__(self, most):
@@ -59,8 +60,10 @@ class ExpiringCache(object):
         return key in self._entries
 
     def get(self, key, now):
-        """Return the value of a key that was used now, or None if there is none that is still good. `now`: seconds, of
-        the clock by which `put` was told."""
+        """Return the value of `key`, and note that it was used; None if there is none or it has expired.
+
+        `now`: seconds, on the same clock as `until` of `put`.
+        """
         entry = self._entries.pop(key, None)
         if entry is None or entry[1] < now:
             return None
@@ -68,18 +71,17 @@ class ExpiringCache(object):
         return entry[0]
 
     def peek(self, key, now):
-        """Return what `get` does, and leave the order as it is."""
+        """Return the value of `key` at `now`, as `get` does, but do not note that it was used."""
         entry = self._entries.get(key)
         return None if entry is None or entry[1] < now else entry[0]
 
     def put(self, key, value, until):
-        """Remember a value, in place of the one that the key had. `until`: the last moment at which it is good, in
-        seconds."""
+        """Set the `value` of `key`. `until`: the last moment at which the value is valid, in seconds."""
         self._entries.pop(key, None)
         self._entries[key] = value, until
         while len(self._entries) > self._most:
             self._entries.popitem(last=False)
 
     def forget(self, key):
-        """Forget a key, if it is there."""
+        """Remove `key` if it is there."""
         self._entries.pop(key, None)

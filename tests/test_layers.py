@@ -261,6 +261,48 @@ def test_what_can_be_called_from_elsewhere_has_a_docstring():
     assert missing == set()
 
 
+def arguments_of(function):
+    """Return the names of the arguments of a function, a node of ast, without self and cls."""
+    rest = [each for each in (function.args.vararg, function.args.kwarg) if each is not None]
+    # On Python 2 they are Names with an `id`, and *arguments is its name alone.
+    names = [getattr(each, 'arg', None) or getattr(each, 'id', each) for each in function.args.args + rest]
+    return [name for name in names if name not in ('self', 'cls')]
+
+
+def unnamed_arguments(parent, above=''):
+    """Return the arguments that no docstring names, as (class, function, argument), of public functions.
+
+    `parent`: a node of ast; `above`: the docstring of the class, which may name the arguments of __init__.
+    """
+    found = []
+    for node in ast.iter_child_nodes(parent):
+        if isinstance(node, ast.ClassDef):
+            found += unnamed_arguments(node, ast.get_docstring(node) or '')
+        elif isinstance(node, ast.FunctionDef) and (node.name[:1] != '_' or node.name == '__init__'):
+            text = '%s %s' % (ast.get_docstring(node) or '', above if node.name == '__init__' else '')
+            words = set(re.findall(r'\w+', text))
+            found += [(getattr(parent, 'name', ''), node.name, name)
+                      for name in arguments_of(node) if name not in words]
+        elif isinstance(node, (ast.If, ast.Try if hasattr(ast, 'Try') else ast.TryExcept)):
+            found += unnamed_arguments(node, above)
+    return found
+
+
+def test_the_docstring_of_a_public_function_names_each_argument():
+    assert [(source.name,) + missing for source in SOURCES for missing in unnamed_arguments(source.tree)] == []
+
+
+def test_an_argument_that_no_docstring_names_is_found():
+    text = '\n'.join([
+        'def named(text, *lines):', '    """Return `text` and all lines."""',
+        'def unnamed(text, *lines, **more):', '    """Return the texts."""',
+        'def _private(text):', '    """Return it."""',
+        'class Text(object):', '    """A text. `line`: its only line."""',
+        '    def __init__(self, line, size):', '        """Make it."""'])
+    assert unnamed_arguments(ast.parse(text)) == [
+        ('', 'unnamed', 'text'), ('', 'unnamed', 'lines'), ('', 'unnamed', 'more'), ('Text', '__init__', 'size')]
+
+
 def test_the_version_of_python_is_the_business_of_compat():
     names = ('version_info', 'PY2', 'PY3', 'hexversion', 'six', 'unicode_literals')
     assert those(lambda source: any(node.attr in names for node in source.walk(ast.Attribute)) or any(

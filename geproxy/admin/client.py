@@ -1,7 +1,7 @@
 """The client of the admin listener: finds the processes that run, asks them, and reads their streams of events.
 
-Several processes are asked as one: `ask` returns the answers of all, `Tails` one stream of lines of all, which
-processes that start later join. An admin address is native text: 'unix:/PATH' or 'HOST:PORT'.
+`ask` asks all processes and returns their answers. `Tails` reads the lines of all processes as one stream; processes
+that start later are added. An admin address is native text: 'unix:/PATH' or 'HOST:PORT'.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -164,7 +164,7 @@ class Reader(object):
 
 
 def ask(wanted, method, path):
-    """Ask all processes, and return ([(address, status, lines)] of those that answer, [why] of those that do not).
+    """Ask all processes. Return ([(address, status, lines)] of those that answer, [reason] of those that do not).
 
     `wanted`: admin addresses; `method`, `path`: octets. A process with several addresses is asked once. May wait.
     Raises Trouble if no process answers.
@@ -222,7 +222,7 @@ def _why(error):
 
 
 def check(answers):
-    """Raise Trouble if a process has refused. `answers`: the first value of what `ask` returns."""
+    """Raise Trouble if a process has refused. `answers`: the first value that `ask` returns."""
     for address, status, lines in answers:
         if status != 200:
             raise Trouble('%s says %d: %s' % (address, status, ' '.join(lines)))

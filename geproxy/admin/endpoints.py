@@ -31,14 +31,14 @@ _find_id = re.compile(br'id=([A-Za-z0-9-]{1,40})\Z').match
 Visitor = collections.namedtuple('Visitor', 'admin stream by_path')
 
 
-# --- who may
+# --- visitors
 
 def no_web_page(visit):
-    """Let everybody in but a browser that a web page of others has sent here. Raises Denied."""
+    """Raise Denied if a web page of another site has made a browser send the request. `visit`: a table.Visit."""
     if visit.visitor.by_path:
         return                          # no browser can use a socket in the file system
-    # Anybody may have a name lead here, and then ask by it from within a browser (DNS rebinding). And a browser says by
-    # Origin or, where it has none, by Sec-Fetch-Site on whose behalf it sends.
+    # Any site can let its name lead to this address, and then ask by that name from within a browser (DNS rebinding).
+    # The browser sends the name of the site in Origin, or says in Sec-Fetch-Site that another site is the cause.
     request = visit.request
     host, sites = to_native(request.authority.host), request.values(b'sec-fetch-site')
     if host != 'localhost' and not is_ip(host) or request.values(b'origin') or not set(sites) <= FROM_HERE:
@@ -48,12 +48,13 @@ def no_web_page(visit):
 # --- pages
 
 def healthy(_visit):
-    """Return 200: the process answers."""
+    """Return 200, because the process answers. `_visit`: a table.Visit."""
     return plain(200, 'healthy')
 
 
 def ready(visit):
-    """Return 200 if the process takes connections of clients. Raises Full if it has no room, or is to stop."""
+    """Return 200 if the process accepts clients. `visit`: a table.Visit. Raises Full if there is no room, or if the
+    process is stopping."""
     server = visit.visitor.admin.server
     if server.draining:
         raise errors.Full('draining')
@@ -62,14 +63,14 @@ def ready(visit):
 
 
 def show_metrics(visit):
-    """Return all counters in Prometheus' text format."""
+    """Return all counters in Prometheus' text format. `visit`: a table.Visit."""
     admin = visit.visitor.admin
     values = dict(status.figures(admin.server), **admin.counted())
     return Answer(200, 'text/plain; version=0.0.4; charset=utf-8', metrics.exposition(values), b'')
 
 
 def connections(visit):
-    """Return the process and its connections, the oldest first, as JSON lines."""
+    """Return the process and its connections, the oldest first, as JSON lines. `visit`: a table.Visit."""
     return Answer(200, LINES, _rows(visit.visitor.admin.server), b'')
 
 
@@ -89,7 +90,7 @@ def _shows_queries(server):
 
 
 def kill(visit):
-    """End the connection that ?id= names, by its own id or by that of its request. May wait."""
+    """End the connection that ?id= names, by its own id or by that of its request. May wait. `visit`: a table.Visit."""
     match, server = _find_id(visit.query), visit.visitor.admin.server
     if match is None:
         return plain(400, 'this page takes ?id=ID, of a connection or a request')
@@ -103,7 +104,8 @@ def kill(visit):
 
 
 def reload(visit):
-    """Read the ini file again, and return what that has changed; with ?dry-run, what it would change. May wait."""
+    """Read the ini file again, and return the changes; with ?dry-run, only compare. May wait. `visit`: a table.Visit.
+    """
     server = visit.visitor.admin.server
     if visit.query not in (b'', b'dry-run'):
         return plain(400, 'this page takes no query, or ?dry-run')
@@ -114,7 +116,7 @@ def reload(visit):
 
 
 def tail(visit):
-    """Return what happens from now on as JSON lines, to the end of the process or of the connection."""
+    """Return the events from now on as JSON lines, until the process or the connection ends. `visit`: a table.Visit."""
     if visit.visitor.admin.subscribers >= SUBSCRIBERS:
         return plain(503, '%d watch already' % visit.visitor.admin.subscribers)
     return Answer(200, LINES, _events(visit.visitor.admin, visit.visitor.stream), b'')

@@ -1,7 +1,7 @@
-"""The admin listener: its connections, who may connect, and how many at once. Its pages are in admin.endpoints.
+"""The admin listener: its connections, its allowed clients, its limits. Its pages are in admin.endpoints.
 
-Each connection carries one request. The listener answers as long as the process lives, the drain included, and is never
-reached by way of the proxy.
+Each connection carries one request. The listener answers as long as the process lives, also while the process is
+stopping. Requests through the proxy cannot reach it.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -92,7 +92,7 @@ class Admin(object):
 
     def counted(self):
         """Return the values of the counters, as metrics.Metrics.values does."""
-        under_way = [status.octets(handler) for handler in self.server.live]
+        under_way = [status.octets(conversation) for conversation in self.server.live]
         return self.metrics.values(sum(received for received, _sent in under_way), sum(sent for _, sent in under_way),
                                    *self.server.proxy.upstream.octets())
 
@@ -128,7 +128,7 @@ class Admin(object):
             self._respond(stream, by_path)
             stream.linger(BRIEFLY)
         except (errors.ClientLost, errors.DownloadTimeout):
-            pass                        # nobody is there to be told
+            pass                        # the client has left
         except Exception:
             self.server.log.say('admin: a bug, please report it:\n' + traceback.format_exc())
         finally:
@@ -141,7 +141,7 @@ class Admin(object):
         """End the oldest connection if there are too many, a silent one first. A health check is over at once."""
         if len(self._silent) + len(self._answered) >= QUICK:
             _greenlet, stream = (self._silent or self._answered).popitem(last=False)
-            stream.wake()
+            stream.shut_down()
 
     def _respond(self, stream, by_path):
         version, bodiless = (1, 1), False

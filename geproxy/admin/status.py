@@ -1,6 +1,6 @@
-"""What goes on in this process now: its connections as rows, its figures. Read on demand only; changes nothing.
+"""Shows the connections and figures of this process. Reads them only when asked, and changes nothing.
 
-Of connections and exchanges it sees what their `view()` says, and since when the kernel has moved no octets.
+It uses only the `view()` of a connection, and the time since the kernel last moved octets of it.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -62,7 +62,7 @@ def connection_id(view):
 
 
 def find(conversations, name):
-    """Return the Conversation whose connection id, or whose request id, is `name` (native text), or None."""
+    """Return the one of `conversations` whose connection id or request id is `name` (native text), or None."""
     for conversation in conversations:
         view = conversation.view()
         if name == connection_id(view) or view.exchange and name == view.exchange.id:
@@ -71,14 +71,14 @@ def find(conversations, name):
 
 
 def phases(conversations):
-    """Return {phase: number of Conversations in it}, in the order of PHASES."""
+    """Return {phase: how many of `conversations`, Conversations, are in it}, in the order of PHASES."""
     counts = collections.Counter(conversation.view().phase for conversation in conversations)
     return collections.OrderedDict((each, counts[each]) for each in PHASES if counts[each])
 
 
 def state(server):
-    """Return what goes on in the process, for people, as a list of lines: the phases of its connections, its figures,
-    and the stacks of its greenlets. `server`: the server.Server."""
+    """Return the state of the process for people, as a list of lines: the phases of its connections, its figures, and
+    the stacks of its greenlets. `server`: the server.Server."""
     values = figures(server)
     if server.admin is not None:
         values.update(server.admin.counted())

@@ -33,7 +33,7 @@ class Watchdog(object):
     def __init__(self, say):
         """Do not watch yet; see `start`. `say`: a function that logs native text; the thread calls it, too."""
         self.blocked = 0                        # how often the loop was blocked
-        self._say = say
+        self._report = say
         self._worst, self._before = 0.0, 0.0    # seconds of lag, in this window and the last
         self._window = self._mark = 0.0         # in monotonic seconds
         self._timer = None
@@ -46,7 +46,7 @@ class Watchdog(object):
         self._window = self._mark = monotonic()
         self._timer = gevent.get_hub().loop.timer(BEAT, BEAT, ref=False)
         self._timer.start(self._beat)
-        start_native_thread(supervise.run, ('the watchdog', self._run, self._say, native_sleep))
+        start_native_thread(supervise.keep_running, ('the watchdog', self._run, self._report, native_sleep))
 
     def stop(self):
         """Stop watching. The thread ends a moment later."""
@@ -78,7 +78,7 @@ class Watchdog(object):
                 return
             now, mark = monotonic(), self._mark
             if told is not None and mark != told:
-                self._say('event loop running again after %.1f s' % (mark - told))
+                self._report('event loop running again after %.1f s' % (mark - told))
                 told = None
             # If this thread has overslept, the whole process was stopped: SIGSTOP, a suspended machine.
             overslept = now - before > 2 * BEAT
@@ -89,7 +89,7 @@ class Watchdog(object):
 
     def _tell(self, seconds):
         frame = sys._current_frames().get(self._loop_thread)
-        self._say('event loop blocked for %.1f s, no client is served; it is here (innermost call first):\n  %s' % (
+        self._report('event loop blocked for %.1f s, no client is served; it is here (innermost call first):\n  %s' % (
             seconds, '\n  '.join(stack(frame)) or 'nowhere in Python'))
 
 

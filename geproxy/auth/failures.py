@@ -1,8 +1,8 @@
-"""Log-ins that failed, counted by client and by name; and how long the next attempt has to wait for that.
+"""Counts failed log-ins by client and by name, and says how long the next attempt has to wait. Does not wait itself.
 
-Many people may be behind one client key, which is an address or a network of IPv6. So failures count for the client
-key and the name together first: a guesser slows down only the user whose name it tries, and only from its own address.
-They count for the client key alone far later, when a guesser has gone through many names. Waits for nothing itself.
+Many people may share one client key, which is an address or a network of IPv6. So failures count for the pair of client
+key and name first: a guesser slows down only the user whose name it tries, and only for its own address. They count for
+the client key alone much later, after a guesser has tried many names.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -48,9 +48,9 @@ class Failures(object):
 
     @contextlib.contextmanager
     def attempt(self, client_key, name):
-        """Count an attempt that is under way, for the time of a `with` block, and give its delay in seconds.
+        """Count an attempt as under way during a `with` block, which gets the delay of the attempt in seconds.
 
-        Raises LoginsThrottled if too many are under way. Arguments are those of `delay`.
+        `client_key`, `name`: as for `delay`. Raises LoginsThrottled if too many attempts are under way.
         """
         delay, pair = self.delay(client_key, name), (client_key, name)
         for key, most in ((pair, WAITING if delay else VERIFYING),
@@ -71,13 +71,13 @@ class Failures(object):
                     del self._under_way[key]
 
     def add(self, client_key, name):
-        """Count one more failure. Arguments are those of `delay`."""
+        """Count one more failure. `client_key`, `name`: as for `delay`."""
         if _add(self._pairs, (client_key, name)) <= FREE:
             _add(self._clients, client_key)
 
     def forget(self, client_key, name):
-        """Forget the failures of a name, since a log-in has succeeded. Those of other names stay: the client may be
-        guessing them. Arguments are those of `delay`."""
+        """Forget the failures of a name after a log-in with it. The failures of other names stay, because the client
+        may be guessing their passwords. `client_key`, `name`: as for `delay`."""
         self._pairs.forget((client_key, name))
 
 

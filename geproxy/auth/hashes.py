@@ -1,4 +1,4 @@
-"""Password hashes as in htpasswd files: read them, and compare a password with one. Pure, and slow on purpose.
+"""Reads password hashes of htpasswd files, and compares passwords with them. Pure, and slow on purpose.
 
 {SHA}, md5-crypt and sha-crypt are computed here, since the standard library no longer has crypt. bcrypt would be too
 slow in Python, and needs the library of that name. A hash is a secret: no message quotes one.
@@ -46,7 +46,7 @@ _KNOWN = (b'{SHA}', b'$apr1$', b'$1$', b'$5$', b'$6$', b'$2a$', b'$2b$', b'$2y$'
 
 
 def parse(text):
-    """Return the Secret in the octets of a hash. Raises ValueError: its kind and what is wrong, but not the hash."""
+    """Return the Secret for a hash. `text`: the hash, octets. Raises ValueError, whose message never has the hash."""
     match = _match_sha(text)
     if match:
         return Secret('sha', b'', 1, match.group(1))
@@ -80,7 +80,7 @@ def _parse_crypt(label, rounds, salt, digest):
 
 
 def is_slow(secret):
-    """Return True if to compare a password with that Secret takes more than about 100 ms."""
+    """Return True if it takes more than about 100 ms to compare a password with `secret`, a Secret."""
     return secret.rounds > MOST_USUAL.get(secret.kind, secret.rounds)
 
 
@@ -98,10 +98,10 @@ def _describe(text):
 
 
 def verify(secret, password, pause=lambda: None):
-    """Return True if a password fits a Secret. Takes milliseconds to seconds.
+    """Return True if a password is the right one for a Secret. Takes milliseconds to seconds.
 
-    `password`: octets without NUL; `pause`: a function that is called after each piece of work that holds the
-    interpreter. (The bcrypt library releases it while it works.)
+    `secret`: the Secret; `password`: octets without NUL; `pause`: a function that is called after each piece of work
+    that holds the interpreter. (The bcrypt library releases it while it works.)
     """
     if secret.kind == 'bcrypt':
         # bcrypt ignores all octets behind the first 72, so a longer password is refused. It is compared all the same:

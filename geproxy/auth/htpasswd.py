@@ -1,6 +1,6 @@
-"""The lines of files of users and groups, and names and passwords as clients send them. Pure.
+"""Reads the lines of files of users and groups, and the names and passwords that clients send. Pure.
 
-Whether a password fits is decided by `hashes`, when it is tried by `logins`, and what a user may do by `access`.
+`hashes` compares a password with a hash, `logins` decides when that is done, and `policy` decides where a user may go.
 Passwords and hashes are secrets: messages quote only names.
 """
 from __future__ import absolute_import, division, print_function
@@ -79,10 +79,10 @@ def _as_utf8(octets):
 
 
 def normalised(name, password):
-    """Return a name and a password as they are compared: in UTF-8. Both arguments are octets, as a client sent them.
+    """Return (name, password) in UTF-8, the form in which they are compared.
 
-    What is not UTF-8 is read as Latin-1, which requests, urllib3 and aiohttp send. Raises LoginFailed if either has a
-    control character or is too long.
+    `name`, `password`: octets, as a client sent them. Octets that are not UTF-8 are read as Latin-1, which requests,
+    urllib3 and aiohttp send. Raises LoginFailed if one of them has a control character or is too long.
     """
     name, password = _as_utf8(name), _as_utf8(password)
     if _find_control(name) or _find_control(password):

@@ -1,7 +1,7 @@
-"""Log-ins: verified in native threads, remembered for a short time, and slowed down for clients that guess.
+"""Verifies log-ins in native threads, remembers them for a short time, and slows down clients that guess.
 
-One Logins for the process: it outlives reloads, so that neither good log-ins nor failures are forgotten by one. A
-password is held here while it is verified, and written nowhere; what is remembered is a keyed hash of it.
+There is one Logins for the process. It outlives reloads, so a reload forgets neither good log-ins nor failures. A
+password is held here while it is verified, and written nowhere. Only a keyed hash of it is remembered.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -44,7 +44,7 @@ class Look(object):
     """One reading of the files of users, in a native thread."""
 
     def __init__(self, paths, result):
-        """`paths`: of the files, native texts; `result`: what Background.do returned."""
+        """`paths`: of the files, native texts; `result`: the return value of Background.do."""
         self.paths, self.result, self.since = paths, result, monotonic()
         self.said = False                               # the log has been told that it takes long
 
@@ -68,7 +68,7 @@ class Turns(object):
         self._queues = collections.OrderedDict()        # {client key: OrderedDict of Pending}, the next turn first
 
     def put(self, pending):
-        """Add a Pending, behind the others of its client."""
+        """Add `pending`, a Pending, after the others of its client."""
         self._queues.setdefault(pending.client_key, collections.OrderedDict())[pending] = True
 
     def take(self):
@@ -82,7 +82,7 @@ class Turns(object):
         return pending
 
     def drop(self, pending):
-        """Remove a Pending -> True, or False if it was taken before."""
+        """Remove `pending`, a Pending. Return True, or False if it was taken before."""
         queue = self._queues.get(pending.client_key, {})
         found = queue.pop(pending, False)
         if found and not queue:
@@ -93,7 +93,7 @@ class Turns(object):
 # --- the log-ins -----------------------------------------------------------------------------------------------------
 
 class Logins(object):
-    """Checks log-ins. One for the process."""
+    """Checks log-ins. There is one Logins for the process."""
 
     def __init__(self, report, keep=60.0):
         """`report`: a function of native text, for what the log should say about the files; `keep`: seconds for which
@@ -155,8 +155,9 @@ class Logins(object):
         """Return the User who logs in. May wait, for `limit`.
 
         `users`: the users.Users that hold for this request; `credentials`: (name, password), octets as the client sent
-        them, or None if it sent none; `client_key`: whose failures to count, native text, see rates.key_of; `limit`: a
-        TimeLimit. Raises LoginRequired, LoginFailed, LoginsThrottled, and the error of the limit.
+        them, or None if it sent none; `client_key`: the key by which failures are counted, native text, see
+        rates.key_of; `limit`: a TimeLimit. Raises LoginRequired, LoginFailed, LoginsThrottled, and the error of the
+        limit.
         """
         if credentials is None:
             raise errors.LoginRequired('this proxy asks for a name and a password')
@@ -197,7 +198,7 @@ class Logins(object):
                 htpasswd.show_name(claim.name), limit.seconds, limit.name))
 
     def _attempt(self, claim, client_key, limit):
-        """Do what `_judge` says, or raise gevent.Timeout."""
+        """Return what `_judge` does, or raise gevent.Timeout."""
         with gevent.Timeout(limit.seconds):
             again = claim.key in self._pending and not self._failures.delay(client_key, claim.name)
             if again or self._known.peek(claim.key, monotonic()):
@@ -210,7 +211,7 @@ class Logins(object):
                 return self._count(claim, client_key)
 
     def _count(self, claim, client_key):
-        """Verify a claim, and count for its client how that ended."""
+        """Verify a claim, and count the failure of its client, or forget earlier ones."""
         joins = claim.key in self._pending          # then the request that began it counts it
         good = self._cache.get(claim.key, monotonic())
         if good is None:
@@ -222,7 +223,7 @@ class Logins(object):
         return good
 
     def _verify(self, claim, client_key):
-        """Have a claim verified when it is the turn of its client; once for all that ask at the same time."""
+        """Verify a claim when it is the turn of its client, and only once for all that ask at the same time."""
         pending = self._pending.get(claim.key)
         if pending is None:
             pending = self._pending[claim.key] = Pending(claim, client_key)

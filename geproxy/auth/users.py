@@ -1,4 +1,4 @@
-"""The files of users and groups: read, and read again when they have changed. Blocks while it reads."""
+"""Reads the files of users and groups, and reads them again when they have changed. Blocks while it reads."""
 from __future__ import absolute_import, division, print_function
 
 import bisect
@@ -29,9 +29,9 @@ class FilesError(Exception):
 
 
 def read(users_path, groups_path=''):
-    """Return the Users in an htpasswd file and an AuthGroupFile. Both paths are native text; '' for no file of groups.
+    """Return the Users in an htpasswd file and an AuthGroupFile. Raises FilesError with everything that is wrong.
 
-    Raises FilesError with everything that is wrong.
+    `users_path`, `groups_path`: of the files, native text; '' if there is no file of groups.
     """
     paths = (users_path, groups_path) if groups_path else (users_path,)
     problems, stamps, found = [], [], [{}, {}]
@@ -81,7 +81,7 @@ def stand_in(users, name):
 
 
 def advice(users):
-    """Return what the operator should know about the hashes of some Users, as a list of native texts."""
+    """Return advice for the operator about the hashes of `users`, a Users, as a list of native texts."""
     slow = sum(map(hashes.is_slow, users.by_name.values()))
     if not slow:
         return []
@@ -91,7 +91,7 @@ def advice(users):
 
 
 def read_again(users):
-    """Return new Users if a file of these Users has changed since they were read, else None. Raises FilesError."""
+    """Return new Users if a file of `users`, a Users, has changed since it was read, else None. Raises FilesError."""
     try:
         if tuple(_stamp(os.stat(path)) for path in users.paths) == users.stamps:
             return None
@@ -101,7 +101,7 @@ def read_again(users):
 
 
 def _stamp(status):
-    """Return what tells whether a file has changed: its modification time, size and inode."""
+    """Return the values that differ when a file has changed: its modification time, size and inode."""
     return status.st_mtime, status.st_size, status.st_ino
 
 

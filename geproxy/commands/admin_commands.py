@@ -1,4 +1,4 @@
-"""What the commands about running processes share: options, errors, requests to the admin listeners, safe text.
+"""Common parts of the commands about running processes: options, errors, requests to the admin listeners, safe text.
 
 These commands are ps, kill, tail, top, reload and restart. Several processes are shown as one.
 """

@@ -222,7 +222,7 @@ def descriptors(settings):
 
 
 def listening(listener):
-    """Return [Finding] about an option_types.Listener: whether it can be opened now."""
+    """Return [Finding] that says if `listener`, an option_types.Listener, can be opened now."""
     if listener.fd is not None:
         return [Finding(OK, '%s is inherited at the start, and was not checked' % (
             listener.fd if listener.fd == option_types.SYSTEMD else 'fd:%d' % listener.fd), '')]
@@ -239,7 +239,10 @@ def listening(listener):
 
 
 def clients(settings):
-    """Return [Finding] about [access] clients: who may use the proxy, and whether they can reach it."""
+    """Return [Finding] about [access] clients: the allowed clients, and if they can reach the proxy.
+
+    `settings`: the loading.Settings.
+    """
     allowed = settings.access.clients
     hosts = [listener.host for listener in settings.proxy.listen]
     local = all(address.is_ip(host) and address.kind(address.parse_ip(host)) == 'loopback' for host in hosts)

@@ -212,7 +212,7 @@ def _connect(settings, question, addresses):
 
 
 def verdict(finding):
-    """Return the verdict of a Finding, native text: a key of EXITS."""
+    """Return the verdict of `finding`, a Finding, native text: a key of EXITS."""
     if finding.error is None:
         return 'it depends on the address' if finding.depends else 'allowed'
     refused = isinstance(finding.error, (errors.Denied, errors.LoginRequired))

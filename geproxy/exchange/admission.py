@@ -1,4 +1,4 @@
-"""From the first octets to a request that may go on: read it, find out who asks, and ask the policy. Sends nothing.
+"""The first steps of an exchange: read the request, find out which user sends it, and ask the policy. Sends nothing.
 
 Each step is a function of an Exchange; it raises the ProxyError with which the request is refused.
 """
@@ -17,12 +17,16 @@ from geproxy.policy.rules import question_of
 from geproxy.policy.ruleset import ALLOWED
 from geproxy.policy.treatment import PLAIN
 
-SCHEME = b'http'        # of a target that names none: clients come by plain connections
-PARSED = 5      # octets of memory for each octet of a large head once it is parsed; 4.6 of 64 KB (3.11, 2026)
+SCHEME = b'http'        # the scheme of a target that names none, because clients come by plain connections
+PARSED = 5      # octets of memory that each octet of a large head takes once it is parsed; 4.6 of 64 KB (3.11, 2026)
 
 
 def read_request(exchange):
-    """Wait for the whole request head, and parse it. Raises HeadTimeout, ClientLost, BadRequest, LoopDetected, ..."""
+    """Wait for the whole request head, and parse it. Sets `head`, `request` and `body` of `exchange`, an Exchange.
+
+    Raises HeadTimeout, ClientLost, WrongProtocol, SpoofedClient, TargetTooLong, HeadTooLarge, BadRequest,
+    VersionNotSupported, NotImplementedHere, MemoryFull, LoopDetected.
+    """
     client, most, conversation = exchange.client, exchange.proxy.limits, exchange.conversation
     limit = exchange.proxy.waits.head
     deadline = exchange.record.began + limit.seconds
@@ -51,7 +55,10 @@ def read_request(exchange):
 
 
 def identify(exchange):
-    """Find out who asks, and prepare the question for the policy. May wait for a log-in."""
+    """Find out which user sends the request, and prepare the question for the policy. May wait for a log-in.
+
+    Sets `key` and `question` of `exchange`, an Exchange. Raises what Proxy.identify does, and TooManyRequests.
+    """
     conversation, request, user = exchange.conversation, exchange.request, ANONYMOUS
     exchange.key = conversation.client_key
     if exchange.proxy.users is not None:
@@ -62,7 +69,7 @@ def identify(exchange):
 
 
 def _log_in(exchange):
-    """Return the logins.User, or ANONYMOUS. A request whose log-in fails counts for the limits, too."""
+    """Return the logins.User, or ANONYMOUS. A request whose log-in fails counts for the limits as well."""
     proxy, record, conversation = exchange.proxy, exchange.record, exchange.conversation
     leaving.watch(exchange)
     try:
@@ -79,8 +86,10 @@ def _log_in(exchange):
 
 
 def check(exchange):
-    """Ask limits and policy whether the request may go on. Raises TooManyRequests, QuotaExceeded, Denied,
-    ExpectationFailed."""
+    """Ask limits and policy whether the request may go on. Sets `decision` and `treatment` of `exchange`, an Exchange.
+
+    Raises TooManyRequests, QuotaExceeded, Denied, ExpectationFailed.
+    """
     proxy, request, wall = exchange.proxy, exchange.request, exchange.record.wall
     if proxy.counts:
         proxy.admit(exchange.key, wall)

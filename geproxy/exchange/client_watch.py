@@ -1,11 +1,12 @@
-"""Notices that a client leaves while its origin, or something else, is waited for (DESIGN, 2). Knows no HTTP."""
+"""Notices that a client leaves while the proxy waits for the origin or for something else (DESIGN, 2). Knows no HTTP.
+"""
 from __future__ import absolute_import, division, print_function
 
 from geproxy.compat import monotonic
 from geproxy.net import deadlines
 from geproxy.net.deadlines import wait_readable
 
-NO_DEADLINE = float('inf')      # for a wait that other limits end
+NO_DEADLINE = float('inf')      # for a wait that another limit ends
 
 
 class ClientWatch(object):
@@ -66,11 +67,11 @@ class ClientWatch(object):
             self.check_reset()
 
     def renew(self):
-        """Start the client's time anew, because it was sent something."""
+        """Start the client's time again, because the client was sent something."""
         self._until = None
 
     def check_reset(self):
-        """Raise ClientLost if the client has reset its connection. For a client that is not read from now."""
+        """Raise ClientLost if the client has reset its connection. Use this while nothing reads from the client."""
         if self._client.is_gone():
             raise self._linger.error('the client reset its connection before it had its whole answer')
 

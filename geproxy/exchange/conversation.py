@@ -1,7 +1,7 @@
-"""The story of one client connection. Start reading here: `run`, then `exchange`.
+"""One client connection from its beginning to its end. Start reading here: `run`, then `exchange`.
 
-No parser, no rule, no errno, no format stands in this file: it says what happens in which order, and who closes what.
-What one request has on its way is in an Exchange.
+This file has no parser, no rule, no errno and no format. It says what happens in which order, and which code closes
+what. The state of a single request is in an Exchange.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -21,17 +21,17 @@ from geproxy.net.deadlines import TimeLimit
 from geproxy.net.stream import Stream
 from geproxy.net.turns import give_way
 
-EMPTY_LINES = 1024      # octets of empty lines before a request; clients send one line, and more is an attack
-BRIEFLY = 1.0           # seconds to linger for a client that is turned away, or when the process is to stop
+EMPTY_LINES = 1024      # octets of empty lines allowed before a request: clients send one line, attackers send more
+BRIEFLY = 1.0           # seconds to linger for a client that is turned away, or when the process is about to stop
 STOPPING = TimeLimit('drain', BRIEFLY, errors.IdleTimeout)
-# What a connection can be doing. head: its request is read and judged; dns, connect: the origin is being reached;
-# waiting: for the response; body: a body is passed on; linger: the last response is sent, and the client has to end the
-# connection; idle: the next request may come.
+# The phases of a connection. head: the request is read and checked; dns, connect: the name is looked up, the origin is
+# dialled; waiting: the response has not begun; body: a body is passed on; linger: the last response is sent, and the
+# client has to end the connection; idle: the next request may come.
 PHASES = ('head', 'dns', 'connect', 'waiting', 'body', 'tunnel', 'linger', 'idle')
 
-# What others may know of a connection. `number`: among the connections of this process; `client`: its address, native
-# text; `listener`: (address, port) that it came to; `since`: monotonic seconds; `phase`: one of PHASES; `exchange`: the
-# state.View of the request that is on its way, or None.
+# A connection as other wings see it. `number`: an int, unique in this process; `client`: address of the client, native
+# text; `listener`: (address, port) that the client came to; `since`: when it began, in monotonic seconds; `phase`: one
+# of PHASES; `exchange`: the state.View of the request that is on its way, or None.
 View = collections.namedtuple('View', 'number client listener since phase exchange')
 _new = tuple.__new__
 
@@ -41,21 +41,24 @@ class Conversation(object):
     __slots__ = (
         'client',           # its Stream
         'ip',               # of the client
-        'client_key',       # whom the limits count while nobody has logged in, as of rates.key_of
+        'client_key',       # the key for limits while no user has logged in, see rates.key_of
         'balanced',         # True if a load balancer names the client, by a PROXY header
         'local',            # (address, port) of the listener
-        'server',           # has the Proxy of today as `proxy`, and `draining`
+        'server',           # its attribute `proxy` is the Proxy that holds now; `draining`: the process is to stop
         'dialect',          # the protocol that the client speaks, see dialects
         'fresh',            # True while no request has been served
-        'since',            # monotonic seconds
-        'number',           # among the connections of this process; the server gives it
-        'let_in',           # the Access that says that this is a client
-        'current',          # the Exchange that is on its way; None while nothing is
-        'lingers')          # None, or the last response must arrive: (Proxy, what Proxy.pace_of_unwanted takes)
+        'since',            # when the connection began, in monotonic seconds
+        'number',           # an int, unique in this process; the server sets it
+        'let_in',           # the Access that has accepted this client
+        'current',          # the Exchange that is on its way, or None
+        'lingers')          # None, or if the last response must still arrive: (Proxy, arguments of pace_of_unwanted)
 
     def __init__(self, sock, ip, local, server):
-        """`sock`: a socket, which is closed here; `ip`: of the client, not a mapped one; `local`: (address, port) of
-        the listener; `server`: has the Proxy of today as `proxy`, and `draining`, True if the process is to stop."""
+        """Take over a client connection; `run` serves it.
+
+        `sock`: its socket, which `run` closes; `ip`: the client's IP, not a mapped one; `local`: (address, port) of the
+        listener; `server`: has `proxy`, the Proxy that holds now, and `draining`, True if the process is to stop.
+        """
         self.client = Stream(sock, show_ip(ip), errors.ClientLost)
         self.ip = ip
         self.client_key = rates.key_of(None, self.client.peer, server.proxy.limits.ipv6_prefix)
@@ -71,7 +74,7 @@ class Conversation(object):
         try:
             while self.exchange():
                 self.fresh = False
-                if self.client.buffer:          # more requests may be there, and each be answered without a wait
+                if self.client.buffer:          # more requests may be there that are answered without a wait
                     give_way()
             if self.lingers is not None:
                 proxy, unwanted = self.lingers
@@ -112,16 +115,16 @@ class Conversation(object):
     # --- before a request
 
     def await_request(self):
-        """Wait for the first octet of a request. Return False if there will be none."""
+        """Wait for the first octet of a request. Return False if none comes."""
         client, server = self.client, self.server
         limit = server.proxy.waits.first if self.fresh else server.proxy.waits.another
-        # Before a stop, too: a first request is on its way, and a client that sends one request after the other is told
-        # by the next answer to go elsewhere, instead of by an end that the next request might meet.
+        # Wait before a stop, too. A first request may be on its way. A client that sends request after request learns
+        # from the next answer that the connection ends; if we closed now, its next request could be lost.
         deadline = monotonic() + (BRIEFLY if server.draining else limit.seconds)
         most = client.received + EMPTY_LINES
         try:
             if self.fresh and not client.buffer and not client.ended:
-                client.fill()       # mostly it is there already, and there is nothing to wait for
+                client.fill()       # mostly the request is there already, and no wait is needed
             # Some clients send an empty line behind a request with a body: RFC 9112, 2.2
             while not client.buffer or client.buffer[:1] == b'\r' and (
                     client.received <= most and not client.skip_empty_lines()):
@@ -131,10 +134,10 @@ class Conversation(object):
                     return False
             return True
         except (errors.IdleTimeout, errors.ClientLost):
-            return False            # without a record: no request has begun
+            return False            # no record is made, because no request has begun
 
     def check_client(self):
-        """Ask the policy of today whether this is a client. Raises Denied if it is a stranger."""
+        """Ask the policy that holds now whether this is a client. Raises Denied if it is a stranger."""
         access = self.server.proxy.access
         access.check_client(self.ip)
         self.let_in = access
@@ -142,15 +145,21 @@ class Conversation(object):
     # --- ways through
 
     def answer(self, exchange):
-        """Answer an OPTIONS or TRACE that goes no further (RFC 9110, 7.6.2)."""
+        """Answer an OPTIONS or TRACE that goes no further (RFC 9110, 7.6.2). Return as `exchange()` does.
+
+        `exchange`: its Exchange. May wait. Raises ClientLost, DownloadTimeout.
+        """
         persists = exchange.persists()
         exchange.respond(200, own_answers.last_hop(exchange.request, exchange.head, not persists))
         return exchange.conclude(persists)
 
     def forward(self, exchange):
-        """Fetch the answer, through the layers, and deliver it. The connection to the origin ends here in any case."""
-        if exchange.request.method != b'TRACE':     # the answer of our own to that repeats the head
-            exchange.head = None                    # what is needed of it is in the request
+        """Fetch the answer through the layers, deliver it, and give the connection to the origin back.
+
+        `exchange`: its Exchange. May wait. Return as `exchange()` does. Raises a ProxyError if that fails.
+        """
+        if exchange.request.method != b'TRACE':     # our answer to a TRACE repeats the head
+            exchange.head = None                    # all that is still needed is in the request
         try:
             return exchange.conclude(deliver(exchange, exchange.proxy.fetch(exchange)))
         except errors.ProxyError as error:
@@ -159,34 +168,36 @@ class Conversation(object):
             if exchange.answer is not None:
                 exchange.close_answer()
 
-    # --- as others see it
+    # --- for other wings
 
     def view(self):
-        """Return a View: plain values, as they are now."""
+        """Return a View of the connection as it is now."""
         exchange = self.current and self.current.view()
         phase = exchange.phase if exchange else 'idle' if self.lingers is None else 'linger'
         return _new(View, (self.number, self.client.peer, self.local, self.since, phase, exchange))
 
     def silence(self):
-        """Return the seconds since octets last went either way, as the kernel has it; None if it does not say."""
+        """Return the seconds since the last octets went in any direction; None if the kernel does not say."""
         return tcp_info.silence(self.client.transport)
 
     def end(self, error):
-        """End what is on its way, because of a ProxyError; see Exchange.end for what is returned."""
+        """End the exchange that is on its way, because of `error`, a ProxyError. Return as Exchange.end does."""
         return self.current and self.current.end(error)
 
     def end_soon(self):
-        """Have an idle connection end within a second, as the process is to stop."""
+        """Make an idle connection end within a second, because the process is to stop."""
         if self.current is None:
-            self.client.shorten_wait(monotonic() + BRIEFLY, STOPPING)      # not at once; see await_request
+            self.client.shorten_wait(monotonic() + BRIEFLY, STOPPING)      # why not at once: see await_request
 
     def turn_away(self, error):
-        """Refuse the connection, as there is no room for it, in the protocol that the client speaks, and close it. May
-        wait. `error`: the ProxyError that says why."""
+        """Refuse the connection because there is no room for it, and close it. May wait.
+
+        `error`: the ProxyError that says why. The client gets it in the protocol that it speaks.
+        """
         try:
             exchange = self.current = Exchange(self)
             exchange.proxy.observers.began(exchange.record)
-            error.kind = strangers.hear(self.client, strangers.GLANCE)
+            error.kind = strangers.detect_protocol(self.client, strangers.BRIEF_WAIT)
             refuse(exchange, error)
             exchange.finish()
             self.client.linger(BRIEFLY)
@@ -197,11 +208,11 @@ class Conversation(object):
 
     @property
     def key(self):
-        """Whom the limits count for the request that is on its way."""
+        """The key for limits of the request that is on its way, see rates.key_of."""
         return self.current.key
 
     def reach(self, what):
-        """Note what is waited for to reach the origin: 'dns', 'connect', or '' if it is over."""
+        """Note which step towards the origin has begun. `what`: 'dns', 'connect', or '' when the last one has ended."""
         exchange = self.current
         if not exchange.reaching:
             leaving.watch(exchange)

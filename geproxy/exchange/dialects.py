@@ -1,6 +1,6 @@
-"""The protocols that clients speak to this proxy, a table: how a log-in arrives, and how a client gets its answer.
+"""A table of the protocols that clients speak to this proxy: how a log-in arrives, and how a client gets its answer.
 
-The story asks the dialect of its connection, so that another protocol becomes one more row. Sends nothing.
+`conversation` asks the dialect of its connection, so another protocol is one more row. Sends nothing.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -10,10 +10,10 @@ from geproxy import errors
 from geproxy.http1 import protocols, responses
 from geproxy.http1.basic import parse_credentials
 
-# established: the octets that say that a tunnel is open.
+# established: the octets that tell the client that its tunnel is open.
 # refusal: a function of (ProxyError, name of this proxy, request id, method, close, realm) that returns the octets of
-#   the refusal. Names, id and realm are native text; `method` is octets, b'' if it is not known; `close`: True if the
-#   connection ends behind the refusal.
+#   the refusal. Name, id and realm are native text; `method` is octets, b'' if it is not known; `close`: True if the
+#   connection ends after the refusal.
 # credentials: a function of a message.Request that returns (name, password) as octets, or None if the client does not
 #   log in. Raises BadRequest, LoginFailed, LoginRequired.
 Dialect = collections.namedtuple('Dialect', 'established refusal credentials')

@@ -1,7 +1,8 @@
-"""From a request to the head of its response: connect, send, wait, and try again where that is safe.
+"""Sends a request to its origin and reads the head of the response: connect, send, wait, try again where that is safe.
 
 Every message is read, understood and written anew. The response may begin before the request has ended, so a request
-body that has not arrived yet is sent by a second greenlet. Decides nothing about who may send what; answers no client.
+body that has not arrived yet is sent by a second greenlet. Decides no policy, and sends the client nothing but interim
+responses.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -19,17 +20,18 @@ from geproxy.net import memory
 from geproxy.net.turns import give_way
 from geproxy.policy.routes import directly
 
-NOTHING, EXPECT = frozenset(), frozenset([b'expect'])       # names of fields that are dealt with here
-# Schemes that log in a connection instead of a request (RFC 4559 and Microsoft's relatives of it), in lower case.
+NOTHING, EXPECT = frozenset(), frozenset([b'expect'])       # names of fields that do not go on
+# Schemes that log in a connection instead of a request (RFC 4559, and similar ones of Microsoft), in lower case.
 CONNECTION_SCHEMES = frozenset([b'ntlm', b'negotiate', b'nego2', b'kerberos', b'credssp', b'livessp', b'pku2u'])
 INTERIM_MOST = 100      # 1xx responses to one request; more are an attack
 
 
 def layered(fetch, layers):
-    """Return a function like `fetch`, of an Exchange, that goes through all `layers`.
+    """Return a function like `fetch` that goes through all layers.
 
-    `layers`: functions of (Exchange, fetch) that return an Answer, the outermost first. A layer may call the `fetch`
-    that it is given once, several times, or not at all, change what it returns, and raise a ProxyError.
+    `fetch`: a function of an Exchange that returns an Answer; `layers`: functions of (Exchange, fetch) that return an
+    Answer, the outermost first. A layer may call the `fetch` that it is given once, several times, or not at all. It
+    may change what that returns, and raise a ProxyError.
     """
     for layer in reversed(layers):
         fetch = functools.partial(_through, layer, fetch)
@@ -41,11 +43,11 @@ def _through(layer, fetch, exchange):
 
 
 def fetch(exchange):
-    """Send the request to its origin. Return the Answer, whose connection the exchange owns. May wait.
+    """Send the request of `exchange`, an Exchange, to its origin. Return the Answer. May wait.
 
-    A kept connection may turn out dead. Then the request is sent once more, by a new connection, if it is safe to
-    repeat. A request that is not goes by a new connection at once, or by one that is logged in for this client.
-    Raises what policy, the way to the origin, and the origin give rise to.
+    A kept connection may be dead. Then the request is sent once more, by a new connection, if it is safe to repeat. A
+    request that is not safe to repeat uses a new connection at once, or one that is logged in for this client. The
+    exchange owns the connection of the Answer. Raises what `connect` does, and the errors of sending and reading.
     """
     if exchange.answer is not None:
         _repeat(exchange)
@@ -68,8 +70,8 @@ def fetch(exchange):
 
 
 def _repeat(exchange):
-    """Prepare for another fetch by the same exchange: a layer asks again. Raises InternalError if that cannot be done.
-    """
+    """Prepare for another fetch of the same exchange, because a layer calls `fetch` again. Raises InternalError if the
+    request has a body."""
     exchange.close_answer()
     if exchange.body is not None:
         raise errors.InternalError('a request with a body was to be sent twice')
@@ -102,7 +104,7 @@ def _attempt(exchange, answer, connection, repeatable):
 def connect(exchange, reuse):
     """Return a pool.Connection to the origin, which the caller releases. May wait.
 
-    `reuse`: True if a kept connection will do. Raises what the policy, and Pool.connect, do.
+    `exchange`: the Exchange; `reuse`: True if a kept connection may be used. Raises Denied and what Pool.connect does.
     """
     proxy, request, record = exchange.proxy, exchange.request, exchange.record
     waits = proxy.waits
@@ -112,25 +114,25 @@ def connect(exchange, reuse):
     record.address, record.kept = connection.address, connection.kept
     if not connection.kept:
         record.took = connection.took
-    if exchange.decision.allowed is None:       # each time, as a retry may dial another address
+    if exchange.decision.allowed is None:       # decided for each attempt, as a retry may dial another address
         exchange.apply(exchange.judge(connection.address, connection.port))
-    connection.stream.pace = exchange.treatment.up_pace     # None, too: it may have been that of another client
+    connection.stream.pace = exchange.treatment.up_pace     # set even if None: it may be that of another client
     return connection
 
 
 # --- up
 
 def _send_with_body(exchange, answer, connection):
-    """Send the head, and what is there of the body. If more of that is to come, Answer.upload sends it."""
+    """Send the head and those octets of the body that have arrived. The upload of the Answer sends the rest."""
     request, body, proxy, edits = exchange.request, exchange.body, exchange.proxy, exchange.treatment.edits
     if not body.done:
         connection.bodies = True
     if edits.removed and body.left is None:
-        body.dropped = body.dropped | edits.removed      # what policy takes from the head must not come as a trailer
+        body.dropped = body.dropped | edits.removed      # a field that policy removes must not come back as a trailer
     head = request.write(body.framing, proxy.vias[request.version], NOTHING if request.expects else EXPECT, edits,
                          proxy.upgrades)
     if body.left is not None and body.left <= len(exchange.client.buffer):
-        # Small bodies go along with their head.
+        # A small body is sent together with its head.
         connection.stream.send(head + body.take(exchange.client), proxy.waits.stalled)
         return
     connection.stream.send(head, proxy.waits.stalled)
@@ -141,8 +143,8 @@ def _send_with_body(exchange, answer, connection):
 # --- down
 
 def _read_response(exchange, answer):
-    """Return the head of the final response, or that of a 101. Interim responses are passed on."""
-    for number in range(INTERIM_MOST + 1):          # and the final one
+    """Return the head of the final response or of a 101. Pass interim responses on."""
+    for number in range(INTERIM_MOST + 1):          # one more, for the final response
         response = _read_head(exchange, answer)
         if response.status >= 200 or response.status == 101:
             exchange.record.first = monotonic() - exchange.record.began
@@ -160,8 +162,8 @@ def _read_response(exchange, answer):
 
 
 def _pass_interim(exchange, head):
-    """Send the head of an interim response. If that fails, or is interrupted, no other response may follow: it would
-    stand in the middle of this head."""
+    """Send the head of an interim response. If only a part of it is sent, no other response may follow, because the
+    client would read it as the rest of this head."""
     client, before, ahead = exchange.client, exchange.client.sent, exchange.ahead
     octets = exchange.unsent(head)
     exchange.begun, exchange.delimited = True, False
@@ -174,7 +176,7 @@ def _pass_interim(exchange, head):
 
 
 def _read_head(exchange, answer):
-    """Wait for a response head, while the client is watched. Return the message.Response."""
+    """Wait for a response head, and watch the client meanwhile. Return the message.Response."""
     origin, limit, limits = answer.source, exchange.proxy.waits.response, exchange.proxy.limits
     deadline = _await_origin(exchange, origin, answer.upload)
     head = origin.read_head(limits.head_size, limit, deadline, reading.check_response_start)
@@ -193,8 +195,8 @@ def _read_head(exchange, answer):
 
 
 def _await_origin(exchange, origin, upload):
-    """Wait until the origin says something. Return the deadline for its whole head. Raises ResponseTimeout."""
-    # While the body goes up, its own limits count, and the time for the response has not begun.
+    """Wait until the origin sends something. Return the deadline for its whole head. Raises ResponseTimeout."""
+    # While the request body is sent, only the limits of the body count. The time for the response starts afterwards.
     if upload is not None:
         exchange.watch.wait_for_upload(origin)
     limit = exchange.proxy.waits.response
@@ -208,10 +210,10 @@ def _await_origin(exchange, origin, upload):
 
 
 def logs_in(head, *names):
-    """Return True if a field of these names is about a log-in of the whole connection.
+    """Return True if a field of one of these names is about a log-in of the whole connection.
 
     `head`: a message.Message; `names`: octets in lower case. A scheme counts at the beginning of a value and after each
-    comma, even inside quotes. A mistake only means that a connection is not shared, although it could be.
+    comma, even inside quotes. If that is wrong, the only harm is a connection that is not shared.
     """
     members = b','.join(value for name in names for value in head.values(name)).lower().split(b',')
     return any(CONNECTION_SCHEMES.intersection(member.split(None, 1)[:1]) for member in members)

@@ -1,8 +1,8 @@
-"""Notice a client that leaves while its greenlet waits for something else than the response of an origin: for a name, a
-connection, or a log-in (DESIGN, 2). The wait ends then: ClientLost is raised in that greenlet.
+"""Notices a client that leaves while its greenlet waits for a look-up, a connection, or a log-in (DESIGN, 2). Then that
+wait ends: ClientLost is raised in the greenlet.
 
-A short wait costs an entry in a dict. Only a client that waits for longer is watched; see client_watch.ClientWatch for
-what can be known of it. Knows no HTTP.
+A short wait costs only an entry in a dict. The client is watched only during a longer wait. client_watch.ClientWatch
+says how a client that has left is recognised. Knows no HTTP.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -17,8 +17,8 @@ from geproxy.compat import monotonic
 from geproxy.exchange.client_watch import ClientWatch
 from geproxy.net import supervise
 
-TICK = 0.2      # seconds between two rounds; a client is watched if its wait lasts from one round to the next
-CHECKS = 500    # clients that are checked in one round: about 2 ms
+TICK = 0.2      # seconds between two rounds; a client is watched if its wait lasts for a whole one
+CHECKS = 500    # clients that are checked in one round, which takes about 2 ms
 
 
 class Waiting(object):
@@ -26,8 +26,11 @@ class Waiting(object):
     __slots__ = ('ended', '_exchange', '_greenlet', '_watch', '_room')
 
     def __init__(self, exchange, greenlet, ended):
-        """`ended`: a function of this object, called when nothing more is read from the client, so that it has to be
-        checked in each round."""
+        """Watch the client of an exchange.
+
+        `exchange`: the Exchange; `greenlet`: the one that waits; `ended`: a function that is called with this object
+        when nothing more is read from the client: from then on, `check` must be called in each round.
+        """
         self.ended = ended
         self._exchange, self._greenlet = exchange, greenlet
         self._room = exchange.proxy.limits.head_size
@@ -39,8 +42,8 @@ class Waiting(object):
         self._exchange.client.reader.stop()
 
     def check(self):
-        """Tell the greenlet if the client has left. The start of the response is sent ahead to learn that: see
-        Exchange.probe."""
+        """Raise ClientLost in the greenlet if the client has left. Sends the start of the response ahead to find out:
+        see Exchange.probe."""
         try:
             if self._exchange.client.ended:
                 self._watch.check(monotonic(), self._exchange.probe)
@@ -50,7 +53,7 @@ class Waiting(object):
             self._greenlet.throw(error)
 
     def _read(self):
-        """Called by the hub when something has come: the next request, or the end."""
+        """Read the next request, or the end. The hub calls this when octets have arrived."""
         client = self._exchange.client
         try:
             if not client.ended and len(client.buffer) < self._room:
@@ -64,27 +67,29 @@ class Waiting(object):
 
 
 class Leaving(object):
-    """All clients on whose behalf a greenlet waits. There is one for the process."""
+    """All clients for which a greenlet waits. There is one object of this class in the process."""
 
     def __init__(self):
-        # {Exchange: its greenlet}: of waits that began after the last round, and before it.
+        # {Exchange: its greenlet}: waits that began after the last round, and waits that began before it.
         self._new, self._old = {}, {}
         self._watched = {}                          # {Exchange: Waiting}
-        self._ended = collections.OrderedDict()     # {Waiting: None}; the one to be checked next is the first
+        self._ended = collections.OrderedDict()     # {Waiting: None}; the first is checked next
         self._timer = None
         # A check that fails must not keep the others waiting.
         self._guarded = supervise.guard('a look at clients that may leave', lambda do, *arguments: do(*arguments))
 
     def watch(self, exchange):
-        """Note that the current greenlet begins to wait on behalf of an Exchange's client. Until `forget` is called,
-        ClientLost may be raised in it wherever it waits."""
+        """Note that the current greenlet begins to wait for the client of `exchange`, an Exchange.
+
+        Until `forget` is called, ClientLost may be raised in this greenlet wherever it waits.
+        """
         if self._timer is None:
             self._timer = get_hub().loop.timer(TICK, TICK, ref=False)
             self._timer.start(self._tick)
         self._new[exchange] = getcurrent()
 
     def forget(self, exchange):
-        """Note that nothing is waited for any more on behalf of an Exchange's client."""
+        """Note that the wait for the client of `exchange`, an Exchange, is over."""
         if self._new.pop(exchange, None) is None and self._old.pop(exchange, None) is None:
             waiting = self._watched.pop(exchange, None)
             if waiting is not None:
@@ -92,7 +97,7 @@ class Leaving(object):
                 self._ended.pop(waiting, None)
 
     def _tick(self):
-        """One round."""
+        """Do one round. The timer calls this."""
         old, self._old, self._new = self._old, self._new, {}
         for exchange, greenlet in old.items():
             self._guarded(self._begin, exchange, greenlet)

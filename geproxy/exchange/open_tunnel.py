@@ -1,4 +1,4 @@
-"""How an exchange becomes a tunnel: by CONNECT, or by a 101 (RFC 9110, 9.3.6 and 7.8). The loops are in `tunnel`."""
+"""Turns an exchange into a tunnel, after CONNECT or a 101 (RFC 9110, 9.3.6 and 7.8). The copy loops are in `tunnel`."""
 from __future__ import absolute_import, division, print_function
 
 import gevent
@@ -9,12 +9,12 @@ from geproxy.http1 import grammar
 
 
 def connect(exchange):
-    """Serve a CONNECT: reach the origin, tell the client, and pass on octets both ways until the end. May wait.
+    """Serve a CONNECT: connect to the origin, tell the client, and pass on octets both ways until the end. May wait.
 
-    Raises what the policy and the way to the origin do, and what ends the tunnel too early.
+    `exchange`: the Exchange. Raises what fetch.connect does, and the error that ends the tunnel too early.
     """
     connection = fetch.connect(exchange, reuse=False)
-    exchange.record.tunnel = True       # only now: what is refused, or cannot be reached, is no tunnel
+    exchange.record.tunnel = True       # not earlier: a request that is refused or cannot connect is no tunnel
     try:
         exchange.respond(200, exchange.conversation.dialect.established)
         if exchange.request.large:      # nothing of it is needed for a tunnel
@@ -28,9 +28,10 @@ def connect(exchange):
 
 
 def switch_protocols(exchange, answer):
-    """Pass on an Answer of 101, and octets both ways until the end. Return False: no other request follows. May wait.
+    """Pass on a 101 response, and then octets both ways until the end. Return False, as no other request follows.
 
-    Raises UpgradeFailed if the client did not offer that protocol, and what ends the tunnel too early.
+    `exchange`: the Exchange; `answer`: the Answer with the 101. May wait. Raises UpgradeFailed if the client did not
+    offer that protocol, and the error that ends the tunnel too early.
     """
     proxy, response = exchange.proxy, answer.response
     offered = [offer.lower() for offer in grammar.split_list([exchange.request.wants_upgrade(proxy.upgrades)])]
@@ -48,11 +49,11 @@ def switch_protocols(exchange, answer):
 
 
 def _relay(exchange, origin):
-    """Pass on octets both ways, until both directions have ended. A reset on one side becomes one on the other."""
+    """Pass on octets both ways until both directions have ended. A reset on one side becomes a reset on the other."""
     exchange.delimited = False
     waits = exchange.proxy.waits
     try:
         tunnel.Tunnel(exchange.client, origin, waits.tunnel, waits.half_tunnel, exchange.tap).run()
     except (errors.ProxyError, gevent.GreenletExit):
-        origin.abort()          # no FIN: what was broken off must not look whole
+        origin.abort()          # a reset, not a FIN: octets that were broken off must not look complete
         raise

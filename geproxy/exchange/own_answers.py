@@ -8,7 +8,7 @@ def last_hop(request, head, close):
     """Return the answer to an OPTIONS or TRACE that may go no further, as octets (RFC 9110, 7.6.2).
 
     `request`: a message.Request; `head`: the octets of its head, as they came; `close`: True if the connection ends
-    behind the answer.
+    after the answer.
     """
     if request.method != b'TRACE':
         return responses.options(close)

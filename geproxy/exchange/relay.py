@@ -1,7 +1,8 @@
 """Copies message bodies from one stream to another. Parses nothing; for tunnels see `tunnel`.
 
-A response may come before its request body has ended. So a request body that has not arrived yet goes up in a second
-greenlet (BodyUpload). That greenlet catches its own errors, and wakes the other by `wake()`, never by closing.
+A response may come before its request body has ended. So a request body that has not arrived yet is sent by a second
+greenlet (BodyUpload). That greenlet catches its own errors. It ends the wait of the other greenlet by
+`Stream.shut_down()`, never by closing the stream.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -17,20 +18,20 @@ from geproxy.net.memory import FREE, budget
 from geproxy.net.stream import HEAD_PIECE, SCRATCH_SIZE
 from geproxy.net.turns import give_way
 
-COPIED_AT_ONCE = 64 * 1024      # octets, for a slow reader: what it does not take is kept (3.13: 1,000 held 145 MB)
-MOMENT = 1.0            # seconds in which the rest of an unwanted body must come
-CHUNKS = 256            # about so many chunks are read at once, as what is not processed in one turn stays in memory
+COPIED_AT_ONCE = 64 * 1024      # octets read at once for a slow reader: those that it does not take stay in memory
+MOMENT = 1.0            # seconds in which the rest of an unwanted body must arrive
+CHUNKS = 256            # about how many chunks to read at once: those that are not processed in a turn stay in memory
 
 
 def copy_body(body, source, sink, limits, start=None, chunked=False, watch=None, probe=None):
-    """Copy a body (of framing, or Tapped) from one Stream to another. Waits. Raises the errors of all its arguments.
+    """Copy a body from one Stream to another. Waits. Raises the errors of all its arguments.
 
-    `limits`: two TimeLimits, for a pause in reading and in writing; `start`: a function that returns the octets to send
-    first, called just before, or None; `chunked`: True to send in chunked coding; `watch`, `probe`: a ClientWatch and
-    its probe, or None.
+    `body`: one of framing, or Tapped; `source`, `sink`: the Streams; `limits`: two TimeLimits, for a pause in reading
+    and in writing; `start`: a function that returns the octets to send first, called just before, or None; `chunked`:
+    True to send in chunked coding; `watch`, `probe`: a ClientWatch and its probe, or None.
     """
     reading, writing = limits
-    long = False                        # True if much came at once the last time
+    long = False                        # True if many octets came at once the last time
     while not body.done:
         count = zero_copy.pass_body(body, source, sink, writing, chunked) if long and start is None else 0
         if not count:
@@ -65,7 +66,7 @@ def copy_body(body, source, sink, limits, start=None, chunked=False, watch=None,
 
 
 def _most(body):
-    """Return how many octets of a body to read at once. Fewer for small chunks, as these are much work."""
+    """Return how many octets of a body to read at once: fewer for small chunks, because these are much work."""
     if body.left is not None:
         return body.left
     return max(HEAD_PIECE, min(SCRATCH_SIZE, CHUNKS * body.chunk)) if body.chunk else SCRATCH_SIZE
@@ -82,9 +83,9 @@ def piece_size(sink, most):
 
 
 def _feed(body, got, source, chunked):
-    """Feed a body with octets that have arrived. Return its content as it is to be sent.
+    """Feed a body with octets that have arrived. Return its content in the form to send.
 
-    `got`: as returned by Stream.read_now. Octets behind the end of the body go back to `source`.
+    `got`: as returned by Stream.read_now. Octets after the end of the body go back to `source`.
     """
     data, count = got
     content = body.feed(data, count)
@@ -93,11 +94,11 @@ def _feed(body, got, source, chunked):
     return chunks.encode_chunk(content) if chunked and len(content) else content
 
 
-def swallow(body, source, limit, pace):
+def discard_body(body, source, limit, pace):
     """Read the rest of an unwanted body, so that the connection can carry another request. Waits.
 
-    `body`, `source`: the body and its Stream; `limit`: a TimeLimit; it takes MOMENT seconds at most, too; `pace`: a
-    limits.Pace for the octets, or None. Returns early if the peer ends or the time is over.
+    `body`, `source`: the body and its Stream; `limit`: a TimeLimit, which is cut to MOMENT seconds; `pace`: a
+    rates.Pace for the octets, or None. Returns early if the peer ends or the time is over.
     """
     deadline = source.until = monotonic() + min(MOMENT, limit.seconds)
     try:
@@ -113,7 +114,7 @@ def swallow(body, source, limit, pace):
                     unwanted.pay(source, pace, got[1])
                 give_way()
     except limit.error:
-        pass                    # then the connection ends after the answer
+        pass                    # the body is not done, so the connection ends after the answer
 
 
 def _wait_for_more(source, limit, watch, probe):
@@ -132,9 +133,9 @@ class BodyUpload(object):
 
         `body`: the request body; `client`, `origin`: Streams; `limits`: see `copy_body`.
         """
-        self.error = None               # the ProxyError that ended it too early
-        self.finished = None            # when all of it was sent, in monotonic seconds; None before
-        self.over = Event()             # set when the upload has ended, whether it is complete or not
+        self.error = None               # the ProxyError that ended the upload too early
+        self.finished = None            # when all of the body was sent, in monotonic seconds; None before
+        self.over = Event()             # set when the upload has ended, complete or not
         self._parts = (body, client, origin, limits)
         self._greenlet = gevent.spawn(self._run)
 
@@ -144,10 +145,10 @@ class BodyUpload(object):
             copy_body(body, client, origin, limits, chunked=body.framing == chunks.CHUNKED_LINE)
             self.finished = monotonic()
         except (errors.UpstreamLost, errors.UploadStalled) as error:
-            self.error = error          # the response of the origin may say why, so it is still read
+            self.error = error          # the response may say why the origin reads no more, so it is still read
         except errors.ProxyError as error:
             self.error = error
-            origin.wake()               # the origin must not take the body for complete
+            origin.shut_down()          # the origin must not think that the body is complete
         finally:
             self.over.set()
             deadlines.look_again(client)        # from now on another greenlet can wait for the client

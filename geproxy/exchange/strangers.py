@@ -16,15 +16,15 @@ from geproxy.net.deadlines import TimeLimit
 from geproxy.observe.record import Record
 
 MOST = 32               # strangers that are answered at the same time; others are closed without an answer
-EACH = 4                # the same, of one address
-HEAD = TimeLimit('head', 1.0, errors.HeadTimeout)       # to send the first octets, which say what protocol it speaks
-GLANCE = 0.25           # seconds, the same for a client for which there is no room
+EACH = 4                # the same for one address
+HEAD = TimeLimit('head', 1.0, errors.HeadTimeout)       # for the first octets, which show the protocol of the stranger
+BRIEF_WAIT = 0.25       # seconds, the same for a client for which there is no room
 LINGER = 1.0            # seconds for the stranger to read the answer, and to end the connection
 PAUSE = 60.0            # seconds between two lines about strangers in the error log
 NAMED = 10              # addresses that such a line names
 COUNTED = 1000          # addresses that are counted one by one between two lines
-METHOD_SIZE = 32        # octets
-# What became of a stranger. told: it got the reason; left: it ended the connection first; dropped: too many came.
+METHOD_SIZE = 32        # octets that are enough to find a method
+# How a stranger was treated. told: it got the reason; left: it ended the connection first; dropped: too many came.
 ANSWERS = ('told', 'left', 'dropped')
 
 
@@ -32,7 +32,7 @@ class Strangers(object):
     """The strangers of one section of the ini file."""
 
     def __init__(self, section):
-        """`section`: the name of the section, native text, for the error log."""
+        """Begin to count. `section`: the name of the section, native text, for the error log."""
         self.counts = dict.fromkeys(ANSWERS, 0)     # connections since the start
         self._section = section
         self._telling = collections.Counter()       # {client: its connections that are being answered}
@@ -47,8 +47,8 @@ class Strangers(object):
     def turn_away(self, stream, client, refuse):
         """Refuse one connection, and close it. May wait, for three seconds at most.
 
-        `stream`: its Stream; `client`: whom to count, native text, as of rates.key_of; `refuse`: a function of (octets
-        that have come, request id as native text) that returns the octets of the answer.
+        `stream`: its Stream; `client`: its key, native text, see rates.key_of; `refuse`: a function of (octets that
+        have come, request id as native text) that returns the octets of the answer.
         """
         answer = 'dropped'
         try:
@@ -65,12 +65,12 @@ class Strangers(object):
     def _tell(self, stream, client, refuse):
         self._telling[client] += 1
         try:
-            hear(stream, HEAD.seconds)
+            detect_protocol(stream, HEAD.seconds)
             if stream.ended and not stream.buffer:
                 return 'left'
             stream.send(refuse(stream.buffer, self._id), HEAD)
             if stream.received:
-                stream.linger(LINGER)               # unread octets would turn the end into a reset
+                stream.linger(LINGER)               # to close with unread octets would send a reset
             return 'told'
         finally:
             self._telling[client] -= 1
@@ -104,10 +104,10 @@ class Strangers(object):
         return [line]
 
 
-def hear(stream, seconds):
-    """Return the kind of the protocol of a connection that is to be refused, as of protocols.kind_of. May wait.
+def detect_protocol(stream, seconds):
+    """Return the protocol of a connection that is to be refused, as protocols.kind_of does. May wait.
 
-    `stream`: its Stream; `seconds`: to wait at most. A client that sends nothing is answered in HTTP/1.
+    `stream`: its Stream; `seconds`: to wait at most. A client that sends nothing gets its answer in HTTP/1.
     """
     deadline = monotonic() + seconds
     try:
@@ -120,10 +120,10 @@ def hear(stream, seconds):
 
 
 def refusal(error, name, octets, record_id):
-    """Return the octets that tell a stranger, in the protocol that it speaks, why it is refused.
+    """Return the refusal for a stranger, in the protocol that it speaks, as octets.
 
-    `error`: the ProxyError; `name`: of this proxy, native text; `octets`: those that have come; `record_id`: the
-    request id, native text.
+    `error`: the ProxyError; `name`: of this proxy, native text; `octets`: those that the stranger has sent;
+    `record_id`: the request id, native text.
     """
     error.kind = protocols.kind_of(octets)
     return dialects.HTTP.refusal(error, name, record_id, octets[:METHOD_SIZE].partition(b' ')[0], True)

@@ -12,7 +12,7 @@ ROWS = (
     ('another', 'idle', errors.IdleTimeout),            # the first octet of a further request
     ('head', 'head', errors.HeadTimeout),               # a whole request head
     ('login', 'login', errors.LoginTimeout),            # a name and a password are verified
-    ('swallow', 'linger', errors.UploadTimeout),        # the rest of a request body that nobody wants
+    ('discard', 'linger', errors.UploadTimeout),        # the rest of an unwanted request body
     ('dns', 'dns', errors.DnsTimeout),                  # a name is looked up
     ('connect', 'connect', errors.ConnectTimeout),      # an origin is connected to
     ('upload', 'body', errors.UploadTimeout),           # the client sends its body
@@ -24,11 +24,11 @@ ROWS = (
     ('tunnel', 'tunnel', errors.TunnelIdle),            # octets in a tunnel, in either direction
     ('half_tunnel', 'linger', errors.TunnelIdle),       # the same, once one direction has ended
 )
-BRIEFLY = 1.0       # seconds at most for `swallow`
+BRIEFLY = 1.0       # seconds at most for `discard`
 Waits = collections.namedtuple('Waits', [row[0] for row in ROWS])
 
 
 def waits(timeouts):
     """Return the Waits, a deadlines.TimeLimit for each row. `timeouts`: the section [timeouts] of the settings."""
     made = Waits(*[TimeLimit(option, getattr(timeouts, option), error) for _name, option, error in ROWS])
-    return made._replace(swallow=made.swallow._replace(seconds=min(BRIEFLY, timeouts.linger)))
+    return made._replace(discard=made.discard._replace(seconds=min(BRIEFLY, timeouts.linger)))

@@ -1,4 +1,4 @@
-"""Copies octets both ways through a tunnel (RFC 9110, 9.3.6). Looks at none of them."""
+"""Copies octets both ways through a tunnel (RFC 9110, 9.3.6). Does not look at them."""
 from __future__ import absolute_import, division, print_function
 
 from geproxy import errors
@@ -14,22 +14,23 @@ from geproxy.net.turns import give_way
 
 
 class Tunnel(object):
-    """Octets both ways until both directions have ended.
+    """Copies octets both ways until both directions have ended.
 
-    One greenlet serves both directions as long as little comes at a time and is taken at once. So an idle tunnel has
-    one greenlet. When a direction must wait for its reader, or much comes at once, each direction gets its own.
+    One greenlet serves both directions as long as few octets come at a time and their reader takes them at once. So an
+    idle tunnel has one greenlet. When a direction must wait for its reader, or many octets come at once, each direction
+    gets a greenlet of its own.
     """
 
     def __init__(self, client, origin, idle, linger, tap=None):
         """Make a tunnel; `run` starts it.
 
         `client`, `origin`: Streams; `idle`: the TimeLimit for silence in both directions; `linger`: the same once one
-        direction has ended; `tap`: sees all octets, see taps; None if nothing does.
+        direction has ended; `tap`: the object that sees all octets, see taps, or None.
         """
         self._limits = (idle, linger)
         self._open = [client, origin]   # the Streams that have not ended their direction
         self._active = monotonic()      # when octets last went through, either way
-        self._error = None              # the first one; all others are its consequences
+        self._error = None              # the first error; all others are its consequences
         self._client, self._origin = client, origin
         self._tap = tap
 
@@ -56,9 +57,9 @@ class Tunnel(object):
             greenlet.kill()
 
     def _take_turns(self):
-        """Serve both directions in turn until one must wait for its reader, or much comes at once.
+        """Serve both directions in turn until one must wait for its reader, or many octets come at once.
 
-        Return (the Stream that must wait, octets that it has not got yet), or (None, b'') if the tunnel has ended.
+        Return (the Stream to wait for, octets that it has not taken yet), or (None, b'') if the tunnel has ended.
         """
         client, origin = self._client, self._origin
         while self._open:
@@ -108,9 +109,10 @@ class Tunnel(object):
                 stream.shorten_wait(monotonic() + self._limit().seconds, self._limit())
         except errors.ProxyError as error:
             self._error = self._error or error
-            # The other greenlet reads from `sink` and writes to `source`. No FIN: a broken end must not look clean.
-            source.wake()
-            sink.wake_reader()
+            # The other greenlet reads from `sink` and writes to `source`. `sink` gets no FIN, because a broken end must
+            # not look like a clean one.
+            source.shut_down()
+            sink.shut_down_reading()
             sink.shorten_wait(monotonic(), self._limit())
 
     def _other(self, stream):
@@ -142,8 +144,8 @@ class Tunnel(object):
         return self._limits[0 if len(self._open) == 2 else 1]
 
     def _deadline(self):
-        """Return when the silence is too long, in monotonic seconds. A throttle that holds octets back is no silence.
-        """
+        """Return when the silence is too long, in monotonic seconds. Time in which a throttle holds octets back does
+        not count."""
         active = self._active
         for stream in (self._client, self._origin):
             if stream.pace is not None:
@@ -151,9 +153,9 @@ class Tunnel(object):
         return active + self._limit().seconds
 
     def _pass_on(self, source, sink, long):
-        """Wait for octets, and pass on what is there. Return how many; 0 at the end.
+        """Wait for octets, and pass on those that are there. Return how many; 0 at the end.
 
-        `long`: True if much came the last time.
+        `long`: True if many octets came the last time.
         """
         while True:
             pipe = zero_copy.fill(source, sink) if long and self._tap is None else None

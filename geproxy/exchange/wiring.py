@@ -1,6 +1,6 @@
-"""The wiring: what exchanges need to know and to have, from one Settings. A reload makes another one.
+"""Connects the wings: makes all that exchanges need from one Settings. A reload makes a new one.
 
-Never changed, and holds no state of any connection.
+A Proxy is never changed, and holds no state of any connection.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -21,13 +21,13 @@ from geproxy.policy.treatment import PLAIN, Treatment
 # The layers around `fetch`, the outermost first: functions of the Settings that return a layer (see fetch.layered), or
 # None if these Settings need none.
 LAYERS = ()
-# What makes taps: functions of the Settings that return a function of an Exchange (which returns a tap, or None, see
-# taps), or None if these Settings need none. Asked once the policy has let the request pass.
+# Functions of the Settings that return a maker of taps, or None if these Settings need none. A maker is a function of
+# an Exchange that returns a tap (see taps) or None. It is called after the policy has allowed the request.
 TAPS = ()
 
 
 class Proxy(object):
-    """What an exchange needs to know and to have, from one Settings."""
+    """All that an exchange needs, made from one Settings."""
 
     def __init__(self, settings, upstream, say, observers, taken, quota, logins, is_own, life):
         """`settings`: a loading.Settings whose `limits.connections` is a number; `upstream`, `say` (log.Log.say),
@@ -51,7 +51,7 @@ class Proxy(object):
         self.name = settings.proxy.name
         self.upgrades = settings.access.upgrades
         self._forwarded = settings.proxy.forwarded
-        self.users = settings.users                 # a users.Users: who may log in; None if nobody need log in
+        self.users = settings.users                 # the users.Users who may log in; None if no log-in is needed
         self.counts = self.limits.requests is not None or self._quota is not None       # `admit` may refuse
         # `treat` has something to do, even if no rule asks for it.
         self.treats = self._forwarded != 'off' or self.limits.rate is not None or self._quota is not None
@@ -67,7 +67,7 @@ class Proxy(object):
         self.tap = (lambda exchange: joined([maker(exchange) for maker in makers])) if makers else None
 
     def identify(self, credentials, client, ip):
-        """Return the logins.User who asks, or ANONYMOUS if nobody need log in. May wait.
+        """Return the logins.User that sends a request, or ANONYMOUS if the client need not log in. May wait.
 
         `credentials`: (name, password) as octets, or None; `client`, `ip`: the client's address as native text, and as
         an IP. Raises what Logins.check does.
@@ -84,8 +84,10 @@ class Proxy(object):
         return self.access.ruleset.warnings(now, frozenset(users.by_name) if users else frozenset(), groups)
 
     def admit(self, key, now):
-        """Count one more request for the limits. `key`: whom they count, as of rates.key_of; `now`: seconds since the
-        epoch. Raises TooManyRequests, QuotaExceeded."""
+        """Count one more request for the limits. Raises TooManyRequests, QuotaExceeded.
+
+        `key`: the key for limits, see rates.key_of; `now`: seconds since the epoch.
+        """
         if self.limits.requests is not None:
             self._taken.check_request(key, self.limits.requests, self.limits.burst, monotonic())
         if self._quota is not None:
@@ -94,8 +96,8 @@ class Proxy(object):
     def treat(self, request, client, key, rule):
         """Return the Treatment of an exchange that is allowed.
 
-        `request`: a message.Request; `client`: its address, native text; `key`: whom the limits count, as of
-        rates.key_of; `rule`: the rules.Rule that allowed it, or None.
+        `request`: a message.Request; `client`: address of the client, native text; `key`: the key for limits, see
+        rates.key_of; `rule`: the rules.Rule that allowed the request, or None.
         """
         if rule is None and not self.treats:
             return PLAIN
@@ -107,13 +109,13 @@ class Proxy(object):
         return Treatment(edits, *self._taken.paces(shares, charge, monotonic()))
 
     def pace_of_unwanted(self, up_pace, key):
-        """Return the rates.Pace for octets of a client that nobody wants, or None: they count for [limits] rate, but
-        not for the quota, as a refusal costs none.
+        """Return the rates.Pace for octets that a client sends and that are thrown away, or None for no limit.
 
-        `up_pace`: the Pace of the exchange, or None; `key`: whom the limits count, as of rates.key_of.
+        These octets count for [limits] rate, but not for the quota, because a refusal costs no quota. `up_pace`: the
+        Pace of the exchange, or None; `key`: the key for limits, see rates.key_of.
         """
         return up_pace.uncharged() if up_pace else self._taken.paces([(key, self.limits.rate)], None, monotonic())[0]
 
     def report_bug(self, record):
-        """Log the exception that is being handled: nobody expected it. `record`: the Record of its exchange."""
+        """Log the exception that is being handled, which is a bug. `record`: the Record of the exchange."""
         self.say('[%s] a bug, please report it:\n%s' % (record.id, traceback.format_exc()))

@@ -1,19 +1,19 @@
 """Decides when octets go through a pipe in the kernel instead of our memory, and sends them. Pipes: net.kernel_pipes.
 
-That is cheaper where many octets come at once. The peers see no difference. Octets are left to the copy loops (relay,
-tunnel) if there is no pipe, if they are throttled, if a tap has to see them, or if a transport codes them.
+A pipe is cheaper when many octets come at once. The peers see no difference. The copy loops (relay, tunnel) send the
+octets if there is no pipe, if a throttle holds them back, if a tap has to see them, or if a transport codes them.
 """
 from __future__ import absolute_import, division, print_function
 
 from geproxy.net import kernel_pipes
 
-LONG = 32 * 1024        # octets: if so many come at once, a pipe is cheaper than copying
-COARSE = 8 * 1024       # octets of a chunk: the same for chunks of that size
-LINE = 5                # octets between two chunks, at least
+LONG = 32 * 1024        # octets: if at least so many come at once, a pipe is cheaper than copying
+COARSE = 8 * 1024       # octets: a pipe is also cheaper for chunks of at least this size
+LINE = 5                # octets that stand between two chunks, at least
 
 
 def pass_body(body, source, sink, limit, chunked):
-    """Pass on what is there of a body through pipes. Return how many octets; 0 if none can go so.
+    """Pass on the octets of a body that are there, through pipes. Return how many; 0 if no pipe can be used.
 
     `body`: one of framing, or Tapped; `source`, `sink`: Streams; `limit`: the TimeLimit for sending; `chunked`: True to
     send in chunked coding. May wait for the sink.
@@ -22,7 +22,7 @@ def pass_body(body, source, sink, limit, chunked):
         return 0
     if body.chunk is not None:
         return _pass_chunks(body, source, sink, limit, chunked) if body.chunk >= COARSE else 0
-    pipe = fill(source, sink, body.unseen)
+    pipe = fill(source, sink, body.skippable)
     if pipe is None:
         return 0
     body.skip(pipe.held)
@@ -30,7 +30,8 @@ def pass_body(body, source, sink, limit, chunked):
 
 
 def _pass_chunks(body, source, sink, limit, chunked):
-    """Do the same for a body in large chunks: their content goes on in a second pipe."""
+    """Do what `pass_body` does for a body in large chunks: move their content to a second pipe and send it from there.
+    """
     content = kernel_pipes.pool.take()
     if content is None:
         return 0
@@ -40,9 +41,9 @@ def _pass_chunks(body, source, sink, limit, chunked):
         if raw is None:
             return 0
         count = raw.held
-        behind = _sift(body, raw, content, lambda: _send(content, sink, limit, chunked))
-        if behind or raw.held:
-            source.unread(behind + raw.read_all())
+        after = _separate_content(body, raw, content, lambda: _send(content, sink, limit, chunked))
+        if after or raw.held:
+            source.unread(after + raw.read_all())
         return count
     finally:
         for pipe in (raw, content):
@@ -50,20 +51,21 @@ def _pass_chunks(body, source, sink, limit, chunked):
                 kernel_pipes.pool.give_back(pipe)
 
 
-def _sift(body, raw, content, send):
+def _separate_content(body, raw, content, send):
     """Separate the content of chunks from the lines between them.
 
-    `raw`: the Pipe to read from; `content`: the Pipe that gets the content; `send`: a function that empties it. Ends
-    before `raw` is empty if the body does, or if chunks are small. Return octets that were read behind the body.
+    `raw`: the Pipe to read from; `content`: the Pipe that gets the content; `send`: a function that empties `content`.
+    Stops before `raw` is empty if the body ends, or if chunks are small. Return the octets that were read after the
+    body.
     """
-    size, taken = LINE, 0               # octets of the last line between two chunks, of this one so far
+    size, taken = LINE, 0               # octets of the last line between two chunks, and of this line so far
     data = b''
     lines = raw.held // COARSE + 8
     while raw.held and lines and not body.done:
         data = b''
-        if body.unseen:
+        if body.skippable:
             data = _pour(body, raw, content, send)
-            if body.unseen or not data and not raw.held:
+            if body.skippable or not data and not raw.held:
                 continue
         lines -= 1
         data = data or raw.read(size)
@@ -74,7 +76,7 @@ def _sift(body, raw, content, send):
             send()
             content.write(piece)
         taken += len(data) - len(piece)
-        if len(piece) or body.unseen:
+        if len(piece) or body.skippable:
             size, taken = min(kernel_pipes.PAGE, max(LINE, taken)), 0
     send()
     return data[body.used:] if body.done else b''
@@ -83,15 +85,15 @@ def _sift(body, raw, content, send):
 def _pour(body, raw, content, send):
     """Move the rest of a chunk, and all further chunks of the same size, from `raw` into `content`.
 
-    `send`: see `_sift`. Return the octets that were read behind the last chunk, b'' if none were.
+    `send`: see `_separate_content`. Return the octets that were read after the last chunk, b'' if none were.
     """
-    if COARSE <= body.chunk and len(body.again) <= kernel_pipes.PAGE:
-        left, data = raw.pour_run(content, body.unseen, body.chunk, body.again)
-        body.stand(left)
+    if COARSE <= body.chunk and len(body.separator) <= kernel_pipes.PAGE:
+        left, data = raw.pour_run(content, body.skippable, body.chunk, body.separator)
+        body.skip_run(left)
         if not left:
             return data
     if raw.held:
-        moved = raw.pour(content, body.unseen)
+        moved = raw.pour(content, body.skippable)
         body.skip(moved)
         if not moved:
             send()
@@ -99,9 +101,9 @@ def _pour(body, raw, content, send):
 
 
 def fill(source, sink, most=kernel_pipes.SIZE):
-    """Fill a pipe with octets that are there. Return it, or None if there are none or they must be copied.
+    """Fill a pipe with octets that are there. Return the pipe, or None if there are none or they must be copied.
 
-    `source`: the Stream to read from; `sink`: the Stream that they are for; `most`: octets. The caller calls `empty`.
+    `source`: the Stream to read from; `sink`: the Stream to send to; `most`: octets. The caller calls `empty`.
     """
     pipe = None
     if most >= LONG and not source.buffer and sink.pace is None and source.splices and sink.splices:

@@ -1,7 +1,7 @@
 """Reads and writes the chunked transfer coding (RFC 9112, 7.1). No I/O.
 
-Each octet is checked, and chunks are written anew (`encode_chunk`). So chunk extensions and tricks with them end here.
-Only an incomplete line is kept. See framing for what all kinds of bodies have in common.
+Each octet is checked, and chunks are written anew (`encode_chunk`). So chunk extensions, and attacks by them, do not go
+on. Only an incomplete line is kept. framing says what all kinds of bodies have in common.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -12,7 +12,7 @@ from geproxy.http1 import grammar, leniency, trailers
 
 LINE_LIMIT = 1024           # octets of one chunk-size line; the longest ones in practice have about 20
 LINES = 1000                # lines that are read at once: about a millisecond of work
-LINE_WORK = 16              # so many octets of a chunk-size line with extensions are as much work as a line
+LINE_WORK = 16              # octets of a chunk-size line with extensions that are as much work as a short line
 _small_sizes = dict((b'\r\n%s\r\n' % digits, size) for size in range(1, 256) for digits in (b'%x' % size, b'%X' % size))
 _SMALL_LINE = 6             # octets of these lines at most
 CHUNKED_LINE = b'Transfer-Encoding: chunked\r\n'
@@ -28,8 +28,8 @@ _room = memoryview(bytearray(_HEAD + MOST + 2))
 
 class Chunked(object):
     """A body in chunked coding (RFC 9112, 7.1)."""
-    __slots__ = ('done', 'used', 'trailers', 'chunk', 'dropped', '_left', '_line', '_again', '_next', '_bad',
-                 '_incomplete', '_limits', '_trailers', '_size')
+    __slots__ = ('done', 'used', 'trailers', 'chunk', 'dropped', '_left', '_line', '_separator', '_next',
+                 '_bad', '_incomplete', '_limits', '_trailers', '_size')
     left = None
     framing = CHUNKED_LINE
     delimited = splices = True
@@ -44,12 +44,12 @@ class Chunked(object):
         """
         self.dropped = options      # names of trailer fields that do not go on; see trailers.parse
         self.done = False
-        self.used = 0               # how many octets of the last feed belong to this body
+        self.used = 0               # how many octets of the last `feed` belong to this body
         self.trailers = b''         # the trailer section for the next hop, when done
         self.chunk = 0              # octets of the current chunk
-        self._left = 0              # those of them that are still to come
-        self._line = b''            # incomplete
-        self._again = None          # the octets between this chunk and another of the same size, which mostly follows
+        self._left = 0              # octets of the current chunk that are still to come
+        self._line = b''            # the octets of an incomplete line
+        self._separator = None      # the octets between this chunk and another of the same size, which often follows
         self._next = Chunked._read_size
         self._bad, self._incomplete = bad, incomplete
         self._limits = limits
@@ -75,7 +75,7 @@ class Chunked(object):
                 continue
             lines += 1
             start = at
-            if self._again and not self._line:
+            if self._separator and not self._line:
                 at = self._next_chunk(data, at, end)
             if at == start:
                 at = self._read_line(data, at, end)
@@ -84,49 +84,51 @@ class Chunked(object):
         return pieces[0] if len(pieces) == 1 else _join(pieces)
 
     def _next_chunk(self, data, at, end):
-        """Go from the end of a chunk to the next one, if that has the same size or is small. Return where it begins."""
-        if data.startswith(self._again, at, end):
+        """Skip the line between two chunks if the next chunk has the same size or is small. Return where that begins.
+        """
+        if data.startswith(self._separator, at, end):
             self._left = self.chunk
-            return at + len(self._again)
+            return at + len(self._separator)
         stop = data.find(b'\n', at + 2, min(end, at + _SMALL_LINE)) + 1
         line = bytes(data[at:stop])
         size = _small_sizes.get(line)
         if size is None:
             return at
         self._left = self.chunk = size
-        self._again = line
+        self._separator = line
         return stop
 
     @property
-    def unseen(self):
-        """How many octets of this chunk may go by without being fed."""
+    def skippable(self):
+        """How many octets of this chunk may be passed on without `feed`."""
         return self._left
 
     def skip(self, count):
-        """Count octets that have gone by without being fed."""
+        """Note that `count` octets were passed on without `feed`."""
         self._left -= count
 
     @property
-    def again(self):
-        """The octets between the end of this chunk and another of the same size; None outside of chunks."""
-        return self._again
+    def separator(self):
+        """The octets that separate this chunk from another of the same size; None outside of chunks."""
+        return self._separator
 
-    def stand(self, left):
-        """Note that chunks of the same size have gone by. `left`: octets of the last one that are still to come."""
+    def skip_run(self, left):
+        """Note that chunks of the same size were passed on without `feed`. `left`: octets of the last one that are
+        still to come."""
         self._left = left
 
     def repeats(self, octets):
-        """Return True if octets stand between a chunk and another of the same size. Then that chunk begins.
+        """Return True if `octets` are the separator between two chunks of the same size. Then the next chunk begins.
 
-        `octets`: not fed yet.
+        `octets`: those that follow the chunk, and that were not fed yet.
         """
-        if octets != self._again or self._left or self._line:
+        if octets != self._separator or self._left or self._line:
             return False
         self._left = self.chunk
         return True
 
     def ended(self):
-        """Raise the error for a connection that has ended before the body."""
+        """Raise the error for a connection that ended before the body did."""
         raise self._incomplete('the connection ended before the last chunk')
 
     def _read_line(self, data, at, end):
@@ -156,13 +158,13 @@ class Chunked(object):
         if match is None:
             raise self._bad("invalid chunk size '%s'" % grammar.printable(line, 40))
         self._left = self.chunk = int(match.group(1), 16)
-        self._again = b'\r\n%s\r\n' % line if self._left else None
+        self._separator = b'\r\n%s\r\n' % line if self._left else None
         self._next = Chunked._read_data_end if self._left else Chunked._read_trailer
 
     def _read_data_end(self, line):
         if line:
             raise self._bad('a chunk is longer than its size says')
-        self._again = None
+        self._separator = None
         self._next = Chunked._read_size
 
     def _read_trailer(self, line):
@@ -180,12 +182,12 @@ class Chunked(object):
 
 
 class ChunkedResponse(Chunked):
-    """A body in chunked coding of a response. Odd coding with only one meaning is accepted.
+    """A body in chunked coding of a response. Accepts unusual coding that has only one meaning.
 
-    Accepted are long chunk extensions, which are ignored in any case (RFC 9112, 7.1.1), a size of 16 digits of which
-    the first is 0, and in the trailer section folds, blanks before a colon, names that are no token, and LF alone. The
-    connection is not used again after an odd trailer section. Refused are blanks after a size, and LF alone between
-    chunks, because squid refuses them.
+    It accepts long chunk extensions, which are ignored in any case (RFC 9112, 7.1.1), and a size of 16 digits that
+    begins with 0. In the trailer section it accepts folds, blanks before a colon, names that are no token, and LF
+    alone. The connection is not used again after an unusual trailer section. It refuses blanks after a size, and LF
+    alone between chunks, because squid refuses them.
     """
     __slots__ = ('delimited', 'line_limit')
 
@@ -243,7 +245,7 @@ def encode_chunk(content):
 
 
 def bytes_of(content):
-    """Return octets, or a view of them, as octets."""
+    """Return `content`, octets or a view of them, as octets."""
     return content if isinstance(content, bytes) else content.tobytes()
 
 

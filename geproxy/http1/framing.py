@@ -7,8 +7,8 @@ A body is an object that is fed with the octets that arrive (`feed`) and returns
 coding is in `chunks`. All bodies have these attributes: `done`; `left`, the octets that are still to come, None if
 unknown; `chunk`, the octets of the current chunk, None without chunks; `used`, how many octets of the last feed belong
 to the body, None if all; `framing`, the field line that says how it is framed; `delimited`, True if its end does not
-need a closed connection; `trailers`, the trailer section; `splices` and `unseen`: True, and how many octets of content
-may go by without being fed (`skip`).
+need a closed connection; `trailers`, the trailer section; `splices`, True if octets may go through a pipe in the
+kernel; `skippable`, how many octets of content may be passed on without `feed` (then call `skip`).
 """
 from __future__ import absolute_import, division, print_function
 
@@ -49,22 +49,22 @@ class Sized(object):
         return memoryview(data)[:end]
 
     @property
-    def unseen(self):
-        """How many octets may go by without being fed."""
+    def skippable(self):
+        """How many octets may be passed on without `feed`."""
         return self.left
 
     def skip(self, count):
-        """Count octets that have gone by without being fed."""
+        """Note that `count` octets were passed on without `feed`."""
         self.left -= count
 
     def take(self, stream):
-        """Take all that is left of the body out of the buffer of a Stream, which must have it. Return the octets."""
+        """Take the rest of the body out of the buffer of `stream`, a Stream that has all of it. Return the octets."""
         octets, stream.buffer = stream.buffer[:self.left], stream.buffer[self.left:]
         self.left = 0
         return octets
 
     def ended(self):
-        """Raise the error for a connection that has ended before the body."""
+        """Raise the error for a connection that ended before the body did."""
         raise self.incomplete('the connection ended %d octets before the body did' % self.left)
 
 
@@ -82,17 +82,17 @@ class UntilClose(object):
     delimited = False
     trailers = b''
     splices = True
-    unseen = 1 << 30        # more than is ever read at once
+    skippable = 1 << 30        # more than is ever read at once
 
     def __init__(self):
         self.done = False
 
     def feed(self, data, end):
-        """Feed octets, as Sized.feed."""
+        """Return a view of the content among octets that have arrived. `data`, `end`: as for Sized.feed."""
         return memoryview(data)[:end]
 
     def skip(self, count):
-        """Do nothing, as there is nothing to count."""
+        """Do nothing: a body without a length does not count. `count`: octets that were passed on without `feed`."""
 
     def ended(self):
         """Note that the connection has ended, and so the body is complete."""
@@ -156,10 +156,10 @@ def request_body(request, limits):
 
 
 def _framed(response):
-    """Return how a response frames its body. It is found out once and kept in the response.
+    """Return how a response frames its body. The result is kept in the response.
 
-    As (True if chunked, Content-Length or None, its field line or b'', True if the body is framed once and correctly,
-    what is wrong or '').
+    It is (True if chunked, Content-Length or None, its field line or b'', True if the body is framed once and
+    correctly, the mistake in native text or '').
     """
     if response.framed is None:
         index = response.index
@@ -175,9 +175,12 @@ def _framed(response):
 
 
 def _odd_framing(response, lengths):
-    """Do the same for all but one good Content-Length. `lengths`: the values of Content-Length, or None."""
+    """Return what `_framed` does, for a response with other fields than one valid Content-Length.
+
+    `lengths`: the values of Content-Length, or None.
+    """
     codings = b','.join(response.values(b'transfer-encoding')).lower()
-    if codings == b'chunked':       # it counts, whatever Content-Length says (RFC 9112, 6.3)
+    if codings == b'chunked':       # it counts even if there is a Content-Length (RFC 9112, 6.3)
         return True, None, b'', response.version >= (1, 1) and lengths is None, ''
     if response.values(b'transfer-encoding') and codings != b'identity':
         return False, None, b'', False, "unknown Transfer-Encoding '%s': this proxy knows only chunked" % (
@@ -214,7 +217,7 @@ def response_body(response, method, limits):
 def bodiless_framing(response, version):
     """Return the framing field line of a response without a body, as octets (RFC 9110, 8.6; RFC 9112, 6.1).
 
-    For HEAD and 304 it says what the body would have been. It is b'' for 204, and where this cannot be told.
+    For HEAD and 304 it describes the body of the same response to GET. It is b'' for 204, and if that is not known.
     `response`: a message.Response; `version`: of the client's HTTP, as (1, minor).
     """
     if response.status == 204:

@@ -98,12 +98,13 @@ def escape(octets):
 
 
 def shorten(text):
-    """Return native `text`, cut after LONGEST characters; `...(+N)` then says that N characters are missing."""
+    """Return `text`, native, cut after LONGEST characters. If it was longer, `...(+N)` says that N are missing."""
     return text if len(text) <= LONGEST else '%s...(+%d)' % (text[:LONGEST], len(text) - LONGEST)
 
 
 def first_word(octets):
-    """Return the first word of a line, as native text for people. The rest is left out, as it may be a secret."""
+    """Return the first word of a line, `octets`, as native text for people. The rest may be a secret, so it is left
+    out."""
     return printable(octets.partition(b'\r')[0].partition(b' ')[0], 20)
 
 
@@ -119,7 +120,8 @@ def split_list(values):
 def _parse_authority(octets):
     """Return `host[:port]` as an Authority (RFC 9110, 4.2; RFC 3986, 3.2). Raises BadRequest.
 
-    Of it, `host` is in lower case without brackets, `port` an int or None, `text` the octets without an empty port.
+    Its `host` is in lower case without brackets, its `port` an int or None, its `text` the octets without an empty
+    port.
     """
     match = match_authority(octets)
     if b'@' in octets:
@@ -146,8 +148,8 @@ parse_authority = Memo(_parse_authority).__getitem__
 def split_target(method, target):
     """Return a request target as a Target (RFC 9112, 3.2). Raises BadRequest or NotImplementedHere.
 
-    `method`, `target`: octets. Of the Target, `form` is 'origin', 'absolute', 'authority' or 'asterisk'; `authority` is
-    an Authority, or None if the form has none; `path` is the target for the origin: cut from this one, never changed.
+    `method`, `target`: octets. The Target has `form`: 'origin', 'absolute', 'authority' or 'asterisk'; `authority`: an
+    Authority, or None if the form has none; `path`: the target for the origin, a part of `target` that is not changed.
     """
     if method == b'CONNECT':
         authority = parse_authority(target)
@@ -209,7 +211,7 @@ def parse_fields(lines, error):
 
 
 def parse_field(line):
-    """Return a field line as in the fields of `parse_fields`, or None if it is invalid. Remembers no value."""
+    """Return one field of `parse_fields`, or None if `line`, octets, is invalid. Remembers no value."""
     name, colon, value = line.partition(b':')
     lower = _lower_names[name] if colon else b''
     if not lower:
@@ -224,7 +226,7 @@ _lower_names = Memo(lambda name: name.lower() if is_token(name) else b'')
 def is_secret(lower, value):
     """Return True if the value of a field may be a secret.
 
-    `lower`: the name in lower case, by which this is decided; `value`: octets: the query of a URL counts as a secret.
+    `lower`: the name of the field in lower case; `value`: octets. The query of a URL counts as a secret.
     """
     return _find_secret(lower) is not None or value.find(b'?') >= 0 and lower in _WITH_URL
 

@@ -33,7 +33,7 @@ _BLANKED = bytes(bytearray(
 
 
 def find_fatal(octets, start=0):
-    """Return the first octet that not even a response may have in its head: NUL, or CR without LF.
+    """Find the first octet that is never allowed in a head, also not in a response: NUL, or CR without LF.
 
     `octets`: a head or a part of it; `start`: where to begin. Return a match of `re`, or None if there is none.
     """
@@ -41,7 +41,7 @@ def find_fatal(octets, start=0):
 
 
 def end_of(head):
-    """Return where a head ends whose lines may end with LF alone: after its first empty line. `head`: octets."""
+    """Return the length of a head whose lines may end with LF alone, up to its first empty line. `head`: octets."""
     return _find_end(head).end()
 
 

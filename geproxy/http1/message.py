@@ -1,4 +1,4 @@
-"""Request and response heads: what they say, and how they are written for the next hop (RFC 9110, RFC 9112). No I/O.
+"""Request and response heads: their meaning, and how they are written for the next hop (RFC 9110, RFC 9112). No I/O.
 
 A head is never copied. It is written anew from what was understood, so that the next program cannot understand it in
 another way. The fields that go on keep their order, case and duplicates, and each octet of their values.
@@ -24,7 +24,7 @@ OFFERS = 16         # protocols in Upgrade that are read; more are ignored
 
 
 class Message(object):
-    """What both kinds of head have.
+    """The common part of request and response heads.
 
     `version`: (1, minor); `fields`, `index`: see grammar.parse_fields; to read a value call `values`, because `index`
     has marks where secrets were cut out; `framed`: what framing has found out, None before; `large`: True if the head
@@ -101,7 +101,7 @@ class Request(Message):
         self.framed, self.large, self._written = None, False, [None, b'']
 
     def with_secrets(self, values):
-        """Return a copy with the secrets of one exchange. What was written of the head is shared.
+        """Return a copy with the secrets of one exchange. The copies share the octets that were written of the head.
 
         `values`: a list of octets, from section.cut_secrets.
         """
@@ -244,7 +244,7 @@ class Response(Message):
         self.framed, self.large, self._written = None, False, [None, b'']
 
     def with_secrets(self, values):
-        """Return a copy with the secrets of one exchange: see Request.with_secrets."""
+        """Return a copy with the secrets of one exchange. `values`: as for Request.with_secrets."""
         made = Response.__new__(Response)
         made.version, made.framed, made._section, made._written = (
             self.version, self.framed, self._section, self._written)
@@ -283,5 +283,5 @@ class Response(Message):
 
 
 class Mended(Response):
-    """A response whose head was invalid and had to be mended. `behind`: octets that came after the real end of it."""
+    """A response whose head was invalid and had to be mended. `behind`: octets that came after the end of the head."""
     __slots__ = ('behind',)

@@ -1,6 +1,6 @@
-"""Other protocols that arrive on the port of an HTTP proxy: how to tell them, and what their clients are told.
+"""Recognises clients that speak another protocol to this HTTP proxy, and has the refusal for each. No I/O.
 
-A further protocol is one more row of PROTOCOLS. No I/O.
+To add a protocol, add a row to PROTOCOLS.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -8,8 +8,8 @@ import collections
 
 from geproxy import errors
 
-# `kind`: its name in code, and WrongProtocol.kind; `sign`: the octets that a connection begins with; `name`, `remedy`:
-# what it is and what to do, for people; `refusal`: the octets that refuse it in its own language.
+# `kind`: its name in code, and WrongProtocol.kind; `sign`: the octets that a connection begins with; `name`: of the
+# protocol, for people; `remedy`: the advice for people; `refusal`: the octets that refuse it in that protocol.
 Protocol = collections.namedtuple('Protocol', 'kind sign name remedy refusal')
 
 PROTOCOLS = (
@@ -34,7 +34,8 @@ PROTOCOLS = (
 )
 REFUSALS = dict((protocol.kind, protocol.refusal) for protocol in PROTOCOLS)
 
-# How a PROXY header begins, after what is skipped as empty lines (see net.proxy_header). HTTP has no method PROXY.
+# The first octets of a PROXY header, without the empty lines that are skipped (see net.proxy_header). HTTP has no
+# method PROXY.
 PROXY_HEADERS = (b'\x00\r\nQUIT\n', b'PROXY TCP4 ', b'PROXY TCP6 ', b'PROXY UNKNOWN')
 _SIGNS = PROXY_HEADERS + tuple(protocol.sign for protocol in PROTOCOLS)
 _LONGEST = max(len(sign) for sign in _SIGNS)

@@ -171,8 +171,8 @@ def _mend_request(head):
     return Request(_parse_request_line(line), section)
 
 
-# The octets of a request head, its empty line included -> Request. Raises BadRequest, HeadTooLarge,
-# VersionNotSupported or NotImplementedHere (RFC 9112, 2.2, 3, 5).
+# parse_request takes the octets of a request head with its empty line, and returns a Request. Raises BadRequest,
+# HeadTooLarge, VersionNotSupported or NotImplementedHere (RFC 9112, 2.2, 3, 5).
 requests = Reader(Request, _parse_request_line, _parse_request_section, errors.BadRequest, errors.HeadTooLarge,
                   _mend_request)
 parse_request = requests.read
@@ -204,8 +204,8 @@ def _mend_response(head):
     return response
 
 
-# The octets of a response head, its empty line included -> Response. Raises BadResponse or ResponseHeadTooLarge
-# (RFC 9112, 4, 5).
+# parse_response takes the octets of a response head with its empty line, and returns a Response. Raises BadResponse or
+# ResponseHeadTooLarge (RFC 9112, 4, 5).
 responses = Reader(Response, _parse_status_line, _parse_response_section, errors.BadResponse,
                    errors.ResponseHeadTooLarge, _mend_response)
 parse_response = responses.read
@@ -214,8 +214,8 @@ parse_response = responses.read
 def check_request_start(octets, checked=0):
     """Check the beginning of a request head that is incomplete. Raises BadRequest.
 
-    So a client that speaks another protocol or ends its lines wrongly is told at once, not when its time is over.
-    `octets`: what has come; `checked`: how many of them were checked before, so that each is checked once.
+    So a client that speaks another protocol, or ends its lines wrongly, gets the error at once, not after a time-out.
+    `octets`: those that have arrived; `checked`: how many of them were checked before. Each octet is checked once.
     """
     end = octets.find(b'\r\n')      # not partition(): it would copy the head for each octet that arrives
     if end >= max(0, checked - 2) and grammar.match_request_line(octets[:end]) is None:
@@ -226,7 +226,7 @@ def check_request_start(octets, checked=0):
 
 
 def check_response_start(octets, checked=0):
-    """Check the beginning of a response head in the same way. Raises BadResponse."""
+    """Check the beginning of a response head. Raises BadResponse. `octets`, `checked`: as for `check_request_start`."""
     if octets[:5] != b'HTTP/'[:len(octets)]:
         raise errors.BadResponse("invalid response, which begins with '%s'" % grammar.first_word(octets))
     end = octets.find(b'\n')

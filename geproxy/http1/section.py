@@ -1,7 +1,7 @@
-"""Header sections: what they say, how they are written for the next hop, and how secrets are kept out of memory.
+"""Header sections: their meaning, how they are written for the next hop, and how secrets are kept out of memory.
 
-Sections are remembered and shared. A secret is not: its value is cut out of the head first, and a mark takes its place.
-So clients that differ only in their cookies share a section, and no cookie stays in memory.
+Sections are remembered and shared, but secrets are not. A mark replaces the value of a secret before the head is
+remembered. So clients that differ only in their cookies share a section, and no cookie stays in memory.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -54,7 +54,7 @@ def restore(octets, values):
 
 
 def restored(written, values):
-    """Return what was written of a head, with secrets in the place of their marks.
+    """Return the written octets of a head, with secrets in the place of their marks.
 
     `written`: a list of (anything, octets); this function adds the pieces around a single mark, for the next time;
     `values`: as for `restore`.

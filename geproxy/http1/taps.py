@@ -28,21 +28,21 @@ class Joined(object):
         self._taps = taps
 
     def body(self, direction, body):
-        """See the module."""
+        """Return the body to use instead. `direction`, `body`: see the module."""
         for tap in self._taps:
             body = tap.body(direction, body)
         return body
 
     def tunnel(self, direction, octets):
-        """See the module."""
+        """Show octets of a tunnel to all taps. `direction`, `octets`: see the module."""
         for tap in self._taps:
             tap.tunnel(direction, octets)
 
 
 class Tapped(object):
-    """A body (see framing) that shows its content: that of each small one, each piece, each chunk, in order."""
+    """A body (see framing) that shows its content to a tap, in order."""
     splices = False         # all content goes through `feed` or `take`
-    unseen = 0
+    skippable = 0
 
     def __init__(self, body, see):
         """Decorate a body.
@@ -57,12 +57,12 @@ class Tapped(object):
 
     @property
     def dropped(self):
-        """See chunks.Chunked: the names of trailer fields that do not go on."""
+        """The names of trailer fields that do not go on, see chunks.Chunked."""
         return self._body.dropped
 
     @dropped.setter
     def dropped(self, names):
-        """Change them."""
+        """Change them. `names`: a frozenset of octets in lower case."""
         self._body.dropped = names
 
     def feed(self, data, end):
@@ -73,7 +73,7 @@ class Tapped(object):
         return content
 
     def take(self, stream):
-        """Show the rest of a small body, and return it: see framing.Sized."""
+        """Show the rest of a small body, and return it. `stream`: as for framing.Sized.take."""
         content = self._body.take(stream)
         if content:
             self._see(content)

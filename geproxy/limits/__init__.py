@@ -1,4 +1,4 @@
-"""How much a client may use: connections, requests, octets, memory.
+"""Limits for clients: connections, requests, octets, memory.
 
 May import: the ground (compat, errors, memo, wording), net.
 Start reading at: `rates` counts per client; `quota` counts per day.

@@ -1,6 +1,6 @@
-"""How much memory this process may use: what its control group or the host allows. Reads files of the kernel.
+"""Finds how much memory the control group or the host allows this process to use. Reads files of the kernel.
 
-Where the kernel does not say it, the default is used.
+If the kernel does not say it, a default is used.
 """
 from __future__ import absolute_import, division, print_function
 

@@ -1,4 +1,4 @@
-"""Octets per day and key: counted here, and written to a file about once a second. Never stalls a connection.
+"""Counts octets per day and key, and writes the counts to a file about once a second. Never delays a connection.
 
 The hub's thread counts. A native thread keeps the file (see quota_file): it is given what was counted here, and gives
 back what all processes that share the file have counted together.
@@ -31,7 +31,7 @@ class Quota(object):
     def __init__(self, path, say, now):
         """`path`: of the file, native text; it is read at once. `say`: a function of native text, called if something
         is wrong with the file; `now`: seconds since the epoch."""
-        self._say = say
+        self._report = say
         self._said = ''
         self._day = day_of(now)
         self._totals = {}               # {key: octets} of all processes, as the file has them
@@ -51,21 +51,21 @@ class Quota(object):
         return self._totals.get(key, 0) + self._handed[1].get(key, 0) + self._pending.get(key, 0)
 
     def check(self, key, most, now):
-        """Raise QuotaExceeded if a key has used `most` octets today. `now`: seconds since the epoch."""
+        """Raise QuotaExceeded if `key` has used `most` octets today. `now`: seconds since the epoch."""
         self._roll(now)
         if self.used(key) >= most:
             raise errors.QuotaExceeded('%s has had its %s octets for today ([limits] quota)' % (
                 show_key(key), show_octets(most)), seconds_to_midnight(now))
 
     def add(self, key, octets):
-        """Count octets of a key, in either direction."""
+        """Count `octets`, an int, that `key` has used in any direction."""
         if key in self._pending or len(self._pending) < KEYS:
             self._pending[key] = self._pending.get(key, 0) + octets
 
     def charge(self, key, most):
-        """Return a function for rates.Pace that counts octets, and raises QuotaExceeded once `most` are used.
+        """Return a function for rates.Pace that counts octets of `key`, and raises QuotaExceeded once `most` are used.
 
-        The piece that crosses the limit still goes, or an answer of exactly `most` octets could not end.
+        The piece that crosses the limit still goes. Otherwise an answer of exactly `most` octets could not end.
         """
         def count(octets):
             if self.used(key) >= most:
@@ -97,7 +97,7 @@ class Quota(object):
         self.tick(time.time())
         self._wait(deadline)
         if self._writing:
-            self._say('the file of quotas could not be written in time: the last counts are lost')
+            self._report('the file of quotas could not be written in time: the last counts are lost')
             return
         self._take_result()
         self._over = True
@@ -136,5 +136,5 @@ class Quota(object):
 
     def _tell(self, said):
         if said and said != self._said:
-            self._say(said)             # once, not every second
+            self._report(said)             # once, not every second
         self._said = said

@@ -1,7 +1,8 @@
-"""A small text file of octets per key and day, shared by processes, that a kill at any moment leaves whole.
+"""A small text file of octets per key and day, which several processes share.
 
-Blocks, so only a native thread uses it, never the hub. Each process adds what it has counted, under a lock. The new
-file is written beside the old one, synced, and renamed. The operator may read it, and delete a line to reset a count.
+Its functions block, so only a native thread calls them, never the hub. Each process adds its counts under a lock. It
+writes a new file beside the old one, syncs it, and renames it, so the file stays valid if the process is killed at any
+moment. The operator may read the file, and delete a line to reset a count.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -56,7 +57,7 @@ def parse(octets):
 
 
 def mend(found, known, octets, today):
-    """Return (day, {key: octets}), what a file with mistakes probably said.
+    """Return (day, {key: octets}), the probable content of a file with mistakes.
 
     `found`: what `parse` returned; `known`: (day, {key: octets}), what the file said before; `octets`: its content;
     `today`: the day of its last change, for a file that has no day. A mistake in the line of a key, or a missing end,
@@ -74,7 +75,7 @@ def mend(found, known, octets, today):
 
 
 def show(day, totals):
-    """Return the content of a file, octets, with the largest counts first. Arguments: see `parse`."""
+    """Return the content of a file, octets, with the largest counts first. `day`, `totals`: as `parse` returns them."""
     lines = ['%d %s\n' % (count, key) for key, count in _largest(totals)]
     return to_octets('%sday %s\n%send\n' % (HEAD, day, ''.join(lines)))
 
@@ -84,10 +85,10 @@ def _largest(totals):
 
 
 def merge(kept, counted, today):
-    """Return (today, {key: octets}), what the file has to say now.
+    """Return (today, {key: octets}), the new content of the file.
 
-    `kept`, `counted`: (day, {key: octets}), what it said, and what to add; counts of another day than `today` are
-    dropped.
+    `kept`: its old content, (day, {key: octets}); `counted`: the counts to add, in the same form; `today`: native text.
+    Counts of another day than `today` are dropped.
     """
     totals = {}
     for day, counts in (kept, counted):
@@ -129,10 +130,10 @@ class QuotaFile(object):
         self._seen = ()                 # its inode, time and size then; None if there was none
 
     def update(self, counted):
-        """Add what was counted, and return ((day, {key: octets}) of all processes, what went wrong).
+        """Add counts to the file. Return ((day, {key: octets}) of all processes, message).
 
-        `counted`: (day, {key: octets}). The first part is None if nothing could be added; then try it again. The second
-        part is a native text, '' if all is well. Blocks, for ever if the disk does. Raises nothing.
+        `counted`: (day, {key: octets}). The first value is None if nothing could be added; then try again. The message
+        is native text that says what went wrong, or ''. Blocks, for ever if the disk does. Raises nothing.
         """
         try:
             if not counted[1] and self._stamp() == self._seen:

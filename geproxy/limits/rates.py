@@ -1,8 +1,8 @@
-"""Limits of requests and octets per second, and of connections per client. Pure: nothing here waits or reads a clock;
-functions are given the time, and return a time or raise an error.
+"""Limits of requests and octets per second, and of connections per client. Pure: nothing here waits or reads a clock.
+Functions get the time as an argument, and return a time or raise an error.
 
-Everything is counted by key: the user who has logged in, or else the client's address. What was used outlives a reload.
-How much may be used is an argument each time, so that the settings that hold now count.
+Everything is counted by key: the user that has logged in, or else the client's address. The counts outlive a reload.
+The limits are arguments of each call, so the settings that hold now are used.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -13,7 +13,7 @@ import weakref
 
 from geproxy import errors
 from geproxy.compat import to_native
-from geproxy.net.address import household
+from geproxy.net.address import client_network
 
 KEYS = 10000                # keys in a table; each costs about 1 KiB
 FORGET = 3600.0             # seconds after which an unused key is forgotten, and begins anew
@@ -27,18 +27,18 @@ _find_unsafe = re.compile(br'[^!-$&-~]')
 
 
 def key_of(user, client, ipv6_prefix=64):
-    """Return the key by which a client is counted: printable ASCII without blanks. No user has the key of an address.
+    """Return the key for limits of a client: printable ASCII without blanks. The key of a user is never an address.
 
     `user`: octets of the name, or None without a log-in; `client`: its address, native text; `ipv6_prefix`: bits of an
-    IPv6 address that count, see address.household.
+    IPv6 address that count, see address.client_network.
     """
     if user is None:
-        return household(client, ipv6_prefix)
+        return client_network(client, ipv6_prefix)
     return 'user:' + to_native(_find_unsafe.sub(lambda match: b'%%%02X' % ord(match.group()), user))
 
 
 def show_octets(count):
-    """Return a number of octets as it is written in the ini file: 1g, 64k, 1000."""
+    """Return `count`, a number of octets, in the form of the ini file: 1g, 64k, 1000."""
     for unit, size in (('g', 1024 ** 3), ('m', 1024 ** 2), ('k', 1024)):
         if count and count % size == 0:
             return '%d%s' % (count // size, unit)
@@ -76,14 +76,14 @@ class Table(object):
 
 
 class Bucket(object):
-    """A token bucket, as the one time at which it will be (or was) full: the GCRA of ITU-T I.371."""
+    """A token bucket. It stores only the time at which it will be (or was) full: the GCRA of ITU-T I.371."""
     __slots__ = ('_full', '__weakref__')
 
     def __init__(self):
         self._full = float('-inf')
 
     def take(self, rate, burst, now):
-        """Take one token -> 0.0, or the seconds until there will be one; then none was taken.
+        """Take one token and return 0.0. If there is none, return the seconds until there will be one.
 
         `rate`: tokens that come back per second; `burst`: how many there are when it is full; `now`: seconds.
         """
@@ -96,8 +96,8 @@ class Bucket(object):
 
 
 class Meter(object):
-    """A rate that exchanges share, as the time up to which its octets are given away. Each piece is sent behind those
-    that were taken before it, so that the exchanges take turns."""
+    """A rate that exchanges share. It stores the time up to which all octets are taken. Each piece is sent after the
+    pieces that were taken before it, so the exchanges take turns."""
     __slots__ = ('_next', '_last', '_turns', '__weakref__')
 
     def __init__(self):
@@ -105,7 +105,7 @@ class Meter(object):
         self._turns = collections.OrderedDict()     # {exchange: when its piece may go, or went lately}
 
     def take(self, who, count, rate, now):
-        """Take octets -> when they may go, in the seconds of `now`.
+        """Take octets. Return when they may be sent, on the clock of `now`.
 
         `who`: the exchange, anything that can be a key; `count`: octets; `rate`: octets per second; `now`: seconds.
         """
@@ -119,7 +119,10 @@ class Meter(object):
         return start
 
     def piece(self, who, rate, now):
-        """Return how many octets to take at once, so that a round of all is short. Arguments as for `take`."""
+        """Return how many octets to take at once, so that no exchange waits long for its turn.
+
+        `who`, `rate`, `now`: as for `take`.
+        """
         self._forget(now)
         # Not only exchanges that wait: after a time without the processor all wake at once, and the first would take
         # everything.
@@ -132,7 +135,7 @@ class Meter(object):
 
 
 class Pace(object):
-    """How fast one direction of an exchange may go: the slowest of the meters that it takes from decides."""
+    """The speed of one direction of an exchange: the slowest of its meters decides."""
     __slots__ = ('until', '_shares', '_charge')
 
     def __init__(self, shares, charge):
@@ -146,7 +149,7 @@ class Pace(object):
         return min([MOST_PIECE] + [meter.piece(id(self), rate, now) for meter, rate in self._shares])
 
     def take(self, count, now):
-        """Take `count` octets -> when they may go, in the seconds of `now`. Raises what `charge` does."""
+        """Take `count` octets. Return when they may be sent, on the clock of `now`. Raises what `charge` does."""
         if self._charge is not None:
             self._charge(count)
         self.until = max([now] + [meter.take(id(self), count, rate, now) for meter, rate in self._shares])
@@ -207,5 +210,5 @@ class Consumption(object):
 
 
 def show_key(key):
-    """Return a key as people read it: client 10.0.0.1, user joe."""
+    """Return `key`, see key_of, in the form for people: client 10.0.0.1, user joe."""
     return 'user ' + key[len('user:'):] if key.startswith('user:') else 'client ' + key

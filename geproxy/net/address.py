@@ -58,7 +58,7 @@ def is_ip(text):
 
 
 def show_ip(ip):
-    """Return an IP as native text in its usual form."""
+    """Return `ip`, an IP, as native text in its usual form."""
     return _shown[('%08x' if ip.version == 4 else '%032x') % ip.value]
 
 
@@ -90,7 +90,7 @@ def allows_port(ports, port):
 
 
 def within(ip, networks):
-    """Return the first of some Networks that has an IP in it, or None."""
+    """Return the first of `networks`, Networks, that contains `ip`, an IP; None if there is none."""
     for network in networks:
         if network.version == ip.version and ip.value >> network.shift == network.value:
             return network
@@ -171,21 +171,21 @@ def unwrap(ip):
     return [ip] + carried
 
 
-def opens(networks, ip):
+def allows_ip(networks, ip):
     """Return True if a list of allowed networks allows an address.
 
-    `networks`: Networks; `ip`: an IP. The presets link-local, private and reserved do not allow the addresses of cloud
-    metadata inside them. A network that is written as numbers allows all its addresses.
+    `networks`: Networks; `ip`: an IP. The presets link-local, private and reserved contain addresses of cloud metadata,
+    and do not allow these. A network that is written as numbers allows all its addresses.
     """
     if kind(ip) == 'metadata':
         networks = [network for network in networks if network.text not in ('link-local', 'private', 'reserved')]
     return within(ip, networks) is not None
 
 
-def household(text, ipv6_prefix=64):
-    """Return the name by which a client is counted, native text: its IPv4 address, or its IPv6 network.
+def client_network(text, ipv6_prefix=64):
+    """Return the IPv4 address or the IPv6 network by which a client is counted, as native text.
 
-    `text`: native text of an address; `ipv6_prefix`: length of the prefix of such a network, in bits.
+    `text`: the address of the client, native text; `ipv6_prefix`: length of the prefix of an IPv6 network, in bits.
     """
     ip = parse_ip(text)
     if ip.version == 4 or kind(ip) == 'loopback':
@@ -195,7 +195,8 @@ def household(text, ipv6_prefix=64):
 
 
 def kind(ip):
-    """Return 'public', 'private', or one of SPECIAL, for an IP, but not for what it carries: see `unwrap`."""
+    """Return 'public', 'private', or one of SPECIAL for `ip`, an IP. Addresses inside it are not considered: see
+    `unwrap`."""
     for name, networks in _RANGES:
         if within(ip, networks):
             return name

@@ -1,7 +1,7 @@
 """Waits for connections, each wait with a deadline. Reads and writes nothing.
 
-A watcher of the event loop switches to the waiting greenlet itself. A wait has no gevent Waiter and no timer of its
-own: one timer looks at all deadlines (`sweep`).
+A watcher of the event loop switches directly to the waiting greenlet. A wait has no gevent Waiter and no timer of its
+own: a single timer checks all deadlines (`sweep`).
 """
 from __future__ import absolute_import, division, print_function
 
@@ -126,11 +126,13 @@ def wait_writable(stream, deadline):
 def watching(stream, wait, *arguments):
     """Return wait(*arguments), but stop waiting when another stream is reset.
 
-    `stream`: the Stream to watch; `wait`: one of the functions above. Return None, too, within SWEEP seconds after the
-    peer of `stream` has reset its connection, or `look_again` was called: the caller checks what has happened.
+    `stream`: the Stream to watch; `wait`, `arguments`: one of the functions above, and its arguments. Also return None
+    within SWEEP seconds after the peer of `stream` has reset its connection, or after `look_again`: the caller checks
+    which of these has happened.
 
-    For a stream that cannot be waited for, because its octets must not be read now or its peer has ended its direction.
-    One poll(2) for all such streams costs 0.05 us for each; a greenlet that looks itself costs 5 us (3.11, 2026).
+    Use this for a stream on which no wait is possible, because its octets must not be read now, or because its peer has
+    ended its direction. One poll(2) for all such streams costs 0.05 us for each stream; a greenlet that polls costs 5
+    us (3.11, 2026).
     """
     descriptor = stream.transport.fileno()
     greenlet = getcurrent()
@@ -146,7 +148,7 @@ def watching(stream, wait, *arguments):
 
 
 def look_again(stream):
-    """End the wait in which `stream` is watched (see `watching`), if there is one."""
+    """End the wait in which `stream`, a Stream, is watched (see `watching`), if there is one."""
     _expire(_watched.get(stream.transport.fileno(), ()))
 
 

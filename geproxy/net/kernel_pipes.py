@@ -186,7 +186,7 @@ class Pool(object):
         return pipe
 
     def give_back(self, pipe):
-        """Take back a Pipe. One that is not empty is closed, and its octets are lost."""
+        """Take `pipe`, a Pipe, back. One that is not empty is closed, and its octets are lost."""
         if pipe.held or self._splice is None:
             self._count -= 1
             pipe.close()

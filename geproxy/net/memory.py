@@ -32,7 +32,7 @@ class Budget(object):
 
     @most.setter
     def most(self, most):
-        """Change it. Octets that are held already stay."""
+        """Set the limit to `most` octets, or None. Octets that are held already stay."""
         self._most = most
         self.force(0, 0)
 
@@ -50,7 +50,7 @@ class Budget(object):
         self.force(before, count)
 
     def force(self, before, count):
-        """Charge as `charge`, but never refuse: for octets that are in memory already."""
+        """Charge octets that are in memory already, without refusing them. `before`, `count`: as for `charge`."""
         self.held += count - before
         self.short = self._most is not None and self.held * SHORT > self._most * (SHORT - 1)
 

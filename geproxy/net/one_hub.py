@@ -1,4 +1,4 @@
-"""geproxy runs one event loop in each process: this module holds it to that.
+"""Makes sure that a process runs only one event loop of geproxy.
 
 gevent has one hub, which runs an event loop, for each native thread that asks for one. Several modules keep the state
 of the process in plain variables: the deadlines, the turns, the idle workers, the scratch buffer, the memory budget.

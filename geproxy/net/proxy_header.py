@@ -1,4 +1,4 @@
-"""Parses the PROXY header, versions 1 and 2, in which a load balancer says which client it speaks for.
+"""Parses the PROXY header, versions 1 and 2, by which a load balancer names the client of a connection.
 
 See HAProxy's proxy-protocol.txt (https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt); numbers in comments are
 its sections. No I/O. The caller must know that the sender is trusted. The parser is strict, because this header decides
@@ -59,7 +59,7 @@ def _parse_v1(octets):
         return None
     size = len(line) + len(end)
     words = line.split(b' ')
-    if words[1:2] == [b'UNKNOWN']:          # whatever follows is to be ignored: 2.1
+    if words[1:2] == [b'UNKNOWN']:          # the rest of the line is to be ignored: 2.1
         return Header(None, False, size)
     version = {b'TCP4': 4, b'TCP6': 6}.get(words[1])
     if version is None or len(words) != 6:
@@ -99,7 +99,7 @@ def _parse_v2(octets):
         return None
     if kind is None:
         return Header(None, is_local, size)
-    # Source, destination, source port, destination port; then what is optional (TLV), which nobody here needs.
+    # Source, destination, source port, destination port; then optional parts (TLV), which are not used here.
     width = 4 if kind == socket.AF_INET else 16
     port, = struct.unpack('!H', octets[_FIXED + 2 * width:_FIXED + 2 * width + 2])
     return Header((_show(socket.inet_ntop(kind, octets[_FIXED:_FIXED + width])), port), False, size)

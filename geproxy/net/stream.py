@@ -30,7 +30,7 @@ _RESET = struct.pack('ii', 1, 0)
 
 
 def tune(sock):
-    """Set a socket to send without delay and to notice dead peers. Connections inherit this from their listener."""
+    """Set `sock`, a socket, to send without delay and to notice dead peers. Accepted sockets inherit this."""
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -44,7 +44,7 @@ class Stream(object):
     Most methods raise the class given as `lost` when the peer has reset or broken the connection.
     """
     __slots__ = ('transport', 'pending', 'peer', 'buffer', 'ended', 'received', 'sent', 'at_once', 'pace',
-                 'reader', 'writer', 'reading', 'writing', 'shortened_by', 'until', 'source', 'held', '_lost', '_woken',
+                 'reader', 'writer', 'reading', 'writing', 'shortened_by', 'until', 'source', 'held', '_lost', '_shut',
                  '_quiet')
 
     def __init__(self, transport, peer, lost):
@@ -65,7 +65,7 @@ class Stream(object):
         self.source = None          # the stream that feeds this one, if a wait for room here ends with its reset
         self.held = 0               # octets that are charged to memory.budget for this connection
         self._lost = lost
-        self._woken = False         # `wake` has ended both directions
+        self._shut = False         # `shut_down` has ended both directions
         self._quiet = None          # a poll object for this connection, once it is needed
         transport.settimeout(0.0)   # in any case: on Python 3.6 an accepted socket tells a wrong time-out
         deadlines.start()
@@ -171,7 +171,7 @@ class Stream(object):
         return self.buffer not in (b'', b'\r')
 
     def unread(self, data):
-        """Put octets back, so that they are read next."""
+        """Put `data`, octets, back, so that they are read next."""
         self.buffer = data + self.buffer
 
     def read_head(self, size, limit, deadline, check_start):
@@ -211,7 +211,7 @@ class Stream(object):
             raise self._late(limit)
 
     def read_front(self, parse, limit, deadline):
-        """Wait for what a connection begins with, take it from the buffer, and return it.
+        """Wait for the first part of a connection, take it from the buffer, and return it.
 
         `parse`: a function of octets that returns a value with `size`, in octets, or None while more must come;
         `limit`, `deadline`: as for `wait`, for all of it. Raises what `parse` does, and limit.error.
@@ -262,7 +262,7 @@ class Stream(object):
         raise self._broken(error)
 
     def send_from(self, pipe, limit):
-        """Send all that is in a kernel_pipes.Pipe, as `send`, but without asking the pace. Raises limit.error."""
+        """Send all of `pipe`, a kernel_pipes.Pipe, as `send` does, but without the pace. Raises limit.error."""
         while pipe.held:
             try:
                 self.sent += pipe.drain(self.transport.fileno())
@@ -287,7 +287,7 @@ class Stream(object):
             else:
                 gevent.sleep(left)
             left = until - monotonic()
-            if left > 0 and (self._woken or self.is_gone()):
+            if left > 0 and (self._shut or self.is_gone()):
                 break                           # the send that follows raises the error
         return data
 
@@ -337,20 +337,20 @@ class Stream(object):
         return not self.buffer and not self.ended and not self._quiet.poll(0)
 
     def end(self):
-        """End our direction: tell the peer that no more will be sent. The peer may go on sending."""
+        """End our direction: the peer learns that no more will be sent, and may still send."""
         self._shutdown(socket.SHUT_WR)
 
-    def wake(self):
-        """End both directions, so that a greenlet that waits for this stream sees its end."""
-        self._woken = True
+    def shut_down(self):
+        """End both directions, so that a greenlet that waits for this stream stops waiting."""
+        self._shut = True
         self._shutdown(socket.SHUT_RDWR)
 
-    def wake_reader(self):
-        """End the direction from the peer, without telling it. Octets that have arrived can still be read."""
+    def shut_down_reading(self):
+        """End the direction from the peer; the peer does not learn it. Octets that have arrived can still be read."""
         self._shutdown(socket.SHUT_RD)
 
     def shorten_wait(self, deadline, limit):
-        """End waits for this stream at `deadline`: see deadlines.shorten_wait. Unwanted octets are read until then."""
+        """End waits for this stream at `deadline`. `deadline`, `limit`: as for deadlines.shorten_wait."""
         deadlines.shorten_wait(self, deadline, limit)
         if self.until is not None:
             self.until = min(self.until, deadline)
@@ -362,7 +362,7 @@ class Stream(object):
             pass                    # the connection is gone already
 
     def linger(self, seconds, make_pace=None):
-        """End our direction and read what still comes; see unwanted.linger."""
+        """End our direction, and read octets that still come. `seconds`, `make_pace`: as for unwanted.linger."""
         self.end()
         unwanted.linger(self, seconds, make_pace)
 

@@ -17,11 +17,11 @@ failures = {}           # {name of a task: how often it has failed}, since the p
 _said = set()           # (name, where) of the failures that were reported
 
 
-def run(name, loop, say, sleep):
+def keep_running(name, loop, say, sleep):
     """Run `loop()` until it returns. Start it again, after a pause, each time it raises.
 
-    `name`: of the task, for the log and the metrics; `loop`: a function that can start again wherever it was
-    interrupted; `say`: a function that takes the report, native text; `sleep`: gevent.sleep in a greenlet,
+    `name`: of the task, for the log and the metrics; `loop`: a function that can be called again after an exception at
+    any point; `say`: a function that takes the report, native text; `sleep`: gevent.sleep in a greenlet,
     compat.native_sleep in a thread.
     """
     pause, note = PAUSE, failed         # Python 2 takes globals away from threads while it ends
@@ -34,10 +34,10 @@ def run(name, loop, say, sleep):
 
 
 def guard(name, do, say=None):
-    """Return a function that calls `do` and catches its exceptions: for a task that is called again and again.
+    """Return a function that calls `do` and catches its exceptions. Use it for a task that is called again and again.
 
-    `name`, `say`: as for `run`; without `say` the report goes to standard error. The function returns the result of
-    `do`, or None after an exception.
+    `name`, `say`: as for `keep_running`; without `say` the report goes to standard error. The function returns the
+    result of `do`, or None after an exception.
     """
     def guarded(*arguments):
         try:
@@ -50,7 +50,7 @@ def guard(name, do, say=None):
 def failed(name, say):
     """Count the exception that is being handled. Report it if it is the first one from its place.
 
-    `name`, `say`: as for `run`.
+    `name`, `say`: as for `keep_running`.
     """
     failures[name] = failures.get(name, 0) + 1
     place = name, tuple(entry[:2] for entry in traceback.extract_tb(sys.exc_info()[2]))

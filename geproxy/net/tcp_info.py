@@ -1,4 +1,4 @@
-"""What the kernel knows of a TCP connection. Linux only; elsewhere nothing is known."""
+"""Asks the kernel about a TCP connection. Only Linux answers."""
 from __future__ import absolute_import, division, print_function
 
 import socket
@@ -9,7 +9,7 @@ _find_times = struct.Struct('=44xI4xI')         # of struct tcp_info: millisecon
 
 
 def silence(sock):
-    """Return the seconds since octets last went either way by a socket; None where the kernel does not say."""
+    """Return the seconds since `sock`, a socket, last sent or received octets; None if the kernel does not say."""
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _find_times.size)
         return min(_find_times.unpack(info)) / 1000

@@ -1,9 +1,9 @@
-"""What carries the octets of a Stream: a plain socket, or a Transport that codes them, such as TLS. Decides nothing.
+"""Transports carry the octets of a Stream: a plain socket, or a Transport that codes them, such as TLS.
 
-A plain socket is used as it is: its own methods are called, and it pays nothing for what stands here. A Transport has
-the same methods with the same meaning, and two properties that no plain socket has. First, it may have octets in its
-own buffer (`pending`) while its descriptor is silent, so a wait must ask for these first: its Watcher does. Second, the
-octets on its descriptor are not those of the stream, so splice(2) must not touch them (`raw`).
+A plain socket is used directly, so this module costs it nothing. A Transport has the same methods with the same
+meaning, but it differs from a plain socket in two points. First, it may have octets in its own buffer (`pending`) while
+its descriptor has none, so a wait must look at the buffer first: its Watcher does. Second, the octets on its descriptor
+are coded, so splice(2) must not move them (`raw`).
 """
 from __future__ import absolute_import, division, print_function
 
@@ -19,7 +19,7 @@ class Transport(object):
     """Base class of all transports that are more than a socket.
 
     A subclass defines `recv`, `send` and `pending`, and `shutdown` if the end of a direction is coded, too. None of
-    them waits. A method that would have to wait raises socket.error with EAGAIN, whatever its library calls that.
+    them waits. A method that would have to wait raises socket.error with EAGAIN, not the error of its library.
     """
     raw = False         # True if splice(2) may carry its octets: they go over the descriptor as they are
 
@@ -36,13 +36,13 @@ class Transport(object):
         raise NotImplementedError
 
     def recv_into(self, buffer, most):
-        """Read as `recv` into `buffer`, a bytearray, and return the number of octets."""
+        """Read up to `most` decoded octets into `buffer`, a bytearray. Return how many. Raises what `recv` does."""
         data = self.recv(most)
         buffer[:len(data)] = data
         return len(data)
 
     def send(self, data):
-        """Code and send octets, or a view of them. Return how many of them are on their way. Raises socket.error."""
+        """Code and send `data`, octets or a view of them. Return how many were taken. Raises socket.error."""
         raise NotImplementedError
 
     def pending(self):
@@ -66,15 +66,18 @@ class Transport(object):
         self.socket.settimeout(seconds)
 
     def getsockopt(self, *arguments):
-        """Return an option of the socket; see socket.getsockopt."""
+        """Return an option of the socket. `arguments`: as for socket.getsockopt."""
         return self.socket.getsockopt(*arguments)
 
     def setsockopt(self, *arguments):
-        """Set an option of the socket; see socket.setsockopt."""
+        """Set an option of the socket. `arguments`: as for socket.setsockopt."""
         self.socket.setsockopt(*arguments)
 
     def poll(self, milliseconds):
-        """Return a true value if there is something to read, as poll(2) does of a plain socket."""
+        """Return a true value if there is something to read, as poll(2) does for a plain socket.
+
+        `milliseconds`: to wait at most.
+        """
         if self._poll is None:
             self._poll = native_poll()
             self._poll.register(self.socket, POLLIN)
@@ -114,7 +117,7 @@ class Watcher(object):
             self._scheduled = get_hub().loop.run_callback(self._tell)
 
     def _tell(self):
-        """Called by the hub: the descriptor is readable, or octets are pending."""
+        """Call the function. The hub calls this when the descriptor is readable, or octets are pending."""
         if self._scheduled is not None:
             self._scheduled.stop()
             self._scheduled = None

@@ -1,4 +1,4 @@
-"""Turns: no greenlet works for long while others wait. Reads no socket and knows no stream.
+"""Lets greenlets take turns, so that none works for long while others wait. Reads no socket and knows no stream.
 
 A loop that waits lets other greenlets run. A loop that always finds its socket ready, or works on a full buffer, does
 not: such a loop calls `give_way`. Then a greenlet that has worked for a whole turn joins a queue. Each round of the

@@ -70,7 +70,7 @@ def _bind(sock, path):
 
 
 def path_of(sock):
-    """Return the path of a socket of `open_listener`, as native text."""
+    """Return the path of `sock`, a socket of `open_listener`, as native text."""
     return to_native(to_octets(sock.getsockname())).rpartition('.')[0]      # without the ending of its first name
 
 
@@ -138,5 +138,5 @@ def _unlink(path):
 
 
 def close_on_exec(sock):
-    """Make sure that programs which we start do not get a socket. Python 2 does not do that itself."""
+    """Make sure that programs which we start do not inherit `sock`, a socket. Python 2 does not do that itself."""
     fcntl.fcntl(sock.fileno(), fcntl.F_SETFD, fcntl.fcntl(sock.fileno(), fcntl.F_GETFD) | fcntl.FD_CLOEXEC)

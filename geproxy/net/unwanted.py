@@ -1,4 +1,4 @@
-"""Reads octets that nothing needs, so that the peer reads its answer before the connection ends. Keeps none of them."""
+"""Reads octets and throws them away, so that the peer can read its answer before the connection ends."""
 from __future__ import absolute_import, division, print_function
 
 import gevent

@@ -16,16 +16,19 @@ _spare = [0]        # how many greenlets were idle all the time since `prune`
 
 
 class Interrupted(BaseException):
-    """Thrown into the greenlet of an exchange to end it. No ProxyError, so no code takes it for its own failure."""
+    """Thrown into the greenlet of an exchange to end it. It is no ProxyError, so code for errors does not catch it."""
 
     def __init__(self, error):
-        """Make it. `error`: the ProxyError that the client is told."""
+        """`error`: the ProxyError that the client gets."""
         BaseException.__init__(self, str(error))
         self.error = error
 
 
 def serve(job, *arguments):
-    """Run job(*arguments) in a greenlet, starting now. Only the hub may call this, for an event of its loop."""
+    """Run a function in a greenlet, starting now. Only the hub may call this, for an event of its loop.
+
+    `job`: the function; `arguments`: passed to it.
+    """
     waiter = _take()
     if waiter is None:
         gevent.spawn(_work, [(job, arguments)])
@@ -34,7 +37,10 @@ def serve(job, *arguments):
 
 
 def spawn(job, *arguments):
-    """Run job(*arguments) in another greenlet. Return the Job. The caller waits for it or kills it."""
+    """Run a function in another greenlet. Return the Job. The caller waits for it or kills it.
+
+    `job`: the function; `arguments`: passed to it.
+    """
     made = Job(job, arguments)
     waiter = _take()
     if waiter is None:
@@ -65,6 +71,7 @@ class Job(object):
     __slots__ = ('_job', '_arguments', '_greenlet', '_over', '_killed')
 
     def __init__(self, job, arguments):
+        """`job`: a function; `arguments`: a tuple, passed to it."""
         self._job, self._arguments = job, arguments
         self._greenlet = None
         self._over = Event()

@@ -1,6 +1,6 @@
-"""How a line about an exchange reads: the table of fields, and the formats of the log. Writes nowhere.
+"""The formats of log lines about exchanges, and the table of fields. Writes nowhere.
 
-Octets become printable text here: nothing from outside reaches a log unescaped, and credentials never do.
+Octets become printable text here: all octets from outside are escaped, and credentials are never shown.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -121,7 +121,10 @@ def json_line(record, query):
 
 
 def squid_line(record, query):
-    """Return a line of Squid's native format: %ts.%03tu %6tr %>a %Ss/%03>Hs %<st %rm %ru %[un %Sh/%<a %mt"""
+    """Return a line of Squid's native format: %ts.%03tu %6tr %>a %Ss/%03>Hs %<st %rm %ru %[un %Sh/%<a %mt
+
+    `record`, `query`: as for `json_line`.
+    """
     return '%.3f %6d %s %s/%03d %d %s %s %s %s %s' % (
         record.wall + record.seconds, record.seconds * 1000, record.client, result(record), record.status, record.sent,
         show(record.request.method), show_url(record, query), show(record.user),
@@ -129,7 +132,7 @@ def squid_line(record, query):
 
 
 def common_line(record, query):
-    """Return a line of the Common Log Format."""
+    """Return a line of the Common Log Format. `record`, `query`: as for `json_line`."""
     at = time.localtime(record.wall)
     zone = -(time.altzone if at.tm_isdst > 0 else time.timezone) // 60
     return '%s - %s [%02d/%s/%d:%02d:%02d:%02d %s%02d%02d] "%s %s %s" %03d %d' % (

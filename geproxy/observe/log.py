@@ -40,7 +40,7 @@ class Writer(object):
         self._reopen = self._closing = self._over = False
         self._sink = sinks.open_sink(path, self._tell)
         self.stamps = self._sink.stamps     # it adds time and process to each line by itself
-        start_native_thread(supervise.run, ('the log', self._run, self._tell, native_sleep))
+        start_native_thread(supervise.keep_running, ('the log', self._run, self._tell, native_sleep))
 
     @property
     def dropped(self):
@@ -168,8 +168,8 @@ class Log(object):
     def change(self, settings, call=_directly):
         """Use other settings from now on. Raises OSError, and changes nothing, if a file cannot be opened.
 
-        `settings`: the section [log]; `call`: a function, call(do, path) returns do(path): it may do so in a thread, as
-        a pipe that nobody reads takes for ever to open.
+        `settings`: the section [log]; `call`: a function: call(do, path) returns do(path). It may use a thread, because
+        to open a pipe that no program reads takes for ever.
         """
         self._use(settings, call)
 
@@ -182,7 +182,7 @@ class Log(object):
             self._log_failure(record)
 
     def _log_failure(self, record):
-        """Say in the error log what the format of the access log has no room for."""
+        """Write to the error log what the format of the access log cannot show."""
         brief = self.format not in ('console', 'json')
         # Failed log-ins are in the error log with every format: fail2ban reads them there.
         if record.reason in GUESSES or record.reason and brief:

@@ -1,7 +1,7 @@
 """Counts exchanges, and shows the counts in Prometheus' text format: the table COUNTERS, with advice for the operator.
 
-Counting is a few integer additions for each exchange; formatting and summing wait until somebody reads. No label has
-more values than a table or a limit allows, whatever clients send. No I/O.
+Counting is a few integer additions for each exchange. Sums and text are made only when the metrics are read. A table or
+a limit bounds the number of values of each label, so clients cannot add more. No I/O.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -167,7 +167,7 @@ class Metrics(object):
                 _count(self._denied, record.rule or '-')
 
     def opened(self, _record):
-        """Count a tunnel that has opened."""
+        """Count a tunnel that has opened. `_record`: the Record of its exchange, not used."""
         self._tunnels += 1
 
     def _count_first(self, method, status):

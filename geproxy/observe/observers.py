@@ -4,7 +4,7 @@ An observer is any object with some of these methods, each a function of a Recor
 
     began    the first octet of a request has come; its head is not read yet
     opened   a tunnel has opened (CONNECT, or an upgraded connection)
-    ended    the exchange has ended, whatever its end was; always the last call
+    ended    the exchange has ended, with success or not; always the last call
 """
 from __future__ import absolute_import, division, print_function
 
@@ -18,7 +18,7 @@ class Observers(object):
 
     def __init__(self, say, observers=()):
         """`say`: a function that logs native text, for an observer that fails; `observers`: the first ones."""
-        self._say = say
+        self._report = say
         self._use(tuple(observers))
 
     def add(self, observer):
@@ -61,4 +61,4 @@ class Observers(object):
 
     def _failed(self, tell):
         """Report the exception that is being handled: it costs neither the exchange nor the other observers."""
-        supervise.failed('observer ' + type(tell.__self__).__name__, self._say)
+        supervise.failed('observer ' + type(tell.__self__).__name__, self._report)

@@ -1,4 +1,4 @@
-"""What is remembered of one exchange. Decides nothing, formats nothing, writes nowhere."""
+"""The record of one exchange. Decides nothing, formats nothing, writes nowhere."""
 from __future__ import absolute_import, division, print_function
 
 import binascii
@@ -13,12 +13,12 @@ _numbers = itertools.count(1)
 
 
 class NoMessage(object):
-    """Stands in a Record for a request or a response that has not come, or is not understood: all of it is empty."""
+    """Takes the place of a request or response that has not come or is not valid. All its values are empty."""
     __slots__ = ()
     method = url = protocol = content_type = b''
 
     def values(self, _lower):
-        """Return the values of a field, as message.Message.values does: none."""
+        """Return (), because there are no fields. `_lower`: the name of a field, as for message.Message.values."""
         return ()
 
 

@@ -1,7 +1,7 @@
-"""Where the lines of a log go: a file, standard output, or syslogd. Used by a thread that may wait for ever.
+"""Writes the lines of a log to a file, to standard output, or to syslogd. Used by a thread that may wait for ever.
 
-A sink has `write(lines)`: it takes a list of native text, and returns (how many are lost, a list of those to try again
-later). What the operator should be told goes to a function `tell`, once.
+A sink has `write(lines)`. It takes a list of native text, and returns (how many are lost, a list of those to try again
+later). It passes messages for the operator to a function `tell`, each only once.
 """
 from __future__ import absolute_import, division, print_function
 

@@ -26,17 +26,17 @@ whole way. Then try:</p>
 
 
 def any_client(_visit):
-    """Allow every visitor: whoever is not among [access] clients does not come so far."""
+    """Allow every visitor (`_visit`, a table.Visit), because strangers were refused before."""
 
 
 def first_steps(visit):
-    """Return the page that says how to use this proxy."""
+    """Return the page that says how to use this proxy. `visit`: a table.Visit."""
     text = FIRST_STEPS % {'version': __version__, 'host': to_native(visit.request.authority.text)}
     return table.Answer(200, 'text/html; charset=utf-8', text, b'')
 
 
 def no_such_page(visit):
-    """Return the answer for any other path."""
+    """Return the answer for any other path. `visit`: a table.Visit."""
     return table.plain(404, 'geproxy: this is a proxy, and has no such page. Its first page: http://%s/' % to_native(
         visit.request.authority.text))
 
@@ -48,9 +48,9 @@ PAGES = {
 
 
 def answer(request, close):
-    """Return the answer to a client that asks the proxy for a page of its own -> (status, octets).
+    """Return (status, octets), the answer to a client that asks the proxy for one of these pages.
 
-    `request`: a message.Request; `close`: say that the connection ends behind the answer.
+    `request`: a message.Request; `close`: True to say that the connection ends after the answer.
     """
     page = table.answer(PAGES, request, None)
     more = b'Date: %s\r\n%s' % (responses.date(), b'Connection: close\r\n' if close else b'')

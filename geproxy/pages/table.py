@@ -11,11 +11,11 @@ from geproxy import errors
 from geproxy.compat import to_native, to_octets
 
 # methods: a tuple of octets, or ANY; may: a function of a Visit that raises errors.Denied if the visitor may not see
-# the page; make: a function of a Visit that returns an Answer, or raises a ProxyError, of which the visitor gets the
-# status and the message.
+# the page; make: a function of a Visit that returns an Answer, or raises a ProxyError, whose status and message the
+# visitor gets.
 Page = collections.namedtuple('Page', 'methods may make')
-# request: a message.Request; query: what is behind the ? of the target, octets; visitor: what the server of the table
-# hands to its pages.
+# request: a message.Request; query: the part of the target after ?, octets; visitor: an object that the server of the
+# table gives to its pages.
 Visit = collections.namedtuple('Visit', 'request query visitor')
 # status: an int; type: the media type, native text; body: native text, or a generator of it; more: further field lines,
 # octets, each with its CRLF.
@@ -50,7 +50,7 @@ def answer(pages, request, visitor):
 
 
 def paths(pages):
-    """Return the paths of a table as native text, sorted, separated by spaces."""
+    """Return the paths of `pages`, a table, as native text, sorted, separated by spaces."""
     return ' '.join(to_native(path) for path in sorted(pages) if path != ELSE)
 
 

@@ -1,4 +1,5 @@
-"""Decides who may go where, and which addresses may be reached. Pure: no I/O; a refusal is an error with its reason.
+"""Decides which clients may go where, and which addresses may be dialled. Pure: no I/O. A refusal is an error that says
+why.
 
 There are three questions, asked in this order: may this client use the proxy? May it ask for this host and port? May it
 reach this address? The last one is asked for each address, just before the proxy connects to it.
@@ -6,7 +7,7 @@ reach this address? The last one is asked for each address, just before the prox
 from __future__ import absolute_import, division, print_function
 
 from geproxy import compat, errors
-from geproxy.net.address import allows_port, kind, opens, parse_ip, show_ip, unmap, unwrap, within
+from geproxy.net.address import allows_ip, allows_port, kind, parse_ip, show_ip, unmap, unwrap, within
 from geproxy.policy import ruleset
 
 REMEMBERED = 10000      # decisions of each kind: clients ask the same again and again
@@ -24,13 +25,13 @@ class Access(object):
     """The policy of one [access] section. It never changes: a reload makes another one."""
 
     def __init__(self, settings, is_own, is_local):
-        """`settings`: the section [access]; `is_own`: a function of (IP, port) that tells whether this proxy
-        listens there; `is_local`: a function of an IP that tells whether this host has it."""
+        """`settings`: the section [access]; `is_own`: a function of (IP, port) that returns True if this proxy listens
+        there; `is_local`: a function of an IP that returns True if this host has it."""
         self._settings = settings
         self._is_own, self._is_local = is_own, is_local
         # Remembered for one PERIOD:
-        self._local = {}            # {IP: whether this host has it}
-        self._addresses = {}        # {(client, address, port, whether by CONNECT): Decision} of check_address
+        self._local = {}            # {IP: True if this host has it}
+        self._addresses = {}        # {(client, address, port, True for CONNECT): Decision} of check_address
         self._targets = {}          # {Question: Decision} of check_target
         self._period = 0            # its number, since the epoch
         # Remembered for as long as this Access:
@@ -101,7 +102,7 @@ class Access(object):
         if decision.allowed is None:
             return decision
         hint = None
-        # A rule that names ports allows these ports, whatever the lists say.
+        # A rule that names ports allows these ports, even if they are not in the lists.
         if decision.allowed and not (decision.where and decision.where.ports):
             name = 'connect_ports' if question.method == b'CONNECT' else 'http_ports'
             ports = getattr(self._settings, name)
@@ -125,7 +126,7 @@ class Access(object):
             if denied:
                 raise errors.AddressDenied('%s is in [access] deny_addresses (%s)%s' % (
                     show_ip(inner), denied.text, _through(question.host, ip, inner)))
-        if opens(self._settings.allow_addresses, ip):
+        if allows_ip(self._settings.allow_addresses, ip):
             return
         for inner in carried:
             self._check_kind(question, ip, inner)
@@ -163,6 +164,7 @@ def literal(host):
 
 
 def _through(host, ip, inner):
-    """Return in words how a request for `host` leads through the address `ip` to `inner`; '' if these are the same."""
+    """Return words that say how a request for `host` leads through the address `ip` to `inner`; '' if all are the
+    same."""
     ways = ([] if inner == ip else [show_ip(ip)]) + ([] if literal(host) else [compat.to_native(host)])
     return ', reached through %s' % ' of '.join(ways) if ways else ''

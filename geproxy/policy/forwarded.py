@@ -1,4 +1,4 @@
-"""Edits of a request head: what the origin learns about the client (RFC 7239), and what a rule strips or sets."""
+"""Makes the edits of a request head: fields that tell the origin about the client (RFC 7239), and those of a rule."""
 from __future__ import absolute_import, division, print_function
 
 import re

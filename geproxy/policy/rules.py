@@ -1,4 +1,4 @@
-"""One rule, which allows or denies some requests, and whether a request matches it. Pure.
+"""A rule allows or denies some requests: its parts, and the check if a request matches it. Pure.
 
 `ruleset` finds the rule that decides among many; settings.rule_lines reads the text of a rule.
 """
@@ -44,9 +44,11 @@ def host_keys(host):
 
 
 def mismatch(rule, where, question, moment):
-    """Return why a Rule does not match a Question, as one word; '' if it matches. Hosts and addresses are not compared.
+    """Return the part of a Rule that does not match, as one word; '' if all match. Hosts and addresses are not
+    compared.
 
-    `where`: one of the Wheres of the rule; `moment`: a datetime in the time zone of this host.
+    `rule`: the Rule; `where`: one of its Wheres; `question`: the Question; `moment`: a datetime in the time zone of
+    this host.
     """
     who = rule.who
     if not (address.within(question.client, who.networks) or question.user is not None and (
@@ -76,10 +78,10 @@ def _is_time(options, moment):
 
 
 def expired(rule, moment):
-    """Return True if the last day of a Rule is over. `moment`: a datetime in the time zone of this host."""
+    """Return True if the last day of `rule`, a Rule, is over. `moment`: a datetime in the time zone of this host."""
     return rule.options.until is not None and moment.date() > rule.options.until
 
 
 def show(rule):
-    """Return a Rule as refusals name it: FILE:LINE: text (comment)."""
+    """Return `rule`, a Rule, in the form that refusals show: FILE:LINE: text (comment)."""
     return '%s: %s%s' % (rule.source, rule.text, rule.comment and ' (%s)' % rule.comment)

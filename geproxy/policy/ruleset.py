@@ -1,7 +1,7 @@
-"""Finds the rule that decides: the first that matches, without a look at each. Pure.
+"""Finds the first rule that matches a request, without comparing all rules. Pure.
 
-Whether a rule about networks matches is known only when the address is known. Until then the decision may be that it
-depends on the address.
+A rule about networks can be compared only when the address is known. Before that, the decision may be that it depends
+on the address.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -73,10 +73,10 @@ class Ruleset(object):
             self._any_host.append(entry)
 
     def decide(self, question, text, now):
-        """Return the Decision about a rules.Question.
+        """Return the Decision about a request.
 
-        `text`: the address that the proxy is going to connect to, native text, or None if it is not known yet; `now`:
-        seconds since the epoch.
+        `question`: a rules.Question; `text`: the address that the proxy is going to connect to, native text, or None if
+        it is not known yet; `now`: seconds since the epoch.
         """
         if not self.rules:
             return ALLOWED
@@ -110,10 +110,10 @@ class Ruleset(object):
         return self._denied
 
     def candidates(self, question, carried):
-        """Return the entries that may match a rules.Question, as a list of lists; each of these is in order.
+        """Return the entries that may match a request, as a list of lists, each of which is in order.
 
-        `carried`: the IPs of the address (address.unwrap), or None if it is not known. An entry may be in several
-        lists.
+        `question`: a rules.Question; `carried`: the IPs of the address (address.unwrap), or None if it is not known. An
+        entry may be in several lists.
         """
         keys = rules.host_keys(question.host)
         buckets = [self._any_host]
@@ -130,9 +130,9 @@ class Ruleset(object):
         return found
 
     def explain(self, question, text, now):
-        """Return the rules up to the one that decides, as a list of (Rule, why it does not match, '' if it does).
+        """Return the rules up to the one that decides, as a list of (Rule, the part that does not match or '').
 
-        For the arguments see decide.
+        `question`, `text`, `now`: as for `decide`.
         """
         carried = None if text is None else address.unwrap(address.unmap(address.parse_ip(text)))
         moment = datetime.datetime.fromtimestamp(now)
@@ -183,9 +183,9 @@ class _ByClient(object):
                     by_name.setdefault(name, []).append(entry)
 
     def lists(self, question):
-        """Return the entries for the client of a rules.Question, as a list of lists; each of these is in order.
+        """Return the entries for the client of a request, as a list of lists, each of which is in order.
 
-        An entry may be in several lists.
+        `question`: a rules.Question. An entry may be in several lists.
         """
         found, client = [self._everybody, self._ports.get(question.port, ())], question.client
         for (version, shift), by_value in self._networks.items():

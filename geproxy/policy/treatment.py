@@ -1,6 +1,6 @@
-"""Treatment: what the decision about a request asks for, once the request is allowed. Pure.
+"""The treatment of an allowed request: its edits and its speed. Pure.
 
-A later kind of treatment (faults, a route) is one more field here, and the one place that does it.
+To add a kind of treatment (faults, a route), add a field here, and use it in one place.
 """
 from __future__ import absolute_import, division, print_function
 

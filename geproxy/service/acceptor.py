@@ -55,7 +55,10 @@ class Acceptor(StreamServer):
             raise _NoDescriptor()               # a native thread has taken the descriptor
 
     def do_handle(self, sock, peer):
-        """Let a greenlet serve a connection and close it. Called by StreamServer with the result of `do_read`."""
+        """Let a greenlet serve a connection and close it. StreamServer calls this after `do_read`.
+
+        `sock`: a native socket; `peer`: the address of the client, as of accept().
+        """
         workers.serve(self._serve_and_close, sock, peer)
         # With one connection in each turn, new clients would wait for seconds behind many costly requests.
         self.max_accept = self._crowd if turns.is_crowded() else 1

@@ -25,7 +25,7 @@ class Descriptors(object):
     def __init__(self, say):
         """`say`: takes a message for the error log as native text."""
         self.limit = raise_limit()
-        self._say = say
+        self._report = say
         self.reserve = None         # a plain attribute, because each connection asks for it
         self._said_at = None
 
@@ -58,7 +58,7 @@ class Descriptors(object):
         now = monotonic()
         if self._said_at is None or now - self._said_at > QUIET:
             self._said_at = now
-            self._say('out of file descriptors (%d) with %d connections: clients get 503; raise ulimit -n' % (
+            self._report('out of file descriptors (%d) with %d connections: clients get 503; raise ulimit -n' % (
                 self.limit, connections))
 
 

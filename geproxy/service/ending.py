@@ -15,29 +15,29 @@ BRIEFLY = 1.0           # seconds that a connection has to end, once it is told 
 LOOK = 0.01             # seconds between two looks whether it has
 
 
-def end(live, handlers, error):
+def end(live, conversations, error):
     """End connections, and wait until they have ended. Waits BRIEFLY seconds at most.
 
-    `live`: {Conversation: its greenlet}, of which an entry leaves when that connection has ended; `handlers`:
+    `live`: {Conversation: its greenlet}, of which an entry leaves when that connection has ended; `conversations`:
     those of them that are to end; `error`: the ProxyError for a client that waits for its response.
     """
-    _interrupt(live, handlers, error)
+    _interrupt(live, conversations, error)
     deadline = monotonic() + BRIEFLY
-    while handlers and monotonic() < deadline:
+    while conversations and monotonic() < deadline:
         gevent.sleep(LOOK)
-        handlers = [handler for handler in handlers if handler in live]
-    _interrupt(live, handlers, None)
+        conversations = [conversation for conversation in conversations if conversation in live]
+    _interrupt(live, conversations, None)
     gevent.sleep(0)
 
 
-def _interrupt(live, handlers, error):
-    for handler in handlers:
-        workers.interrupt(functools.partial(_ending, live, handler, error))
+def _interrupt(live, conversations, error):
+    for conversation in conversations:
+        workers.interrupt(functools.partial(_ending, live, conversation, error))
 
 
-def _ending(live, handler, error):
+def _ending(live, conversation, error):
     """Return (greenlet, what to throw into it), or None if the connection has ended. `error`: None: without a word."""
-    greenlet = live.get(handler)
+    greenlet = live.get(conversation)
     if greenlet is None:
         return None
-    return greenlet, error is not None and handler.end(error) or gevent.GreenletExit()
+    return greenlet, error is not None and conversation.end(error) or gevent.GreenletExit()

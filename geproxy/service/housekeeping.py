@@ -1,4 +1,4 @@
-"""What a process does about every second beside serving: a list of tasks. One that fails does not stop the others."""
+"""The tasks that a process does about once a second. A task that fails does not stop the others."""
 from __future__ import absolute_import, division, print_function
 
 import time

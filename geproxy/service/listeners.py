@@ -1,6 +1,6 @@
 """Listening sockets: open them, or take over those that supervisord or systemd has opened.
 
-A socket that cannot be had is a ListenError, whose message says why and what to do, in one line.
+If a socket cannot be opened, a ListenError says why and what to do, in one line.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -119,16 +119,16 @@ def _explain(sockaddr, code, option):
 
 
 def is_own(sock):
-    """Return True if a listener was opened here, so that no other process has it."""
+    """Return True if `sock`, a listening socket, was opened here, so that no other process has it."""
     return sock.fileno() in _own
 
 
 def refuse_new(sock):
     """Let the kernel ignore new clients of a listener from now on. Clients in the middle of connecting go on.
 
-    Without this, a client that comes between the last accept() and the close() is connected and then reset. A client
-    that is ignored tries again after a second; then nothing listens there, or the next process does. Returns True if
-    the kernel does it; it is not asked for a listener that other processes have, too.
+    `sock`: the listening socket. Without this, a client that comes between the last accept() and the close() is
+    connected and then reset. A client that is ignored tries again after a second; then nothing listens there, or the
+    next process does. Returns True if the kernel does it. It is never done for a listener that other processes share.
     """
     if not is_own(sock) or not sys.platform.startswith('linux'):
         return False
@@ -188,7 +188,7 @@ def _version(sock):
 
 
 def own_test(addresses):
-    """Return a function of (IP, port) that says whether a connection to there would reach one of our listeners.
+    """Return a function of (IP, port) that returns True if a connection to that address reaches one of our listeners.
 
     `addresses`: (address as native text, port) of each listener.
     """

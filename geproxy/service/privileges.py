@@ -1,7 +1,7 @@
-"""From root to another user, once the ports are open. There must be no way back: that is tried.
+"""Switches from root to another user after the ports are open, and checks that there is no way back.
 
-It is done before the logs are opened and before threads start. So what that user may not do (read its Python, write a
-log, open the log again tomorrow) fails at the start, and not at night.
+The switch happens before the logs are opened and before threads start. So if that user lacks a right (to read its
+Python, to write a log, to open the log again tomorrow), the start fails, and not a process that serves.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -47,7 +47,7 @@ def drop(user, group, folders):
 
 
 def complaint(user, group):
-    """Return why `drop` refuses that user and group on this host, as a sentence; '' if it does not."""
+    """Return why `drop` refuses `user` and `group` (native texts) on this host, as a sentence; '' if it does not."""
     try:
         if user:
             _find(user, group)

@@ -1,4 +1,4 @@
-"""Reload the ini file while clients are served: all of it holds from then on, or nothing. Report what changes.
+"""Reloads the ini file while clients are served: uses all of it or, after a mistake, nothing. Reports the changes.
 
 Exchanges that have begun are not touched. Knows neither signals nor listeners.
 """
@@ -74,8 +74,8 @@ class Reloads(object):
     def _in_a_thread(self, do, path):
         """Return do(path), or raise what it raises. Waits PATIENCE seconds at most, then raises Slow.
 
-        Clients are served meanwhile: thousands of rules take a second, and a file on a server that is gone, or a pipe
-        into which nobody writes, takes for ever.
+        Clients are served meanwhile, because thousands of rules take a second, and a file on a server that is gone, or
+        a pipe without a writer, takes for ever.
         """
         if self._thread.is_stuck():
             raise Slow('nothing changed: %d earlier reloads still wait for a file' % MOST_STUCK)

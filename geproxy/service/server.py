@@ -114,7 +114,7 @@ class Server(object):
         return settings
 
     def use_users(self, old, fresh):
-        """Use another users.Users in the place of `old`. Return False if a reload has already replaced that."""
+        """Use `fresh` in the place of `old`, both users.Users. Return False if a reload has already replaced `old`."""
         settings = self.proxy.settings
         if settings.users is not old:
             return False
@@ -124,8 +124,8 @@ class Server(object):
     def reload(self, who, dry_run=False):
         """Read the ini file again and use it, and log the outcome. May wait.
 
-        `who`: who asks for it, native text, for the log; `dry_run`: only read it, and log nothing. Returns a
-        reloads.Outcome.
+        `who`: the cause of the reload, native text, for the log; `dry_run`: True to only read the file, and log
+        nothing. Returns a reloads.Outcome.
         """
         if dry_run:
             return self.reloads.run(dry_run)
@@ -148,44 +148,44 @@ class Server(object):
         """
         self.accepted += 1
         try:
-            handler = Conversation(sock, unmap(parse_ip(peer[0])), address, self)
+            conversation = Conversation(sock, unmap(parse_ip(peer[0])), address, self)
         except (socket.error, errors.ProxyError):
             return                              # the client left already
         try:
-            self._admit(handler)
+            self._admit(conversation)
         except errors.Denied as error:
             self.rejected += 1
-            self.strangers.turn_away(handler.client, handler.client_key, functools.partial(
+            self.strangers.turn_away(conversation.client, conversation.client_key, functools.partial(
                 strangers.refusal, error, self.proxy.name))
             return
         except errors.ProxyError as error:
-            self._refuse(handler, error)
+            self._refuse(conversation, error)
             return
         try:
-            handler.run()
+            conversation.run()
         finally:
-            del self.live[handler]
-            self._rates.leave(handler.client_key)
+            del self.live[conversation]
+            self._rates.leave(conversation.client_key)
 
-    def _admit(self, handler):
+    def _admit(self, conversation):
         """Add a connection to `live`. May wait for a PROXY header.
 
         Raises Denied for a client that is not in [access] clients, and another ProxyError if a limit is reached.
         """
-        balanced = within(handler.ip, self.proxy.settings.proxy.proxy_protocol)
+        balanced = within(conversation.ip, self.proxy.settings.proxy.proxy_protocol)
         if not balanced:
-            handler.check_client()              # before all else: such a client must cost next to nothing
+            conversation.check_client()              # before all else: such a client must cost next to nothing
         self.check_room()
-        handler.number = self.accepted
-        self.live[handler] = gevent.getcurrent()
+        conversation.number = self.accepted
+        self.live[conversation] = gevent.getcurrent()
         try:
             if balanced:
-                introducing.introduce(handler)  # only the PROXY header tells whose limits count
-                if not handler.client.ended:
-                    handler.check_client()
-            self._rates.enter(handler.client_key, self.proxy.limits.per_client)
+                introducing.introduce(conversation)  # only the PROXY header tells whose limits count
+                if not conversation.client.ended:
+                    conversation.check_client()
+            self._rates.enter(conversation.client_key, self.proxy.limits.per_client)
         except BaseException:                   # also when the process stops meanwhile
-            del self.live[handler]
+            del self.live[conversation]
             raise
 
     def check_room(self):
@@ -204,24 +204,24 @@ class Server(object):
         self._upstream.keep = max(0, min(self.proxy.settings.upstream.keep, left))
         self._upstream.prune()
 
-    def _refuse(self, handler, error):
-        """Answer a connection that is not admitted. May wait, as `handler.turn_away` does."""
+    def _refuse(self, conversation, error):
+        """Answer a connection that is not admitted. May wait, as `conversation.turn_away` does."""
         self.rejected += 1
         if self._answering >= MOST_TOLD:
-            handler.client.close()
+            conversation.client.close()
             return
         self._answering += 1
         try:
-            handler.turn_away(error)
+            conversation.turn_away(error)
         finally:
             self._answering -= 1
 
     def _report_shortage(self):
         self.descriptors.report_shortage(len(self.live))
 
-    def end(self, handlers, error):
-        """End connections: see ending.end. Waits."""
-        ending.end(self.live, handlers, error)
+    def end(self, conversations, error):
+        """End connections. Waits. `conversations`, `error`: as for ending.end."""
+        ending.end(self.live, conversations, error)
 
     # --- the life of the process
 
@@ -269,9 +269,10 @@ class Server(object):
         self.watchdog.start()
         freeze()                                # only here: later it would also freeze objects of live connections
         self.descriptors.fill_reserve()
-        self._greenlets = [gevent.spawn(supervise.run, name, loop, self.log.say, gevent.sleep) for name, loop in (
-            ('housekeeping', self._housekeeping.run), ('systemd watchdog', self._tell_alive),
-            ('reload', self._reload_when_told))]
+        self._greenlets = [
+            gevent.spawn(supervise.keep_running, name, loop, self.log.say, gevent.sleep) for name, loop in (
+                ('housekeeping', self._housekeeping.run), ('systemd watchdog', self._tell_alive),
+                ('reload', self._reload_when_told))]
         for acceptor in self._acceptors + ([self.admin] if self.admin else []):
             acceptor.start()
 
@@ -300,8 +301,8 @@ class Server(object):
         seconds = self.proxy.timeouts.drain
         self.draining = True
         self._close_listeners()
-        for handler in list(self.live):
-            handler.end_soon()
+        for conversation in list(self.live):
+            conversation.end_soon()
         connections = plural(len(self.live), 'connection')
         systemd.tell(systemd.STOPPING, systemd.status('stopping: waiting for %s' % connections))
         if self.live:

@@ -1,4 +1,4 @@
-"""What may be wrong with an ini file, and the checks of options that depend on each other."""
+"""The mistakes that an ini file can have, and the checks of options that depend on each other."""
 from __future__ import absolute_import, division, print_function
 
 import collections
@@ -19,14 +19,17 @@ class ConfigError(Exception):
 
 
 def show_problem(problem):
-    """Return a Problem as one line: path:line: [section] name: what."""
+    """Return `problem`, a Problem, as one line: path:line: [section] name: what."""
     option = ' '.join(filter(None, (problem.section and '[%s]' % problem.section, problem.name)))
     where = problem.path + (':%d' % problem.line if problem.line else '')
     return '%s: %s%s' % (where, option and option + ': ', problem.what)
 
 
 def problem_at(line, entry, what):
-    """Return the Problem `what`, native text, of an ini.Line that belongs to an ini.Entry."""
+    """Return a Problem in a line of an option.
+
+    `line`: the ini.Line; `entry`: its ini.Entry; `what`: the message, native text.
+    """
     return Problem(line.path, line.number, entry.section or '', entry.name or '', what)
 
 

@@ -1,4 +1,4 @@
-"""Compares two Settings: what changed, and what a reload may not change. Reads no file."""
+"""Compares two Settings: lists the changes, and keeps the options that a reload may not change. Reads no file."""
 from __future__ import absolute_import, division, print_function
 
 from geproxy.settings.option_types import automatic_pseudonym
@@ -8,7 +8,7 @@ SHOWN_CHANGES = 50      # rules that have come or gone; of more, only the number
 
 
 def changes(old, new):
-    """Return what differs between two Settings, as a list of lines for people."""
+    """Return the differences between two Settings, `old` and `new`, as a list of lines for people."""
     lines = []
     for option in SCHEMA:
         before, after = (settings.texts[option.section, option.name] for settings in (old, new))
@@ -41,7 +41,7 @@ def without_restart(running, settings):
 
 
 def _changed_lines(before, after):
-    """Return which lines have come (+) and gone (-), as a list. Of their order, only whether it is another one."""
+    """Return the lines that were added (+) and removed (-), as a list. If only their order differs, say so."""
     old, new = set(before), set(after)
     lines = ['-' + text for text in before if text not in new] + ['+' + text for text in after if text not in old]
     if len(lines) > SHOWN_CHANGES:

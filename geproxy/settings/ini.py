@@ -24,7 +24,7 @@ _escaped = re.compile(br'\\x([0-9a-f]{2})')
 
 
 class BadLine(ValueError):
-    """A line is not text. `number`: of the line, from 1."""
+    """A line is not text. `number`: of the line, from 1; `message`: native text."""
 
     def __init__(self, number, message):
         ValueError.__init__(self, message)

@@ -22,7 +22,7 @@ from geproxy.wording import did_you_mean
 _TYPES = dict((section, collections.namedtuple(
     section.capitalize(), [option.name for option in SCHEMA if option.section == section])) for section in SECTIONS)
 # A field for each section; `texts`: {(section, option): a tuple of lines, as the file has them}, for people; `users`: a
-# users.Users, or None if nobody has to log in.
+# users.Users, or None if no log-in is needed.
 Settings = collections.namedtuple('Settings', list(SECTIONS) + ['texts', 'users'])
 
 
@@ -89,7 +89,10 @@ def _text(option, entry):
 
 
 def where_set(path, section, name):
-    """Return path:line of an option in an ini file that was loaded; the path alone if the option is not there."""
+    """Return path:line of an option in an ini file; the path alone if the file does not have the option.
+
+    `path`: of a file that was loaded before, native text; `section`, `name`: of the option, native text.
+    """
     entry = _collect(_read(path, _lines_of(path)))[0].get((section, name))
     return '%s:%d' % (path, entry.lines[0].number) if entry else path
 

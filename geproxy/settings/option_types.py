@@ -36,7 +36,7 @@ def words(text):
 # --- numbers
 
 def duration(text):
-    """Return the seconds of a duration above 0, as a float: 20, 0.5, 500ms, 2m, 1h, 1d."""
+    """Return the seconds of a duration above 0, as a float. `text`: as 20, 0.5, 500ms, 2m, 1h, 1d."""
     match = re.match(r'([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(ms|s|min|m|h|d|)\Z', text)
     value = float(match.group(1)) * _UNITS[match.group(2)] if match else 0
     if not value:
@@ -62,12 +62,12 @@ def _octets(text):
 
 
 def large_size(text):
-    """Return a number of octets, as many as may pass in a day: 500m, 20g."""
+    """Return a number of octets up to 1024t, as an int. `text`: as 500m, 20g."""
     return size(text, '1024t')
 
 
 def size_or_auto(text):
-    """Return a number of octets, for instance of 64m; None for `auto`."""
+    """Return a number of octets as an int, or None. `text`: as 64m, or `auto`, which means None."""
     try:
         return None if text == 'auto' else size(text, '1024g')
     except ValueError as error:
@@ -75,21 +75,21 @@ def size_or_auto(text):
 
 
 def per_second(text):
-    """Return how many there may be in a second, above 0, as a float: 50, 0.5."""
+    """Return a number per second, above 0, as a float. `text`: as 50, 0.5."""
     if not re.match(r'[0-9]{1,6}(\.[0-9]{1,3})?\Z', text) or not float(text):
         raise ValueError("invalid rate '%s': expected a number per second, above 0 (50, 0.5)" % text)
     return float(text)
 
 
 def whole_number(text):
-    """Return a whole number, 0 or more, as an int."""
+    """Return a whole number, 0 or more, as an int. `text`: as 100."""
     if not re.match(r'[0-9]{1,9}\Z', text):
         raise ValueError("invalid number '%s': expected a whole number of at most 9 digits (100)" % text)
     return int(text)
 
 
 def whole_number_or_auto(text):
-    """Return a whole number, 1 or more, as an int; None for `auto`."""
+    """Return a whole number, 1 or more, as an int, or None. `text`: as 100, or `auto`, which means None."""
     if text == 'auto':
         return None
     try:
@@ -102,7 +102,7 @@ def whole_number_or_auto(text):
 
 
 def prefix_length(text):
-    """Return the length of an IPv6 prefix in bits, as an int: 64."""
+    """Return the length of an IPv6 prefix in bits, as an int. `text`: as 64."""
     bits = whole_number(text)
     if not 1 <= bits <= 128:
         raise ValueError("invalid prefix length '%s': expected 1 to 128 bits" % text)
@@ -144,12 +144,12 @@ def boolean(true, false):
 
 
 def any_text(text):
-    """Return the text as it stands there: words, separated by blanks."""
+    """Return `text` unchanged: words, separated by blanks."""
     return text
 
 
 def realm(text):
-    """Return the text that a browser shows in its log-in window: ASCII without quotes and backslashes."""
+    """Return `text`, which a browser shows in its log-in window: ASCII without quotes and backslashes."""
     if not re.match(r'[ !#-\[\]-~]{1,100}\Z', text):
         raise ValueError(
             "invalid realm '%s': expected 1 to 100 ASCII characters, without quotes and backslashes" % text)
@@ -157,7 +157,7 @@ def realm(text):
 
 
 def pseudonym(text):
-    """Return the name of this proxy in Via (RFC 9110, 7.6.3), or `auto`: see automatic_pseudonym."""
+    """Return `text`, the name of this proxy in Via (RFC 9110, 7.6.3), or `auto`: see automatic_pseudonym."""
     if not re.match(r"[A-Za-z][A-Za-z0-9._-]{0,62}\Z", text):
         raise ValueError("invalid name '%s': expected a letter, then up to 62 letters, digits, '.', '_' or '-'" % text)
     return text
@@ -173,7 +173,10 @@ def automatic_pseudonym(listen):
 
 
 def protocols(text):
-    """Return protocols that Upgrade may name, as a frozenset of octets in lower case; None for `any`."""
+    """Return protocols that Upgrade may name, as a frozenset of octets in lower case; None for any.
+
+    `text`: the protocols, separated by blanks, or `any`.
+    """
     found = [word.lower() for word in words(text)]
     for word in found:
         if not re.match(r"[!#$%&'*+.^_`|~0-9a-z-]+\Z", word):
@@ -186,9 +189,10 @@ def protocols(text):
 # --- addresses and ports
 
 def networks(text, also=''):
-    """Return a tuple of Networks: addresses, networks and names such as loopback, private, any, separated by blanks.
+    """Return a tuple of Networks.
 
-    `also`: what else the caller takes, as the end of the message about a word that is none of these.
+    `text`: addresses, networks and names such as loopback, private, any, separated by blanks; `also`: other words that
+    the caller accepts, for the end of the error message.
     """
     found = []
     for word in words(text):
@@ -204,7 +208,7 @@ def networks(text, also=''):
 
 
 def ports(text):
-    """Return address.Ports: ports and ranges such as 1024-65535, separated by blanks; or any."""
+    """Return address.Ports. `text`: ports and ranges such as 1024-65535, separated by blanks; or any."""
     ranges = []
     for word in words(text):
         first, dash, last = ('1', '-', '65535') if word == 'any' else word.partition('-')
@@ -216,12 +220,15 @@ def ports(text):
 
 
 def invalid_port(text):
-    """Return what is said about native text that should be a port, and is not."""
+    """Return the error message about `text`, native text that is not a port."""
     return "invalid port '%s': expected 1 to 65535, a range (8000-8999), or any" % text
 
 
 def listeners(text):
-    """Return a tuple of Listeners: *:9000 or 9000, HOST:PORT, [IPv6]:PORT, fd:N or systemd, separated by blanks."""
+    """Return a tuple of Listeners.
+
+    `text`: *:9000 or 9000, HOST:PORT, [IPv6]:PORT, fd:N or systemd, separated by blanks.
+    """
     found = [_listener(word) for word in words(text)]
     twice = [each for number, each in enumerate(found) if each in found[:number]]
     if twice:
@@ -249,8 +256,10 @@ def _listener(word):
 
 
 def admin_listeners(text):
-    """Return a tuple of Listeners and UnixListeners: 127.0.0.1:PORT, [::1]:PORT or unix:/PATH, separated by blanks; an
-    empty one for `off`."""
+    """Return a tuple of Listeners and UnixListeners.
+
+    `text`: 127.0.0.1:PORT, [::1]:PORT or unix:/PATH, separated by blanks; or `off` for none.
+    """
     found = []
     for word in words(text) if text != 'off' else ():
         if word.startswith('unix:'):
@@ -273,19 +282,19 @@ def admin_listeners(text):
 # --- paths
 
 def output_path(text):
-    """Return a path to write to, for open(); `-` (the terminal) and `off` are returned as they are."""
+    """Return a path to write to, for open(). `text`: the path; `-` (the terminal) and `off` are returned unchanged."""
     if not text or text[:1] == '~' or text in ('stdout', 'stderr'):
         raise ValueError("invalid path '%s': expected a path without ~, - for the terminal, or off" % text)
     return ini.path_of(text)
 
 
 def log_path(text):
-    """Return what output_path returns, or a syslog address: see sinks.syslog_address."""
+    """Return `text` if it is a syslog address (see sinks.syslog_address), else the path as output_path does."""
     return text if sinks.syslog_address(text) else output_path(text)
 
 
 def input_path(text):
-    """Return the path of a file to read, for open(); '' for none."""
+    """Return the path of a file to read, for open(). `text`: the path, or '' for no file."""
     if text[:1] == '~' or text in ('-', 'off', 'on'):
         raise ValueError("invalid path '%s': expected a path without ~, or nothing" % text)
     return ini.path_of(text)

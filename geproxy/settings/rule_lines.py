@@ -1,4 +1,4 @@
-"""Reads the text of a rule, as it stands in the ini file. Looks nothing up.
+"""Reads the text of a rule in the ini file. Looks nothing up.
 
     allow|deny WHO [METHODS] WHERE [OPTIONS]
 
@@ -29,10 +29,10 @@ _PORTS = re.compile(r'[0-9]{1,5}(?:-[0-9]{1,5})?\Z')
 
 
 def parse(line, read_names):
-    """Return the Rule that stands in a line.
+    """Return the Rule in a line.
 
-    `line`: an ini.Line; `read_names`: a function that is given a path, as the line has it, and returns the frozenset of
-    rules.host_keys in that file. Raises ValueError, without the secrets that the line may have.
+    `line`: an ini.Line; `read_names`: a function of a path, as the line has it, that returns the frozenset of
+    rules.host_keys in that file. Raises ValueError, whose message has no secrets of the line.
     """
     try:
         return _parse(line, read_names)

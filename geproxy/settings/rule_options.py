@@ -1,4 +1,4 @@
-"""The options that may stand behind WHERE in a rule: the table that declares each of them once. Looks nothing up.
+"""The options that may follow WHERE in a rule: the table that declares each of them once. Looks nothing up.
 
 From it come how a rule is read, the message about an unknown option, and the list of rule options in the manual. To
 add one, add a row here and the code that does what the option asks for: a condition in policy.rules.mismatch (and in
@@ -120,7 +120,7 @@ _ALONE = [option for option in RULE_OPTIONS if option.is_meant is not None]
 
 
 def parse(words):
-    """Return the Options that stand behind WHERE in a rule.
+    """Return the Options that follow WHERE in a rule.
 
     `words`: a list of native text. Raises ValueError.
     """
@@ -139,7 +139,7 @@ def parse(words):
 
 
 def check_denies(options):
-    """Raise ValueError if a deny rule has Options that only an allow rule can have."""
+    """Raise ValueError if `options`, the Options of a deny rule, has one that only an allow rule can have."""
     wrong = [each.syntax.split()[0] for each in RULE_OPTIONS
              if each.allow_only and getattr(options, each.name) != each.default]
     if wrong:

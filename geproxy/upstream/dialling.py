@@ -1,4 +1,4 @@
-"""New connections towards origins: look up the name, judge each address just before dialling it, connect, shake hands.
+"""Makes new connections to origins: look up the name, check each address before it is dialled, connect, shake hands.
 
 `Dialling.open` is the one place where a connection is made. Its steps, in order: the first hop of the route gives the
 name to look up; `judge` removes addresses that may not be dialled; `Attempts` opens sockets to the others; HANDSHAKES
@@ -27,8 +27,8 @@ _CAUSES = (         # the error that a failed connect becomes, by errno; the fir
     (errors.Full, _FULL),
 )
 
-# What is done on a new stream before it may be used: {scheme of a hop: function}. The hops of a route are its parents
-# and then the target; each hop whose scheme is in this table gets its turn, in this order. The function is called with
+# The handshakes on a new stream before it may be used: {scheme of a hop: function}. The hops of a route are its parents
+# and then the target. Each hop whose scheme is in this table gets its handshake, in this order. The function gets
 # (stream, hop, onward, limit, deadline) and returns the Stream to go on with. `hop`, `onward`: Targets, the hop that
 # the stream has reached and the one behind it, which is None at the target; `limit`: the TimeLimit of the whole
 # connect; `deadline`: its end, in monotonic seconds. It may wait, and raises a ProxyError if the hop refuses.
@@ -36,19 +36,20 @@ HANDSHAKES = {}
 
 
 class Dialling(object):
-    """Makes new connections. One for the process."""
+    """Makes new connections. There is one Dialling for the process."""
 
     def __init__(self, resolver, make_room):
-        """`resolver`: a resolver.Resolver; `make_room`: a function that closes idle connections when there are no file
-        descriptors left, and returns False if there was none to close."""
+        """`resolver`: a resolver.Resolver; `make_room`: a function that closes idle connections when no file
+        descriptors are left, and returns False if there was none to close."""
         self.resolver = resolver
         self._make_room = make_room
 
     def open(self, target, route, judge, limits, owner):
-        """Open a connection to a target -> (its Stream, the address and port that were dialled, the time that it took).
+        """Open a connection to a target. Return (its Stream, address, port, time). May wait.
 
-        The caller closes the stream. The address is native text, the port an int. The time is (seconds to look the name
-        up, seconds to connect and shake hands). May wait. Arguments and errors are those of Pool.connect.
+        The address that was dialled is native text, the port an int. The time is (seconds to look up the name, seconds
+        to connect and shake hands). The caller closes the stream. `target`, `route`: a routes.Target and a
+        routes.Route; `judge`, `limits`, `owner`: as for Pool.connect, which raises the same errors.
         """
         first = route.parents[0] if route.parents else target
         dns, connect = limits
@@ -62,7 +63,7 @@ class Dialling(object):
         return stream, address, first.port, (resolved - started, monotonic() - resolved)
 
     def _reach(self, hop, judge, dns, connect, owner):
-        """Connect to any address of a hop -> (socket, address, when the look-up began, when it had ended)."""
+        """Connect to any address of a hop. Return (socket, address, when the look-up began, when it had ended)."""
         owner.reach('dns')
         started = monotonic()
         addresses = self.resolver.resolve(hop.host, dns, owner.key)
@@ -82,7 +83,7 @@ class Dialling(object):
         return sock, address, started, resolved
 
     def _connect(self, hop, addresses, limit):
-        """Connect to one of these addresses -> (socket, address). Once more if file descriptors ran short."""
+        """Connect to one of these addresses. Return (socket, address). Try once more if file descriptors ran short."""
         host = to_native(hop.host)
         try:
             return Attempts(host, addresses, hop.port, limit).run()
@@ -93,7 +94,11 @@ class Dialling(object):
 
 
 def judged(addresses, port, judge):
-    """Return those of `addresses` that may be dialled. Raises the last Denied, or DnsError, if there is none."""
+    """Return those of `addresses`, native texts, that may be dialled. If there is none, raises the last Denied or
+    DnsError.
+
+    `port`: an int; `judge`: as for Pool.connect.
+    """
     allowed, denied = [], None
     for address in addresses:
         try:
@@ -110,7 +115,7 @@ def judged(addresses, port, judge):
 
 
 def _shake_hands(stream, hops, limit, deadline):
-    """Do the HANDSHAKES of these hops -> the Stream to go on with. Closes the stream if one fails."""
+    """Do the HANDSHAKES of these hops. Return the Stream to go on with. Closes the stream if a handshake fails."""
     try:
         for at, hop in enumerate(hops):
             handshake = HANDSHAKES.get(hop.scheme)
@@ -125,7 +130,7 @@ def _shake_hands(stream, hops, limit, deadline):
 class Attempts(object):
     """The attempts to connect to any of several addresses, staggered, within one time limit (RFC 8305, 5).
 
-    Of more than AT_ONCE addresses, each has its part of the time before the next one takes its place.
+    If there are more than AT_ONCE addresses, each gets a part of the time, and then the next one takes its place.
     """
 
     def __init__(self, host, addresses, port, limit):
@@ -185,7 +190,7 @@ class Attempts(object):
         return self._limit.seconds * AT_ONCE / max(AT_ONCE, self._count)
 
     def _start(self, address):
-        """Begin to connect -> (socket, address) if it is connected at once, else None."""
+        """Begin to connect. Return (socket, address) if it is connected at once, else None."""
         try:
             sock = _open_socket(address)
         except socket.error as error:

@@ -1,9 +1,9 @@
-"""Connections towards origins that are kept and used again, and who may have which. Makes none itself: see `dialling`.
+"""Keeps connections to origins for later requests, and decides which client may use which. `dialling` makes new ones.
 
-The key of a connection is its target and its route, so that what was reached by one way is never handed to a request
-that goes another way. What a connection has carried decides who may use it next. Most are kept for all clients. One
-that is logged in (NTLM, Negotiate) belongs to the client connection that logged it in. One that has carried a request
-body is closed: an origin that did not read that body takes it for the next request. Does not answer clients.
+The key of a connection is its target and its route. So a request that takes another route never gets the connection.
+The earlier exchanges of a connection decide who may use it next. Most connections are kept for all clients. One that is
+logged in (NTLM, Negotiate) belongs to the client connection that logged it in. One that has carried a request body is
+closed, because an origin that did not read that body would take it for the next request.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -18,25 +18,25 @@ OWNED_EACH = 4      # logged-in connections of one client connection; the one th
 
 
 class Connection(object):
-    """A stream towards an origin, and what its next user must know."""
+    """A stream to an origin, with the facts that decide about its next use."""
     __slots__ = ('stream', 'key', 'address', 'port', 'took', 'kept', 'clean', 'parked', 'bodies', 'logged_in', 'owner',
                  'siblings')
 
     def __init__(self, key, opened):
-        """`key`: (Target, Route); `opened`: what Dialling.open returned."""
+        """Make a connection that is in use. `key`: (Target, Route); `opened`: the return value of Dialling.open."""
         self.key = key
         self.stream, self.address, self.port, self.took = opened
-        self.clean = False          # the exchange ended so that another may follow
-        self.kept = False           # true if it served an exchange before
+        self.clean = False          # True if the last exchange ended in such a way that another may follow
+        self.kept = False           # True if it served an exchange before
         self.parked = 0.0           # when it became idle, in monotonic seconds
-        self.bodies = False         # it has carried octets of a request body
-        self.logged_in = False      # the origin may take its requests for those of a certain user
+        self.bodies = False         # True if it has carried octets of a request body
+        self.logged_in = False      # True if the origin may treat all requests on it as those of one user
         self.owner = None           # (owner, its key) while it is idle and belongs to one client connection
-        self.siblings = None        # while it is idle and for all: the list of those with the same key
+        self.siblings = None        # while it is idle and for all clients: the list of connections with the same key
 
 
 class Pool(object):
-    """All connections towards origins. One for the process: it outlives reloads, as idle connections do."""
+    """All connections to origins. There is one Pool for the process; it and its idle connections outlive reloads."""
 
     def __init__(self, resolver, keep, keep_time):
         """`resolver`: a resolver.Resolver; `keep`: idle connections kept in all; `keep_time`: seconds each is kept."""
@@ -57,11 +57,11 @@ class Pool(object):
     def connect(self, key, judge, limits, reuse, owner):
         """Return a Connection, a kept one or a new one. May wait. The caller releases it.
 
-        `key`: (Target, Route), where to and by which way; `judge`: a function of (address, port), native text and int,
-        of what is about to be dialled, that raises Denied; `limits`: TimeLimits (dns, connect); `reuse`: True if a kept
-        connection will do; one that is logged in for this owner is used in any case; `owner`: the client connection,
-        which can be a key of a dict. Its `key` is that of the client who asks now, see rates.key_of; its `reach` is
-        called with what is being waited for: 'dns', 'connect', or '' when that is over.
+        `key`: (Target, Route); `judge`: a function of (address, port), native text and int, that is called before an
+        address is dialled and raises Denied; `limits`: TimeLimits (dns, connect); `reuse`: True if a kept connection
+        may be used; one that is logged in for this owner is used in any case; `owner`: the client connection, which can
+        be a key of a dict. Its `key` is the key for limits of the current request, see rates.key_of; its `reach` is
+        called with the step that begins: 'dns', 'connect', or '' when the last one has ended.
         Raises Denied, DnsError, DnsTimeout, DnsFull, ConnectRefused, ConnectTimeout, Unroutable, Full.
         """
         connection = None
@@ -75,7 +75,7 @@ class Pool(object):
         return connection
 
     def _shed(self):
-        """Close some idle connections, as file descriptors run short -> False if there was none."""
+        """Close some idle connections, because file descriptors run short. Return False if there was none to close."""
         idle = list(self._idle)[:SHED]
         for connection in idle:
             self._drop(connection)
@@ -92,7 +92,7 @@ class Pool(object):
             self._close(connection)
             return
         connection.clean, connection.kept, connection.parked = False, True, monotonic()
-        # Octets that come now are no answer to anything. Mostly it is the origin's FIN.
+        # Octets that arrive now answer no request, so the connection is closed. Mostly the origin has closed it.
         stream.reader.start(self._drop, connection)
         if connection.logged_in:
             self._own(connection, owner)
@@ -104,13 +104,13 @@ class Pool(object):
             self.prune()
 
     def leave(self, owner):
-        """Close the connections that belong to an owner, since its client connection has ended."""
+        """Close the connections that belong to `owner`, a client connection that has ended."""
         if owner in self._owned:
             for connection in list(self._owned[owner].values()):
                 self._drop(connection)
 
     def _own(self, connection, owner):
-        """Keep a connection for one client connection, and only for the user who asks by it now."""
+        """Keep a connection for one client connection, and only for the user that it has now."""
         mine = self._owned.setdefault(owner, collections.OrderedDict())
         name = (owner.key, connection.key)
         if name in mine:
@@ -130,7 +130,7 @@ class Pool(object):
         try:
             judge(connection.address, connection.port)
         except errors.Denied:
-            return None                 # by the rules that hold now; another address may be allowed
+            return None                 # the rules that hold now deny it; another address may be allowed
         self._forget(connection)
         if connection.stream.is_quiet():
             return connection
@@ -185,8 +185,8 @@ class Pool(object):
 
     def _take(self, key, judge):
         for connection in reversed(self._by_key.get(key, ())):      # the loop removes only those that it has looked at
-            # By the rules that hold now, for this client: it may have served another one. A client that may not use it
-            # leaves it to the others.
+            # Ask the rules that hold now, for this client, because the connection may have served another client. If
+            # this client may not use it, other clients still may.
             try:
                 judge(connection.address, connection.port)
             except errors.Denied:
@@ -198,7 +198,7 @@ class Pool(object):
         return None
 
     def _forget(self, connection):
-        """Take a connection out of the idle ones."""
+        """Remove a connection from the idle ones."""
         connection.stream.reader.stop()
         if connection.owner is not None:
             self._disown(connection)

@@ -1,8 +1,8 @@
-"""Look names up: cached, each name once for all that wait for it, bounded, with a deadline for each caller.
+"""Looks up names. Keeps the answers in a cache, and looks up a name only once for all requests that wait for it.
 
-The host itself does the look-ups (getaddrinfo: with its hosts file and search list), in native threads. One client may
-have as many of them under way as there are threads left free. So names whose servers are dead do not hold up the other
-clients. Only the caller waits.
+The host does the look-ups (getaddrinfo uses its hosts file and search list), in native threads. The number of threads
+is limited, and each caller has a deadline. A client may use as many threads as are left free. So one client whose name
+servers do not answer does not delay the others. Only the greenlet of the caller waits.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -29,7 +29,7 @@ MOST = 16               # addresses of a name; further ones are left out
 OVERSLEPT = 0.5         # seconds; a time-out noticed later than this shows that the process was stopped, or busy
 CACHE_SIZE = 10000      # names; the least recently used one is forgotten
 RENEWED = 1.0           # seconds between two look-ups of a name that are made because all its addresses fail
-EVER = float('-inf')     # a time at which no answer has expired
+EVER = float('-inf')     # a time before all others, at which no answer has expired
 
 # `addresses`: native texts, in the order to try; `error`: native text, or None; `asked`, `expires`: monotonic seconds;
 # `renewed`: when all its addresses had failed the last time, in monotonic seconds, or 0.
@@ -44,8 +44,10 @@ def look_up(host):
 
 
 def interleave(addresses):
-    """Return addresses, native texts, so that IPv6 and IPv4 alternate, and each only once (RFC 8305, 4). The family of
-    the first one comes first: [6, 6, 4] -> [6, 4, 6]."""
+    """Return addresses in an order in which IPv6 and IPv4 alternate, each address only once (RFC 8305, 4).
+
+    `addresses`: native texts. The family of the first one stays first: two of IPv6 and one of IPv4 become 6, 4, 6.
+    """
     first, second, seen = [], [], set()
     for text in addresses:
         if text not in seen:
@@ -93,15 +95,16 @@ class LookUp(object):
     __slots__ = ('name', 'answer', 'waiting', 'begun', 'client')
 
     def __init__(self, name):
+        """`name`: native text."""
         self.name = name
-        self.answer = AsyncResult()
-        self.waiting = collections.Counter()        # {client: how many of its requests}
-        self.begun = False                          # it has a thread
+        self.answer = AsyncResult()                 # the Answer, once it is there
+        self.waiting = collections.Counter()        # {client: how many of its requests wait}
+        self.begun = False                          # True once it has a thread
         self.client = None                          # the client whose thread it takes, once it has begun
 
 
 class Threads(object):
-    """Native threads, and the look-ups that wait for one: in a queue for each client. The clients take turns."""
+    """Native threads, and a queue for each client with the look-ups that wait for a thread. The clients take turns."""
 
     def __init__(self, most, job, finish):
         """`most`: how many threads; `job`: a function of a name, called in a thread; `finish`: a function of (LookUp,
@@ -131,7 +134,10 @@ class Threads(object):
         self._begin()
 
     def leave(self, asked, client):
-        """Remove a request from those that wait -> True if it was the last one, and the look-up will not begin."""
+        """Remove a request from those that wait. Return True if it was the last one and the look-up will not begin.
+
+        `asked`: the LookUp; `client`: its key, native text.
+        """
         asked.waiting[client] -= 1
         if not asked.waiting[client]:
             del asked.waiting[client]
@@ -183,7 +189,7 @@ class Threads(object):
 
 
 class Resolver(object):
-    """Looks names up. One for the process."""
+    """Looks up names. There is one Resolver for the process."""
 
     def __init__(self, keep=60.0, keep_failed=5.0, ask=look_up, hosts=HOSTS_FILE):
         """`keep`, `keep_failed`: seconds for which an answer, or a failure, is remembered; `ask`: a function like
@@ -221,11 +227,11 @@ class Resolver(object):
         return answer.addresses
 
     def renew(self, host, addresses, since, limit, client=''):
-        """Return the addresses that a name has now and that have not been tried, after all its others have failed.
+        """Look up a name again after all its addresses have failed. Return its new addresses, as native texts.
 
-        `addresses`: what `resolve` gave, all of which failed; `since`: monotonic seconds: the name is looked up again
-        if the answer is older than that. If its new addresses fail, too, that is not done again for each request,
-        but once in RENEWED. May wait. The other arguments are those of `resolve`.
+        `addresses`: the return value of `resolve`; `since`: monotonic seconds: only an answer older than that is looked
+        up again, and if new addresses fail as well, only once in RENEWED seconds; `host`, `limit`, `client`: as for
+        `resolve`. May wait.
         """
         name = to_native(host)
         old = self._cache.peek(name, EVER)

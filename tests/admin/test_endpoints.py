@@ -218,10 +218,10 @@ def test_a_kill_that_comes_too_late_hits_no_other_client():
     with with_admin() as (address, proxy, _place):
         with Client(address) as client:
             client.ask(own())
-            handler, greenlet = list(proxy.server.live.items())[0]
-        gevent.get_hub().loop.run_callback(greenlet.switch, handler.client)     # as its end would wake it
-        endpoints.kill(table.Visit(None, b'id=' + status.connection_id(handler.view()).encode('ascii'), endpoints.Visitor(proxy.server.admin, None, False)))
-        assert handler not in proxy.server.live and not greenlet.dead
+            conversation, greenlet = list(proxy.server.live.items())[0]
+        gevent.get_hub().loop.run_callback(greenlet.switch, conversation.client)     # as its end would wake it
+        endpoints.kill(table.Visit(None, b'id=' + status.connection_id(conversation.view()).encode('ascii'), endpoints.Visitor(proxy.server.admin, None, False)))
+        assert conversation not in proxy.server.live and not greenlet.dead
         with Client(address) as client:
             assert client.ask(own()).startswith(b'HTTP/1.1 200 ')
             assert greenlet in proxy.server.live.values()

@@ -13,7 +13,7 @@ def test_each_wait_lasts_as_long_as_its_option_says_and_names_it():
     assert made.half_closed == ('linger', 0.5, errors.ClientLost)
     assert [limit.name for limit in made] == [row[1] for row in ROWS]
     assert [limit.seconds for limit in made] == [getattr(timeouts, limit.name) for limit in made]
-    assert waits(timeouts._replace(linger=5)).swallow.seconds == 1
+    assert waits(timeouts._replace(linger=5)).discard.seconds == 1
 
 
 def test_every_time_out_but_that_of_the_process_has_a_wait():

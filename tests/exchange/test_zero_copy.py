@@ -97,7 +97,7 @@ def test_content_of_several_chunks_goes_on_as_one(way):
         wait_readable((origin,), monotonic() + PATIENCE)
         passed += zero_copy.pass_body(body, origin, client, BODY, False)
     assert receive(user, 30001) == b'x' * 10000 + b'y' * 10000 + b'z' * 10001
-    assert body.unseen == 0 and origin.buffer == b'' and client.sent == 30001
+    assert body.skippable == 0 and origin.buffer == b'' and client.sent == 30001
 
 
 # What may come behind many chunks of 10000 octets.

@@ -34,15 +34,15 @@ def test_name_and_password_are_in_the_field(value, credentials):
 
 @pytest.mark.parametrize('value, what', [
     (b'Basic', 'there is no colon between name and password'),
-    (b'Basic bob:hunter2', 'what follows Basic is no base64'),
-    (b'Basic aHVudGVyMg', 'what follows Basic is no base64'),
-    (b'Basic aHVudGVyMg=', 'what follows Basic is no base64'),
-    (b'Basic =aHVudGVyMg', 'what follows Basic is no base64'),
-    (b'Basic aHVu dGVyMg==', 'what follows Basic is no base64'),
-    (b'Basic aHVudGVyMg==\n', 'what follows Basic is no base64'),
-    (b'Basic aHVudGVyMg==, Basic', 'what follows Basic is no base64'),
-    (b'Basic ' + b'-_' * 4, 'what follows Basic is no base64'),
-    (b'Basic ' + b'=' * 65536, 'what follows Basic is no base64'),      # and takes no time
+    (b'Basic bob:hunter2', 'the text after Basic is not base64'),
+    (b'Basic aHVudGVyMg', 'the text after Basic is not base64'),
+    (b'Basic aHVudGVyMg=', 'the text after Basic is not base64'),
+    (b'Basic =aHVudGVyMg', 'the text after Basic is not base64'),
+    (b'Basic aHVu dGVyMg==', 'the text after Basic is not base64'),
+    (b'Basic aHVudGVyMg==\n', 'the text after Basic is not base64'),
+    (b'Basic aHVudGVyMg==, Basic', 'the text after Basic is not base64'),
+    (b'Basic ' + b'-_' * 4, 'the text after Basic is not base64'),
+    (b'Basic ' + b'=' * 65536, 'the text after Basic is not base64'),      # and takes no time
     (field(b'hunter2'), 'there is no colon between name and password'),
 ])
 def test_a_message_about_a_bad_field_quotes_nothing_of_it(value, what):

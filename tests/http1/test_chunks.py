@@ -151,7 +151,7 @@ def test_the_line_to_another_chunk_of_the_same_size_is_known_at_once():
     body.feed(b'c', 1)
     for other in (b'\r\n4\r\n', b'\r\n3\r', b'\r\n3\r\nx', b'\n3\r\n', b'\r\n03\r\n', b''):
         assert not body.repeats(other)
-    assert body.repeats(b'\r\n3\r\n') and body.unseen == 3
+    assert body.repeats(b'\r\n3\r\n') and body.skippable == 3
     body.skip(3)
     body.feed(b'\r', 1)
     assert not body.repeats(b'\r\n3\r\n')            # half of it is there already

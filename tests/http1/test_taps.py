@@ -71,7 +71,7 @@ def test_a_body_that_breaks_off_says_so_when_it_is_tapped():
 
 def test_nothing_of_a_tapped_body_may_go_by_unseen():
     body, _seen = tapped(sized())
-    assert not body.splices and not body.unseen
+    assert not body.splices and not body.skippable
     assert all(each.splices for each in (sized(), chunked(), framing.UntilClose()))
 
 

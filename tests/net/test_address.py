@@ -7,7 +7,7 @@ import pytest
 
 from geproxy import memo
 from geproxy.net import address
-from geproxy.net.address import (IP, PRESETS, SPECIAL, household, is_ip, kind, parse_ip, parse_network, show_ip, unmap,
+from geproxy.net.address import (IP, PRESETS, SPECIAL, client_network, is_ip, kind, parse_ip, parse_network, show_ip, unmap,
                                  unwrap, within)
 
 
@@ -197,7 +197,7 @@ def test_the_special_kinds_are_presets_and_the_public_is_none():
     ('10.0.0.1', '10.0.0.1'), ('127.0.0.1', '127.0.0.1'), ('::1', '::1'), ('2001:db8:0:1::1', '2001:db8:0:1::/64'),
     ('2001:db8:0:1:ffff:ffff:ffff:ffff', '2001:db8:0:1::/64'), ('2001:db8:0:2::1', '2001:db8:0:2::/64')])
 def test_whom_to_count_is_an_address_or_what_one_host_has_of_ipv6(text, counted):
-    assert household(text) == counted
+    assert client_network(text) == counted
 
 
 @pytest.mark.skipif(not sys.flags.hash_randomization, reason='Python 2 without -R: hash() of a text is known as well')
@@ -219,8 +219,8 @@ def test_an_address_is_the_same_however_it_was_made():
     (128, '2001:db8:1:2:3::5'), (127, '2001:db8:1:2:3::4/127'), (64, '2001:db8:1:2::/64'), (56, '2001:db8:1::/56'),
     (1, '::/1')])
 def test_how_much_of_ipv6_counts_as_one_can_be_chosen(prefix, counted):
-    assert household('2001:db8:1:2:3::5', prefix) == counted
-    assert household('10.0.0.1', prefix) == '10.0.0.1' and household('::1', prefix) == '::1'
+    assert client_network('2001:db8:1:2:3::5', prefix) == counted
+    assert client_network('10.0.0.1', prefix) == '10.0.0.1' and client_network('::1', prefix) == '::1'
 
 
 def test_what_is_remembered_of_addresses_is_kept_by_text():

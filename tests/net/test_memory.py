@@ -87,8 +87,8 @@ def test_a_tunnel_holds_nothing_of_the_head_that_opened_it(held):
         client.sendall(b'CONNECT %s:%d HTTP/1.1\r\nHost: x\r\n%s\r\n' % (origin[0].encode('ascii'), origin[1], LARGE))
         assert read_until(client, b'\r\n\r\n').startswith(b'HTTP/1.1 200 ')
         until(lambda: proxy.tunnels)
-        handler, = proxy.server.live
-        assert held() == 0 and handler.current.head is None and handler.current.request.fields == []
+        conversation, = proxy.server.live
+        assert held() == 0 and conversation.current.head is None and conversation.current.request.fields == []
         client.close()
 
 
@@ -104,8 +104,8 @@ def test_a_request_that_waits_for_its_response_holds_little_of_its_head(held):
         until(lambda: heads)
         assert heads[0].count(b'X-Field-') == 500, heads
         until(lambda: held() < SMALL)
-        handler, = proxy.server.live
-        assert handler.current.request.method == b'GET' and handler.current.request.fields == []
+        conversation, = proxy.server.live
+        assert conversation.current.request.method == b'GET' and conversation.current.request.fields == []
         client.close()
 
 

@@ -33,7 +33,7 @@ class Loop(object):
 
 def test_a_loop_that_fails_runs_again_in_a_greenlet():
     said, loop = [], Loop(5)
-    gevent.spawn(supervise.run, 'a task', loop, said.append, gevent.sleep).join(PATIENCE)
+    gevent.spawn(supervise.keep_running, 'a task', loop, said.append, gevent.sleep).join(PATIENCE)
     assert loop.ended and supervise.failures == {'a task': 5}
     assert len(said) == 1 and said[0].startswith('a task failed, and goes on; please report this:\nTraceback')
     assert said[0].endswith('ValueError: number 4')
@@ -41,13 +41,13 @@ def test_a_loop_that_fails_runs_again_in_a_greenlet():
 
 def test_a_loop_that_fails_runs_again_in_a_native_thread():
     said, loop = [], Loop(3)
-    start_native_thread(supervise.run, ('a task', loop, said.append, native_sleep))
+    start_native_thread(supervise.keep_running, ('a task', loop, said.append, native_sleep))
     wait_until(lambda: loop.ended, 'the loop')
     assert supervise.failures == {'a task': 3} and len(said) == 1
 
 
 def test_a_greenlet_that_is_killed_is_not_started_again():
-    kept = gevent.spawn(supervise.run, 'a task', lambda: gevent.sleep(PATIENCE), None, gevent.sleep)
+    kept = gevent.spawn(supervise.keep_running, 'a task', lambda: gevent.sleep(PATIENCE), None, gevent.sleep)
     gevent.sleep(0)
     kept.kill()
     assert kept.dead and supervise.failures == {}

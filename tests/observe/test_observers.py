@@ -129,7 +129,7 @@ def test_a_killed_exchange_ends_once(tunnel):
         notes, sock = observed(proxy), connect(address)
         try:
             sock.sendall(opening(origin) if tunnel else get(origin))
-            proxy.wait_until(lambda: any(handler.view().exchange and handler.view().exchange.method for handler in proxy.server.live))
+            proxy.wait_until(lambda: any(conversation.view().exchange and conversation.view().exchange.method for conversation in proxy.server.live))
             if tunnel:
                 read_until(sock, b'\r\n\r\n')
             proxy.server.end(list(proxy.server.live), errors.Killed('ended by the operator of the proxy'))

@@ -33,10 +33,10 @@ def test_connections_that_have_ended_already_are_left_alone():
     with proxying() as (address, proxy):
         with Client(address) as client:
             client.ask(own())
-            handlers = list(proxy.server.live)
+            conversations = list(proxy.server.live)
         proxy.wait_until(lambda: not proxy.server.live)
         began = monotonic()
-        ending.end(proxy.server.live, handlers, errors.Killed('enough'))
+        ending.end(proxy.server.live, conversations, errors.Killed('enough'))
         assert monotonic() - began < ending.BRIEFLY
         with Client(address) as client:
             assert client.ask(own()).startswith(b'HTTP/1.1 200 ')

@@ -48,7 +48,8 @@ def main(arguments):
 def contents():
     """Return the list of chapters, Unicode: what each is about, and the command that shows it."""
     rows = ''.join('| geproxy help %s | %s |\n' % (name, chapters.summary(name)) for name in chapters.NAMES)
-    return terminal_text.rendered('# Manual of geproxy\n\n| | |\n| --- | --- |\n' + rows, _width())
+    head = '# Manual of geproxy\n\nIf the shell does not find `geproxy`, type `python -m geproxy` instead.\n\n'
+    return terminal_text.rendered(head + '| | |\n| --- | --- |\n' + rows, _width())
 
 
 def _width():

@@ -231,7 +231,8 @@ def _show(finding, settings):
     for rule, missed in finding.passed[-SHOWN:]:
         lines.append('  %s: %s' % (rules.show(rule), 'no match (%s)' % missed if missed else 'decides'))
     for each, refusal in finding.addresses:
-        lines.append('  %s: %s' % (each, refusal or 'may be dialled'))
+        said = refusal or 'may be dialled'
+        lines.append('  %s' % said if said.startswith(each + ' ') else '  %s: %s' % (each, said))
     if finding.connected:
         lines.append('  connected directly to %s in %d ms' % (finding.connected[0], finding.connected[1] * 1000))
     if error is None:

@@ -40,7 +40,7 @@ SCHEMA = [Option(*row) for row in (
      'The name of this proxy in Via and Proxy-Status. Loops are found by this name, so give each proxy its own. '
      "auto: a name made from the host's name and the listener."),
     ('proxy', 'via', boolean('on', 'off'), 'on', True,
-     'Add a Via field to requests and responses, as RFC 9110 demands. Without it, a loop through another proxy '
+     'Add a Via field to requests and responses, as RFC 9110 requires. Without it, a loop through another proxy '
      'is not found.'),
     ('proxy', 'forwarded', choice('off', 'add', 'strip'), 'off', True,
      "What origins learn about the client. off: Forwarded and X-Forwarded-For pass unchanged. add: the client's "

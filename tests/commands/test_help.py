@@ -17,6 +17,7 @@ from geproxy.commands import chapters, help, terminal_text
 def test_without_a_chapter_it_lists_all_of_them(capsys):
     assert cli.main(['help']) == 0
     shown = capsys.readouterr()[0]
+    assert 'type `python -m geproxy` instead' in shown        # for a checkout, where pip has installed nothing
     for name in chapters.NAMES:
         assert 'geproxy help %s ' % name in shown and chapters.summary(name)[:20] in shown
 

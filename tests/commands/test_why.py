@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import base64
 import json
+import re
 import socket
 
 import pytest
@@ -74,6 +75,7 @@ def test_an_allowed_request_is_tried_and_timed(asked):
 def test_a_refusal_is_shown_as_the_client_gets_it(asked, words, code, expected):
     found, said, _ = asked('--no-net', *words)
     assert found == code and any(line.strip().startswith(expected) for line in said.split('\n')), said
+    assert not re.search(r'(\S+): \1 ', said), 'an address stands twice'
 
 
 def test_a_host_out_of_reach_has_its_own_exit_code(asked):

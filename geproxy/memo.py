@@ -7,20 +7,38 @@ MOST = 2000             # values in one dict
 LONGEST = 256           # octets of a key; a longer one does not come again, or comes from a client that fills the cache
 
 
-class Memo(dict):
+class Bounded(dict):
+    """{key: value} with so many keys at most. A look-up costs no more than that of a dict.
+
+    To push out only the key that is used least would cost each look-up more than it saves.
+    """
+    __slots__ = ('_most',)
+
+    def __init__(self, most):
+        """`most`: how many keys there may be."""
+        dict.__init__(self)
+        self._most = most
+
+    def remember(self, key, value):
+        """Remember a value. When all is full, all else is forgotten."""
+        if len(self) >= self._most:
+            self.clear()
+        self[key] = value
+
+
+class Memo(Bounded):
     """A bounded cache: {key: what a function returned for it}. Ask by `memo[key]`, which costs no more than a dict.
 
     A value is kept when its key comes for the second time: keys that come once would push out those that come again.
-    When it is full, it is emptied.
     """
-    __slots__ = ('_make', '_most', '_longest', '_keeps', '_seen')
+    __slots__ = ('_make', '_longest', '_keeps', '_seen')
 
     def __init__(self, make, most=MOST, longest=LONGEST, keeps=None):
         """`make`: a function of the key, mostly octets. Its value must depend on the key alone, and is never changed;
         an exception is passed on and not kept. `most`: how many values are kept; `longest`: the longest key that is
         kept, in octets; `keeps`: a function of key and value that returns False if they must not be kept, or None."""
-        dict.__init__(self)
-        self._make, self._most, self._longest, self._keeps = make, most, longest, keeps
+        Bounded.__init__(self, most)
+        self._make, self._longest, self._keeps = make, longest, keeps
         self._seen = set()      # hashes of the keys that came once
 
     def __missing__(self, key):
@@ -30,16 +48,13 @@ class Memo(dict):
         """Return the value of a key that is not in the dict, and keep it if it came before. Raises what `make` does."""
         value = self._make(key)
         if len(key) <= self._longest:
-            # To push out only the value that is used least would cost each look-up more than it saves.
             seen = hash(key)        # not the key itself: it may be a secret
             if seen not in self._seen:
                 if len(self._seen) >= self._most:
                     self._seen.clear()
                 self._seen.add(seen)
             elif self._keeps is None or self._keeps(key, value):
-                if len(self) >= self._most:
-                    self.clear()
-                self[key] = value
+                self.remember(key, value)
         return value
 
 

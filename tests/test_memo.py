@@ -3,7 +3,15 @@ from __future__ import absolute_import, division, print_function
 
 import pytest
 
-from geproxy.memo import LONGEST, MOST, ExpiringCache, Memo
+from geproxy.memo import LONGEST, MOST, Bounded, ExpiringCache, Memo
+
+
+def test_a_dict_that_is_full_is_emptied():
+    bounded = Bounded(2)
+    for key in 'abc':
+        bounded.remember(key, key.upper())
+        assert bounded[key] == key.upper() and len(bounded) <= 2
+    assert bounded == {'c': 'C'} and bounded.get('a') is None
 
 
 def test_the_second_time_a_value_is_kept():

@@ -16,6 +16,7 @@ import time
 
 from geproxy import compat, errors
 from geproxy.http1 import grammar
+from geproxy.memo import Bounded
 from geproxy.net import address
 from geproxy.observe import formats
 from geproxy.settings import ini, rule_lines
@@ -194,7 +195,7 @@ class Learnt(object):
     def __init__(self):
         self.tallies = {}
         self.strange = 0
-        self._known = {}                # {(true for CONNECT, beginning of a URL): Tally, or None}
+        self._known = Bounded(KNOWN)    # {(true for CONNECT, beginning of a URL): Tally, or None}
 
     def add(self, seen):
         """Count one line. `seen`: the result of `read_line`."""
@@ -204,9 +205,7 @@ class Learnt(object):
         method, url, day = seen
         asked = (method == 'CONNECT', url)
         if asked not in self._known:
-            if len(self._known) >= KNOWN:
-                self._known.clear()
-            self._known[asked] = self._tally(method, url)
+            self._known.remember(asked, self._tally(method, url))
         tally = self._known[asked]
         if tally is not None:
             tally.add(1, day, day)

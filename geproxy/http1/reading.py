@@ -11,7 +11,7 @@ from geproxy import compat, errors
 from geproxy.http1 import grammar, leniency
 from geproxy.http1.message import Mended, Request, Response
 from geproxy.http1.section import MARKS, Section, cut_secrets
-from geproxy.memo import Memo
+from geproxy.memo import Bounded, Memo
 
 FIELDS = 1000           # field lines in a head, unless the caller gives another number
 START_SIZE = 256        # octets of an incomplete request line that are looked at
@@ -47,8 +47,8 @@ class Reader(object):
                              lambda _octets, section: section.has_no_secret())
         self.heads = Memo(self._join, REMEMBERED, MEMORABLE)
         self.patterns = Memo(self._join, REMEMBERED, MEMORABLE)         # heads with marks for their secrets
-        self._by_hash = {}      # {hash of a head with one secret: its pattern}, of those that came again
-        self._hashes = set()    # of such heads that came once
+        self._by_hash = Bounded(REMEMBERED)     # {hash of a head with one secret: its pattern}, that came again
+        self._hashes = Bounded(MOST_HASHES)     # {hash of such a head that came once: True}
 
     def read(self, head, most=FIELDS):
         """Understand a head, and return the Request or Response.
@@ -80,15 +80,11 @@ class Reader(object):
         """Remember where the secret of a head is, but not the secret, when the head comes for the second time."""
         number = hash(head)
         if number not in self._hashes:
-            if len(self._hashes) >= MOST_HASHES:
-                self._hashes.clear()
-            self._hashes.add(number)
+            self._hashes.remember(number, True)
             return
-        if len(self._by_hash) >= REMEMBERED:
-            self._by_hash.clear()
         at = head.find(secret, bare.find(MARKS[0]))
         end = at + len(secret)
-        self._by_hash[number] = head[:at], head[end:], at, end, len(head), pattern
+        self._by_hash.remember(number, (head[:at], head[end:], at, end, len(head), pattern))
 
     def _read_anew(self, head, most):
         try:

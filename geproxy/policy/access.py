@@ -7,6 +7,7 @@ reach this address? The last one is asked for each address, just before the prox
 from __future__ import absolute_import, division, print_function
 
 from geproxy import compat, errors
+from geproxy.memo import Bounded
 from geproxy.net.address import allows_ip, allows_port, kind, parse_ip, show_ip, unmap, unwrap, within
 from geproxy.policy import ruleset
 
@@ -30,12 +31,12 @@ class Access(object):
         self._settings = settings
         self._is_own, self._is_local = is_own, is_local
         # Remembered for one PERIOD:
-        self._local = {}            # {IP: True if this host has it}
-        self._addresses = {}        # {(client, address, port, True for CONNECT): Decision} of check_address
-        self._targets = {}          # {Question: Decision} of check_target
-        self._period = 0            # its number, since the epoch
+        self._local = Bounded(REMEMBERED)       # {IP: True if this host has it}
+        self._addresses = Bounded(REMEMBERED)   # {(client, address, port, True for CONNECT): Decision} of check_address
+        self._targets = Bounded(REMEMBERED)     # {Question: Decision} of check_target
+        self._period = 0                        # its number, since the epoch
         # Remembered for as long as this Access:
-        self._clients = set()       # IPs of clients that may use the proxy
+        self._clients = Bounded(REMEMBERED)     # {IP of a client that may use the proxy: True}
         self.ruleset = ruleset.Ruleset(settings.rules)
 
     def check_client(self, client):
@@ -44,9 +45,7 @@ class Access(object):
             return
         if not within(client, self._settings.clients):
             raise errors.ClientDenied('client %s is not among [access] clients' % show_ip(client))
-        if len(self._clients) >= REMEMBERED:
-            self._clients.clear()
-        self._clients.add(client)
+        self._clients.remember(client, True)
 
     def check_target(self, question, now):
         """Return the ruleset.Decision about a host and port, by the rules and the lists of ports.
@@ -54,14 +53,14 @@ class Access(object):
         `question`: a rules.Question; `now`: seconds since the epoch. The `allowed` of the Decision is None if it
         depends on the address. Raises Denied; with `policy = report` the Decision that denies is returned instead.
         """
-        if now // PERIOD != self._period or len(self._targets) >= REMEMBERED:
+        if now // PERIOD != self._period:
             self._forget(now)
         decision = self._targets.get(question)
         if decision is None:
             address = literal(question.host) if self.ruleset.rules else None
             decision = self._enforce(self.ruleset.decide(question, address, now), question)
             if len(question.method) <= ruleset.METHOD_SIZE:
-                self._targets[question] = decision
+                self._targets.remember(question, decision)
         return decision
 
     def check_address(self, question, text, now):
@@ -71,7 +70,7 @@ class Access(object):
         AddressDenied, or Denied as check_target does. The address itself is judged, and not the name that led to it, so
         no trick with names gets around this.
         """
-        if now // PERIOD != self._period or len(self._addresses) >= REMEMBERED:
+        if now // PERIOD != self._period:
             self._forget(now)
         asked = (question.client, text, question.port, question.method == b'CONNECT')
         decision = self._addresses.get(asked)
@@ -79,7 +78,7 @@ class Access(object):
             self._check_special(question, unmap(parse_ip(text)))
         if decision is None or self.ruleset.rules:
             decision = self._enforce(self.ruleset.decide(question, text, now), question)
-            self._addresses[asked] = decision
+            self._addresses.remember(asked, decision)
         return decision
 
     def may_be_ours(self, host, port, listening):
@@ -92,7 +91,9 @@ class Access(object):
         return port == listening if address is None else self._is_own(parse_ip(address), port)
 
     def _forget(self, now):
-        self._addresses, self._targets, self._local, self._period = {}, {}, {}, now // PERIOD
+        self._period = now // PERIOD
+        for each in (self._addresses, self._targets, self._local):
+            each.clear()
 
     def _enforce(self, decision, question):
         """Return the Decision by rules and lists of ports. Raises Denied if it denies, unless `policy = report`.
@@ -149,9 +150,8 @@ class Access(object):
         """Return True if this host has the address `ip`. The answer may be one PERIOD old."""
         found = self._local.get(ip)
         if found is None:
-            if len(self._local) >= REMEMBERED:
-                self._local.clear()
-            found = self._local[ip] = self._is_local(ip)
+            found = self._is_local(ip)
+            self._local.remember(ip, found)
         return found
 
 

@@ -10,6 +10,7 @@ import datetime
 import heapq
 
 from geproxy.http1 import grammar
+from geproxy.memo import Bounded
 from geproxy.net import address
 from geproxy.policy import rules
 
@@ -42,7 +43,7 @@ class Ruleset(object):
         self._unresolved = {}           # {kind: entry with networks}: for questions while no address is known
         self._denied = Decision(False, None, None, 'no rule allows it (none of the %d in %s)' % (
             len(self.rules), ', '.join(_files(self.rules))))
-        self._remembered = {}
+        self._remembered = Bounded(REMEMBERED)
         self._timed = any(rule.options.until or rule.options.hours or rule.options.days != rules.ALL_DAYS
                           for rule in self.rules)
         self._minute = 0                # of the decisions that are remembered; always 0 if no rule depends on the time
@@ -81,14 +82,15 @@ class Ruleset(object):
         if not self.rules:
             return ALLOWED
         minute = now // 60 if self._timed else 0
-        if minute != self._minute or len(self._remembered) >= REMEMBERED:
-            self._remembered, self._minute = {}, minute
+        if minute != self._minute:
+            self._remembered.clear()
+            self._minute = minute
         decision = self._remembered.get((question, text))
         if decision is None:
             carried = None if text is None else address.unwrap(address.unmap(address.parse_ip(text)))
             decision = self._find(question, carried, datetime.datetime.fromtimestamp(now))
             if len(question.method) <= METHOD_SIZE:
-                self._remembered[question, text] = decision
+                self._remembered.remember((question, text), decision)
         return decision
 
     def _find(self, question, carried, moment):

@@ -1,8 +1,6 @@
 """How an exchange becomes a tunnel: by CONNECT, or by a 101 (RFC 9110, 9.3.6 and 7.8). The loops are in `tunnel`."""
 from __future__ import absolute_import, division, print_function
 
-import gevent
-
 from geproxy import errors
 from geproxy.exchange import fetch, tunnel
 from geproxy.http1 import grammar
@@ -53,6 +51,6 @@ def _relay(exchange, origin):
     waits = exchange.proxy.waits
     try:
         tunnel.Tunnel(exchange.client, origin, waits.tunnel, waits.half_tunnel, exchange.tap).run()
-    except (errors.ProxyError, gevent.GreenletExit):
+    except BaseException:       # whatever has ended it: an error, a kill, a bug
         origin.abort()          # no FIN: what was broken off must not look whole
         raise

@@ -18,6 +18,7 @@ from geproxy.net.stream import HEAD_PIECE, SCRATCH_SIZE
 from geproxy.net.turns import give_way
 
 COPIED_AT_ONCE = 64 * 1024      # octets, for a slow reader: what it does not take is kept (3.13: 1,000 held 145 MB)
+A_BUG = 'a bug; standard error has its traceback'
 MOMENT = 1.0            # seconds in which the rest of an unwanted body must come
 CHUNKS = 256            # about so many chunks are read at once, as what is not processed in one turn stays in memory
 
@@ -148,6 +149,10 @@ class BodyUpload(object):
         except errors.ProxyError as error:
             self.error = error
             origin.wake()               # the origin must not take the body for complete
+        except Exception:
+            self.error = errors.InternalError(A_BUG)
+            origin.wake()
+            raise                       # gevent prints it
         finally:
             self.over.set()
             deadlines.look_again(client)        # from now on another greenlet can wait for the client

@@ -43,7 +43,7 @@ TOP = {'__main__', 'cli'}
 WITH_GEVENT = {
     '__main__', 'cli', 'compat', 'net.background', 'net.deadlines', 'net.one_hub', 'net.stream', 'net.supervise',
     'net.transport', 'net.turns', 'net.unwanted', 'net.workers', 'auth.logins', 'upstream.resolver',
-    'observe.subscribers', 'exchange.leaving', 'exchange.open_tunnel', 'exchange.relay', 'admin.listener',
+    'observe.subscribers', 'exchange.leaving', 'exchange.relay', 'admin.listener',
     'admin.endpoints', 'admin.status', 'admin.watchdog', 'service.acceptor', 'service.ending', 'service.housekeeping',
     'service.reloads', 'service.server', 'service.startup', 'commands.doctor',
 }

@@ -19,7 +19,7 @@ from geproxy import errors
 from geproxy.auth import hashes, htpasswd
 from geproxy.auth.failures import Failures
 from geproxy.auth.users import FilesError, read_again, stand_in
-from geproxy.compat import monotonic, native_sleep
+from geproxy.compat import monotonic, native_lock_error, native_sleep
 from geproxy.memo import ExpiringCache
 from geproxy.net.background import Background
 
@@ -243,8 +243,13 @@ class Logins(object):
             pending = self._turns.take()
             if pending is None:
                 return
+            try:
+                result = self._threads.do(hashes.verify, pending.claim.secret, pending.claim.password, _rest)
+            except native_lock_error as error:  # no thread can be started: the next log-in tries again
+                del self._pending[pending.claim.key]
+                pending.result.set_exception(error)
+                continue
             self._running += 1
-            result = self._threads.do(hashes.verify, pending.claim.secret, pending.claim.password, _rest)
             result.rawlink(functools.partial(self._finish, pending))
 
     def _finish(self, pending, result):

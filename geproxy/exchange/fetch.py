@@ -115,7 +115,11 @@ def connect(exchange, reuse):
     if not connection.kept:
         record.took = connection.took
     if exchange.decision.allowed is None:       # decided for each attempt, as a retry may dial another address
-        exchange.apply(exchange.judge(connection.address, connection.port))
+        try:
+            exchange.apply(exchange.judge(connection.address, connection.port))
+        except Exception:       # the addresses of this host have changed meanwhile, or a bug
+            proxy.upstream.release(connection, exchange.conversation)
+            raise
     connection.stream.pace = exchange.treatment.up_pace     # set even if None: it may be that of another client
     return connection
 

@@ -1,8 +1,6 @@
 """Turns an exchange into a tunnel, after CONNECT or a 101 (RFC 9110, 9.3.6 and 7.8). The copy loops are in `tunnel`."""
 from __future__ import absolute_import, division, print_function
 
-import gevent
-
 from geproxy import errors
 from geproxy.exchange import fetch, tunnel
 from geproxy.http1 import grammar
@@ -54,6 +52,6 @@ def _relay(exchange, origin):
     waits = exchange.proxy.waits
     try:
         tunnel.Tunnel(exchange.client, origin, waits.tunnel, waits.half_tunnel, exchange.tap).run()
-    except (errors.ProxyError, gevent.GreenletExit):
+    except BaseException:       # after an error, a kill or a bug alike
         origin.abort()          # a reset, not a FIN: octets that were broken off must not look complete
         raise

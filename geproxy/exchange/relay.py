@@ -19,6 +19,7 @@ from geproxy.net.stream import HEAD_PIECE, SCRATCH_SIZE
 from geproxy.net.turns import give_way
 
 COPIED_AT_ONCE = 64 * 1024      # octets read at once for a slow reader: those that it does not take stay in memory
+A_BUG = 'a bug; standard error has its traceback'
 MOMENT = 1.0            # seconds in which the rest of an unwanted body must arrive
 CHUNKS = 256            # about how many chunks to read at once: those that are not processed in a turn stay in memory
 
@@ -149,6 +150,10 @@ class BodyUpload(object):
         except errors.ProxyError as error:
             self.error = error
             origin.shut_down()          # the origin must not think that the body is complete
+        except Exception:
+            self.error = errors.InternalError(A_BUG)
+            origin.shut_down()
+            raise                       # gevent prints it
         finally:
             self.over.set()
             deadlines.look_again(client)        # from now on another greenlet can wait for the client

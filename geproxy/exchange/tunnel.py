@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 from geproxy import errors
 from geproxy.compat import monotonic
 from geproxy.exchange import zero_copy
-from geproxy.exchange.relay import COPIED_AT_ONCE, piece_size
+from geproxy.exchange.relay import A_BUG, COPIED_AT_ONCE, piece_size
 from geproxy.http1.taps import DOWN, UP
 from geproxy.net import workers
 from geproxy.net.deadlines import wait_readable
@@ -108,12 +108,19 @@ class Tunnel(object):
             for stream in (source, sink):
                 stream.shorten_wait(monotonic() + self._limit().seconds, self._limit())
         except errors.ProxyError as error:
-            self._error = self._error or error
-            # The other greenlet reads from `sink` and writes to `source`. `sink` gets no FIN, because a broken end must
-            # not look like a clean one.
-            source.shut_down()
-            sink.shut_down_reading()
-            sink.shorten_wait(monotonic(), self._limit())
+            self._break_off(error, source, sink)
+        except Exception:
+            self._break_off(errors.InternalError(A_BUG), source, sink)
+            raise                           # gevent prints it, or the caller reports it
+
+    def _break_off(self, error, source, sink):
+        """End both directions because of an error of the one from `source` to `sink`. `error`: a ProxyError."""
+        self._error = self._error or error
+        # The other greenlet reads from `sink` and writes to `source`. `sink` gets no FIN, because a broken end must not
+        # look like a clean one.
+        source.shut_down()
+        sink.shut_down_reading()
+        sink.shorten_wait(monotonic(), self._limit())
 
     def _other(self, stream):
         return self._origin if stream is self._client else self._client

@@ -119,6 +119,19 @@ def test_an_origin_that_dies_before_its_head_is_502(response, reason):
         assert proxy.wait()[0].reason == reason
 
 
+@pytest.mark.parametrize('method', [b'GET', b'CONNECT'])
+def test_no_connection_is_left_if_the_address_cannot_be_judged_once_it_is_connected(method):
+    with listening(lambda sock: read_all(sock)) as origin, proxying('[access]\nrules =\n    allow any 127.0.0.1 rate 10m\n    allow any any\n') as (
+            address, proxy):
+        proxy.server.proxy._taken = None        # a bug: the pace that the rule asks for cannot be made
+        octets = get(origin) if method == b'GET' else b'CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\n' % text_of(origin)
+        assert ask(address, octets.replace(b'127.0.0.1', b'localhost'))[9:12] == b'500'
+        assert proxy.wait()[0].reason == 'proxy_internal_error'
+        pool = proxy.server._upstream
+        proxy.wait_until(lambda: not proxy.server.live)
+        assert pool.connections == pool.kept == 0
+
+
 # --- connections that are logged in --------------------------------------------------------------------------------
 
 class Accounts(object):

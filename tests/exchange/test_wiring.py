@@ -3,9 +3,10 @@ from __future__ import absolute_import, division, print_function
 
 import collections
 import contextlib
+import socket
 
 import pytest
-from helpers import Recorder, ask, listening, proxying, read_all, read_until
+from helpers import Recorder, ask, connect, listening, proxying, read_all, read_until
 from test_conversation import get, text_of
 
 from geproxy import errors
@@ -234,6 +235,53 @@ def test_a_tap_sees_each_octet_of_a_tunnel_once(upgrade):
         assert ask(address, opening + b'early END').endswith(b'EARLY END')
         proxy.wait(1)
         assert [(tap.octets[UP], tap.octets[DOWN]) for tap in made] == [(b'early END', b'EARLY END')]
+
+
+class Failing(object):
+    """A tap with a bug: it shows when it sees octets of one direction."""
+
+    def __init__(self, direction):
+        self.direction = direction
+
+    def body(self, direction, body):
+        """See taps."""
+        return Tapped(body, lambda data: self.tunnel(direction, data))
+
+    def tunnel(self, direction, octets):
+        """See taps."""
+        if direction == self.direction:
+            raise ZeroDivisionError('a bug in a tap')
+
+
+@pytest.mark.parametrize('way', [UP, DOWN])
+@pytest.mark.parametrize('paced', ['', '[limits]\nrate = 100m\n'], ids=['in turns', 'one greenlet each'])
+@pytest.mark.parametrize('kind', ['body', 'tunnel'])
+def test_an_exchange_ends_if_its_tap_fails_and_nothing_looks_whole(monkeypatch, capfd, kind, paced, way):
+    ends = []
+
+    def handle(sock):
+        try:
+            if kind == 'body':
+                read_until(sock, b'hel')
+            ends.append(sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhel') or read_until(sock, b'lo\r\n0'))
+        except socket.error:
+            ends.append(b'reset')
+    monkeypatch.setattr(wiring, 'TAPS', (lambda _settings: lambda _exchange: Failing(way),))
+    with listening(handle) as origin, proxying(paced) as (address, proxy):
+        sock = connect(address)
+        sock.sendall(b'CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\nhello' % text_of(origin) if kind == 'tunnel' else
+                     get(origin, more=b'Transfer-Encoding: chunked\r\n', method=b'POST') + b'5\r\nhel')
+        if kind == 'body':
+            sock.sendall(b'lo\r\n')
+        shown = read_all(sock)
+        sock.close()
+        record, = proxy.wait()
+        assert record.reason == 'proxy_internal_error'
+        assert way == UP or not shown.endswith(b'hel')
+        pool = proxy.server._upstream
+        proxy.wait_until(lambda: pool.connections == pool.kept and ends)
+        assert b'lo\r\n0' not in ends[0]
+    assert 'a bug in a tap' in capfd.readouterr().err + ''.join(proxy.said)
 
 
 def test_without_taps_none_is_asked_for():

@@ -32,7 +32,7 @@ class Connection(object):
         self.bodies = False         # it has carried octets of a request body
         self.logged_in = False      # the origin may take its requests for those of a certain user
         self.owner = None           # (owner, its key) while it is idle and belongs to one client connection
-        self.siblings = None        # while it is idle and for all: the list of those with the same key
+        self.siblings = None        # the list of those with its key, once it was idle and for all
 
 
 class Pool(object):
@@ -218,7 +218,7 @@ class Pool(object):
 
     def _close(self, connection):
         self._open.discard(connection)
-        if not self._by_key.get(connection.key, True):
+        if connection.siblings is not None and not self._by_key.get(connection.key, True):
             del self._by_key[connection.key]
         self._received += connection.stream.received
         self._sent += connection.stream.sent

@@ -47,11 +47,17 @@ def deliver(exchange, answer):
         _copy(exchange, answer, head, chunked)
     if answer.connection is not None:
         answer.connection.clean = uploaded and answer.reusable and (body is None or body.delimited)
+    if upload is not None:
+        _await_upload(exchange, answer, persists)
+    return persists
+
+
+def _await_upload(exchange, answer, persists):
+    """Let the request body go on behind the response: an origin that answers early may still want the rest."""
     if not persists and exchange.delimited:
         exchange.client.end()           # a client that reads until the end has the whole response (RFC 9112, 9.6)
-    if upload is not None and (answer.continued or not exchange.request.expects):
-        upload.wait(proxy.timeouts.linger)      # an origin that answers early may still want the rest
-    return persists
+    if answer.continued or not exchange.request.expects:
+        answer.upload.wait(exchange.proxy.timeouts.linger)
 
 
 def _special(answer, line, persists):

@@ -39,6 +39,8 @@ class Tunnel(object):
         sink, rest = None, b''
         if self._client.pace is None and self._origin.pace is None:
             sink, rest = self._take_turns()
+            if sink is None:
+                return
         jobs = [(source, self._other(source), rest if self._other(source) is sink else b'') for source in self._open]
         if len(jobs) == 2:
             self._run_both(*jobs)
@@ -61,12 +63,11 @@ class Tunnel(object):
 
         Return (the Stream to wait for, octets that it has not taken yet), or (None, b'') if the tunnel has ended.
         """
-        client, origin = self._client, self._origin
-        while self._open:
-            source = self._open[0] if self._open[0].buffer else self._open[-1] if self._open[-1].buffer else None
+        client, origin, streams, tap = self._client, self._origin, self._open, self._tap
+        while streams:
+            source = streams[0] if streams[0].buffer else streams[-1] if streams[-1].buffer else None
             if source is None:
-                seconds = self._limits[0 if len(self._open) == 2 else 1].seconds
-                source = wait_readable(self._open, self._active + seconds)
+                source = wait_readable(streams, self._active + self._limits[len(streams) == 1].seconds)
                 if source is None:
                     self._check_silence()
                     continue
@@ -79,7 +80,7 @@ class Tunnel(object):
                 self._end(source, sink)
                 continue
             self._active = monotonic()
-            if self._tap is not None:
+            if tap is not None:
                 self._show(source, data, count)
             sent = sink.send_now(memoryview(data)[:count])
             if sent < count or count >= zero_copy.LONG:

@@ -63,6 +63,8 @@ def check(octets):
     `octets`: the first of the connection. Raises SpoofedClient if they are a PROXY header: one from a peer that may
     send it was taken off before.
     """
+    if not octets.startswith(_SIGNS):
+        return
     if octets.startswith(PROXY_HEADERS):
         raise errors.SpoofedClient('that is a PROXY header, from a peer that may not say who the client is')
     for protocol in PROTOCOLS:

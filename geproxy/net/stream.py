@@ -14,7 +14,7 @@ import gevent
 from geproxy.compat import monotonic, native_poll
 from geproxy.net import deadlines, kernel_pipes, memory, unwanted
 from geproxy.net.deadlines import wait_readable
-from geproxy.net.transport import POLLIN, READ, WRITE, Transport, Watcher
+from geproxy.net.transport import POLLIN, READ, WRITE, Watcher
 
 SCRATCH_SIZE = 256 * 1024       # octets; for copying, 256 KiB costs a third less per octet than 64 KiB (DESIGN, 6)
 HEAD_PIECE = 16 * 1024          # octets that one read for a head asks for
@@ -69,12 +69,9 @@ class Stream(object):
         self._quiet = None          # a poll object for this connection, once it is needed
         transport.settimeout(0.0)   # in any case: on Python 3.6 an accepted socket tells a wrong time-out
         deadlines.start()
-        if isinstance(transport, Transport):
-            self.pending = transport.pending
-            self.reader = Watcher(transport)
-        else:
-            self.pending = None     # a plain socket has no octets but those on its descriptor
-            self.reader = gevent.get_hub().loop.io(transport.fileno(), READ)
+        # A plain socket has no `pending`: no octets but those on its descriptor.
+        self.pending = getattr(transport, 'pending', None)
+        self.reader = Watcher(transport) if self.pending else gevent.get_hub().loop.io(transport.fileno(), READ)
         self.writer = None          # made when the peer takes less than it is sent
         self.reading = self.writing = None      # see deadlines
 
@@ -92,7 +89,7 @@ class Stream(object):
         if self.ended:
             return b'', 0
         try:
-            count = self.transport.recv_into(_scratch, min(most, SCRATCH_SIZE))
+            count = self.transport.recv_into(_scratch, most if most < SCRATCH_SIZE else SCRATCH_SIZE)
         except socket.error as error:
             if error.args[0] in _AGAIN:
                 return None

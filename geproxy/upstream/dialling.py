@@ -84,13 +84,12 @@ class Dialling(object):
 
     def _connect(self, hop, addresses, limit):
         """Connect to one of these addresses. Return (socket, address). Try once more if file descriptors ran short."""
-        host = to_native(hop.host)
         try:
-            return Attempts(host, addresses, hop.port, limit).run()
+            return Attempts(hop.host, addresses, hop.port, limit).run()
         except errors.Full:
             if not self._make_room():
                 raise
-            return Attempts(host, addresses, hop.port, limit).run()
+            return Attempts(hop.host, addresses, hop.port, limit).run()
 
 
 def judged(addresses, port, judge):
@@ -134,7 +133,7 @@ class Attempts(object):
     """
 
     def __init__(self, host, addresses, port, limit):
-        """`host`: native text, for messages; `addresses`: native texts, in the order to try; `port`: an int; `limit`:
+        """`host`: octets, for messages; `addresses`: native texts, in the order to try; `port`: an int; `limit`:
         the TimeLimit for all of them together."""
         self._host, self._port, self._limit = host, port, limit
         self._waiting = list(addresses)
@@ -215,10 +214,11 @@ class Attempts(object):
     def _error(self):
         """Return one error for all the failures, which lists what was tried."""
         tried = [(address, errno.ETIMEDOUT) for _since, address in sorted(self._connecting.values())] + self._failed
-        text = '%s port %d: ' % (self._host, self._port)
+        host = to_native(self._host)
+        text = '%s port %d: ' % (host, self._port)
         if len(tried) == 1 and not self._waiting:
             address, code = tried[0]
-            text = '' if address == self._host else self._host + ', '
+            text = '' if address == host else host + ', '
             text += '%s port %d: %s' % (address, self._port, self._describe(code))
         else:
             text += '; '.join('%s: %s' % (address, self._describe(code)) for address, code in tried[:SHOWN])

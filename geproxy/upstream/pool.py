@@ -32,7 +32,7 @@ class Connection(object):
         self.bodies = False         # True if it has carried octets of a request body
         self.logged_in = False      # True if the origin may treat all requests on it as those of one user
         self.owner = None           # (owner, its key) while it is idle and belongs to one client connection
-        self.siblings = None        # while it is idle and for all clients: the list of connections with the same key
+        self.siblings = None        # once it was idle and for all clients: the list of connections with the same key
 
 
 class Pool(object):
@@ -223,7 +223,7 @@ class Pool(object):
 
     def _close(self, connection):
         self._open.discard(connection)
-        if not self._by_key.get(connection.key, True):
+        if connection.siblings is not None and not self._by_key.get(connection.key, True):
             del self._by_key[connection.key]
         self._received += connection.stream.received
         self._sent += connection.stream.sent

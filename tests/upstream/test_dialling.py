@@ -119,7 +119,7 @@ def test_an_address_without_a_way_is_unroutable():
     ('127.0.0.1', '127.0.0.1 port 1: connection refused'), ('a.test', 'a.test, 127.0.0.1 port 1: connection refused')])
 def test_one_address_that_fails_is_said_in_a_plain_sentence(host, expected):
     with pytest.raises(errors.ConnectRefused) as caught:
-        dialling.Attempts(host, ['127.0.0.1'], 1, LIMITS[1]).run()
+        dialling.Attempts(host.encode('ascii'), ['127.0.0.1'], 1, LIMITS[1]).run()
     assert str(caught.value) == expected
 
 
@@ -156,7 +156,7 @@ def test_no_more_than_four_addresses_are_dialled_at_once_and_more_have_their_tur
     monkeypatch.setattr(dialling, 'STAGGER', 0.01)
     limit, before, most = TimeLimit('connect', 1, errors.ConnectTimeout), descriptors(), 0
     addresses = ['127.0.0.%d' % number for number in range(1, 14)]
-    connecting = gevent.spawn(dialling.Attempts('a.test', addresses, full, limit).run)
+    connecting = gevent.spawn(dialling.Attempts(b'a.test', addresses, full, limit).run)
     while not connecting.ready():
         most = max(most, descriptors() - before)
         gevent.sleep(0.01)
@@ -173,7 +173,7 @@ def test_an_address_behind_many_silent_ones_is_reached(silent, monkeypatch):
     good.listen(5)
     monkeypatch.setattr(dialling, 'STAGGER', 0.01)
     addresses = ['127.0.0.2'] * 6 + ['127.0.0.1']
-    sock, address = dialling.Attempts('a.test', addresses, port, LIMITS[1]).run()
+    sock, address = dialling.Attempts(b'a.test', addresses, port, LIMITS[1]).run()
     sock.close()
     assert address == '127.0.0.1'
 

@@ -345,7 +345,7 @@ def test_a_body_that_trickles_behind_a_refused_log_in_is_not_waited_for(people):
 
 
 @pytest.mark.parametrize('more', ['', '[access]\nrules = deny any any\n', 'auth'])
-def test_a_browser_that_visits_gets_its_page_whatever_the_policy_is(people, more):
+def test_a_browser_that_visits_gets_its_page_with_any_policy(people, more):
     with proxying(people if more == 'auth' else more) as (address, _proxy):
         shown = ask(address, b'GET / HTTP/1.1\r\nHost: gateway:%d\r\n\r\n' % address[1])
         assert shown.startswith(b'HTTP/1.1 200 ') and b'This is a proxy, not a web site' in shown

@@ -110,7 +110,7 @@ def test_a_rule_about_networks_judges_dialled_addresses_and_kept_connections():
             assert [record.rule.partition(':')[0] for record in records] == ['test.ini', 'test.ini', '']
 
 
-def test_policy_report_records_what_would_have_been_refused():
+def test_policy_report_records_refusals_that_would_have_happened():
     with listening(saying(b'ok')) as origin:
         with proxying('[access]\npolicy = report\nrules =\n  deny any localhost\n  deny any loopback\n') as (address, proxy):
             assert ask(address, get(origin).replace(b'127.0.0.1', b'localhost')).endswith(b'ok')

@@ -118,7 +118,7 @@ def test_a_day_that_is_over_is_forgotten(path):
     assert QuotaFile(path).update((TODAY, {'b': 1})) == ((TODAY, {'b': 1}), '')
 
 
-def test_who_deletes_a_line_or_the_file_forgives(path):
+def test_deleting_a_line_or_the_file_resets_its_counts(path):
     one = QuotaFile(path)
     one.update((TODAY, {'a': 1, 'b': 2}))
     write(path, written(path).replace(b'2 b\n', b''))
@@ -136,7 +136,7 @@ def test_who_deletes_a_line_or_the_file_forgives(path):
     ({'a': 5}, b'\0\0\0', {'a': 5, 'c': 1}),
     ({}, b'dya TODAY\n5 a\nend\n', {'a': 5, 'c': 1}),                                # the day is that of the file
 ])
-def test_a_file_with_a_mistake_forgets_nobody_and_is_kept_aside(path, first, edit, kept):
+def test_a_file_with_a_mistake_keeps_all_counts_and_is_kept_aside(path, first, edit, kept):
     one, edit = QuotaFile(path), edit.replace(b'TODAY', TODAY.encode('ascii'))
     if first:
         one.update((TODAY, first))
@@ -188,7 +188,7 @@ def test_the_file_keeps_its_mode_and_its_owner(path):
     (lambda path: os.mkdir(path + '.lock'), 'is a directory'),
     (lambda path: os.rmdir(os.path.dirname(path)), 'no such file or directory'),
 ])
-def test_what_cannot_be_written_is_told_and_tried_again(path, spoil, said):
+def test_a_failed_write_is_reported_and_tried_again(path, spoil, said):
     spoil(path)
     merged, text = QuotaFile(path).update((TODAY, {'a': 1}))
     assert merged is None

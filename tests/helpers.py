@@ -1,4 +1,4 @@
-"""What tests of several modules share: an origin, a proxy, a client. Real sockets on loopback, no fakes."""
+"""Common parts of tests: an origin, a proxy, a client. Real sockets on loopback, no fakes."""
 from __future__ import absolute_import, division, print_function
 
 import contextlib
@@ -40,7 +40,7 @@ class Answered(NoMessage):
 
 
 class Recorder(object):
-    """Stands where log.Log does, as an observer: remembers what it is told."""
+    """Takes the place of log.Log, as an observer: remembers all that it gets."""
 
     def __init__(self):
         self.records, self.tunnels, self.said = [], [], []
@@ -198,7 +198,7 @@ def stream_pair():
 
 
 class Names(object):
-    """Stands where resolver.Resolver does: each name has these addresses."""
+    """Takes the place of resolver.Resolver: each name has these addresses."""
 
     def __init__(self, *addresses):
         self.addresses = list(addresses)
@@ -215,10 +215,10 @@ class Names(object):
 
 
 class Owner(object):
-    """Stands where a conversation.Handler does: a client connection for which one to an origin is made."""
+    """Takes the place of a Conversation: a client connection for which one to an origin is made."""
 
     def __init__(self, key='10.0.0.1'):
         self.key = key
 
     def reach(self, what):
-        """Nobody wants to know what is waited for."""
+        """Do nothing. `what`: as for Conversation.reach."""

@@ -50,7 +50,7 @@ def balanced(octets, address):
     (b'PROXY UNKNOWN\r\n', BALANCER),
     (v2(PROXY, UNIX, b'\0' * 216), BALANCER),
 ])
-def test_the_client_is_who_the_header_names(header, client):
+def test_the_client_of_the_header_is_served(header, client):
     with listening(answering()) as origin:
         shown, records = sent_by(BALANCER)(header + get(origin))
     assert shown.endswith(b'\r\n\r\nfine')
@@ -163,7 +163,7 @@ def test_a_wrong_one_ends_the_connection(octets):
 
 
 @pytest.mark.parametrize('octets', [b'', b'\r\n\r\n\x00', b'PROXY TCP4 192.0.2.7'])
-def test_one_that_does_not_come_to_its_end_serves_nobody(octets):
+def test_an_incomplete_header_is_never_served(octets):
     shown, records = sent_by(BALANCER)(octets)
     assert [record.reason for record in records] == (['client_lost'] if octets else [])
     assert shown[:12] == (b'HTTP/1.1 400' if octets else b'')
@@ -177,7 +177,7 @@ def test_it_has_the_time_of_a_head(octets):
         assert [record.reason for record in proxy.records] == (['client_head_timeout'] if octets else [])
 
 
-def test_who_has_not_said_its_name_yet_does_not_delay_a_stop():
+def test_a_load_balancer_without_a_header_does_not_delay_a_stop():
     with proxying(INI) as (address, proxy), balanced(b'PROXY', address) as sock, balanced(b'', address) as silent:
         proxy.wait_until(lambda: len(proxy.server.live) == 2)
         with gevent.Timeout(4, AssertionError('it waits')):
@@ -193,7 +193,7 @@ SPOOFS = [LINE, HERE, b'PROXY UNKNOWN\r\n', v2(PROXY, TCP4, IPV4), v2(LOCAL, NON
 
 @pytest.mark.parametrize('header', SPOOFS)
 @pytest.mark.parametrize('more', [INI + OPEN, OPEN])
-def test_a_header_of_somebody_else_is_refused(header, more):
+def test_a_header_of_an_untrusted_peer_is_refused(header, more):
     shown, records = sent_by(STRANGER, more)(header + own())
     assert shown.startswith(b'HTTP/1.1 400 that is a PROXY header, from a peer that may not say who the client is\r\n')
     assert b'add its address to [proxy] proxy_protocol' in shown and b'HTTP/1.1 200' not in shown
@@ -211,7 +211,7 @@ def test_others_need_none():
     assert sent_by(STRANGER)(own())[0].startswith(b'HTTP/1.1 200 ')
 
 
-def test_a_reload_changes_who_is_trusted(tmpdir):
+def test_a_reload_changes_the_trusted_peers(tmpdir):
     with proxying(OPEN) as (address, proxy):
         assert ask(address, LINE + own(), BALANCER).startswith(b'HTTP/1.1 400 ')
         path = tmpdir.join('new.ini')

@@ -69,7 +69,7 @@ BAD = [     # text, what is said: line: [section] name: ...
 
 
 @pytest.mark.parametrize('text,what', BAD)
-def test_a_mistake_in_the_file_is_reported_with_its_line_and_what_is_right(here, capsys, text, what):
+def test_a_mistake_in_the_file_is_reported_with_its_line_and_the_remedy(here, capsys, text, what):
     path = written(here, text)
     assert cli.main(['--check', path]) == 1
     shown, said = capsys.readouterr()

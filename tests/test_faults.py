@@ -57,7 +57,7 @@ def stopped(proxy, meanwhile, seconds=STOPPED):
         proxy.tell(signal.SIGCONT)
 
 
-def test_what_came_while_the_process_was_stopped_came_in_time():
+def test_octets_that_arrived_while_the_process_was_stopped_came_in_time():
     ready, asked = Event(), []
 
     def origin(sock):
@@ -115,7 +115,7 @@ login = 5s
 HASHING = 5         # seconds that the two passwords may take on a busy host: the same as above
 
 
-def test_who_was_logging_in_while_the_process_was_stopped_has_not_taken_too_long(tmpdir):
+def test_a_log_in_while_the_process_was_stopped_does_not_time_out(tmpdir):
     tmpdir.join('users').write(USERS)
     ini = LOGIN.replace('FOLDER', str(tmpdir))
     with running(ini) as proxy, Client(proxy.address) as right, Client(proxy.address) as wrong:
@@ -193,7 +193,7 @@ def test_a_file_that_may_not_be_read_any_more_changes_nothing():
         assert b'Traceback' not in proxy.err
 
 
-def test_a_disk_that_is_full_stops_nobody_and_is_written_to_once_there_is_room():
+def test_a_full_disk_stops_no_client_and_is_written_to_once_there_is_room():
     if os.getuid() != 0:
         pytest.skip('not root: no file system that could be full')
     by = ['unshare', '-m', '/bin/sh', '-c', 'mount -t tmpfs -o size=8k none "$0" && exec "$@"']

@@ -132,7 +132,7 @@ def logged(proxy, count):
     return [json.loads(line.decode('ascii')) for line in read(path).splitlines()]
 
 
-def test_a_clock_that_jumps_cuts_nobody_and_dates_follow_it(clock):
+def test_a_clock_that_jumps_ends_no_exchange_and_dates_follow_it(clock):
     until = (datetime.date.today() + datetime.timedelta(3)).isoformat()
     with listening(echo) as place, running(INI % until, more_env=clock.more_env) as proxy:
         with clients(2 + 4, proxy.address) as (kept, tunnel, one, two, three, four):

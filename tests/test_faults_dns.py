@@ -115,7 +115,7 @@ def question(name, place):
     return get((name, place[1]), more=b'Connection: close\r\n')
 
 
-def test_more_names_that_hang_than_there_are_threads_delay_nobody_else(by, names):
+def test_more_hanging_names_than_threads_delay_no_other_client(by, names):
     with serving(by) as (place, proxy):
         assert ask(proxy.address, question('good-known.test', place)).endswith(b'fine')
         descriptors = metric(proxy, 'process_open_fds')
@@ -153,7 +153,7 @@ def test_names_that_hang_delay_no_stop(by, names):
 
 
 @pytest.mark.parametrize('name', ['zero', 'metadata', 'multicast', 'mapped'])
-def test_a_name_that_leads_where_nobody_may_go_leads_nowhere(by, names, lying, name):
+def test_a_name_of_a_forbidden_address_is_refused(by, names, lying, name):
     place, proxy = lying
     response = ask(proxy.address, question(name + '.test', place))
     assert response.startswith(b'HTTP/1.1 403 ') and b'destination_ip_prohibited' in response
@@ -170,7 +170,7 @@ def lying(by):
     ('garbage', [b'502', b'504']), ('mismatched', [b'504']), ('several', [b'200']), ('good', [b'200']),
     ('nothing', [b'502']),
 ])
-def test_what_is_no_answer_is_none(by, names, lying, name, answers):
+def test_an_invalid_answer_of_a_name_server_is_no_answer(by, names, lying, name, answers):
     place, proxy = lying
     assert ask(proxy.address, question(name + '.test', place))[9:12] in answers
     assert name.encode('ascii') in names.asked

@@ -166,7 +166,7 @@ def figures(proxy):
         'geproxy_connections', 'process_open_fds', 'process_resident_memory_bytes'))
 
 
-def test_origins_and_clients_at_their_worst_end_as_they_should_and_delay_nobody():
+def test_bad_origins_and_clients_end_correctly_and_delay_no_other():
     with listening(origin) as place, running(INI) as proxy:
         assert asks(proxy, place, b'sound').endswith(b'fine')
         assert b'"reason"' not in log_of(proxy)

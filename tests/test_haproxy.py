@@ -217,7 +217,7 @@ def test_haproxy_finds_nothing_wrong_with_its_file():
     assert b'Configuration file is valid' in checked.out
 
 
-def test_nodes_see_clients_and_refuse_who_lies_about_them():
+def test_nodes_see_clients_and_refuse_forged_headers():
     origin = Origin()
     with listening(origin) as place, cluster() as three:
         clients = ['127.0.0.%d' % number for number in range(40, 70)]

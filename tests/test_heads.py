@@ -233,7 +233,7 @@ def understand(parse, head):
 
 @pytest.mark.parametrize('parse', [reading.parse_request, reading.parse_response])
 @pytest.mark.parametrize('step', [29, pytest.param(7, marks=pytest.mark.programs)])
-def test_what_is_remembered_of_one_head_never_speaks_for_another(parse, step):
+def test_a_remembered_head_never_replaces_another(parse, step):
     heads = [start + b'\r\n' + section + b'\r\n\r\n' for section in sorted(SECTIONS) for start in START_LINES[::step]]
     heads += [start + b'\r\n' + section + b'\r\n\r\n' for section in sorted(SECTIONS)[::step] for start in START_LINES]
     fresh = []

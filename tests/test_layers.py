@@ -252,7 +252,7 @@ def test_a_file_begins_with_what_it_is_for():
     assert those(lambda source: not begins_so(source), SOURCES + TEST_SOURCES) == set()
 
 
-def test_what_can_be_called_from_elsewhere_has_a_docstring():
+def test_every_public_function_and_class_has_a_docstring():
     missing = set()
     for source in SOURCES:
         inner = set(child for node in source.walk(ast.FunctionDef) for child in ast.walk(node) if child is not node)

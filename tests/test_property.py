@@ -303,6 +303,6 @@ def test_a_response_that_was_tampered_with_is_refused_or_goes_on_as_both_read_it
 
 @few
 @given(anything)
-def test_no_octets_whatever_are_more_than_refused(octets):
+def test_random_octets_are_only_refused(octets):
     check_request(octets)
     check_response(octets, b'GET', (1, 1))

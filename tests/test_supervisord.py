@@ -132,7 +132,7 @@ def test_a_bad_file_ends_in_FATAL_and_the_log_says_why(where):
 
 
 @story('python')
-def test_a_supervisord_that_does_not_empty_its_pipe_stops_nobody(where):
+def test_a_supervisord_that_does_not_empty_its_pipe_stops_no_client(where):
     with listening(answering()) as place, supervised(where, access='-') as supervisor:
         supervisor.geproxy()
         os.kill(supervisor.pid, signal.SIGSTOP)
@@ -166,7 +166,7 @@ def ask_until(over, supervisor, place, answers):
 
 
 @story('python', 'distribution')
-def test_two_processes_share_a_port_and_the_restart_of_one_refuses_nobody(where):
+def test_two_processes_share_a_port_and_the_restart_of_one_refuses_no_client(where):
     with listening(answering()) as place, supervised(where, 'fcgi-program') as supervisor:
         first = [supervisor.geproxy(1, name) for name in ('geproxy_0.log', 'geproxy_1.log')]
         over, answers = Event(), []

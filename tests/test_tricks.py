@@ -199,7 +199,7 @@ HOSTS = [
     b'CONNECT %s:PORT HTTP/1.1\r\nHost: good.test:PORT\r\n\r\n',
 ], ids=['absolute', 'host', 'connect'])
 @pytest.mark.parametrize('host, status', HOSTS)
-def test_a_host_is_what_it_is_however_it_is_written(house, host, status, form):
+def test_a_host_is_recognised_in_every_spelling(house, host, status, form):
     assert statuses(tried(house, form % host)) == str(status)
 
 
@@ -377,7 +377,7 @@ def test_a_head_is_read_once_and_as_the_origin_will_read_it(house, octets, expec
 
 # --- stories ---------------------------------------------------------------------------------------------------------
 
-def test_what_follows_on_a_kept_connection_is_judged_anew(house):
+def test_each_request_on_a_kept_connection_is_judged(house):
     with Client(house.proxy) as client:
         for octets, status in ((TO_GOOD, b'200'), (TO_BLOCKED, b'403'), (TO_GOOD, b'200'), (TO_BLOCKED, b'403')):
             assert client.ask(house.fill(octets + b'\r\n')).startswith(b'HTTP/1.1 %s ' % status)
@@ -401,7 +401,7 @@ def test_requests_in_a_tunnel_go_where_the_tunnel_goes():
 @pytest.mark.parametrize('location', [
     b'http://blocked.test:PORT/', b'http://127.0.0.2:PORT/', b'http://2130706434:PORT/', b'//blocked.test:PORT/',
     b'http://sneaky.good.test:PORT/', b'https://blocked.test:PORT/'])
-def test_who_follows_a_redirect_is_judged_anew(house, location):
+def test_the_request_after_a_redirect_is_judged(house, location):
     def redirect(sock):
         read_until(sock, b'\r\n\r\n')
         sock.sendall(house.fill(b'HTTP/1.1 302 Found\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n' % location))
@@ -480,13 +480,13 @@ def test_a_denied_address_is_no_way_out_where_the_good_one_fails():
 
 @pytest.mark.parametrize('spoof', [b'', b'X-Forwarded-For: 127.0.0.1\r\n', b'Forwarded: for=127.0.0.1\r\n',
                                    b'X-Real-IP: 127.0.0.1\r\n', b'Client-IP: 127.0.0.1\r\nVia: 1.1 127.0.0.1\r\n'])
-def test_a_client_is_who_connects_whoever_it_says_it_is(house, spoof):
+def test_a_client_is_the_peer_even_if_a_field_names_another(house, spoof):
     octets = house.fill(TO_GOOD) + spoof + b'\r\n'
     assert statuses(ask(house.proxy, octets, '127.0.0.1')) == '200'
     assert statuses(ask(house.proxy, octets, '127.0.0.9')) == '403'
 
 
-def test_a_connection_kept_for_one_client_is_not_for_another_who_may_not():
+def test_a_connection_kept_for_one_client_does_not_open_its_origin_to_another():
     ini = '[access]\nrules =\n  deny 127.0.0.9 127.0.0.1\n  allow any any\n'
     with guarded(ini=ini) as house:
         octets = house.fill(TO_GOOD) + b'\r\n'
@@ -498,7 +498,7 @@ def test_a_connection_kept_for_one_client_is_not_for_another_who_may_not():
 @pytest.mark.parametrize('host', [
     b'localhost', b'LOCALHOST', b'localhost.', b'127.0.0.1', b'127.1', b'2130706433', b'[::1]', b'[::ffff:127.0.0.1]', b'0.0.0.0',
     b'[::]', b'x.good.test', b'169.254.169.254', b'[fe80::1]', b'[64:ff9b::127.0.0.1]', b'255.255.255.255', b'224.0.0.1'])
-def test_no_rule_opens_what_is_special(host):
+def test_no_rule_opens_special_addresses(host):
     with guarded(ini='[access]\nloopback = deny\nrules = allow any any\n') as house:
         assert statuses(tried(house, b'GET http://%s:PORT/ HTTP/1.1\r\nHost: a\r\n\r\n' % host)) == '403'
         assert house.recorder.wait()[0].reason == 'destination_ip_prohibited'

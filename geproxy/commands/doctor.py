@@ -261,7 +261,7 @@ def clients(settings):
 
 
 def names(settings, name):
-    """Look a host up twice. Return [Finding] about the time that this takes, and whether both answers agree.
+    """Look up a host twice. Return [Finding] about the time that this takes, and about answers that differ.
 
     `settings`: for [timeouts] dns; `name`: native text.
     """
@@ -283,7 +283,7 @@ def names(settings, name):
 
 
 def route(family, there):
-    """Return a Finding: whether this host has a route for a family of addresses.
+    """Return a Finding that says if this host has a route for a family of addresses.
 
     `family`: socket.AF_INET or AF_INET6; `there`: an address far away, native text. Nothing is sent.
     """
@@ -301,7 +301,7 @@ def route(family, there):
 
 
 def clock(now):
-    """Return [Finding]: whether the clock can be right. Quotas, rules with times, Date fields and logs depend on it.
+    """Return [Finding] that says if the clock can be right. Quotas, rules with times, Date fields and logs need it.
 
     `now`: seconds since the epoch.
     """
@@ -312,7 +312,7 @@ def clock(now):
 
 
 def disk(path):
-    """Return a Finding: whether a file can be written, and whether its disk has room. `path`: native text."""
+    """Return a Finding that says if a file can be written, and if its disk has room. `path`: native text."""
     here = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(here):
         return Finding(ERROR, 'there is no folder %s' % here, 'make it, writable for the user that runs geproxy')
@@ -329,7 +329,7 @@ def disk(path):
 
 
 def admin_socket(path):
-    """Return a Finding: whether a socket of [admin] listen can be made, and how many processes answer there.
+    """Return a Finding that says if a socket of [admin] listen can be made, and how many processes answer there.
 
     `path`: native text, may contain {pid}.
     """

@@ -168,7 +168,7 @@ def _day(seconds):
 
 
 class Tally(object):
-    """What was seen of one host, or of several together.
+    """The requests to one host, or to several hosts together, in the logs.
 
     `count`: requests; `ways`: a set of (port, true for CONNECT); `first` and `last`: days as YYYY-MM-DD, or ''.
     """

@@ -36,16 +36,16 @@ def main(arguments):
 
 
 class Tally(object):
-    """Who has caused how much traffic since the tally was made. What was sent earlier does not count."""
+    """The traffic of each client, host or user since the tally was made. Octets that were sent earlier do not count."""
 
     def __init__(self, by):
         """Begin at zero. `by`: 'client', 'host' or 'user', native text."""
         self._by = by
         self._began = self._looked = monotonic()
-        self._used = {}                 # {who: [requests, octets, octets since the last view]}
+        self._used = {}                 # {client, host or user: [requests, octets, octets since the last view]}
         self._seen = {}                 # {request id: octets that are counted already}, of exchanges under way
         self._kept = frozenset()        # the request ids that were under way at the last look
-        self._now = collections.Counter()       # {who: connections}
+        self._now = collections.Counter()       # {client, host or user: connections}
 
     def _add(self, who, requests, octets):
         counts = self._used.setdefault(who or None, [0, 0, 0])

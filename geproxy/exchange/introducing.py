@@ -1,4 +1,4 @@
-"""Read the PROXY header of a load balancer, which names the client of a connection (see net.proxy_header)."""
+"""Reads the PROXY header of a load balancer, which names the client of a connection (see net.proxy_header)."""
 from __future__ import absolute_import, division, print_function
 
 from geproxy import errors
@@ -9,10 +9,10 @@ from geproxy.net.address import parse_ip
 
 
 def introduce(conversation):
-    """Read the PROXY header of a connection, and take the client that it names for the client. May wait.
+    """Read the PROXY header of a connection, and use the client that it names. May wait.
 
     `conversation`: a Conversation with a load balancer, which must send such a header. Its `ip`, `client_key`,
-    `balanced` and `client.peer` are changed. A load balancer that sends nothing has asked nothing: its connection ends.
+    `balanced` and `client.peer` are changed. If the load balancer sends nothing, its connection ends without an answer.
     Raises BadProxyHeader; HeadTimeout or ClientLost if only a part of the header came.
     """
     client, proxy = conversation.client, conversation.server.proxy

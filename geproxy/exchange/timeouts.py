@@ -1,4 +1,4 @@
-"""How long each wait of a connection may take, and the error if it takes longer: the table. Waits for nothing."""
+"""A table of all waits of a connection: the time that each may take, and the error after that. Does not wait itself."""
 from __future__ import absolute_import, division, print_function
 
 import collections
@@ -6,7 +6,7 @@ import collections
 from geproxy import errors
 from geproxy.net.deadlines import TimeLimit
 
-# (name of the wait, option of [timeouts], the error when the time is over); the comment says what is waited for
+# (name of the wait, option of [timeouts], the error when the time is over); the comment names the awaited event
 ROWS = (
     ('first', 'head', errors.IdleTimeout),              # the first octet of a connection
     ('another', 'idle', errors.IdleTimeout),            # the first octet of a further request

@@ -1,4 +1,4 @@
-"""Accept connections on one listener: one at a time, and also when there are no file descriptors left."""
+"""Accepts connections on one listener, one at a time, and goes on when no file descriptors are left."""
 from __future__ import absolute_import, division, print_function
 
 import errno
@@ -12,7 +12,7 @@ from geproxy.net import turns, workers
 from geproxy.service import listeners
 
 _SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_NOBODY = (errno.EAGAIN, errno.EWOULDBLOCK)     # another process has accepted it first
+_NO_CLIENT = (errno.EAGAIN, errno.EWOULDBLOCK)      # another process has accepted it first
 CROWD, CROWD_SHARED = 32, 4     # connections accepted at once while greenlets wait for their turn
 
 
@@ -38,7 +38,7 @@ class Acceptor(StreamServer):
         try:
             return accept(self.socket)
         except socket.error as error:
-            if error.args[0] in _NOBODY:
+            if error.args[0] in _NO_CLIENT:
                 return None
             if error.args[0] not in _SHORTAGE:
                 raise
@@ -48,7 +48,7 @@ class Acceptor(StreamServer):
         try:
             return accept(self.socket)          # with the reserve; this client will be told that the proxy is full
         except socket.error as error:
-            if error.args[0] in _NOBODY:
+            if error.args[0] in _NO_CLIENT:
                 return None
             if error.args[0] not in _SHORTAGE:
                 raise

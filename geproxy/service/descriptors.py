@@ -1,7 +1,7 @@
-"""The file descriptors of the process: for how many connections they are enough, and one in reserve.
+"""Counts the file descriptors of the process, and keeps one in reserve.
 
-The reserve is an open /dev/null. When no descriptor is left, it is closed, so that one more client can be accepted and
-told that the proxy is full.
+The reserve is an open /dev/null. When no descriptor is left, it is closed. Then one more client can be accepted, and
+gets the answer that the proxy is full.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -23,7 +23,7 @@ class Descriptors(object):
     """
 
     def __init__(self, say):
-        """`say`: takes a message for the error log as native text."""
+        """`say`: a function that writes native text to the error log."""
         self.limit = raise_limit()
         self._report = say
         self.reserve = None         # a plain attribute, because each connection asks for it
@@ -34,11 +34,12 @@ class Descriptors(object):
         return max(1, min(MOST_CONNECTIONS, (self.limit - SPARE) // EACH))
 
     def left(self, connections):
-        """Return how many are left beside those that so many client connections may need; may be negative."""
+        """Return how many descriptors are left if `connections`, an int, client connections take theirs. It may be
+        negative."""
         return self.limit - SPARE - EACH * connections
 
     def fill_reserve(self):
-        """Open the one in reserve, unless it is there or there are none left."""
+        """Open the reserve, unless it is open or no descriptor is left."""
         if self.reserve is None:
             try:
                 self.reserve = os.open(os.devnull, os.O_RDONLY)
@@ -46,7 +47,7 @@ class Descriptors(object):
                 pass                            # none left; until there are, connections are turned away
 
     def free_reserve(self):
-        """Close the one in reserve, so that another can be opened. Return False if it was closed already."""
+        """Close the reserve, so that another descriptor can be opened. Return False if it was closed already."""
         if self.reserve is None:
             return False
         os.close(self.reserve)
@@ -54,7 +55,8 @@ class Descriptors(object):
         return True
 
     def report_shortage(self, connections):
-        """Say that there are none left, at most once in QUIET seconds. `connections`: how many clients there are."""
+        """Log that no descriptors are left, at most once in QUIET seconds. `connections`: how many clients there are.
+        """
         now = monotonic()
         if self._said_at is None or now - self._said_at > QUIET:
             self._said_at = now

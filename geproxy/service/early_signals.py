@@ -1,4 +1,4 @@
-"""Signals that arrive while Python still starts: some are kept for the server, others end the process at once.
+"""Handles signals that arrive while Python still starts: some are kept for the server, others end the process at once.
 
 Without handlers each of them would end the process, and a SIGHUP, for instance, may come at any time. This module comes
 before patching, so it imports nothing that gevent patches.
@@ -23,7 +23,7 @@ def hold():
 
 
 def release():
-    """Install the handlers of before again: for a command, which does not serve."""
+    """Install the earlier handlers again, for a command that does not serve."""
     for number, handler in _before.items():
         signal.signal(number, signal.SIG_DFL if handler is None else handler)
 

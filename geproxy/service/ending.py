@@ -1,6 +1,7 @@
-"""End client connections before they end by themselves: when the process stops, and when the operator kills one.
+"""Ends client connections early: when the process stops, and when the operator kills one.
 
-First each client that waits for its response is told why. A short time later, what is left ends without a word.
+First each client that waits for its response gets an error as the response. A short time later, the connections that
+are left end without an answer.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -11,8 +12,8 @@ import gevent
 from geproxy.compat import monotonic
 from geproxy.net import workers
 
-BRIEFLY = 1.0           # seconds that a connection has to end, once it is told to
-LOOK = 0.01             # seconds between two looks whether it has
+BRIEFLY = 1.0           # seconds in which a connection must end
+LOOK = 0.01             # seconds between two checks if it has ended
 
 
 def end(live, conversations, error):
@@ -36,7 +37,8 @@ def _interrupt(live, conversations, error):
 
 
 def _ending(live, conversation, error):
-    """Return (greenlet, what to throw into it), or None if the connection has ended. `error`: None: without a word."""
+    """Return (greenlet, the exception to throw into it), or None if the connection has ended. `error`: None to send no
+    answer."""
     greenlet = live.get(conversation)
     if greenlet is None:
         return None

@@ -278,7 +278,7 @@ def test_tunnels_are_shown_when_they_open_and_when_they_end():
         assert events(subscriber, 1) == [('ended', name)]
 
 
-def test_a_slow_subscriber_delays_nobody_and_is_told_how_many_lines_it_missed():
+def test_a_slow_subscriber_delays_no_client_and_learns_how_many_lines_it_missed():
     many = 4 * subscribers.QUEUE
     with with_admin() as (address, proxy, place), tailing(place) as slow, Client(address) as client:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)

@@ -64,7 +64,7 @@ def test_bcrypt_comes_from_its_library(password, text):
     (b'$2y$10$' + b'x' * 53, False), (b'$2y$11$' + b'x' * 53, True), (b'$6$a$' + b'x' * 86, False),
     (b'$6$rounds=50001$a$' + b'x' * 86, True), (b'$5$rounds=50000$a$' + b'x' * 43, False),
     (b'$apr1$a$PtM1vJaZieHDFk40mKMu6/', False), (b'{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=', False)])
-def test_what_a_hash_costs_is_known_by_its_rounds(monkeypatch, text, slow):
+def test_the_cost_of_a_hash_is_known_by_its_rounds(monkeypatch, text, slow):
     monkeypatch.setattr(hashes, 'bcrypt', hashes.bcrypt or hashes)      # to read one, it need not be there
     assert hashes.is_slow(hashes.parse(text)) is slow
 
@@ -76,7 +76,7 @@ def test_bcrypt_looks_at_72_octets_and_more_never_fit():
     assert not hashes.verify(secret, LONG[:71])
 
 
-def test_without_the_library_bcrypt_is_refused_with_what_to_do(monkeypatch):
+def test_without_the_library_bcrypt_is_refused_with_the_remedy(monkeypatch):
     monkeypatch.setattr(hashes, 'bcrypt', None)
     with pytest.raises(ValueError) as caught:
         hashes.parse(b'$2y$04$rFz.EHe8uwo1z7JoFGbspumro3OO8nTMHYCwmDUeKS.Q3EHbk1X3i')
@@ -108,7 +108,7 @@ def test_without_the_library_bcrypt_is_refused_with_what_to_do(monkeypatch):
     (b'$6$rounds=999999999$a$' + b'x' * 86, 'a $6$ hash with 999999999 rounds: it takes 1000 to 1000000'),
     (b'$6$rounds=$a$' + b'x' * 86, 'a broken $6$ hash'),
 ])
-def test_what_is_no_hash_of_ours_is_named_by_its_kind_and_never_quoted(text, what):
+def test_an_unknown_hash_is_named_by_its_kind_and_never_quoted(text, what):
     with pytest.raises(ValueError) as caught:
         hashes.parse(text)
     assert str(caught.value) == what
@@ -131,6 +131,6 @@ def test_the_interpreter_is_let_go_of_again_and_again():
 
 
 @pytest.mark.parametrize('equal', [hashes._equal, getattr(hmac, 'compare_digest', hashes._equal)])
-def test_the_comparison_of_pythons_that_have_none_does_what_theirs_does(equal):
+def test_our_comparison_finds_out_if_octets_are_equal(equal):
     assert equal(b'', b'') and equal(b'ab\xff', b'ab\xff')
     assert not any(equal(b'abc', other) for other in (b'', b'ab', b'abd', b'bbc', b'abcd'))

@@ -44,7 +44,7 @@ def test_a_bad_line_is_told_with_its_number_and_without_its_hash(line, what):
     assert htpasswd.parse_users([b'# users', b'eve:' + SHA, line]) == ({b'eve': SECRET}, [(3, what)])
 
 
-def test_a_user_who_stands_there_twice_is_told():
+def test_a_user_who_is_listed_twice_is_reported():
     users, problems = htpasswd.parse_users([b'bob:' + SHA, b'bob:$apr1$a$PtM1vJaZieHDFk40mKMu6/', b'eve:x', b'eve:' + SHA])
     assert users == {b'bob': SECRET}
     assert problems == [(2, "user 'bob' stands in line 1 already"),

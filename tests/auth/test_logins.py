@@ -162,7 +162,7 @@ def test_without_users_every_log_in_fails(house):
     assert house.fails(b'bob', b'secret') == "log-in as 'bob' failed"
 
 
-def test_an_unknown_user_costs_what_some_known_one_does(house, verifying):
+def test_an_unknown_user_costs_as_much_as_a_known_one(house, verifying):
     for name in (b'a', b'b', b'c', b'd', b'e', b'f', b'g', b'h', b'i', b'j', b'k', b'l', b'm', b'n', b'o', b'p'):
         house.fails(name, b'secret', '10.1.0.%d' % len(verifying.secrets))
     assert len(verifying.secrets) == 16
@@ -343,7 +343,7 @@ def test_a_changed_password_is_none_that_was_good_lately(house):
     slow.kill()
 
 
-def test_a_user_who_is_right_gets_in_after_a_delay_where_somebody_goes_through_names(house, hasty, monkeypatch):
+def test_a_right_password_works_after_a_delay_while_a_guesser_tries_many_names(house, hasty, monkeypatch):
     for number in range(failures.FREE_OF_CLIENT + 20):
         house.logins._failures.add(CLIENT, b'%d' % number)
     assert house.logins._failures.delay(CLIENT, b'eve') == 0.2
@@ -390,7 +390,7 @@ def test_a_verification_that_breaks_holds_up_no_other(house, monkeypatch):
     assert house.check(b'bob', b'secret', limit=TimeLimit('login', 10, errors.LoginTimeout)).name == b'bob'
 
 
-def test_a_password_that_bcrypt_would_cut_gets_a_hint_whatever_the_name(house):
+def test_a_password_that_bcrypt_would_cut_gets_a_hint_with_any_name(house):
     pytest.importorskip('bcrypt')
     house.write(b'bob:$2y$04$xdJfFGhbY7gPKurR1zDXtO7PxXI4Pmp0znTV6dSsNiqyE3bZWOR7y', b'eve:' + SECRET)
     house.users = users.read(house.path)
@@ -403,7 +403,7 @@ def test_a_password_that_bcrypt_would_cut_gets_a_hint_whatever_the_name(house):
         assert '72 octets' not in caught.value.hint
 
 
-def test_a_limit_shorter_than_the_delay_locks_nobody_out(house):
+def test_a_limit_shorter_than_the_delay_locks_no_user_out(house):
     for _ in range(20):
         house.logins._failures.add(CLIENT, b'bob')
     limit = TimeLimit('login', 2, errors.LoginTimeout)
@@ -447,7 +447,7 @@ def test_a_changed_file_is_read_again(house):
     house.fails(b'bob', b'secret')
 
 
-def test_a_changed_password_ends_what_was_remembered(house):
+def test_a_changed_password_ends_remembered_log_ins(house):
     house.check(b'bob', b'secret')
     house.write(b'bob:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=')
     house.refresh(1)

@@ -43,13 +43,13 @@ def test_all_that_is_wrong_is_told_at_once(tmpdir):
         gone + ': cannot be read: No such file or directory (this file is set in [auth] groups)']
 
 
-def test_a_file_without_users_lets_nobody_in(tmpdir):
+def test_with_a_file_without_users_every_log_in_fails(tmpdir):
     found = users.read(write(tmpdir, 'users', b'# none yet\n'))
     assert found.by_name == {}
     assert not any(hashes.verify(secret, password) for secret in found.secrets for password in (b'', b'fits nothing'))
 
 
-def test_only_what_has_changed_is_read_again(tmpdir):
+def test_only_changed_files_are_read_again(tmpdir):
     path = write(tmpdir, 'users', b'bob:' + SHA)
     found = users.read(path)
     assert users.read_again(found) is None
@@ -103,7 +103,7 @@ def test_an_unknown_name_always_costs_the_same_and_another_user_changes_few(tmpd
     assert 200 < sum(secret.rounds == 9000 for secret in first) < 380
 
 
-def test_nobody_stands_in_where_there_is_nobody():
+def test_without_users_a_secret_that_fits_nothing_stands_in():
     assert users.stand_in(users.NOBODY, b'bob').digest == b'fits nothing'
 
 

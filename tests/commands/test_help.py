@@ -28,7 +28,7 @@ def test_a_chapter_is_shown_by_its_name(capsys, words):
     assert capsys.readouterr()[0].startswith('# First steps\n')
 
 
-def test_text_is_octets_in_utf_8_whatever_the_locale():
+def test_text_is_octets_in_utf_8_with_any_locale():
     shown = run(GEPROXY + ['help', 'rules'], more_env={'LC_ALL': 'C', 'LANG': 'C'})
     assert (shown.wait(), shown.err) == (0, b'')
     assert shown.out.decode('utf-8') == terminal_text.rendered(chapters.text('rules'), 80)

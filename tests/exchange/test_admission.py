@@ -110,7 +110,7 @@ def test_a_rule_about_networks_judges_dialled_addresses_and_kept_connections():
             assert [record.rule.partition(':')[0] for record in records] == ['test.ini', 'test.ini', '']
 
 
-def test_policy_report_records_what_would_have_been_refused():
+def test_policy_report_records_refusals_that_would_have_happened():
     with listening(saying(b'ok')) as origin:
         with proxying('[access]\npolicy = report\nrules =\n  deny any localhost\n  deny any loopback\n') as (address, proxy):
             assert ask(address, get(origin).replace(b'127.0.0.1', b'localhost')).endswith(b'ok')
@@ -345,7 +345,7 @@ def test_a_body_that_trickles_behind_a_refused_log_in_is_not_waited_for(people):
 
 
 @pytest.mark.parametrize('more', ['', '[access]\nrules = deny any any\n', 'auth'])
-def test_a_browser_that_visits_gets_its_page_whatever_the_policy_is(people, more):
+def test_a_browser_that_visits_gets_its_page_with_any_policy(people, more):
     with proxying(people if more == 'auth' else more) as (address, _proxy):
         shown = ask(address, b'GET / HTTP/1.1\r\nHost: gateway:%d\r\n\r\n' % address[1])
         assert shown.startswith(b'HTTP/1.1 200 ') and b'This is a proxy, not a web site' in shown

@@ -128,7 +128,7 @@ def test_a_layer_may_change_the_response():
 
 @pytest.mark.parametrize('answer', [
     b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok', b'HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok'])
-def test_what_a_layer_puts_into_the_head_keeps_no_connection_that_is_to_close(answer):
+def test_a_head_of_a_layer_cannot_keep_a_connection_that_must_close(answer):
     with listening(patiently(answer)) as origin, layered(changing) as (address, proxy):
         assert ask(address, get(origin)).endswith(b'ok')
         proxy.wait()
@@ -136,7 +136,7 @@ def test_what_a_layer_puts_into_the_head_keeps_no_connection_that_is_to_close(an
 
 
 @pytest.mark.parametrize('first', [False, True])
-def test_what_a_layer_raises_is_told_as_any_failure(first):
+def test_the_client_gets_the_error_of_a_layer_as_any_other_error(first):
     def failing(exchange, fetch):
         if not first:
             fetch(exchange)
@@ -161,7 +161,7 @@ def test_a_layer_may_fetch_twice():
         assert len(proxy.wait(2)) == 2
 
 
-def test_a_body_is_never_sent_twice_whatever_a_layer_does():
+def test_a_layer_cannot_send_a_body_twice():
     heads = []
     with listening(saying(b'ok', heads)) as origin, layered(twice) as (address, proxy):
         shown = ask(address, get(origin, method=b'POST', more=b'Content-Length: 4\r\n') + b'body')

@@ -57,7 +57,7 @@ def test_a_response_until_close_is_chunked_for_http_1_1():
     (b'GET', b'HTTP/1.1 304 Not Modified\r\nContent-Length: 999\r\n\r\n'),
     (b'GET', b'HTTP/1.1 204 No Content\r\n\r\n'),
 ])
-def test_a_response_that_cannot_have_a_body_has_none_whatever_its_fields_say(method, head):
+def test_a_response_that_cannot_have_a_body_has_none_even_if_its_fields_claim_one(method, head):
     with listening(answering(head, close=False)) as origin, proxying() as (address, proxy):
         client = connect(address)
         client.sendall(get(origin, method=method))

@@ -62,7 +62,7 @@ def test_a_gigantic_chunk_is_passed_on_in_pieces_as_it_comes(ends):
     copying.kill()
 
 
-def test_an_upload_tells_how_it_ended_and_wakes_who_waits_for_the_origin(ends):
+def test_an_upload_records_how_it_ended_and_ends_the_wait_for_the_origin(ends):
     client, user, origin, server = ends
     upload = relay.BodyUpload(framing.Sized(5, errors.ClientLost), client, origin, LIMITS)
     user.sendall(b'hello')
@@ -76,7 +76,7 @@ def test_an_upload_tells_how_it_ended_and_wakes_who_waits_for_the_origin(ends):
     assert not upload.wait(PATIENCE) and isinstance(upload.error, errors.ClientLost)
 
 
-def test_an_upload_can_be_stopped_whatever_it_does(ends):
+def test_an_upload_can_be_stopped_at_any_time(ends):
     client, _user, origin, _server = ends
     upload = relay.BodyUpload(framing.Sized(5, errors.ClientLost), client, origin, LIMITS)
     gevent.sleep(0)
@@ -127,7 +127,7 @@ def test_an_upload_that_is_too_much_says_so(ends):
 
 
 @pytest.mark.parametrize('way', ['body', 'tunnel'])
-def test_who_reads_nothing_costs_a_piece_of_memory_and_no_more(ends, way, monkeypatch):
+def test_a_reader_that_takes_nothing_costs_one_piece_of_memory(ends, way, monkeypatch):
     client, user, origin, server = ends
     monkeypatch.setattr(kernel_pipes, 'pool', kernel_pipes.Pool(None))      # as for all but a few of many
     client.transport.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -257,7 +257,7 @@ def test_a_long_body_that_breaks_off_is_not_whole(way, ends):
 
 
 @needs_splice
-def test_who_takes_nothing_out_of_a_pipe_is_given_up(splicing, ends):
+def test_a_reader_that_takes_nothing_out_of_a_pipe_is_given_up(splicing, ends):
     client, _user, origin, server = ends
     sending = gevent.spawn(server.sendall, b'x' * 40000000)
     slow = (LIMITS[0], TimeLimit('body', 0.3, errors.DownloadTimeout))
@@ -279,7 +279,7 @@ def test_an_upload_is_stopped_while_octets_wait_in_a_pipe(splicing, ends):
 
 
 @needs_splice
-def test_what_is_throttled_is_copied(splicing, ends):
+def test_throttled_octets_are_copied(splicing, ends):
     client, user, origin, server = ends
     splicing.refuse_from, splicing.error = 0, errno.EIO
     client.pace = rates.Pace([(rates.Meter(), 1e12)], None)

@@ -58,7 +58,7 @@ def test_each_direction_has_its_own_budget(flows):
         assert 0.5 * rate * seconds < total < rate * (seconds + 0.2)
 
 
-def test_what_a_throttle_holds_back_is_no_silence(flows):
+def test_time_in_which_a_throttle_holds_octets_back_is_no_silence(flows):
     flows.append(Flow(None, behind(0.8), idle=0.2))
     (flow,) = flows
     flow.server.sendall(b'late')
@@ -202,7 +202,7 @@ def test_an_origin_that_breaks_while_octets_wait_in_a_pipe(splicing, flows):
 
 
 @needs_splice
-def test_who_gets_no_pipe_copies(splicing, flows, monkeypatch):
+def test_without_a_pipe_octets_are_copied(splicing, flows, monkeypatch):
     monkeypatch.setattr(kernel_pipes, 'pool', kernel_pipes.Pool(splicing, most=1))
     flows.append(stuck(Flow(None, None), splicing))
     check_copied(Flow(None, None), splicing, flows)
@@ -319,7 +319,7 @@ class Tap(object):
         self.seen[direction].append(octets.tobytes())
 
 
-def test_a_tap_sees_each_octet_of_a_tunnel_once_and_what_was_read_ahead_first(ends, splicing):
+def test_a_tap_sees_each_octet_of_a_tunnel_once_and_in_order(ends, splicing):
     client, user, origin, server = ends
     tap, limit = Tap(), TimeLimit('tunnel', PATIENCE, errors.TunnelIdle)
     client.buffer, origin.buffer = b'ahead', b'greeting'

@@ -41,7 +41,7 @@ def receive(user, count):
     return octets
 
 
-def test_what_is_there_goes_through_a_pipe_that_is_given_back(way):
+def test_octets_that_are_there_go_through_a_pipe_that_is_given_back(way):
     origin, client, server, user = way
     server.sendall(b'x' * MUCH)
     passed = 0
@@ -62,7 +62,7 @@ def test_where_nothing_is_there_nothing_is_taken(way):
     assert zero_copy.fill(origin, client) is None
 
 
-def test_what_is_buffered_throttled_or_little_is_left_to_the_copy_loops(way):
+def test_buffered_throttled_or_few_octets_are_left_to_the_copy_loops(way):
     origin, client, server, _user = way
     server.sendall(b'x' * MUCH)
     wait_readable((origin,), monotonic() + PATIENCE)
@@ -111,7 +111,7 @@ ENDS = [
 
 
 @pytest.mark.parametrize('number', range(len(ENDS)))
-def test_many_chunks_of_a_size_go_on_whole_whatever_comes_behind_them(way, number):
+def test_many_chunks_of_one_size_go_on_complete_and_the_octets_after_them_stay(way, number):
     end = ENDS[number]
     origin, client, server, user = way
     body = chunked()

@@ -242,7 +242,7 @@ def test_trailers_that_connection_names_do_not_go_on():
     (204, (CL,), (1, 1), b''),
     (204, (TE,), (1, 1), b''),
 ])
-def test_a_response_without_a_body_still_says_what_it_would_have_been(status, lines, version, line):
+def test_a_response_without_a_body_still_has_the_framing_of_the_body(status, lines, version, line):
     assert framing.bodiless_framing(head('response', b'HTTP/1.1 %d x' % status, lines), version) == line
 
 

@@ -157,7 +157,7 @@ def test_octets_from_elsewhere_are_shown_on_one_short_line_without_credentials(o
     b'http:user:secret@a.example', b'http:/user:secret@a.example/',
     b'GET user:secret@a.example:443 HTTP/1.1 ',
 ])
-def test_credentials_are_hidden_whatever_they_stand_in(octets):
+def test_credentials_are_hidden_in_every_place(octets):
     assert 'secret' not in grammar.printable(octets)
 
 
@@ -343,6 +343,6 @@ def test_all_values_of_a_name_are_kept_in_their_order():
     (b'a ' * 200, 'a ' * 40 + '...'), (b' ' * 100 + b'user:secret@host', ' ' * 80 + '...'),
     (b'x ' + b'user:se cret@' * 100, None),
 ])
-def test_what_people_see_of_many_words_is_cut_and_has_no_secret(octets, shown):
+def test_the_printable_form_of_many_words_is_cut_and_has_no_secret(octets, shown):
     found = grammar.printable(octets)
     assert shown in (None, found) and 'secret' not in found and len(found) <= 83

@@ -84,7 +84,7 @@ def test_an_odd_response_is_delivered_canonically_and_its_connection_not_used_ag
     (b'Content-Length: 4\r\nContent-Length: 5\r\n', b''), (b'Transfer-Encoding: foo\r\n', b''),
     (b'Content-Length: x\r\n', b''), (b'Content-Length: 5\r\nContent-Length: 5\r\n', b'Content-Length: 5\r\n'),
 ])
-def test_an_answer_to_head_ends_at_its_head_whatever_frames_it(line, got):
+def test_an_answer_to_head_ends_at_its_head_with_any_framing(line, got):
     assert exchange(OK + line + b'\r\n', b'HEAD') == (OK + got + b'\r\n', [1, 1])
 
 
@@ -137,7 +137,7 @@ def test_a_head_that_lf_ends_is_not_too_large_because_of_its_body():
         assert got.startswith(OK) and got.endswith(b'\r\n\r\n' + body)
 
 
-def test_what_stands_behind_an_empty_line_of_lf_is_no_head():
+def test_octets_after_an_empty_line_of_lf_are_no_head():
     assert leniency.mend_response(b'HTTP/1.1 200 OK\nA: b\n\nC: d\r\n\r\n') == (OK + b'A: b\r\n\r\n', b'C: d\r\n\r\n')
 
 

@@ -108,7 +108,7 @@ def test_blanks_before_a_colon_are_taken_away_in_responses():
     assert found.write(b'') == b'HTTP/1.1 200 OK\r\nX: y\r\n\r\n'
 
 
-def test_what_a_refusal_says_is_printable_and_knows_no_secrets():
+def test_a_refusal_is_printable_and_has_no_secrets():
     with pytest.raises(errors.BadRequest) as raised:
         request(b'GET http://user:secret@a/  HTTP/1.1')
     assert str(raised.value) == "invalid request line, which begins with 'GET'"
@@ -151,7 +151,7 @@ def test_an_origins_connection_persists_as_it_says(line, connection, persists):
     (b'GET', True), (b'HEAD', True), (b'OPTIONS', True), (b'TRACE', True), (b'PUT', True), (b'DELETE', True),
     (b'POST', False), (b'PATCH', False), (b'get', False), (b'UNHEARD-OF', False),
 ])
-def test_only_what_is_idempotent_is_repeatable(method, repeatable):
+def test_only_idempotent_methods_are_repeatable(method, repeatable):
     assert request(method + b' http://a/ HTTP/1.1', b'Host: a').repeatable is repeatable
 
 
@@ -193,7 +193,7 @@ def test_max_forwards_is_one_number(lines):
     ((), []), ((b'Via: 1.1 a',), [b'a']), ((b'Via: 1.0 A, 1.1 b:80 (x)', b'Via: HTTP/1.1 c'), [b'a', b'b:80', b'c']),
     ((b'Via: broken', b'Via: 1.1\td'), [b'd']),
 ])
-def test_via_names_who_passed_it_on(lines, names):
+def test_via_names_the_proxy_that_passed_a_message_on(lines, names):
     found = request(*lines)
     assert [name for name in (b'1.1', b'a', b'b:80', b'c', b'd', b'broken') if found.passed_by(name)] == names
 
@@ -280,7 +280,7 @@ def test_fields_go_on_but_those_of_one_hop(lines, passed):
     ([b'Content-Length: 5'], b'', []),
     ([b'X: y'], b'Transfer-Encoding: chunked\r\n', [b'X: y', b'Transfer-Encoding: chunked']),
 ])
-def test_framing_is_written_anew_whatever_connection_names(lines, framing, passed):
+def test_framing_is_written_anew_even_if_connection_names_it(lines, framing, passed):
     assert written(lines, framing) == passed
 
 
@@ -288,7 +288,7 @@ def test_via_is_added_behind_the_others():
     assert written([b'Via: 1.0 a', b'X: y'], via=b'1.1 geproxy') == [b'Via: 1.0 a', b'X: y', b'Via: 1.1 geproxy']
 
 
-def test_what_is_settled_here_does_not_go_on():
+def test_settled_fields_do_not_go_on():
     assert written([b'Expect: 100-continue', b'X: y'], settled=frozenset([b'expect'])) == [b'X: y']
 
 
@@ -333,7 +333,7 @@ def test_a_response_is_written_anew(lines, arguments, head):
     assert response(*lines).write(**dict({'framing': b''}, **arguments)) == head + b'\r\n'
 
 
-def test_what_was_written_of_a_head_is_not_taken_for_what_is_to_be_written_now():
+def test_a_head_is_written_again_for_other_arguments():
     lines = b'Host: h\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n'
     one, other = (reading.parse_request(b'POST http://%s/ HTTP/1.1\r\n' % host + lines) for host in (b'h', b'other'))
     length, expect = b'Content-Length: 1\r\n', frozenset([b'expect'])

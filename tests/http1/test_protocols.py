@@ -26,7 +26,7 @@ def test_another_protocol_is_named_with_its_remedy(octets, kind, remedy):
     b'', b'G', b'GET / HTTP/1.1\r\n', b'CONNECT a:443 HTTP/1.1\r\n', b'PRI', b'PRI * HTTP/1.1\r\n', b'PRINT / HTTP/1.1',
     b'\x16', b'\x16\x02', b'\x00\x05', b'\xff',
 ])
-def test_what_may_be_http_is_left_to_its_parser(octets):
+def test_octets_that_may_be_http_are_left_to_the_parser(octets):
     assert protocols.check(octets) is None
 
 

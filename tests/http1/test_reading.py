@@ -57,7 +57,7 @@ def test_a_bad_head_is_refused_as_soon_as_it_can_be_told(check, head, end):
 
 @pytest.mark.parametrize('check, head, end', BAD_STARTS)
 @pytest.mark.parametrize('step', [1, 2, 3, 7])
-def test_a_bad_head_is_refused_as_soon_by_who_has_seen_its_beginning(check, head, end, step):
+def test_a_bad_head_is_refused_as_early_if_its_beginning_was_checked_before(check, head, end, step):
     error = errors.BadRequest if check is reading.check_request_start else errors.BadResponse
     checked = 0
     for size in range(step, end, step):

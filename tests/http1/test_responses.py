@@ -37,7 +37,7 @@ def failure(error, method=b'GET', close=False):
 
 
 @pytest.mark.parametrize('each', CLASSES, ids=lambda each: each.__name__)
-def test_every_failure_is_a_response_that_says_what_why_and_where_to_look(each):
+def test_every_failure_response_has_the_message_the_reason_and_the_request_id(each):
     response, body = failure(each('port 25 is not open'))
     assert (response.version, response.status, response.reason) == ((1, 1), each.status, b'port 25 is not open')
     assert response.values(b'content-length') == (b'%d' % len(body),)
@@ -64,7 +64,7 @@ def test_all_error_types_in_use_are_known_by_their_own_name():
 
 
 @pytest.mark.parametrize('seconds, values', [(None, ()), (0, (b'0',)), (86400, (b'86400',))])
-def test_who_may_try_again_is_told_when(seconds, values):
+def test_a_client_that_may_try_again_gets_retry_after(seconds, values):
     response, _body = failure(errors.TooManyRequests('what', seconds))
     assert response.values(b'retry-after') == values
 
@@ -77,7 +77,7 @@ def test_who_may_try_again_is_told_when(seconds, values):
     ('x' * 160, b'x' * 160, b'x' * 160),
     ('x' * 161, b'x' * 157 + b'...', b'x' * 161),
 ])
-def test_whatever_the_message_the_head_stays_one(text, reason, details):
+def test_no_message_can_split_the_head(text, reason, details):
     response, body = failure(errors.Denied(text))
     assert response.reason == reason
     assert b'details="%s";' % details in response.values(b'proxy-status')[0]

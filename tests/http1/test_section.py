@@ -25,7 +25,7 @@ OK = b'HTTP/1.1 200 OK\r\n'
     (b'Cookie: a\r\n b\r\n', None), (b'Cookie: a\0b\r\n', None), (b'Cookie: a\rb\r\n', None),
     (b'X: \x000\x00\r\nCookie: a\r\n', None), (b'', None), (b'Set-Cookie: a\r\n' * 64, None),
 ])
-def test_secrets_are_cut_out_whole_or_not_at_all(fields, secrets):
+def test_secrets_are_cut_out_completely_or_not_at_all(fields, secrets):
     head = GET + fields + b'\r\n'
     bare, found = section.cut_secrets(head)
     assert found == secrets
@@ -69,7 +69,7 @@ def test_a_head_that_has_the_hash_of_another_is_not_taken_for_it(reader, start):
 
 
 @pytest.mark.parametrize('parse, start', [(reading.parse_request, GET), (reading.parse_response, OK)])
-def test_nobody_can_write_a_mark(parse, start):
+def test_no_peer_can_write_a_mark(parse, start):
     for _ in range(6):
         parse(start + b'Cookie: a\r\n\r\n')
         parse(start + b'Cookie: a\r\nSet-Cookie: b\r\n\r\n')

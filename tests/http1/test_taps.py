@@ -75,7 +75,7 @@ def test_nothing_of_a_tapped_body_may_go_by_unseen():
     assert all(each.splices for each in (sized(), chunked(), framing.UntilClose()))
 
 
-def test_what_policy_takes_from_the_trailers_is_taken_from_those_of_a_tapped_body():
+def test_policy_removes_trailers_of_a_tapped_body_too():
     body, _seen = tapped(chunked())
     body.dropped = body.dropped | frozenset([b'a'])
     octets = b'0\r\nA: b\r\nC: d\r\n\r\n'

@@ -81,7 +81,7 @@ def test_midnight_is_the_local_one(monkeypatch, zone, date, seconds):
         time.tzset()
 
 
-def test_who_has_had_enough_is_told_the_figure_the_option_and_when_to_come_back(keep):
+def test_a_client_over_its_quota_gets_the_figure_the_option_and_retry_after(keep):
     kept = keep(NOON)
     kept.add('user:joe', 2047)
     kept.check('user:joe', 2048, NOON)
@@ -138,7 +138,7 @@ def test_counts_are_there_at_every_moment_of_the_hand_over(keep):
     assert seen <= set([7]) and kept.used('a') == 7
 
 
-def test_processes_see_what_the_others_have_counted(keep):
+def test_processes_see_the_counts_of_the_others(keep):
     one, two = keep(), keep()
     one.add('a', 3)
     two.add('a', 4)
@@ -148,7 +148,7 @@ def test_processes_see_what_the_others_have_counted(keep):
     assert one.used('a') == two.used('a') == 7
 
 
-def test_what_cannot_be_written_is_counted_all_the_same_and_told_once(keep, tmpdir):
+def test_counting_goes_on_after_a_failed_write_which_is_reported_once(keep, tmpdir):
     tmpdir.mkdir('quota')
     kept = keep()
     kept.add('a', 3)
@@ -161,7 +161,7 @@ def test_what_cannot_be_written_is_counted_all_the_same_and_told_once(keep, tmpd
     assert parse(written(keep.path))[1] == {'a': 3}
 
 
-def test_a_broken_file_stops_nobody(keep, tmpdir):
+def test_a_broken_file_stops_no_client(keep, tmpdir):
     tmpdir.join('quota').write_binary(b'\0\0\0')
     kept = keep()
     kept.add('a', 3)
@@ -170,7 +170,7 @@ def test_a_broken_file_stops_nobody(keep, tmpdir):
     assert len(keep.said) == 1 and 'line 1 is not understood' in keep.said[0]
 
 
-def test_a_file_that_somebody_holds_stops_nobody(keep):
+def test_a_file_that_another_process_locks_stops_no_client(keep):
     kept = keep()
     kept.add('a', 3)
     with QuotaFile(keep.path)._locked():

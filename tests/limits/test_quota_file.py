@@ -43,7 +43,7 @@ def test_a_file_can_be_read_by_people():
 
 
 @pytest.mark.parametrize('totals', [{}, {'a': 0}, {'user:joe': 10 ** 15, '10.0.0.1': 1}])
-def test_what_is_shown_is_read_back(totals):
+def test_a_written_file_of_quotas_can_be_read_again(totals):
     assert parse(show('2026-11-24', totals)) == ('2026-11-24', totals, [])
 
 
@@ -66,7 +66,7 @@ DAY, NO_DAY, NO_END = '2026-11-24', 'there is no line with the day', 'there is n
     (b'day 2026-11-24\nend\n5 a\n', DAY, {}, ['line 3 is not understood']),
     (b'day 2026-11-24\n' + b'x\n' * 1000 + b'end\n', DAY, {}, ['line %d is not understood' % n for n in range(2, 7)]),
 ])
-def test_a_mistake_in_one_line_keeps_what_the_others_say(octets, day, totals, wrong):
+def test_a_mistake_in_one_line_keeps_the_counts_of_the_others(octets, day, totals, wrong):
     assert parse(octets) == (day, totals, wrong)
 
 
@@ -94,7 +94,7 @@ def test_the_largest_counts_stay_when_there_are_too_many():
     assert '10' not in totals and '11' in totals
 
 
-def test_processes_add_what_they_counted_and_learn_what_the_others_did(path):
+def test_processes_add_their_counts_and_learn_those_of_the_others(path):
     one, two = QuotaFile(path), QuotaFile(path)
     assert one.update((TODAY, {'a': 1})) == ((TODAY, {'a': 1}), '')
     assert two.update((TODAY, {'a': 2, 'b': 3})) == ((TODAY, {'a': 3, 'b': 3}), '')
@@ -118,7 +118,7 @@ def test_a_day_that_is_over_is_forgotten(path):
     assert QuotaFile(path).update((TODAY, {'b': 1})) == ((TODAY, {'b': 1}), '')
 
 
-def test_who_deletes_a_line_or_the_file_forgives(path):
+def test_deleting_a_line_or_the_file_resets_its_counts(path):
     one = QuotaFile(path)
     one.update((TODAY, {'a': 1, 'b': 2}))
     write(path, written(path).replace(b'2 b\n', b''))
@@ -136,7 +136,7 @@ def test_who_deletes_a_line_or_the_file_forgives(path):
     ({'a': 5}, b'\0\0\0', {'a': 5, 'c': 1}),
     ({}, b'dya TODAY\n5 a\nend\n', {'a': 5, 'c': 1}),                                # the day is that of the file
 ])
-def test_a_file_with_a_mistake_forgets_nobody_and_is_kept_aside(path, first, edit, kept):
+def test_a_file_with_a_mistake_keeps_all_counts_and_is_kept_aside(path, first, edit, kept):
     one, edit = QuotaFile(path), edit.replace(b'TODAY', TODAY.encode('ascii'))
     if first:
         one.update((TODAY, first))
@@ -188,7 +188,7 @@ def test_the_file_keeps_its_mode_and_its_owner(path):
     (lambda path: os.mkdir(path + '.lock'), 'is a directory'),
     (lambda path: os.rmdir(os.path.dirname(path)), 'no such file or directory'),
 ])
-def test_what_cannot_be_written_is_told_and_tried_again(path, spoil, said):
+def test_a_failed_write_is_reported_and_tried_again(path, spoil, said):
     spoil(path)
     merged, text = QuotaFile(path).update((TODAY, {'a': 1}))
     assert merged is None

@@ -55,7 +55,7 @@ def test_a_bucket_lets_the_rate_through_however_often_it_is_asked():
     assert sum(not bucket.take(50.0, 10, tick / 1000.0) for tick in range(10000)) == pytest.approx(509, abs=1)
 
 
-def test_who_asks_too_often_is_told_the_figure_the_option_and_when_to_come_back():
+def test_a_client_over_its_rate_gets_the_figure_the_option_and_retry_after():
     shared = Consumption()
     for _ in range(2):
         shared.check_request('user:joe', 0.5, 2, 100.0)
@@ -94,7 +94,7 @@ def test_a_table_keeps_those_that_were_asked_for_last():
     assert len(table) == 3 and sorted(table._kept) == ['a', 'c', 'd']
 
 
-def test_a_table_forgets_who_was_not_heard_of_for_long():
+def test_a_table_forgets_keys_that_were_not_used_for_long():
     table = Table(Bucket)
     for number in range(10):
         table.get(number, 0.0)
@@ -103,7 +103,7 @@ def test_a_table_forgets_who_was_not_heard_of_for_long():
     assert list(table._kept) == ['new']
 
 
-def test_a_table_does_not_forget_what_is_in_use():
+def test_a_table_does_not_forget_values_in_use():
     table = Table(Bucket, 2)
     held = table.get('tunnel', 0)
     for number in range(100):
@@ -145,7 +145,7 @@ def test_a_meter_gives_places_in_its_queue_and_an_idle_time_builds_up_no_burst(r
     (1000000, 0, 50000), (1000000, 1, 25000), (1000000, 19, 2500), (1000000, 999, 1024),
     (10, 0, 1024), (50 * MIB, 0, 256 * 1024), (50 * MIB, 19, 131072),
 ])
-def test_a_piece_is_a_twentieth_of_a_second_for_all_who_share_it(rate, others, piece):
+def test_a_piece_is_a_twentieth_of_a_second_for_all_exchanges_together(rate, others, piece):
     meter = Meter()
     for number in range(1 + others):
         meter.take(number, 1, rate, 0.0)
@@ -153,7 +153,7 @@ def test_a_piece_is_a_twentieth_of_a_second_for_all_who_share_it(rate, others, p
     assert meter.piece(0, rate, 1000.0) == min(rates.MOST_PIECE, max(1024, rate // 20))
 
 
-def test_a_meter_does_not_remember_for_ever_who_took():
+def test_a_meter_forgets_exchanges_after_a_while():
     meter = Meter()
     for number in range(10000):
         meter.take(number, 1, 1e9, number / 1000.0)
@@ -191,7 +191,7 @@ def test_the_slower_of_two_meters_decides():
     assert sent[0] + sent[1] == pytest.approx(10000000, rel=0.05)
 
 
-def test_only_what_is_limited_has_a_pace():
+def test_only_a_limited_exchange_has_a_pace():
     shared = Consumption()
     assert shared.paces([], None, 0.0) == shared.paces([('10.0.0.1', None)], None, 0.0) == (None, None)
     up, down = shared.paces([('10.0.0.1', 1000), ('rules.ini:7', None)], None, 0.0)
@@ -200,7 +200,7 @@ def test_only_what_is_limited_has_a_pace():
     assert again.take(1, 10.0) == pytest.approx(11.001) and again.until == pytest.approx(11.001)
 
 
-def test_a_pace_counts_what_it_lets_go_and_says_no_before_it_takes():
+def test_a_pace_charges_octets_before_it_takes_them():
     counted, meter = [], Meter()
 
     def charge(octets):

@@ -83,7 +83,7 @@ def test_a_network_holds_its_own_and_no_other(text, inside, outside):
     ('example.com', 'not an IP address'),
     ('', 'not an IP address'),
 ])
-def test_what_is_wrong_with_a_network_is_said(text, what):
+def test_an_invalid_network_raises_an_error_with_the_reason(text, what):
     with pytest.raises(ValueError) as raised:
         parse_network(text)
     assert what in str(raised.value)
@@ -158,7 +158,7 @@ def test_what_is_wrong_with_a_network_is_said(text, what):
     ('public', '2001:4860::', '2001:db7:ffff:ffff:ffff:ffff:ffff:ffff'),
     ('public', '2002::', '3ffe:ffff:ffff:ffff:ffff:ffff:ffff:ffff'),
 ])
-def test_a_range_is_for_what_the_registries_say_from_its_first_to_its_last_address(name, first, last):
+def test_a_range_has_the_purpose_of_the_registries_from_its_first_to_its_last_address(name, first, last):
     assert (kind(parse_ip(first)), kind(parse_ip(last))) == (name, name)
 
 
@@ -196,7 +196,7 @@ def test_the_special_kinds_are_presets_and_the_public_is_none():
 @pytest.mark.parametrize('text, counted', [
     ('10.0.0.1', '10.0.0.1'), ('127.0.0.1', '127.0.0.1'), ('::1', '::1'), ('2001:db8:0:1::1', '2001:db8:0:1::/64'),
     ('2001:db8:0:1:ffff:ffff:ffff:ffff', '2001:db8:0:1::/64'), ('2001:db8:0:2::1', '2001:db8:0:2::/64')])
-def test_whom_to_count_is_an_address_or_what_one_host_has_of_ipv6(text, counted):
+def test_a_client_is_counted_by_its_ipv4_address_or_its_ipv6_network(text, counted):
     assert client_network(text) == counted
 
 
@@ -223,7 +223,7 @@ def test_how_much_of_ipv6_counts_as_one_can_be_chosen(prefix, counted):
     assert client_network('10.0.0.1', prefix) == '10.0.0.1' and client_network('::1', prefix) == '::1'
 
 
-def test_what_is_remembered_of_addresses_is_kept_by_text():
+def test_addresses_are_remembered_by_their_text():
     # Whoever owns a network can choose addresses whose numbers all have one hash: these have.
     numbers = [(0x2001 << 112) + number * (2 ** 61 - 1) for number in range(1, 50)]
     for _ in range(3):

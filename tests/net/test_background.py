@@ -25,7 +25,7 @@ def passes(gate):
         return 'passed'
 
 
-def test_what_a_job_returns_or_raises_comes_back_and_the_next_job_is_done(capfd):
+def test_the_caller_gets_the_result_or_error_of_a_job_and_the_next_job_runs(capfd):
     threads = background.Background(1)
     for text, expected in (('7', (7, None)), ('x', (None, ValueError)), ('8', (8, None))):
         result = threads.do(int, text)

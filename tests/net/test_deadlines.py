@@ -37,7 +37,7 @@ def test_of_two_streams_the_one_that_is_readable_is_told(pair):
     listener.close()
 
 
-def test_hurry_moves_the_deadline_of_whoever_waits(pair):
+def test_shorten_wait_moves_the_deadline_of_a_waiting_greenlet(pair):
     stream, _other = pair
     waiting = gevent.spawn(wait_readable, (stream,), monotonic() + 3600)
     gevent.sleep(0)
@@ -45,7 +45,7 @@ def test_hurry_moves_the_deadline_of_whoever_waits(pair):
     assert waiting.get(timeout=PATIENCE) is None
 
 
-def test_hurry_leaves_alone_who_waits_for_another_by_now(pair):
+def test_shorten_wait_does_not_touch_a_greenlet_that_waits_for_another_stream(pair):
     stream, other = pair
     with stream_pair() as (second, _silent):
         def wait_for_both():
@@ -63,7 +63,7 @@ def test_hurry_leaves_alone_who_waits_for_another_by_now(pair):
 
 
 @pytest.mark.parametrize('what', [None, 1, 'stream', object()])
-def test_what_comes_too_late_for_an_earlier_wait_ends_no_other(pair, what):
+def test_a_late_switch_for_an_earlier_wait_ends_no_other_wait(pair, what):
     stream, other = pair
     stream.transport.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     reading = gevent.spawn(wait_readable, (stream,), monotonic() + PATIENCE)
@@ -81,7 +81,7 @@ def test_what_comes_too_late_for_an_earlier_wait_ends_no_other(pair, what):
     assert sending.get(timeout=PATIENCE) is None
 
 
-def test_what_has_come_when_the_time_is_over_goes_first(pair):
+def test_octets_that_arrived_before_the_deadline_win_over_it(pair):
     stream, other = pair
     waiting = gevent.spawn(wait_readable, (stream,), monotonic() - 1)
     gevent.sleep(0)
@@ -108,7 +108,7 @@ def test_a_connection_that_is_there_when_the_time_is_over_is_one(pair):
         assert wait_connected([stream.transport], monotonic() - 1) is stream.transport
 
 
-def test_who_cannot_be_waited_for_ends_a_wait_by_its_reset(pair):
+def test_the_reset_of_a_watched_stream_ends_a_wait_for_another(pair):
     stream, other = pair
     with stream_pair() as (second, _silent):
         other.sendall(b'unread')
@@ -121,7 +121,7 @@ def test_who_cannot_be_waited_for_ends_a_wait_by_its_reset(pair):
         assert stream.is_gone()
 
 
-def test_who_is_watched_may_have_others_look_again(pair):
+def test_look_again_ends_the_wait_that_watches_a_stream(pair):
     stream, other = pair
     waiting = gevent.spawn(watching, stream, wait_readable, (), monotonic() + 3600)
     gevent.sleep(0)
@@ -130,7 +130,7 @@ def test_who_is_watched_may_have_others_look_again(pair):
     look_again(stream)                  # nobody is there
 
 
-def test_nobody_is_woken_to_look_for_a_reset_that_has_not_come(pair):
+def test_no_greenlet_runs_while_a_watched_stream_is_not_reset(pair):
     stream, _other = pair
     looks = []
 

@@ -79,7 +79,7 @@ def test_octets_go_through_as_they_are_and_no_more_than_wanted(splice, ends):
 
 
 @needs_splice
-def test_what_the_system_says_is_raised(splice, ends):
+def test_errors_of_the_system_are_raised(splice, ends):
     pipe = kernel_pipes.Pool(splice).take()
     with pytest.raises(OSError) as caught:
         pipe.fill(ends[1].fileno(), 5)
@@ -138,7 +138,7 @@ def test_one_that_is_too_small_is_none(splice, monkeypatch):
 
 @needs_splice
 @pytest.mark.parametrize('number', [errno.EINVAL, errno.ENOSYS, errno.EPERM])
-def test_who_is_refused_never_asks_again(splice, ends, number):
+def test_a_pool_that_was_refused_splice_never_tries_again(splice, ends, number):
     pool = kernel_pipes.Pool(splice)
     before = descriptors()
     idle, used = pool.take(), pool.take()
@@ -212,7 +212,7 @@ def test_pieces_are_poured_at_once_until_the_other_pipe_is_full(splice):
 
 
 @needs_splice
-def test_what_cannot_be_poured_is_copied(splice, ends):
+def test_octets_that_cannot_be_poured_are_copied(splice, ends):
     def refuse(*_):
         raise OSError(errno.EINVAL, 'no')
     first, second = kernel_pipes.Pipe(refuse), kernel_pipes.Pipe(splice)

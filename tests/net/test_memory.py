@@ -15,7 +15,7 @@ from geproxy.net import memory
 from geproxy.net.deadlines import TimeLimit
 
 
-def test_what_is_held_never_goes_over_the_limit():
+def test_the_octets_that_are_held_never_exceed_the_limit():
     budget = memory.Budget(1000)
     budget.charge(0, 600)
     with pytest.raises(errors.MemoryFull) as caught:
@@ -143,7 +143,7 @@ def test_a_head_that_comes_slowly_is_charged_while_it_comes(held):
             client.close()
 
 
-def test_what_a_slow_reader_has_not_taken_is_charged_until_it_has(held):
+def test_octets_for_a_slow_reader_are_charged_until_it_takes_them(held):
     with stream_pair() as (stream, other):
         sending = gevent.spawn(stream.send, b'x' * (16 << 20), TimeLimit('body', PATIENCE, errors.DownloadTimeout))
         until(lambda: held() > memory.FREE)

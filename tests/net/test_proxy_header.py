@@ -128,7 +128,7 @@ def test_a_header_in_pieces_is_over_with_its_last_octet_and_not_before(octets, c
 
 
 @pytest.mark.parametrize('octets,said', BAD)
-def test_what_is_no_header_is_refused_and_what_is_wrong_is_said(octets, said):
+def test_an_invalid_header_is_refused_with_the_reason(octets, said):
     with pytest.raises(errors.BadProxyHeader) as raised:
         proxy_header.parse(octets)
     assert said in str(raised.value) and len(str(raised.value)) < 400
@@ -142,7 +142,7 @@ def test_in_pieces_it_is_refused_too_and_never_taken_for_one_on_the_way(octets, 
 
 
 @pytest.mark.parametrize('octets,_said', BAD)
-def test_what_cannot_become_a_header_is_not_waited_for(octets, _said):
+def test_octets_that_cannot_become_a_header_are_refused_at_once(octets, _said):
     size = next(size for size in range(len(octets) + 1) if refuses(octets[:size]))
     assert all(refuses(octets[:more]) for more in range(size, min(len(octets), 300)))
 

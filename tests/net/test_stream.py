@@ -59,7 +59,7 @@ def test_a_head_of_just_the_size_passes_and_one_more_does_not(pair):
     assert read_head(stream, 100) is None
 
 
-def test_a_head_that_is_late_raises_what_the_limit_says(pair):
+def test_a_late_head_raises_the_error_of_its_limit(pair):
     stream, other = pair
     other.sendall(b'half a he')
     with pytest.raises(errors.HeadTimeout) as caught:
@@ -74,7 +74,7 @@ def test_the_end_of_a_connection_ends_a_head(pair):
     assert read_head(stream) == b'' and stream.buffer == b'half'
 
 
-def test_what_is_there_of_a_head_is_shown_to_the_check(pair):
+def test_the_check_sees_the_beginning_of_an_incomplete_head(pair):
     stream, other = pair
     other.sendall(b'half')
     with pytest.raises(ZeroDivisionError):
@@ -149,7 +149,7 @@ def test_aborting_is_a_reset(pair):
         other.recv(1)
 
 
-def test_what_comes_behind_the_end_does_not_take_it_back(pair):
+def test_octets_after_the_end_do_not_reopen_a_stream(pair):
     stream, other = pair
     stream.ended = True             # as of a load balancer whose PROXY header did not come in time
     other.send(b'GET / HTTP/1.1\r\n')

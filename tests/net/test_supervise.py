@@ -53,7 +53,7 @@ def test_a_greenlet_that_is_killed_is_not_started_again():
     assert kept.dead and supervise.failures == {}
 
 
-def test_what_fails_in_two_ways_is_reported_for_each():
+def test_a_task_that_fails_in_two_places_is_reported_for_each():
     said = []
 
     def fail(number):

@@ -16,7 +16,7 @@ def test_the_silence_of_a_connection_is_known():
         assert 0 <= tcp_info.silence(stream.transport) < 20
 
 
-def test_nothing_is_known_of_what_is_no_tcp_connection():
+def test_the_kernel_says_nothing_about_other_sockets_than_tcp():
     one, other = socket.socketpair()
     try:
         assert tcp_info.silence(one) is None

@@ -51,7 +51,7 @@ def test_many_that_are_busy_have_one_turn_together_and_go_round():
     assert len(done) == 50 and len(set(done[-10:])) == 10
 
 
-def test_who_has_not_worked_for_a_turn_goes_on():
+def test_a_greenlet_that_has_worked_less_than_a_turn_goes_on():
     others = []
     gevent.spawn(others.append, 1)
     for _ in range(3):
@@ -62,7 +62,7 @@ def test_who_has_not_worked_for_a_turn_goes_on():
     assert others == [1]
 
 
-def test_who_is_killed_in_the_queue_leaves_it():
+def test_a_greenlet_that_is_killed_in_the_queue_leaves_it():
     done = []
     loops = [gevent.spawn(busy, done, 1000) for _ in range(3)]
     gevent.sleep(0)
@@ -75,7 +75,7 @@ def test_who_is_killed_in_the_queue_leaves_it():
 
 
 @pytest.mark.parametrize('late', [1, 'x'])
-def test_what_comes_too_late_for_an_earlier_wait_is_no_turn(late):
+def test_a_late_switch_for_an_earlier_wait_is_no_turn(late):
     done = []
     first, second = gevent.spawn(busy, done, 3), gevent.spawn(busy, done, 3)
     gevent.sleep(0)

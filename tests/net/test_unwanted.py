@@ -46,7 +46,7 @@ def flood(sock):
 
 
 @pytest.mark.parametrize('rate', [None, 1000000])
-def test_what_is_swallowed_behind_the_last_response_is_bounded_and_paced(pair, rate):
+def test_unwanted_octets_after_the_last_response_are_bounded_and_paced(pair, rate):
     stream, other = pair
     meter = rates.Meter()
 

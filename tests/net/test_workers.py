@@ -77,7 +77,7 @@ def test_no_more_are_kept_than_that():
     assert len([greenlet for greenlet in by if not greenlet.dead]) == KEPT
 
 
-def test_who_was_not_needed_for_a_while_is_ended():
+def test_a_greenlet_that_was_idle_for_a_while_is_ended():
     by, go_on = [], gevent.event.Event()
 
     def job():
@@ -94,7 +94,7 @@ def test_who_was_not_needed_for_a_while_is_ended():
     assert [greenlet.dead for greenlet in by[:3]].count(True) == 2 and not by[3].dead
 
 
-def test_who_has_nothing_to_do_can_be_ended_and_keeps_nothing():
+def test_idle_greenlets_can_be_ended_and_keep_nothing():
     by = []
 
     class Heavy(object):
@@ -136,7 +136,7 @@ def test_a_kill_never_hits_the_next_job():
     assert killer.dead and by[0].dead and by[1] is not by[0] and by[2] == 'done'
 
 
-def test_an_interrupt_hits_the_job_that_was_meant_or_nobody():
+def test_an_interrupt_hits_the_intended_job_or_none():
     by, at_work, last = [], set(), gevent.event.Event()
 
     def job():

@@ -501,7 +501,7 @@ def test_closing_a_stuck_log_takes_no_longer_than_its_limit():
         assert 0.1 < monotonic() - began < SOON
 
 
-def test_closing_a_log_writes_what_is_queued(tmpdir):
+def test_closing_a_log_writes_the_queued_lines(tmpdir):
     path = str(tmpdir.join('log'))
     writer = log.Writer(path)
     for number in range(3000):
@@ -549,7 +549,7 @@ def test_after_a_full_disk_the_log_says_how_many_lines_were_dropped(tmpdir):
             json.loads(line.decode('ascii'))
 
 
-def test_a_pipe_that_nobody_reads_delays_no_response_and_the_dropped_lines_are_counted():
+def test_a_pipe_without_a_reader_delays_no_response_and_dropped_lines_are_counted():
     reading, writing_ = os.pipe()
     try:
         with running(stdout=writing_) as proxy:

@@ -53,7 +53,7 @@ def answer(line, visitor=None, pages=PAGES):
     (b'GET /Show', None, 404), (b'OPTIONS *', None, 404), (b'GET http://a.test/show', None, 404),
     (b'GET /friends', None, 403), (b'GET /friends', 'friend', 200), (b'POST /friends', None, 403), (b'GET /full', None, 503),
 ])
-def test_a_page_is_found_by_path_and_method_for_those_who_may_see_it(line, visitor, status):
+def test_a_page_is_found_by_path_and_method_for_allowed_visitors(line, visitor, status):
     assert answer(line, visitor).status == status
 
 

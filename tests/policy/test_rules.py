@@ -61,7 +61,7 @@ def why_not(text, moment=NOON, **asked):
     ('deny any any until 2026-11-23', {}, 'expired'),
     ('allow any any until 2026-11-23', {}, ''),         # it decides: it refuses
 ])
-def test_a_rule_matches_or_says_what_does_not(text, asked, missed):
+def test_a_rule_matches_or_names_the_part_that_does_not(text, asked, missed):
     assert why_not(text, **asked) == missed
 
 

@@ -55,7 +55,7 @@ CHANGED = '[limits]\nconnections = 400\n[access]\nrules =\n    allow any a.test\
 SAID = ['[access] rules: +allow any b.test', '[limits] connections: 200 -> 400']
 
 
-def test_a_dry_run_says_what_would_change_and_changes_nothing(process):
+def test_a_dry_run_lists_the_changes_and_changes_nothing(process):
     before = process.settings
     for _ in range(2):
         assert process.run(CHANGED, dry_run=True) == (True, SAID)
@@ -63,7 +63,7 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(process):
     assert (process.reloads.done, process.reloads.refused) == (0, 0)
 
 
-def test_a_reload_says_what_has_changed_once(process):
+def test_a_reload_reports_the_changes_once(process):
     assert process.run(CHANGED) == (True, SAID + [process.path + ' read'])
     assert process.settings.limits.connections == 400 and len(process.log.changed) == 1
     assert process.run() == (True, [process.path + ' read'])
@@ -157,7 +157,7 @@ def test_the_number_of_threads_that_hang_is_bounded(process, pipe):
     assert process.run()[1] == ['nothing changed: 4 earlier reloads still wait for a file']
 
 
-def test_a_log_that_nobody_reads_is_given_up_too(process, pipe):
+def test_a_log_without_a_reader_is_given_up_too(process, pipe):
     os.unlink(pipe)
     with pytest.raises(reloads.Slow):
         process.reloads._in_a_thread(lambda path: os.close(os.open(path, os.O_WRONLY)), pipe + '.pipe')

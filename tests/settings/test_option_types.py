@@ -133,7 +133,7 @@ def test_a_value_of_its_type_is_understood(read, text, value):
     (option_types.boolean('on', 'off'), 'yes', 'expected one of on, off'),
     (option_types.boolean('on', 'off'), 'On', 'expected one of on, off'),
 ])
-def test_a_value_of_another_type_is_refused_with_what_is_expected(read, text, what):
+def test_a_value_of_another_type_is_refused_with_the_expected_form(read, text, what):
     with pytest.raises(ValueError) as raised:
         read(text)
     assert what in str(raised.value)

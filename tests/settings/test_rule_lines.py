@@ -132,7 +132,7 @@ def test_the_value_that_a_rule_sets_is_not_shown():
     ('deny any any rate 1m', 'a deny rule cannot have '),
     ('deny any any set X=y', 'a deny rule cannot have '),
 ])
-def test_a_wrong_rule_is_refused_with_what_is_expected(text, what):
+def test_a_wrong_rule_is_refused_with_the_expected_form(text, what):
     with pytest.raises(ValueError) as raised:
         rule(text)
     assert what in str(raised.value)

@@ -62,7 +62,7 @@ def test_days_are_names_and_ranges_that_may_go_over_sunday(text, days):
 
 
 @pytest.mark.parametrize('text', ['mon-', '-mon', 'mon-tue-wed', 'mon,', ',', 'monday', 'mon-xyz', '07:00', '25:00-26:00', ''])
-def test_what_is_neither_days_nor_hours_is_no_option(text):
+def test_a_word_that_is_neither_days_nor_hours_is_no_option(text):
     with pytest.raises(ValueError) as raised:
         rule_options.parse([text])
     assert str(raised.value).startswith("unknown rule option '%s'" % text)

@@ -197,7 +197,7 @@ def test_a_kept_connection_that_its_origin_closes_goes_at_once():
 
 
 @pytest.mark.parametrize('octets', [b'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil', b''])
-def test_what_nobody_asked_for_is_no_answer_even_before_the_hub_has_seen_it(octets):
+def test_octets_without_a_request_are_no_answer_even_before_the_hub_has_seen_them(octets):
     listener = socket.socket()
     listener.bind(('127.0.0.1', 0))
     listener.listen(5)

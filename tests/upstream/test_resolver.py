@@ -53,7 +53,7 @@ def test_literal_addresses_are_never_asked_for(names):
 
 
 @pytest.mark.parametrize('host', [b'2130706433', b'0x7f.1', b'127.1'])
-def test_what_only_looks_like_an_address_is_a_name_for_the_host_to_judge(host):
+def test_a_name_that_only_looks_like_an_address_is_looked_up_by_the_host(host):
     assert resolver.Resolver().resolve(host, LATER) == ['127.0.0.1']
 
 
@@ -76,7 +76,7 @@ def test_a_failure_is_kept_too(names):
     assert names.asked == ['none.test']
 
 
-def test_many_who_ask_at_once_cause_one_look_up(names):
+def test_many_requests_at_once_cause_one_look_up(names):
     found = resolver.Resolver(ask=names)
     asking = [gevent.spawn(found.resolve, b'a.test', LATER) for _ in range(20)]
     assert [each.get(timeout=PATIENCE)[0] for each in asking] == ['10.0.0.1'] * 20
@@ -235,7 +235,7 @@ def test_clients_that_wait_are_served_in_turn(gates, monkeypatch):
     assert gates.begun == [name + '.test' for name in expected]
 
 
-def test_a_look_up_that_nobody_waits_for_any_more_never_begins(gates, monkeypatch):
+def test_a_look_up_without_a_waiting_request_never_begins(gates, monkeypatch):
     monkeypatch.setattr(resolver, 'THREADS', 1)
     found = resolver.Resolver(ask=gates)
     first = asking(found, '', 'first.test')

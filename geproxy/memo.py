@@ -20,7 +20,7 @@ class Bounded(dict):
         self._most = most
 
     def remember(self, key, value):
-        """Remember a value. When all is full, all else is forgotten."""
+        """Remember `value` for `key`. If the dict is full, all other keys are removed first."""
         if len(self) >= self._most:
             self.clear()
         self[key] = value

@@ -139,7 +139,7 @@ def _events(admin, stream):
 
 
 def no_such_page(_visit):
-    """Return the answer for any other path: which pages there are."""
+    """Return the answer for any other path, which lists the pages. `_visit`: a table.Visit."""
     return plain(404, 'there is no such page; the pages are: ' + table.paths(PAGES))
 
 

@@ -27,7 +27,8 @@ _PAGE = resource.getpagesize()
 
 
 def octets(conversation):
-    """Return (received, sent) of the exchange that is on its way, as ints; (0, 0) if there is none."""
+    """Return (received, sent) of the current exchange of `conversation`, a Conversation, as ints; (0, 0) if there is
+    none."""
     exchange = conversation.view().exchange or NO_EXCHANGE
     return exchange.received, exchange.sent
 

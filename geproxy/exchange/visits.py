@@ -16,7 +16,7 @@ DEAD_ENDS = (errors.DnsError, errors.Denied, errors.LoginRequired)
 
 
 def is_visit(exchange, error):
-    """Return True if the request of an Exchange is for this proxy itself.
+    """Return True if the request of `exchange`, an Exchange, is for this proxy itself.
 
     `error`: the ProxyError with which its way to an origin has ended.
     """
@@ -28,7 +28,7 @@ def is_visit(exchange, error):
 
 
 def answer(exchange):
-    """Send a visitor its page. Return True if another request may follow. May wait. Raises no ProxyError."""
+    """Send the page that `exchange`, an Exchange, asks for. Return True if another request may follow. May wait. Raises no ProxyError."""
     persists = exchange.persists()
     exchange.client.pace = None         # like all answers of our own, it is never slowed down
     try:

@@ -28,7 +28,10 @@ def is_visit(exchange, error):
 
 
 def answer(exchange):
-    """Send the page that `exchange`, an Exchange, asks for. Return True if another request may follow. May wait. Raises no ProxyError."""
+    """Send the page that `exchange`, an Exchange, asks for. Return True if another request may follow.
+
+    May wait. Raises no ProxyError.
+    """
     persists = exchange.persists()
     exchange.client.pace = None         # like all answers of our own, it is never slowed down
     try:

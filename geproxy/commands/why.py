@@ -206,7 +206,7 @@ def _connect(settings, question, addresses):
     """Connect to the first address that answers. Return (address, seconds). Raises ProxyError."""
     started = compat.monotonic()
     limit = TimeLimit('connect', settings.timeouts.connect, errors.ConnectTimeout)
-    sock, reached = Attempts(compat.to_native(question.host), addresses, question.port, limit).run()
+    sock, reached = Attempts(question.host, addresses, question.port, limit).run()
     sock.close()
     return reached, compat.monotonic() - started
 

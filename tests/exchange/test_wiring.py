@@ -134,7 +134,7 @@ class Request(object):
     ([], errors.LoginRequired, 'this proxy asks for a name and a password'),
     ([b''], errors.LoginRequired, 'this proxy asks for a name and a password, by the scheme Basic'),
     ([b'Bearer hunter2'], errors.LoginRequired, 'this proxy asks for a name and a password, by the scheme Basic'),
-    ([b'Basic hunter2'], errors.LoginFailed, 'log-in failed: what follows Basic is no base64'),
+    ([b'Basic hunter2'], errors.LoginFailed, 'log-in failed: the text after Basic is not base64'),
     ([b'Basic aHVudGVyMg=='], errors.LoginFailed, 'log-in failed: there is no colon between name and password'),
     ([b'Basic Ym9iOgo='], errors.LoginFailed, 'log-in failed: name or password has a control character'),
     ([b'Basic Ym9iOnNlY3JldA=='], errors.LoginFailed, "log-in as 'bob' failed"),

@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 import collections
+import contextlib
 import glob
 import os
 import re
@@ -93,9 +94,23 @@ def read_cases(folder):
 GOOD, BAD = read_cases('good'), read_cases('bad')
 
 
+@contextlib.contextmanager
+def arriving(octets, size, lost):
+    """Give a Stream on which these octets arrive in pieces of `size`. It gives back the memory that it was charged."""
+    stream = Stream(Pieces(octets, size), '', lost)
+    try:
+        yield stream
+    finally:
+        stream.hold(0)
+
+
 def read_request(octets, size=SIZES[-1]):
-    """Octets that a client sends -> Message, `content` in the coding it goes on with; raises what is wrong."""
-    stream = Stream(Pieces(octets, size), '', errors.ClientLost)
+    """Return the Message of octets that a client sends. Raises what is wrong with them."""
+    with arriving(octets, size, errors.ClientLost) as stream:
+        return _read_request(stream)
+
+
+def _read_request(stream):
     while not stream.skip_empty_lines() and not stream.ended:
         stream.fill()
     head = stream.read_head(LIMITS.head_size, PATIENCE, monotonic() + 10, reading.check_request_start)
@@ -107,7 +122,11 @@ def read_request(octets, size=SIZES[-1]):
 
 def read_response(octets, method, size=SIZES[-1]):
     """The same for octets that an origin sends in answer to `method`."""
-    stream = Stream(Pieces(octets, size), '', errors.UpstreamLost)
+    with arriving(octets, size, errors.UpstreamLost) as stream:
+        return _read_response(stream, method)
+
+
+def _read_response(stream, method):
     head = stream.read_head(LIMITS.head_size, PATIENCE, monotonic() + 10, reading.check_response_start)
     if not head:
         raise errors.UpstreamLost('no end of the head')

@@ -131,6 +131,7 @@ def test_a_connection_that_waits_for_another_request_has_no_secret_of_the_last()
                 origin[0].encode('ascii'), origin[1], b'0x5ec7e7-%d-z' % 102, b'0x5ec7e7-%d-z' % 103))
             assert read_until(client, b'\r\n\r\n')[9:12] == b'200'
         del proxy.wait(4)[:]
+        proxy.wait_until(lambda: not any(conversation.view().exchange for conversation in proxy.server.live))
         gevent.sleep(0)             # so that the connection waits again
         assert secrets_in_memory() == set()
         client.close()

@@ -33,7 +33,7 @@ LIMITS = ('per_client', 'requests', 'rate', 'quota')        # options of [limits
 # `error`: the ProxyError that the client would get, or None; `passed`: [(Rule, why it does not match, or '' for the
 # one that decides)]; `addresses`: [(native text, why it is refused, or '')]; `connected`: (address, seconds) or None;
 # `would`: with policy = report, why the request would be refused, or ''; `depends`: true if the address decides and is
-# not known; `unknown`: sentences about what was not checked.
+# not known; `unknown`: a list of sentences, each names a check that was not made.
 Finding = collections.namedtuple('Finding', 'question error passed addresses connected would depends unknown')
 
 
@@ -161,7 +161,7 @@ def _decide(policy, question, text, now, found):
 
 
 def _listening(settings, net):
-    """Return ([(address, port)] on which this proxy listens, sentences about what is not known of that).
+    """Return ([(address, port)] on which this proxy listens, sentences that name listeners of unknown address).
 
     `net`: true if names may be looked up.
     """

@@ -125,7 +125,7 @@ class Conversation(object):
         try:
             if self.fresh and not client.buffer and not client.ended:
                 client.fill()       # mostly the request is there already, and no wait is needed
-            # Some clients send an empty line behind a request with a body: RFC 9112, 2.2
+            # Some clients send an empty line after a request with a body: RFC 9112, 2.2
             while not client.buffer or client.buffer[:1] == b'\r' and (
                     client.received <= most and not client.skip_empty_lines()):
                 if not client.ended:

@@ -24,7 +24,7 @@ is_protocol = re.compile(TCHAR + br'+(?:/' + TCHAR + br'+)?\Z').match
 match_request_line = re.compile(br'(' + TCHAR + br'+) ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])\Z').match
 
 # The same in the form that most clients of a proxy send, with its authority and path: 1.0 instead of 2.5 us (3.13). A
-# line that does not match may be valid nevertheless.
+# line that does not match may still be valid.
 match_plain_request_line = re.compile(
     br'(?!CONNECT )(' + TCHAR + br'+) '
     br'(http://([0-9A-Za-z.:_~\[\]-]+)(/[\x21\x22\x24-\x7e\x80-\xff]*)) HTTP/1\.([0-9])\Z').match

@@ -7,8 +7,8 @@ from geproxy import errors
 from geproxy.compat import monotonic
 from geproxy.net.deadlines import SWEEP, wait_readable
 
-# Octets that are read behind a last response. Many clients send their whole request before they read: they learn why a
-# file of up to that size was refused. A flood costs some milliseconds and ends.
+# Octets of the client that are read after a last response. Many clients send their whole request before they read. So
+# they learn why a file of up to that size was refused. A flood costs some milliseconds and ends.
 MOST = 16 * 1024 * 1024
 FIRST = 16 * 1024       # octets of the first read; of further ones as many as the stream reads at once
 

@@ -136,7 +136,7 @@ def _work(todo):
             _idle.append(waiter)
             try:
                 job, arguments = waiter.get()
-            except BaseException:       # killed nevertheless: it must not get another job
+            except BaseException:       # it was killed, so it must not get another job
                 if waiter in _idle:
                     _idle.remove(waiter)
                 raise

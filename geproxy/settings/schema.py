@@ -97,7 +97,7 @@ SCHEMA = [Option(*row) for row in (
     ('auth', 'realm', realm, 'geproxy', True,
      'The text that browsers show when they ask for the log-in.'),
     ('auth', 'exempt', networks, '', True,
-     'Clients that do not have to log in. If such a client sends a log-in nevertheless, a wrong one is refused.'),
+     'Clients that do not have to log in. If such a client sends a wrong log-in, it is refused.'),
     ('timeouts', 'head', duration, '20', True,
      'Longest time to receive a whole request head. After that the client gets 408 (client_head_timeout). Also the '
      'longest time that a new connection may stay silent; after that it is closed without an answer.'),

@@ -292,6 +292,36 @@ class ResponseIncomplete(ProxyError):
     hint = 'What has arrived is not the whole response. Try again. If it happens often, look at the log of the origin.'
 
 
+class ParentFailed(ProxyError):
+    """No parent proxy of the route could be used: none was reached, or none answered as a proxy does."""
+    status, token = 502, 'parent_failed'
+    hint = 'Look at the parent proxies. The operator of this proxy sees their states with geproxy status.'
+
+
+class ParentRefused(ProxyError):
+    """The parent proxy was asked for a tunnel and refused it."""
+    status, token = 502, 'parent_refused'
+    hint = 'Ask the operator of the parent proxy: this proxy would have allowed it.'
+
+    def __init__(self, message, status=502, text=''):
+        """`message`: native text; `status`: for the client, an int; `text`: what the parent said, native text."""
+        ProxyError.__init__(self, message)
+        self.status = status
+        self.text = text
+
+
+class ParentLoginFailed(ProxyError):
+    """The parent proxy wants another log-in than this proxy has for it."""
+    status, token = 502, 'parent_login_failed'
+    hint = 'The operator of this proxy can set user and password in the file of [upstream] parents.'
+
+
+class AddressUnknown(ProxyError):
+    """A rule or option depends on the address of the host, and this proxy cannot look the host up."""
+    status, token = 502, 'address_unknown'
+    hint = 'The operator of this proxy can allow the host by a rule that names it, or let this host look it up.'
+
+
 class UpgradeFailed(ProxyError):
     """The origin changed the protocol although the client did not ask for it, or not as HTTP demands."""
     status, token = 502, 'http_upgrade_failed'

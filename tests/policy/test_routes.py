@@ -6,9 +6,9 @@ from geproxy.policy.routes import DIRECT, Route, Target, directly
 
 def test_equal_targets_and_routes_are_one_key_and_any_difference_makes_another():
     target, parent = Target(b'http', b'a.test', 80), Target(b'http', b'parent.test', 3128)
-    assert {(target, DIRECT): 1}[Target(b'http', b'a.test', 80), Route(())] == 1
+    assert {(target, DIRECT): 1}[Target(b'http', b'a.test', 80), Route((), ())] == 1
     keys = [(target, DIRECT), (target._replace(scheme=b'https'), DIRECT), (target._replace(port=81), DIRECT),
-            (target._replace(host=b'b.test'), DIRECT), (target, Route((parent,)))]
+            (target._replace(host=b'b.test'), DIRECT), (target, Route((parent,), ()))]
     assert len(set(keys)) == len(keys)
 
 

@@ -12,6 +12,7 @@ from helpers import PATIENCE, Names, Owner, listening, read_all
 
 from geproxy import errors
 from geproxy.net.deadlines import TimeLimit
+from geproxy.policy import routes
 from geproxy.policy.routes import DIRECT, Route, Target
 from geproxy.settings import loading
 from geproxy.upstream import dialling, pool, resolver
@@ -269,7 +270,7 @@ def test_a_route_dials_another_address_shakes_hands_and_shares_nothing_with_dire
     with listening(parent) as (_host, parent_port), listening(read_all) as (_host, port):
         names = Names('127.0.0.1')
         kept = pool.Pool(names, 10, 30)
-        by_parent = to(port, route=Route((Target(b'fake', b'parent.test', parent_port),)))
+        by_parent = to(port, route=Route((routes.Parent(b'fake', b'parent.test', parent_port, None, None),), ()))
         routed = kept.connect(by_parent, lambda *where: judged.append(where), LIMITS, True, ANYBODY)
         assert names.asked == [b'parent.test'] and judged == [('127.0.0.1', parent_port)]
         assert parent.asked == [b'TO a.test %d\r\n\r\n' % port]
@@ -290,7 +291,7 @@ def test_a_handshake_that_fails_leaves_nothing_behind(monkeypatch):
     with listening(Parent(b'NO\r\n\r\n')) as (_host, port):
         kept, before = pool.Pool(Names('127.0.0.1'), 10, 30), len(os.listdir('/proc/self/fd'))
         with pytest.raises(errors.ConnectRefused):
-            kept.connect(to(80, route=Route((Target(b'fake', b'parent.test', port),))), allow, LIMITS, True, ANYBODY)
+            kept.connect(to(80, route=Route((routes.Parent(b'fake', b'parent.test', port, None, None),), ())), allow, LIMITS, True, ANYBODY)
         assert kept.connections == 0
         with gevent.Timeout(PATIENCE):
             while len(os.listdir('/proc/self/fd')) > before:    # until the other end has closed, too

@@ -1,0 +1,150 @@
+"""TLS as a Transport: both sides of it in one process, without waiting for anything but each other."""
+from __future__ import absolute_import, division, print_function
+
+import errno
+import os
+import socket
+import ssl
+
+import pytest
+
+from geproxy.compat import NativeSocket
+from geproxy.net.tls import PIECE, Failure, TlsTransport
+
+FILES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'pems')
+
+
+def path(name):
+    """Return the path of a file with a certificate or a key."""
+    return os.path.join(FILES, name)
+
+
+def contexts():
+    """Return (one for a server, one for a client that knows who has signed its certificate)."""
+    server = ssl.SSLContext(ssl.PROTOCOL_SSLv23)
+    server.load_cert_chain(path('proxy.test.pem'), path('proxy.test.key'))
+    client = ssl.SSLContext(ssl.PROTOCOL_SSLv23)
+    client.load_verify_locations(path('ca.pem'))
+    client.verify_mode = ssl.CERT_REQUIRED
+    return server, client
+
+
+def sockets():
+    """Return two native sockets that are connected."""
+    one, other = socket.socketpair()
+    return [NativeSocket(socket.AF_UNIX, socket.SOCK_STREAM, 0, each.detach()) if hasattr(each, 'detach') else
+            each._sock for each in (one, other)]
+
+
+def pair():
+    """Return two TlsTransports, server and client, that are through with their handshake."""
+    server_context, client_context = contexts()
+    one, other = sockets()
+    server, client = TlsTransport(one, server_context), TlsTransport(other, client_context, 'proxy.test')
+    for _ in range(20):
+        if [client.handshake(), server.handshake()] == [None, None]:
+            return server, client
+    raise AssertionError('the handshake comes to no end')
+
+
+def received(transport, size):
+    """Return `size` octets that are on their way to `transport`."""
+    data = b''
+    while len(data) < size:
+        data += transport.recv(size - len(data))
+    return data
+
+
+def would_wait(call, *arguments):
+    """Tell if it says EAGAIN."""
+    with pytest.raises(socket.error) as raised:
+        call(*arguments)
+    return raised.value.args[0] == errno.EAGAIN
+
+
+def test_octets_go_both_ways():
+    server, client = pair()
+    assert client.send(b'hello') == 5 and received(server, 5) == b'hello'
+    assert server.send(memoryview(b'welcome')) == 7 and received(client, 7) == b'welcome'
+    assert server.describe()[0].startswith('TLSv1')
+
+
+def test_what_waits_in_its_own_buffer_is_pending():
+    server, client = pair()
+    client.send(b'hello')
+    assert server.recv(1) == b'h' and server.pending() == 4
+    assert received(server, 4) == b'ello' and not server.pending()
+    assert would_wait(server.recv, 1)
+
+
+def test_one_send_takes_no_more_than_a_record():
+    server, client = pair()
+    assert client.send(b'x' * 100000) == PIECE and received(server, PIECE) == b'x' * PIECE
+
+
+def test_a_full_way_says_so_and_goes_on_with_the_same_octets():
+    server, client = pair()
+    data, sent = os.urandom(1 << 20), 0
+    got = b''
+    with pytest.raises(socket.error) as raised:
+        while True:
+            sent += client.send(memoryview(data)[sent:])
+    assert raised.value.args[0] == errno.EAGAIN
+    assert would_wait(client.send, b'something else')           # what has begun comes first
+    while sent < len(data):
+        try:
+            got += server.recv(1 << 20)
+        except socket.error as error:
+            assert error.args[0] == errno.EAGAIN
+        try:
+            sent += client.send(memoryview(data)[sent:])
+        except socket.error as error:
+            assert error.args[0] == errno.EAGAIN
+    assert got + received(server, len(data) - len(got)) == data
+
+
+def test_one_direction_may_end_before_the_other():
+    server, client = pair()
+    client.send(b'question')
+    client.shutdown(socket.SHUT_WR)
+    assert received(server, 8) == b'question' and server.recv(1) == b'' and server.pending()
+    assert server.send(b'answer') == 6 and received(client, 6) == b'answer'
+    server.shutdown(socket.SHUT_WR)
+    assert client.recv(1) == b''
+
+
+def test_an_end_without_close_notify_is_no_end():
+    server, client = pair()
+    client.send(b'half of it')
+    client.socket.close()
+    assert received(server, 10) == b'half of it'
+    with pytest.raises(socket.error) as raised:
+        server.recv(1)
+    assert raised.value.args[0] == errno.ECONNRESET
+
+
+def test_what_is_no_tls_is_a_failure():
+    server_context, _client = contexts()
+    one, other = sockets()
+    server = TlsTransport(one, server_context)
+    other.send(b'GET http://a.example/ HTTP/1.1\r\n\r\n')
+    with pytest.raises(Failure) as raised:
+        server.handshake()
+    assert 'http' in str(raised.value).lower()
+
+
+def test_a_certificate_of_somebody_else_is_a_failure_on_both_sides():
+    server_context, _client = contexts()
+    stranger = ssl.SSLContext(ssl.PROTOCOL_SSLv23)
+    stranger.verify_mode = ssl.CERT_REQUIRED
+    one, other = sockets()
+    server, client = TlsTransport(one, server_context), TlsTransport(other, stranger, 'proxy.test')
+    with pytest.raises(Failure) as raised:
+        for _ in range(20):
+            client.handshake()
+            server.handshake()
+    assert 'certificate verify failed' in str(raised.value)
+    with pytest.raises(socket.error):
+        for _ in range(20):
+            server.handshake()
+            server.recv(1)

@@ -85,5 +85,5 @@ def test_there_is_no_logic_in_it():
         tree = ast.parse(opened.read().encode('utf-8'))
     with_code = [each.name for each in tree.body if isinstance(each, ast.ClassDef)
                  and any(not isinstance(line, (ast.Expr, ast.Assign)) for line in each.body)]
-    assert with_code == ['WrongProtocol', 'Denied', 'TooManyRequests']        # which say more than a message
+    assert with_code == ['WrongProtocol', 'Denied', 'TooManyRequests', 'ParentRefused']        # which say more than a message
     assert not [each for each in tree.body if isinstance(each, ast.FunctionDef)]

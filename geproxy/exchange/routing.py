@@ -229,10 +229,10 @@ def check_answer(exchange, answer, connection):
     """
     exchange.proxy.upstream.parents.worked(connection.parent)
     if answer.response.status == 407:
-        request = exchange.request
+        parent, request = connection.parent, exchange.request
         raise parent_answers.login_failure(
-            show_parent(connection.parent).partition('://')[2], answer.response,
-            grammar.printable(request.method + b' ' + request.authority.text), connection.parent.login is not None)
+            show_parent(parent).partition('://')[2], answer.response,
+            grammar.printable(request.method + b' ' + request.authority.text), parent.login is not None)
 
 
 def go_elsewhere(exchange, connection, error, tried):

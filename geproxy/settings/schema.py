@@ -172,6 +172,10 @@ SCHEMA = [Option(*row) for row in (
      'directly. Networks match only addresses in URLs: names are not looked up, and the parent gets them as they are. '
      'resolve=here at the end of a row, and socks5://: names are looked up here, and SOCKS and CONNECT ask the parent '
      'for the address. A parent that cannot be reached is left out for 30 s.'),
+    ('upstream', 'parents', input_path, '', True,
+     'A file with log-ins and certificates for parents, which only its owner may read (chmod 600): a section such as '
+     '[http://proxy-a.corp:3128] for each, with user, password, and for https:// with ca, certificate, key. A relative '
+     'path is relative to this file. A reload reads the file again. The manual has a chapter about parents.'),
     ('upstream', 'keep', whole_number, '256', True,
      'Largest number of idle connections to origins that are kept for later requests. Fewer are kept while clients '
      'need the file descriptors. 0: none.'),

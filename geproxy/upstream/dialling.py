@@ -25,6 +25,7 @@ _CAUSES = (         # the error that a failed connect becomes, by errno; the fir
     (errors.ConnectTimeout, (errno.ETIMEDOUT,)),
     (errors.ConnectRefused, (errno.ECONNREFUSED, errno.ECONNRESET)),
     (errors.Full, _FULL),
+    (errors.HostUnreachable, (errno.EHOSTUNREACH, errno.EHOSTDOWN)),
 )
 
 

@@ -18,7 +18,7 @@ from test_leaving import Gate, LONG, request
 
 from geproxy.upstream.resolver import Resolver
 
-MUCH = 20 * 1024 * 1024         # octets: more than all buffers on the way hold
+MUCH = 12 * 1024 * 1024         # octets: more than all buffers on the way hold
 RESET = struct.pack('ii', 1, 0)
 
 
@@ -58,7 +58,7 @@ def test_many_requests_share_a_connection_one_by_one_or_at_once():
         assert len(proxy.wait(24)) == 24 and proxy.server.handshakes.counts['done'] == 1
 
 
-@pytest.mark.parametrize('size', [0, 1, 5, 16 * 1024, 16 * 1024 + 1, 70000, MUCH])
+@pytest.mark.parametrize('size', [0, 1, 5, 16 * 1024, 16 * 1024 + 1, 70000, 1 << 20])
 def test_bodies_go_both_ways_in_chunks(size):
     got, body = [], os.urandom(size)
 
@@ -156,7 +156,7 @@ def test_a_tunnel_goes_down_after_its_client_has_ended():
         sock.close()
 
 
-@pytest.mark.parametrize('size', [0, 4, MUCH])
+@pytest.mark.parametrize('size', [4, MUCH])
 def test_a_response_that_is_cut_does_not_look_whole(size):
     """It has no length: its end is that of the connection."""
     def handle(sock):

@@ -46,6 +46,7 @@ class Conversation(object):
         'local',            # (address, port) of the listener
         'server',           # its attribute `proxy` is the Proxy that holds now; `draining`: the process is to stop
         'dialect',          # the protocol that the client speaks, see dialects
+        'certified',        # the user that a verified certificate of the client names, octets, or None
         'fresh',            # True while no request has been served
         'since',            # when the connection began, in monotonic seconds
         'number',           # an int, unique in this process; the server sets it
@@ -63,6 +64,7 @@ class Conversation(object):
         self.ip = ip
         self.client_key = rates.key_of(None, self.client.peer, server.proxy.limits.ipv6_prefix)
         self.balanced = False
+        self.certified = None
         self.local, self.server, self.dialect = local, server, dialects.HTTP
         self.fresh = True
         self.since = monotonic()

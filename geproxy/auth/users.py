@@ -10,7 +10,7 @@ import os
 
 from geproxy.auth import hashes, htpasswd
 
-# What was read. `files`: (path of users, path of groups), either may be ''; `paths`: the files that there are; `stamps`:
+# What was read. `files`: (path of users, path of groups), each may be ''; `paths`: the files that there are; `stamps`:
 # see `_stamp`; `by_name`: {name of a user, octets: Secret};
 # `groups`: {user: frozenset of groups}; `secrets`: all of them, in order, and at least one; `ring`: see `stand_in`.
 Users = collections.namedtuple('Users', 'paths files stamps by_name groups secrets ring')

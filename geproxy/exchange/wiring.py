@@ -50,6 +50,7 @@ class Proxy(object):
         self._logins = logins
         self._taken, self._quota = taken, quota if settings.limits.quota else None
         self.name = settings.proxy.name
+        self.speaks_tls = settings.certificates is not None
         self.upgrades = settings.access.upgrades
         self._forwarded = settings.proxy.forwarded
         self._use_logins(settings)

@@ -76,16 +76,16 @@ def read_certificates(path, tls, values, running, problems):
     except certificates.BadCertificate as error:
         if error.errno == errno.EACCES and running and (running.pairs, running.clients) == (pairs, clients):
             return running              # only root may read the key, and this process was root when it started
-        problems.append(_problem_with(error, values))
+        problems.append(_problem_with(error, path, values))
     return None
 
 
-def _problem_with(error, values):
-    """Return the Problem for a BadCertificate: in the line that names its file."""
+def _problem_with(error, path, values):
+    """Return the Problem for a BadCertificate: in the line that names its file. `path`: of the ini file."""
     entries = [values[key] for key in (('tls', 'key'), ('tls', 'clients'), ('tls', 'certificate')) if key in values]
     for entry in entries:
         for line in entry.lines:
-            if any(error.path.endswith(ini.path_of(word)) for word in option_types.words(line.text)):
+            if any(error.path == beside(path, ini.path_of(word)) for word in option_types.words(line.text)):
                 return problem_at(line, entry, str(error))
     return problem_at(entries[-1].lines[0], entries[-1], str(error))
 

@@ -20,7 +20,7 @@ from geproxy.admin.listener import Admin
 from geproxy.admin.watchdog import Watchdog, freeze
 from geproxy.auth import logins, users
 from geproxy.compat import monotonic, signal_handler
-from geproxy.exchange import introducing, strangers
+from geproxy.exchange import handshaking, introducing, strangers
 from geproxy.exchange.conversation import Conversation
 from geproxy.exchange.wiring import Proxy
 from geproxy.limits import host_memory, quota, rates
@@ -63,6 +63,7 @@ class Server(object):
         self.accepted = self.rejected = 0
         self._answering = 0                     # connections that are being refused just now
         self.strangers = strangers.Strangers('access')
+        self.handshakes = handshaking.Handshakes()
         self.descriptors = descriptors.Descriptors(log.say)
         self.observers = Observers(log.say, [log])
         self.watchdog = Watchdog(log.say)
@@ -83,7 +84,7 @@ class Server(object):
             ('descriptors', self.descriptors.fill_reserve), ('origins', self._limit_kept),
             ('certificates', self.certificates.refresh)])
         self._use(settings)
-        self._acceptors = [Acceptor(sock, functools.partial(self._serve, sock.getsockname()[:2]),
+        self._acceptors = [Acceptor(sock, functools.partial(self._serve, sock.getsockname()[:2], listeners.is_tls(sock)),
                                     self._report_shortage, self.descriptors.free_reserve) for sock in sockets]
 
     # --- settings
@@ -144,10 +145,10 @@ class Server(object):
 
     # --- connections
 
-    def _serve(self, address, sock, peer):
+    def _serve(self, address, tls, sock, peer):
         """Serve one connection, in a greenlet. Waits.
 
-        `address`: (address, port) of the listener; `sock`: a native socket; `peer`: (address, port, ...) of the client.
+        `address`: (address, port) of the listener; `tls`: True if it takes nothing but TLS; `sock`: a native socket; `peer`: (address, port, ...) of the client.
         """
         self.accepted += 1
         try:
@@ -165,7 +166,11 @@ class Server(object):
             self._refuse(conversation, error)
             return
         try:
-            conversation.run()
+            context = self.certificates.context
+            if context is None and not tls or self.handshakes.pass_through(conversation, context, tls):
+                conversation.run()
+        except errors.ProxyError as error:
+            self._refuse(conversation, error)
         finally:
             del self.live[conversation]
             self._rates.leave(conversation.client_key)
@@ -183,7 +188,8 @@ class Server(object):
         self.live[conversation] = gevent.getcurrent()
         try:
             if balanced:
-                introducing.introduce(conversation)  # only the PROXY header tells whose limits count
+                # Only the PROXY header tells whose limits count.
+                introducing.introduce(conversation, self.certificates.context is not None)
                 if not conversation.client.ended:
                     conversation.check_client()
             self._rates.enter(conversation.client_key, self.proxy.limits.per_client)

@@ -109,5 +109,6 @@ def check_together(sections, values, problems):
         if rule.who.users and not logs_in or rule.who.groups and not (logs_in and auth['groups']):
             entry = values['access', 'rules']
             line = next(line for line in entry.lines if line.source == rule.source)
-            problems.append(problem_at(line, entry, 'this rule names users or groups: set [auth] users%s' % (
-                ' and groups' if rule.who.groups else '')))
+            missing = ([] if logs_in else ['users']) + (['groups'] if rule.who.groups else [])
+            problems.append(problem_at(
+                line, entry, 'this rule names users or groups: set [auth] %s' % ' and '.join(missing)))

@@ -154,6 +154,13 @@ class LoginRequired(ProxyError):
     hint = 'Set up the client with a name and a password for this proxy: http://NAME:PASSWORD@HOST:PORT/.'
 
 
+class CertificateRequired(Denied):
+    """The client must log in by a certificate, and has sent none that names a user."""
+    token = 'certificate_required'
+    hint = ('Set up the client with https:// for this proxy, and with a certificate that names its user: curl --proxy '
+            'https://HOST:PORT --proxy-cert FILE --proxy-key FILE.')
+
+
 class LoginFailed(ProxyError):
     """There is no such user, or the password is wrong."""
     status, token = 407, 'login_failed'

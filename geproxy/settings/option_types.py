@@ -307,3 +307,8 @@ def input_path(text):
     if text[:1] == '~' or text in ('-', 'off', 'on'):
         raise ValueError("invalid path '%s': expected a path without ~, or nothing" % text)
     return ini.path_of(text)
+
+
+def input_paths(text):
+    """Return the paths of files to read, as a tuple. `text`: the paths, separated by blanks or lines; '' for none."""
+    return tuple(input_path(word) for word in words(text))

@@ -66,11 +66,12 @@ def _accept(exchange, request):
 def identify(exchange):
     """Find out which user sends the request, and prepare the question for the policy. May wait for a log-in.
 
-    Sets `key` and `question` of `exchange`, an Exchange. Raises what Proxy.identify does, and TooManyRequests.
+    Sets `key` and `question` of `exchange`, an Exchange. Raises what Proxy.by_certificate and Proxy.identify do, and
+    TooManyRequests.
     """
     conversation, request, user = exchange.conversation, exchange.request, ANONYMOUS
     exchange.key = conversation.client_key
-    if exchange.proxy.users is not None:
+    if exchange.proxy.logs_in:
         user = log_in(exchange)
     exchange.question = question_of((
         conversation.ip, user.name, user.groups, request.method, request.host,
@@ -91,9 +92,11 @@ def log_in(exchange):
     proxy, record, conversation = exchange.proxy, exchange.record, exchange.conversation
     leaving.watch(exchange)
     try:
-        credentials = conversation.dialect.credentials(exchange.request)
-        user = proxy.identify(credentials, record.client, conversation.ip)
-    except (errors.LoginRequired, errors.LoginFailed):
+        user = proxy.by_certificate(conversation.certified, conversation.ip)
+        if user is None:
+            credentials = conversation.dialect.credentials(exchange.request)
+            user = proxy.identify(credentials, record.client, conversation.ip)
+    except (errors.LoginRequired, errors.LoginFailed, errors.CertificateRequired):
         proxy.admit(exchange.key, record.wall)
         raise
     finally:

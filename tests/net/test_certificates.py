@@ -63,8 +63,8 @@ def test_a_client_certificate_may_be_left_out_or_must_be_there():
 
 
 def test_what_a_certificate_says():
-    names, until = certificates.facts(PROXY.certificate)
-    assert names == ['proxy.test', 'localhost'] and until > 4000000000
+    names, since, until = certificates.facts(PROXY.certificate)
+    assert names == ['proxy.test', 'localhost', '127.0.0.1'] and since < until > 4000000000
 
 
 @pytest.mark.parametrize('pair, what', [

@@ -9,6 +9,7 @@ import collections
 import os
 import re
 import ssl
+import time
 
 from geproxy.compat import to_native
 
@@ -122,7 +123,7 @@ def _facts(found):
 
 
 def user_of(certificate):
-    """Return the user name in a certificate, octets; None if it has none that a user can have.
+    """Return the user name in a certificate, octets; None if it has none that a user can have, or has expired.
 
     It is the common name; the e-mail address if there is no common name, or one with blanks, which no rule can name.
     `certificate`: a dictionary, see TlsTransport.certificate.
@@ -130,10 +131,15 @@ def user_of(certificate):
     names = _subject(certificate, 'commonName') + _subject(certificate, 'emailAddress') + [
         name for kind, name in certificate.get('subjectAltName', ()) if kind == 'email']
     names = [name for name in names if len(name.split()) == 1] + names
-    if not names or _find_control(names[0]) or names[0].strip() in ('', '*'):
+    if not names or _find_control(names[0]) or names[0].strip() in ('', '*') or _is_over(certificate):
         return None
     name = names[0].encode('utf-8')
     return name if len(name) <= LONGEST_NAME else None
+
+
+def _is_over(certificate):
+    """Return True if a certificate has expired. OpenSSL does not look at that again when a client resumes a session."""
+    return ssl.cert_time_to_seconds(certificate['notAfter']) < time.time()
 
 
 def stamp(paths):
@@ -173,13 +179,15 @@ def _server_context(pair, clients, required):
 
 def _load_pair(context, pair):
     facts(pair.certificate)             # else a mistake in one file is told of the other
-    _load(pair.key, 'the key of %s' % pair.certificate, context.load_cert_chain, pair.certificate, pair.key,
-          lambda *_: _locked(pair.key))
-
-
-def _locked(path):
-    raise BadCertificate('%s needs a passphrase, and nobody is there to type it: write the key without one, with '
-                         'openssl pkey -in %s -out FILE' % (path, path), path)
+    asked = []                          # the callback must not raise: Python 3.6 turns that into a SystemError
+    try:
+        _load(pair.key, 'the key of %s' % pair.certificate, context.load_cert_chain, pair.certificate, pair.key,
+              lambda *_: asked.append(True) or '')
+    except BadCertificate:
+        if not asked:
+            raise
+        raise BadCertificate('%s needs a passphrase, and nobody is there to type it: write the key without one, with '
+                             'openssl pkey -in %s -out FILE' % (pair.key, pair.key), pair.key)
 
 
 def _load(path, what, load, *arguments):

@@ -21,7 +21,7 @@ from geproxy.net import memory, supervise
 from geproxy.observe import metrics
 from geproxy.observe.formats import show, show_url
 
-NO_EXCHANGE = View('', None, None, b'', b'', b'', '', '', 0, 0)
+NO_EXCHANGE = View('', None, None, b'', b'', b'', '', '', '', 0, 0)
 _started = time.time()
 _PAGE = resource.getpagesize()
 
@@ -52,6 +52,7 @@ def row(conversation, query):
         ('method', show(exchange.method) if exchange.method else None),
         ('url', show_url(exchange, query) if exchange.url else None),
         ('address', exchange.address or None),
+        ('route', exchange.route or None),
         ('rule', exchange.rule or None),
         ('received', exchange.received),
         ('sent', exchange.sent)))

@@ -13,7 +13,7 @@ from geproxy.commands import filters, terminal
 from geproxy.commands.admin_commands import FAILED, ask_all, complain, connections, finder, parser, plain, run
 from geproxy.commands.top import main as top
 from geproxy.compat import monotonic, to_octets
-from geproxy.observe.formats import HEADS, show_seconds, show_size
+from geproxy.observe.formats import HEADS, is_parent, show_seconds, show_size
 from geproxy.wording import plural
 
 REFRESH = 2.0           # seconds after which `tail` looks for new processes
@@ -42,8 +42,8 @@ def tail(arguments):
     """Run ``geproxy tail`` and return the exit code. `arguments`: native texts, the name of the command first."""
     options = parser('tail', 'Show each exchange when it ends, and each tunnel also when it opens.')
     options.add_argument('filters', metavar='FILTER', nargs='*', help='show only some exchanges: host:example.org '
-                         'status:>=400 status:5xx client:10.0.0.0/8 slow:>2s method:POST user:joe reason:dns_error, or '
-                         'a part of the URL. All filters must match; a comma inside a filter means or.')
+                         'status:>=400 status:5xx client:10.0.0.0/8 slow:>2s method:POST user:joe route:proxy-a.corp '
+                         'reason:dns_error, or a part of the URL. All filters must match; a comma inside a filter means or.')
     _add_output(options)
     return run(_tail, options, arguments)
 
@@ -83,7 +83,8 @@ def _table(cells):
 
 def _cells(row):
     words = [plain(row['method']), plain(row['url'])] if row['request'] else ['-']
-    for name, text in (('address', 'to %s'), ('user', 'by %s'), ('rule', '(%s)'), ('request', '[%s]')):
+    way = ('route', 'through %s') if is_parent(row.get('route')) else ('address', 'to %s')
+    for name, text in (way, ('user', 'by %s'), ('rule', '(%s)'), ('request', '[%s]')):
         if row[name]:
             words.append(text % plain(row[name]))
     return (plain(row['id']), plain(row['phase']), plain(row['client']), show_seconds(row['age']),
@@ -149,11 +150,15 @@ def _line(event):
         who = '%s@%s' % (plain(event['user.name']), who)
     line = '%s %s %s' % (who, plain(event.get('http.request.method')), plain(event.get('url.original')))
     if event['event'] == 'opened':
+        if is_parent(event.get('route')):
+            return '%s open, through %s' % (line, plain(event['route']))
         return '%s open, to %s' % (line, plain(event.get('destination.ip')))
     line += ' %03d %s %s' % (event['http.response.status_code'], show_size(event['http.response.bytes']),
                              show_seconds(event['event.duration'] / 1e9))
     if event.get('result', '').startswith('TCP_TUNNEL') or event.get('http.request.bytes', 0) > HEADS:
         line += ' (%s up)' % show_size(event['http.request.bytes'])
+    if is_parent(event.get('route')):
+        line += ' through ' + plain(event['route'])
     if event.get('reason'):
         line += ' %s: %s [%s]' % (plain(event['reason']), plain(event.get('message')), plain(event['id']))
     return line

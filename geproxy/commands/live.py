@@ -42,8 +42,9 @@ def tail(arguments):
     """Run ``geproxy tail`` and return the exit code. `arguments`: native texts, the name of the command first."""
     options = parser('tail', 'Show each exchange when it ends, and each tunnel also when it opens.')
     options.add_argument('filters', metavar='FILTER', nargs='*', help='show only some exchanges: host:example.org '
-                         'status:>=400 status:5xx client:10.0.0.0/8 slow:>2s method:POST user:joe route:proxy-a.corp '
-                         'reason:dns_error, or a part of the URL. All filters must match; a comma inside a filter means or.')
+                         'status:>=400 status:5xx client:10.0.0.0/8 slow:>2s method:POST user:joe reason:dns_error '
+                         'route:proxy-a.corp, or a part of the URL. All filters must match; a comma inside a filter '
+                         'means or.')
     _add_output(options)
     return run(_tail, options, arguments)
 

@@ -17,8 +17,8 @@ class View(collections.namedtuple('View', 'phase number began user method url ad
 
     `phase`: one of conversation.PHASES; `number`: of the exchange, from which `id` is made; `began`: monotonic seconds;
     `user`, `method`, `url`: octets, b'' if not known; `address`: the one that was dialled, `route`: as in the Record,
-    `rule`: file:line, all three native text, '' if there is none; `received`, `sent`: how many octets came from and went to
-    the client so far.
+    `rule`: file:line, all three native text, '' if there is none; `received`, `sent`: how many octets came from and
+    went to the client so far.
     """
     __slots__ = ()
     id = Record.id          # the request id, native text; made only when asked for, as that takes a microsecond

@@ -1,4 +1,4 @@
-"""``python -m geproxy ps``, ``kill`` and ``tail``: show what running processes do, and end connections."""
+"""``python -m geproxy status``, ``ps``, ``kill`` and ``tail``: show what running processes do; end connections."""
 from __future__ import absolute_import, division, print_function
 
 import collections
@@ -13,12 +13,21 @@ from geproxy.commands import filters, terminal
 from geproxy.commands.admin_commands import FAILED, ask_all, complain, connections, finder, parser, plain, run
 from geproxy.commands.top import main as top
 from geproxy.compat import monotonic, to_octets
-from geproxy.observe.formats import HEADS, is_parent, show_seconds, show_size
+from geproxy.observe.formats import HEADS, is_parent, show_parent, show_seconds, show_size
 from geproxy.wording import plural
 
 REFRESH = 2.0           # seconds after which `tail` looks for new processes
 HEADINGS = ('ID', 'PHASE', 'CLIENT', 'AGE', 'IDLE', 'UP', 'DOWN', 'REQUEST')
 NUMBERS = frozenset(['AGE', 'IDLE', 'UP', 'DOWN'])      # columns that are aligned on the right
+
+
+def status(arguments):
+    """Run ``geproxy status`` and return the exit code. `arguments`: native texts, the name of the command first."""
+    options = parser('status', 'Show the running processes: version, age, number of connections, and the states of the '
+                     'parents in [upstream] routes. Exit code 0: all parents are in use, 1: no process answers, or a '
+                     'process leaves a parent out.')
+    _add_output(options)
+    return run(_status, options, arguments)
 
 
 def ps(arguments):
@@ -49,12 +58,30 @@ def tail(arguments):
     return run(_tail, options, arguments)
 
 
-COMMANDS = {'ps': ps, 'kill': kill, 'tail': tail, 'top': top}
+COMMANDS = {'status': status, 'ps': ps, 'kill': kill, 'tail': tail, 'top': top}
 
 
 def _add_output(options):
     options.add_argument('-o', '--output', choices=('text', 'json'), default='text',
                          help='text for people, json for programs: one object a line (default: text)')
+
+
+# --- status
+
+def _status(options):
+    answers = ask_all(options, b'GET', b'/-/status')
+    check(answers)
+    rows = [json.loads(line) for _place, _status, lines in answers for line in lines]
+    for row in rows:
+        if options.output == 'json':
+            print(json.dumps(row, sort_keys=True))
+            continue
+        print('%s: geproxy %s as %s, started %s ago, %s of %s%s' % (
+            row['pid'], plain(row['version']), plain(row['name']), show_seconds(row['age']), row['connections'],
+            plural(row['limit'], 'connection'), ', draining' if row['draining'] else ''))
+        for parent in row['parents']:
+            print('  parent ' + plain(show_parent(parent)))
+    return FAILED if any(not parent['up'] for row in rows for parent in row['parents']) else 0
 
 
 # --- ps

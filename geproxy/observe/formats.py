@@ -12,7 +12,7 @@ import time
 from geproxy.compat import to_native
 from geproxy.http1.grammar import shorten
 from geproxy.memo import Memo
-from geproxy.wording import MONTHS
+from geproxy.wording import MONTHS, plural
 
 _find_unsafe = re.compile(br'[^\x21\x23-\x5b\x5d-\x7e]').search
 _ENCODED = [b'%%%02X' % number if _find_unsafe(octet) else octet
@@ -216,6 +216,18 @@ def report_line(record):
     """Return a line for the error log about a request that policy = report let through. `record`: a Record."""
     return '[%s] %s %s %s would be refused: %s' % (
         record.id, record.client, show(record.request.method), show_url(record, False), shorten(record.would))
+
+
+def show_parent(row):
+    """Return the state of a parent as a sentence, native text.
+
+    `row`: a dictionary: `parent`, its URL; `up`; `seconds`, since when, or None; `failures`, how many; `why`, the last.
+    """
+    since = '' if row['seconds'] is None else ' for ' + show_seconds(row['seconds'])
+    if not row['up']:
+        return '%s: left out%s: %s' % (row['parent'], since, row['why'])
+    last = '; %s so far, the last one: %s' % (plural(row['failures'], 'failure'), row['why']) if row['failures'] else ''
+    return '%s: in use%s%s' % (row['parent'], since and ' again' + since, last)
 
 
 FORMATS = {'console': console_line, 'squid': squid_line, 'common': common_line, 'json': json_line}

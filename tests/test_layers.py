@@ -24,7 +24,7 @@ WINGS = [
     ('policy', ['net', 'http1']),
     ('auth', ['net', 'http1']),
     ('limits', ['net']),
-    ('upstream', ['net']),
+    ('upstream', ['net', 'http1']),
     ('observe', ['net', 'http1']),
     ('pages', ['http1']),
     ('exchange', ['net', 'http1', 'policy', 'auth', 'limits', 'observe', 'pages']),

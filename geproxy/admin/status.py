@@ -19,7 +19,7 @@ from geproxy.exchange.conversation import PHASES
 from geproxy.exchange.state import View
 from geproxy.net import memory, supervise
 from geproxy.observe import metrics
-from geproxy.observe.formats import show, show_parent, show_url
+from geproxy.observe.formats import parent_state, show, show_url
 
 NO_EXCHANGE = View('', None, None, b'', b'', b'', '', '', '', 0, 0)
 _started = time.time()
@@ -102,7 +102,7 @@ def state(server):
         values.update(server.admin.counted())
     lines = ['state: %s' % (', '.join('%d %s' % (count, name) for name, count in phases(server.live).items())
                             or 'no connections')]
-    lines += ['parent %s' % show_parent(row) for row in parents(server)]
+    lines += ['parent %s: %s' % (row['parent'], parent_state(row)) for row in parents(server)]
     for counter in metrics.COUNTERS:
         value = values.get(counter.name)
         if value is not None and counter.kind != 'histogram':

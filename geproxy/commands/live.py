@@ -13,7 +13,7 @@ from geproxy.commands import filters, terminal
 from geproxy.commands.admin_commands import FAILED, ask_all, complain, connections, finder, parser, plain, run
 from geproxy.commands.top import main as top
 from geproxy.compat import monotonic, to_octets
-from geproxy.observe.formats import HEADS, is_parent, show_parent, show_seconds, show_size
+from geproxy.observe.formats import HEADS, is_parent, parent_state, show_seconds, show_size
 from geproxy.wording import plural
 
 REFRESH = 2.0           # seconds after which `tail` looks for new processes
@@ -80,7 +80,7 @@ def _status(options):
             row['pid'], plain(row['version']), plain(row['name']), show_seconds(row['age']), row['connections'],
             plural(row['limit'], 'connection'), ', draining' if row['draining'] else ''))
         for parent in row['parents']:
-            print('  parent ' + plain(show_parent(parent)))
+            print('  parent %s: %s' % (plain(parent['parent']), plain(parent_state(parent))))
     return FAILED if any(not parent['up'] for row in rows for parent in row['parents']) else 0
 
 

@@ -218,16 +218,16 @@ def report_line(record):
         record.id, record.client, show(record.request.method), show_url(record, False), shorten(record.would))
 
 
-def show_parent(row):
-    """Return the state of a parent as a sentence, native text.
+def parent_state(row):
+    """Return the state of a parent in words, native text.
 
     `row`: a dictionary: `parent`, its URL; `up`; `seconds`, since when, or None; `failures`, how many; `why`, the last.
     """
     since = '' if row['seconds'] is None else ' for ' + show_seconds(row['seconds'])
     if not row['up']:
-        return '%s: left out%s: %s' % (row['parent'], since, row['why'])
+        return 'left out%s: %s' % (since, row['why'])
     last = '; %s so far, the last one: %s' % (plural(row['failures'], 'failure'), row['why']) if row['failures'] else ''
-    return '%s: in use%s%s' % (row['parent'], since and ' again' + since, last)
+    return 'in use%s%s' % (since and ' again' + since, last)
 
 
 FORMATS = {'console': console_line, 'squid': squid_line, 'common': common_line, 'json': json_line}

@@ -43,6 +43,7 @@ class Proxy(object):
         if settings.proxy.proxy_protocol:
             # A client that a load balancer names is not on this host: it may not reach the loopback of this host.
             self.balanced_access = Access(settings.access._replace(loopback='deny'), is_own, is_local)
+        self.routes = settings.routes               # the routes.Routes; None if all requests go directly
         self.upstream = upstream
         self.say, self.observers = say, observers
         self.auth = settings.auth

@@ -111,6 +111,15 @@ class Ruleset(object):
         # Denied before the name is looked up: the look-up itself could carry secrets out.
         return self._denied
 
+    def pending(self, question, now):
+        """Return the first Rule that matches a request only if its address does, or None.
+
+        `question`, `now`: as for `decide`.
+        """
+        moment = datetime.datetime.fromtimestamp(now)
+        return next((entry.rule for entry in heapq.merge(*self.candidates(question, None))
+                     if entry.where.networks and not rules.mismatch(entry.rule, entry.where, question, moment)), None)
+
     def candidates(self, question, carried):
         """Return the entries that may match a request, as a list of lists, each of which is in order.
 

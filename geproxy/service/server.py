@@ -30,6 +30,7 @@ from geproxy.observe.observers import Observers
 from geproxy.service import descriptors, early_signals, ending, listeners, reloads, systemd
 from geproxy.service.acceptor import Acceptor
 from geproxy.service.housekeeping import Housekeeping
+from geproxy.upstream.parents import States
 from geproxy.upstream.pool import Pool
 from geproxy.upstream.resolver import Resolver
 from geproxy.wording import plural
@@ -70,7 +71,7 @@ class Server(object):
             sock, handle, self._report_shortage, lambda: False)) if admin_sockets else None
         self._is_own = listeners.own_test(sock.getsockname()[:2] for sock in list(sockets) + list(admin_sockets)
                                           if sock.family != socket.AF_UNIX)
-        self._upstream = Pool(Resolver(), 0, 1)
+        self._upstream = Pool(Resolver(), 0, 1, States(log.say))
         self._rates = rates.Consumption()
         path = settings.limits.quota_file
         self._logins = logins.Logins(log.say)
@@ -91,6 +92,7 @@ class Server(object):
         settings = self._with_connections(settings)
         memory.budget.most = settings.limits.memory or host_memory.for_connections()
         self._upstream.use(settings.upstream)
+        self._upstream.parents.use(settings.routes.parents if settings.routes else {})
         # From so many clients on, kept connections to origins have to go to make room for them.
         self._crowd = (self.descriptors.left(0) - settings.upstream.keep) // descriptors.EACH
         if settings.users is not None and (self.proxy is None or settings.users is not self.proxy.settings.users):

@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 import collections
 
 from geproxy.auth import users
+from geproxy.policy.routes import Routes
 from geproxy.settings.rule_files import beside
 
 # `line`: its number, 0 for none; `section`, `name`: of the option, '' for none; `what`: what is wrong.
@@ -45,6 +46,17 @@ def read_users(path, auth, problems):
         except users.FilesError as error:
             problems.extend(Problem(where, number, '', '', what) for where, number, what in error.problems)
     return None
+
+
+def read_routes(_path, upstream, _problems):
+    """Return the routes.Routes of [upstream], or None if all requests go directly, from the address that the system
+    chooses.
+
+    `_path`: of the ini file; `upstream`: {option: value} of [upstream]; `_problems`: a list that gets the Problems of
+    the file of parents.
+    """
+    rows, sources = upstream['routes'], upstream.get('source', ())
+    return Routes(rows, sources) if rows or sources else None
 
 
 def check_together(sections, values, problems):

@@ -11,6 +11,7 @@ from geproxy.settings.option_types import (
     admin_listeners, any_text, boolean, choice, duration, input_path, large_size, listeners, log_path, networks, or_off,
     output_path, per_second, ports, prefix_length, protocols, pseudonym, realm, size, size_or_auto, whole_number,
     whole_number_or_auto)
+from geproxy.settings.route_lines import route_list
 from geproxy.settings.rule_files import rule_list
 
 # `read`: one of option_types, or of READ_ENTRIES; `default`: as text; `reloadable`: a reload may change it; `sentence`:
@@ -18,7 +19,7 @@ from geproxy.settings.rule_files import rule_list
 Option = collections.namedtuple('Option', 'section name read default reloadable sentence')
 
 # Types that are given the whole ini.Entry, because they need each of its lines; without an entry, the default as text.
-READ_ENTRIES = (rule_list,)
+READ_ENTRIES = (rule_list, route_list)
 
 SECTIONS = collections.OrderedDict((
     ('proxy', 'The proxy itself, and where it listens.'),
@@ -40,8 +41,8 @@ SCHEMA = [Option(*row) for row in (
      'The name of this proxy in Via and Proxy-Status. Loops are found by this name, so give each proxy its own. '
      "auto: a name made from the host's name and the listener."),
     ('proxy', 'via', boolean('on', 'off'), 'on', True,
-     'Add a Via field to requests and responses, as RFC 9110 requires. Without it, a loop through another proxy '
-     'is not found.'),
+     'Add a Via field to requests and responses, as RFC 9110 requires. Without it, a loop through another proxy, '
+     'such as a parent that leads back to this proxy, is not found.'),
     ('proxy', 'forwarded', choice('off', 'add', 'strip'), 'off', True,
      "What origins learn about the client. off: Forwarded and X-Forwarded-For pass unchanged. add: the client's "
      'address is added to both. strip: both are removed, and so are X-Forwarded-Host, -Proto, -By and X-Real-IP; '
@@ -109,7 +110,8 @@ SCHEMA = [Option(*row) for row in (
      'Longest time to look up the addresses of a name. After that the client gets 504 (dns_timeout).'),
     ('timeouts', 'connect', duration, '10', True,
      'Longest time to connect to an origin, for all its addresses together. After that the client gets 504 '
-     '(connection_timeout).'),
+     '(connection_timeout). Also the longest time to connect to a parent and to get its answer to CONNECT or SOCKS; '
+     'each route in a row of [upstream] routes has this time.'),
     ('timeouts', 'response', duration, '120', True,
      'Longest time from the end of the request until the whole head of the response has arrived. After that the '
      'client gets 504 (http_response_timeout).'),
@@ -163,6 +165,13 @@ SCHEMA = [Option(*row) for row in (
     ('limits', 'fields', whole_number, '1000', True,
      'Largest number of field lines in a head, and in a trailer section. A request with more gets 431. A response '
      'with more becomes 502 (http_response_header_section_size).'),
+    ('upstream', 'routes', route_list, '', True,
+     'Which requests go through a parent, another proxy, one row per line: destinations as in rules, then the routes '
+     'to try in this order, separated by commas. A route is direct, http://HOST:PORT, https://HOST:PORT, socks5://, '
+     'socks5h:// or socks4a://HOST[:1080]. The first row that matches counts; if none matches, the request goes '
+     'directly. Networks match only addresses in URLs: names are not looked up, and the parent gets them as they are. '
+     'resolve=here at the end of a row, and socks5://: names are looked up here, and SOCKS and CONNECT ask the parent '
+     'for the address. A parent that cannot be reached is left out for 30 s.'),
     ('upstream', 'keep', whole_number, '256', True,
      'Largest number of idle connections to origins that are kept for later requests. Fewer are kept while clients '
      'need the file descriptors. 0: none.'),

@@ -1,9 +1,8 @@
 """Makes new connections to origins: look up the name, check each address before it is dialled, connect, shake hands.
 
 `Dialling.open` is the one place where a connection is made. Its steps, in order: the first hop of the route gives the
-name to look up; `judge` removes addresses that may not be dialled; `Attempts` opens sockets to the others; HANDSHAKES
-turn the stream into one that leads to the target. A new kind of route is a new step here: the pool and the exchange do
-not change. Failures are errors that list what was tried.
+name to look up; `judge` removes addresses that may not be dialled; `Attempts` opens sockets to the others; `handshakes`
+lead through the parents of the route to the target. Failures are errors that list what was tried.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -15,6 +14,7 @@ from geproxy import errors
 from geproxy.compat import NativeSocket, monotonic, to_native
 from geproxy.net.deadlines import wait_connected
 from geproxy.net.stream import Stream, tune
+from geproxy.upstream.handshakes import pass_through
 
 STAGGER = 0.25      # seconds before the next address is tried beside the last one (RFC 8305, 5)
 AT_ONCE = 4         # attempts of one request at the same time; each holds a file descriptor
@@ -27,13 +27,6 @@ _CAUSES = (         # the error that a failed connect becomes, by errno; the fir
     (errors.Full, _FULL),
 )
 
-# The handshakes on a new stream before it may be used: {scheme of a hop: function}. The hops of a route are its parents
-# and then the target. Each hop whose scheme is in this table gets its handshake, in this order. The function gets
-# (stream, hop, onward, limit, deadline) and returns the Stream to go on with. `hop`, `onward`: Targets, the hop that
-# the stream has reached and the one behind it, which is None at the target; `limit`: the TimeLimit of the whole
-# connect; `deadline`: its end, in monotonic seconds. It may wait, and raises a ProxyError if the hop refuses.
-HANDSHAKES = {}
-
 
 class Dialling(object):
     """Makes new connections. There is one Dialling for the process."""
@@ -44,20 +37,24 @@ class Dialling(object):
         self.resolver = resolver
         self._make_room = make_room
 
-    def open(self, target, route, judge, limits, owner):
-        """Open a connection to a target. Return (its Stream, address, port, time). May wait.
+    def open(self, key, judge, limits, owner, via=b''):
+        """Open a connection. Return (its Stream, address, port, time). May wait.
 
         The address that was dialled is native text, the port an int. The time is (seconds to look up the name, seconds
-        to connect and shake hands). The caller closes the stream. `target`, `route`: a routes.Target and a
-        routes.Route; `judge`, `limits`, `owner`: as for Pool.connect, which raises the same errors.
+        to connect and shake hands). The caller closes the stream. `key`, `judge`, `limits`, `owner`, `via`: as for
+        Pool.connect, which raises the same errors.
         """
+        target, route = key[:2]
         first = route.parents[0] if route.parents else target
         dns, connect = limits
         try:
             sock, address, started, resolved = self._reach(first, judge, dns, connect, owner)
-            stream = Stream(sock, address, errors.UpstreamLost)
-            if HANDSHAKES:
-                stream = _shake_hands(stream, route.parents + (target,), connect, resolved + connect.seconds)
+            if route.parents:
+                if len(key) > 2:
+                    target = target._replace(host=key[2])
+                stream = pass_through(sock, address, route.parents, target, connect, resolved + connect.seconds, via)
+            else:
+                stream = Stream(sock, address, errors.UpstreamLost)
         finally:
             owner.reach('')
         return stream, address, first.port, (resolved - started, monotonic() - resolved)
@@ -111,19 +108,6 @@ def judged(addresses, port, judge):
         return allowed
     finally:
         denied = None               # its traceback leads to this frame, and all would wait for the collector
-
-
-def _shake_hands(stream, hops, limit, deadline):
-    """Do the HANDSHAKES of these hops. Return the Stream to go on with. Closes the stream if a handshake fails."""
-    try:
-        for at, hop in enumerate(hops):
-            handshake = HANDSHAKES.get(hop.scheme)
-            if handshake is not None:
-                stream = handshake(stream, hop, hops[at + 1] if at + 1 < len(hops) else None, limit, deadline)
-    except BaseException:           # a client that leaves ends its greenlet here, too
-        stream.close()
-        raise
-    return stream
 
 
 class Attempts(object):

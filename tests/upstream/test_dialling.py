@@ -66,7 +66,7 @@ def silent_port(silent):
 def connect_to(names, port, judge=allow):
     """The Stream of a new direct connection to a name that has the addresses which `names` knows."""
     target = Target(b'http', b'a.test', port)
-    return dialling.Dialling(names, lambda: False).open(target, DIRECT, judge, LIMITS, Owner())[0]
+    return dialling.Dialling(names, lambda: False).open((target, DIRECT), judge, LIMITS, Owner())[0]
 
 
 def test_an_address_that_does_not_answer_costs_a_quarter_of_a_second(silent):

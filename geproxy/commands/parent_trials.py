@@ -1,7 +1,7 @@
 """Tries a parent for `why` and `doctor`: connects, shakes hands, asks for a destination, and times each step.
 
-It uses the code that serves clients. A parent that is asked for a plain request gets OPTIONS with Max-Forwards: 0, which
-the parent answers itself (RFC 9110, 7.6.2): the origin is not asked.
+It uses the code that serves clients. A parent that is asked for a plain request gets OPTIONS with Max-Forwards: 0. It
+answers that itself (RFC 9110, 7.6.2): the origin is not asked.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -12,7 +12,6 @@ from geproxy import errors
 from geproxy.compat import monotonic, to_native, to_octets
 from geproxy.http1 import parent_answers, reading
 from geproxy.net.deadlines import TimeLimit
-from geproxy.net.stream import Stream
 from geproxy.policy.routes import Target
 from geproxy.upstream.dialling import Attempts
 from geproxy.upstream.handshakes import FIELDS, HEAD_SIZE, name_of, pass_through

@@ -1,9 +1,9 @@
 """``python -m geproxy why URL``: what this proxy would do with a request, and which line of the ini file decides.
 
 It calls the same code that decides for clients: who may use the proxy, who must log in, the rules, the ports, the
-addresses, the route, and whether the origin or a parent can be reached now, from this host. It does not know what only
-a running process knows: limits and quotas, inherited sockets, PROXY headers, loops, and the answer of the origin. But it
-asks the running processes for the states of parents.
+addresses, the route, and whether the origin or a parent can be reached now, from this host. It asks the running
+processes for the states of parents. All else that only they know it does not know: limits and quotas, inherited
+sockets, PROXY headers, loops, and the answer of the origin.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -81,7 +81,8 @@ def _parser():
     parser.add_argument('--method', metavar='METHOD', help='method of a request for http:// (default: GET)')
     parser.add_argument('-c', '--config', metavar='FILE', help='the ini file (default: none, all options have their '
                         'defaults)')
-    parser.add_argument('--no-net', dest='net', action='store_false', help='look up no names, open no connections and ask no process')
+    parser.add_argument('--no-net', dest='net', action='store_false', help='look up no names, open no '
+                        'connections and ask no process')
     parser.add_argument('-o', '--output', choices=('text', 'json'), default='text',
                         help='text for people, json for programs (default: text)')
     return parser
@@ -147,8 +148,8 @@ class Case(object):
     """One request whose host and port are allowed. It notes in a dictionary what it finds out: see Finding."""
 
     def __init__(self, settings, policy, question, resolver, now, found):
-        """`settings`, `question`: as for `find`; `policy`: the access.Access; `resolver`: a Resolver; `now`: seconds since
-        the epoch; `found`: the dictionary."""
+        """`settings`, `question`: as for `find`; `policy`: the access.Access; `resolver`: a Resolver; `now`: seconds
+        since the epoch; `found`: the dictionary."""
         self._settings, self._policy, self._question, self._resolver = settings, policy, question, resolver
         self._now, self._found, self._by_rule = now, found, found['depends']
         self._limit = TimeLimit('dns', settings.timeouts.dns, errors.DnsTimeout)

@@ -14,7 +14,6 @@ from geproxy.observe.formats import parent_state
 from geproxy.policy import routes
 from geproxy.policy.access import literal
 from geproxy.settings import loading
-from geproxy.wording import plural
 
 # A route of the row. `shown`: as in the log; `states`: sentences about its parent; `steps`: sentences of what worked;
 # `error`: the ProxyError of the step that did not, or None.
@@ -43,8 +42,8 @@ class Routing(object):
         """Try each route, and raise the ProxyError that a client would get, if all are in the order of the row.
 
         `directly`: a function of True if there is no other way before, that tries the direct way, and returns
-        sentences; `look_up`: a function of True if the parent gets the name, that returns the addresses that may be asked for, native texts; both raise
-        ProxyError; `states`: a function of the name of a parent that returns sentences. May wait.
+        sentences; `look_up`: a function of True if the parent gets the name, that returns the addresses that may be
+        asked for, native texts; both raise ProxyError; `states`: a function of the name of a parent that returns sentences. May wait.
         """
         outcomes = []
         for route in self._choice.routes:
@@ -55,9 +54,11 @@ class Routing(object):
         if final and final[0] is not None:
             raise final[0]
         if not final:
-            raise outcomes[0] if len(outcomes) == 1 and self.ways[0].shown == 'direct' else errors.ParentFailed(
-                'no way to %s:%d: %s' % (to_native(self._question.host), self._question.port, '; '.join(
-                    '%s: %s' % (way.shown, way.error) for way in self.ways)))
+            if len(outcomes) == 1 and self.ways[0].shown == 'direct':
+                raise outcomes[0]
+            raise errors.ParentFailed('no way to %s:%d: %s' % (
+                to_native(self._question.host), self._question.port,
+                '; '.join('%s: %s' % (way.shown, way.error) for way in self.ways)))
 
     def show_all(self, states):
         """Note the routes, and try none. `states`: as for `try_all`."""
@@ -153,5 +154,5 @@ def _states(rows, name):
         for parent in row.get('parents', ()):
             if parent['parent'] == name:
                 found.setdefault(parent_state(parent), []).append(row['pid'])
-    return tuple('%s (%s %s)' % (state, 'process' if len(pids) == 1 else 'processes', ', '.join('%d' % pid for pid in pids))
-                 for state, pids in found.items())
+    return tuple('%s (%s %s)' % (state, 'process' if len(pids) == 1 else 'processes',
+                                 ', '.join('%d' % pid for pid in pids)) for state, pids in found.items())

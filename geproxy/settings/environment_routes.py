@@ -10,7 +10,8 @@ import re
 
 from geproxy import compat
 from geproxy.net import address
-from geproxy.settings import option_types, rule_lines
+from geproxy.settings import option_types, route_lines, rule_lines
+from geproxy.settings.rule_files import LineErrors
 
 WORD = 'environment'            # the line of [upstream] routes that stands for these variables
 SCHEMES = ('http', 'https', 'socks5', 'socks5h', 'socks4a')
@@ -28,12 +29,43 @@ def current():
     return getattr(os, 'environb', os.environ)
 
 
-def read(environ, line):
-    """Return ([(text, source)], {(scheme, host, port): (name, password)}): lines of routes, and the log-ins of parents.
+def route_list(entry):
+    """Return the routes.Rows of an ini.Entry as a tuple: those of its lines. A line `environment` stands for several.
 
-    `environ`: as of `current`; `line`: the ini.Line that says `environment`. The text is a line for
-    route_lines.parse, the source is like proxy.ini:7 http_proxy. Names, passwords, schemes and hosts are octets. A
-    variable that is not set, or is empty, makes no line. Raises ValueError, which names the variable.
+    `entry`: it may also be native text, the default, which has no rows. Raises rule_files.LineErrors.
+    """
+    found, logins, wrong = [], {}, []
+    for line in () if isinstance(entry, str) else entry.lines:
+        if line.text == WORD:
+            try:
+                lines, of_parents = read(current(), line)
+                logins.update(of_parents)
+                found.extend(lines)
+            except ValueError as error:
+                wrong.append((line, str(error)))
+        else:
+            found.append(line)
+    try:
+        rows = () if isinstance(entry, str) else route_lines.route_list(entry._replace(lines=tuple(found)))
+    except LineErrors as error:
+        wrong.extend(error.found)
+    if wrong:
+        raise LineErrors(wrong)
+    return tuple(_with_logins(row, logins) for row in rows) if logins else rows
+
+
+def _with_logins(row, logins):
+    """Return a Row whose parents have the log-ins of the environment."""
+    return row._replace(routes=tuple(route._replace(parents=tuple(
+        parent._replace(login=logins.get(parent[:3])) for parent in route.parents)) for route in row.routes))
+
+
+def read(environ, line):
+    """Return ([ini.Line], {(scheme, host, port): (name, password)}): lines of routes, and the log-ins of parents.
+
+    `environ`: as of `current`; `line`: the ini.Line that says `environment`: the others are like it, but their source
+    names the variable. Names, passwords, schemes and hosts are octets. A variable that is not set, or is empty, makes
+    no line. Raises ValueError, which names the variable.
     """
     lines, logins = [], {}
     name, value = _value(environ, 'no_proxy')
@@ -46,10 +78,14 @@ def read(environ, line):
             if login != logins.setdefault(key, login):
                 raise ValueError('%s: another variable has another log-in for %s: geproxy has one for each parent' % (
                     name, _show(parent)))
-            lines.append(('%s %s' % (requests, _show(parent)), '%s %s' % (line.source, name)))
+            lines.append(_line(line, name, '%s %s' % (requests, _show(parent))))
     if patterns and lines:
-        lines.insert(0, ('%s direct' % ' '.join(patterns), '%s no_proxy' % line.source))
+        lines.insert(0, _line(line, 'no_proxy', '%s direct' % ' '.join(patterns)))
     return lines, dict((key, login) for key, login in logins.items() if login is not None)
+
+
+def _line(line, name, text):
+    return line._replace(source='%s %s' % (line.source, name), text=text)
 
 
 def _value(environ, name):

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 from helpers import Names, listening, read_until
-from test_handshakes import parent_at, scripted, secure_parent, secured
+from test_handshakes import parent_at, secure_parent, secured
 
 from geproxy import errors
 from geproxy.commands import parent_trials

@@ -31,6 +31,7 @@ def rows(*lines):
     ('https://any direct', '.a.example http://p:1', False),
     ('https://any direct', 'https://.a.example http://p:1', True),
     ('any direct', 'https://any http://p:1', True),
+    ('http://.a.example direct', 'http://*.a.example:80 http://p:1', True),
     ('any:443 direct', '.a.example http://p:1', False),
     ('any:443 direct', '.a.example:443 http://p:1', True),
     ('@list direct', 'one.example www.two.example http://p:1', True),

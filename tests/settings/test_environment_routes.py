@@ -4,15 +4,18 @@ from __future__ import absolute_import, division, print_function
 import pytest
 
 from geproxy import compat
-from geproxy.settings import environment_routes, ini
+from geproxy.policy.routes import show
+from geproxy.settings import environment_routes, ini, loading
 
 LINE = ini.Line('/etc/geproxy/proxy.ini', 7, 'proxy.ini:7', 'environment', '')
 
 
 def read(**values):
-    """Return what `environment_routes.read` makes of these variables, native texts."""
+    """Return what `environment_routes.read` makes of these variables, native texts: [(text, source)], {the log-ins}."""
     environ = dict((compat.to_octets(name), compat.to_octets(value)) for name, value in values.items())
-    return environment_routes.read(environ, LINE)
+    found, logins = environment_routes.read(environ, LINE)
+    assert all(line[:2] == LINE[:2] for line in found)
+    return [(line.text, line.source) for line in found], logins
 
 
 def lines(**values):
@@ -140,10 +143,58 @@ def test_an_entry_that_is_not_clear_is_a_mistake(entry):
 def test_the_environment_of_this_process_is_octets(monkeypatch):
     monkeypatch.setenv('all_proxy', 'a.corp:3128')
     found = environment_routes.read(environment_routes.current(), LINE)[0]
-    assert ('any http://a.corp:3128', 'proxy.ini:7 all_proxy') in found
+    assert ('any http://a.corp:3128', 'proxy.ini:7 all_proxy') in [(line.text, line.source) for line in found]
 
 
 def test_octets_that_are_not_ascii_are_shown_escaped():
     with pytest.raises(ValueError) as raised:
         environment_routes.read({b'http_proxy': b'http://\xff:1'}, LINE)
     assert r"'http://\xff:1'" in str(raised.value)
+
+
+# --- as an option
+
+@pytest.fixture
+def environ(monkeypatch):
+    """A function that sets the variables of this process; there are no others about proxies."""
+    for name in ('http_proxy', 'https_proxy', 'all_proxy', 'no_proxy'):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    return lambda **values: [monkeypatch.setenv(name, value) for name, value in values.items()]
+
+
+def loaded(*lines):
+    """Return the Routes of an ini file with these rows."""
+    return loading.load('proxy.ini', ['[upstream]', 'routes ='] + ['  ' + line for line in lines]).routes
+
+
+def chosen(routes, host, port=80, tunnel=False):
+    """Return (the routes as they are shown, the place of the row)."""
+    choice = routes.choose(host, port, tunnel)
+    return [show(route) for route in choice.routes], choice.where
+
+
+def test_the_line_environment_stands_for_the_variables(environ):
+    environ(http_proxy='http://joe:x@a.corp:3128', https_proxy='http://b.corp:3128', no_proxy='corp,10.0.0.0/8')
+    routes = loaded('.lab.example direct', 'environment', 'any socks5h://late:1')
+    assert chosen(routes, b'x.lab.example') == (['direct'], 'proxy.ini:3')
+    assert chosen(routes, b'x.corp') == chosen(routes, b'10.1.1.1') == (['direct'], 'proxy.ini:4 no_proxy')
+    assert chosen(routes, b'x.test') == (['http://a.corp:3128'], 'proxy.ini:4 http_proxy')
+    assert chosen(routes, b'x.test', 443, True) == (['http://b.corp:3128'], 'proxy.ini:4 https_proxy')
+    assert [parent.login for parent in routes.parents] == [(b'joe', b'x'), None, None]
+
+
+def test_without_variables_the_way_is_direct(environ):
+    environ()
+    assert loaded('environment') is None
+    assert chosen(loaded('environment', 'any http://p:1'), b'x.test') == (['http://p:1'], 'proxy.ini:4')
+
+
+def test_mistakes_of_all_lines_are_told_together(environ):
+    environ(http_proxy='http://joe:geheim@a')
+    with pytest.raises(loading.ConfigError) as raised:
+        loaded('any', 'environment', 'any http://')
+    lines = str(raised.value).split('\n')
+    assert [line.split(' ')[0] for line in lines] == ['proxy.ini:3:', 'proxy.ini:4:', 'proxy.ini:5:']
+    assert lines[1].startswith("proxy.ini:4: [upstream] routes: http_proxy: 'http://***@a' has no port")
+    assert 'geheim' not in str(raised.value)

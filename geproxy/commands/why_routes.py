@@ -43,7 +43,8 @@ class Routing(object):
 
         `directly`: a function of True if there is no other way before, that tries the direct way, and returns
         sentences; `look_up`: a function of True if the parent gets the name, that returns the addresses that may be
-        asked for, native texts; both raise ProxyError; `states`: a function of the name of a parent that returns sentences. May wait.
+        asked for, native texts; both raise ProxyError; `states`: a function of the name of a parent that returns
+        sentences. May wait.
         """
         outcomes = []
         for route in self._choice.routes:

@@ -169,10 +169,10 @@ SCHEMA = [Option(*row) for row in (
      'Which requests go through a parent, another proxy, one row per line: destinations as in rules (also http://any '
      'and https://.name), then the routes to try in this order, separated by commas. A route is direct, '
      'http://HOST:PORT, https://HOST:PORT, socks5://, socks5h:// or socks4a://HOST[:1080]. The first row that '
-     'matches counts; if none matches, the request goes directly. Networks match only addresses in URLs: names are not looked up, and the parent gets them as they are. '
-     'resolve=here at the end of a row, and socks5://: names are looked up here, and SOCKS and CONNECT ask the parent '
-     'for the address. A parent that cannot be reached is left out for 30 s. A row `environment` '
-     'stands for the variables http_proxy, https_proxy, all_proxy and no_proxy.'),
+     'matches counts; if none matches, the request goes directly. Networks match only addresses in URLs: names are '
+     'not looked up, and the parent gets them as they are. resolve=here at the end of a row, and socks5://: names are '
+     'looked up here, and SOCKS and CONNECT ask the parent for the address. A parent that cannot be reached is left '
+     'out for 30 s. A row `environment` stands for the variables http_proxy, https_proxy, all_proxy and no_proxy.'),
     ('upstream', 'keep', whole_number, '256', True,
      'Largest number of idle connections to origins that are kept for later requests. Fewer are kept while clients '
      'need the file descriptors. 0: none.'),

@@ -14,8 +14,8 @@ LEFT_OUT = 30.0         # seconds
 DOUBTS = 3              # connections in a row that get no answer from a parent before it is left out
 
 # A parent for people. `name`: its URL, native text without secrets; `up`: False while it is left out; `since`: when
-# that changed last, in monotonic seconds, or None if it never did; `why`: native text, the last failure, '' if there was
-# none; `failures`: how many there were.
+# that changed last, in monotonic seconds, or None if it never did; `why`: native text, the last failure, '' if there
+# was none; `failures`: how many there were.
 View = collections.namedtuple('View', 'name up since why failures')
 
 

@@ -13,7 +13,6 @@ from geproxy.compat import to_native, to_octets
 from geproxy.observe.formats import parent_state
 from geproxy.policy import routes
 from geproxy.policy.access import literal
-from geproxy.settings import loading
 
 # A route of the row. `shown`: as in the log; `states`: sentences about its parent; `steps`: sentences of what worked;
 # `error`: the ProxyError of the step that did not, or None.
@@ -144,7 +143,7 @@ def states_of(path, net):
             answers = client.ask(client.addresses([], path), b'GET', b'/-/status')[0]
             rows = [json.loads(line) for _place, status, lines in answers if status == 200 for line in lines]
             why = 'the running process does not have this parent: reload it'
-        except (client.Trouble, ValueError, EnvironmentError, loading.ConfigError) as error:
+        except (client.Trouble, ValueError, EnvironmentError) as error:
             why = str(error).split('\n')[0]
     return lambda name: _states(rows, name) or (NOT_KNOWN % why,)
 

@@ -29,6 +29,7 @@ COMMANDS = collections.OrderedDict((command.name, command) for command in (
     Command('why', 'why.main', 'URL', 'Show what the proxy would do with a request, and which rule decides.'),
     Command('learn', 'learn.main', 'LOG...', 'Write rules that allow what the logs of a proxy show.'),
     Command('doctor', 'doctor.main', '', 'Check this host for what can cause trouble.'),
+    Command('status', 'live.status', '', 'Show the running processes, and which parents they can use.'),
     Command('ps', 'live.ps', '', 'Show the connections of the running processes.'),
     Command('kill', 'live.kill', 'ID...', 'End connections.'),
     Command('tail', 'live.tail', '[FILTER...]', 'Show exchanges as they end.'),

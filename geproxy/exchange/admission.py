@@ -79,9 +79,11 @@ def identify(exchange):
 
 
 def must_log_in(exchange):
-    """Return True if a request of this client is refused without a log-in. `exchange`: an Exchange."""
-    proxy = exchange.proxy
-    return proxy.users is not None and not within(exchange.conversation.ip, proxy.auth.exempt)
+    """Return True if a request of this client is refused without a password. `exchange`: an Exchange."""
+    proxy, conversation = exchange.proxy, exchange.conversation
+    if proxy.users is None or conversation.certified is not None and proxy.certificates:
+        return False
+    return not within(conversation.ip, proxy.auth.exempt)
 
 
 def log_in(exchange):

@@ -34,7 +34,7 @@ def connect(exchange, target, reuse, tried=()):
     ParentRefused, ParentLoginFailed, AddressUnknown, LoopDetected.
     """
     proxy, parents = exchange.proxy, exchange.proxy.upstream.parents
-    choice = proxy.routes.choose(exchange.request.host, target.port)
+    choice = proxy.routes.choose(exchange.request.host, target.port, target.scheme == b'https')
     over = [route for route, _why in tried]
     for route in parents.order(choice.routes):
         if route in over:
@@ -248,7 +248,7 @@ def go_elsewhere(exchange, connection, error, tried):
     route, why = connection.key[1], str(error).replace('the origin', 'it')
     exchange.proxy.upstream.parents.failed(route.parents[0], why, doubtful=True)
     tried += ((route, why),)
-    choice = exchange.proxy.routes.choose(exchange.request.host, connection.host.port)
+    choice = exchange.proxy.routes.choose(exchange.request.host, connection.host.port, False)
     return tried if len(tried) < len(choice.routes) else ()
 
 

@@ -244,6 +244,11 @@ class Unroutable(ProxyError):
     hint = 'Check the routes on the host of this proxy: ip route get ADDRESS.'
 
 
+class HostUnreachable(Unroutable):
+    """A router, or the host of this proxy, says that the host of the origin cannot be reached."""
+    hint = 'Check that the host is up, and the routes on the host of this proxy: ip route get ADDRESS.'
+
+
 class UpstreamLost(ProxyError):
     """The origin closed or reset its connection before it sent a response."""
     status, token = 502, 'connection_terminated'

@@ -9,6 +9,7 @@ import traceback
 from geproxy.auth.logins import ANONYMOUS
 from geproxy.compat import monotonic, to_octets
 from geproxy.exchange.fetch import fetch, layered
+from geproxy.exchange.socks_dialect import VERSIONS
 from geproxy.exchange.timeouts import waits
 from geproxy.http1.taps import joined
 from geproxy.limits.rates import key_of
@@ -50,6 +51,7 @@ class Proxy(object):
         self._taken, self._quota = taken, quota if settings.limits.quota else None
         self.name = settings.proxy.name
         self.upgrades = settings.access.upgrades
+        self.spoken = VERSIONS if settings.proxy.socks else ()      # the kinds of protocols that clients may speak
         self._forwarded = settings.proxy.forwarded
         self.users = settings.users                 # the users.Users who may log in; None if no log-in is needed
         self.counts = self.limits.requests is not None or self._quota is not None       # `admit` may refuse

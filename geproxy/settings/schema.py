@@ -42,6 +42,9 @@ SCHEMA = [Option(*row) for row in (
     ('proxy', 'via', boolean('on', 'off'), 'on', True,
      'Add a Via field to requests and responses, as RFC 9110 requires. Without it, a loop through another proxy '
      'is not found.'),
+    ('proxy', 'socks', boolean('on', 'off'), 'on', True,
+     'Serve clients that speak SOCKS 4, 4a or 5 on the same ports. The only command is CONNECT: rules, users, limits '
+     'and the log treat it like CONNECT of HTTP.'),
     ('proxy', 'forwarded', choice('off', 'add', 'strip'), 'off', True,
      "What origins learn about the client. off: Forwarded and X-Forwarded-For pass unchanged. add: the client's "
      'address is added to both. strip: both are removed, and so are X-Forwarded-Host, -Proto, -By and X-Real-IP; '

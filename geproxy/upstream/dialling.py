@@ -25,6 +25,7 @@ _CAUSES = (         # the error that a failed connect becomes, by errno; the fir
     (errors.ConnectTimeout, (errno.ETIMEDOUT,)),
     (errors.ConnectRefused, (errno.ECONNREFUSED, errno.ECONNRESET)),
     (errors.Full, _FULL),
+    (errors.HostUnreachable, (errno.EHOSTUNREACH, errno.EHOSTDOWN)),
 )
 
 # The handshakes on a new stream before it may be used: {scheme of a hop: function}. The hops of a route are its parents

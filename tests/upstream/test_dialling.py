@@ -1,6 +1,7 @@
 """New connections: which address is dialled and when, who may forbid it, and what is said when none answers."""
 from __future__ import absolute_import, division, print_function
 
+import errno
 import os
 import re
 import socket
@@ -113,6 +114,16 @@ def test_refused_everywhere_is_refused():
 def test_an_address_without_a_way_is_unroutable():
     with pytest.raises(errors.Unroutable):
         connect_to(Names('255.255.255.255'), 80)
+
+
+@pytest.mark.parametrize('codes, error', [
+    ((errno.ENETUNREACH,), errors.Unroutable), ((errno.EHOSTUNREACH, errno.ENETUNREACH), errors.HostUnreachable),
+    ((errno.EHOSTUNREACH, errno.ECONNREFUSED), errors.ConnectRefused),
+])
+def test_the_error_is_the_most_telling_of_all_failures(codes, error):
+    attempts = dialling.Attempts(b'a.test', [], 80, LIMITS[1])
+    attempts._failed = [('192.0.2.%d' % number, code) for number, code in enumerate(codes, 1)]
+    assert type(attempts._error()) is error
 
 
 @pytest.mark.parametrize('host, expected', [

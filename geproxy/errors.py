@@ -54,6 +54,18 @@ class SpoofedClient(BadRequest):
     hint = 'If this is your load balancer, add its address to [proxy] proxy_protocol.'
 
 
+class HandshakeFailed(BadRequest):
+    """The client began TLS with this proxy, and the handshake failed."""
+    token = 'tls_handshake_failed'
+    hint = 'The message says what was wrong. curl -v --proxy https://HOST:PORT URL shows the view of a client.'
+
+
+class HandshakeTimeout(ProxyError):
+    """The client did not complete its TLS handshake within [timeouts] handshake."""
+    status, token = 408, 'tls_handshake_timeout'
+    hint = 'Look at the client, and at the network between it and this proxy.'
+
+
 class HeadTimeout(ProxyError):
     """The client did not send its whole request head within [timeouts] head."""
     status, token = 408, 'client_head_timeout'

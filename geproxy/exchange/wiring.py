@@ -95,6 +95,11 @@ class Proxy(object):
         if self._quota is not None:
             self._quota.check(key, self.limits.quota, now)
 
+    def admit_handshake(self, client):
+        """Count one more TLS handshake of a client. `client`: its key for limits. Raises TooManyRequests."""
+        if self.limits.requests is not None:
+            self._taken.check_handshake(client, self.limits.requests, self.limits.burst, monotonic())
+
     def treat(self, request, client, key, rule):
         """Return the Treatment of an exchange that is allowed.
 

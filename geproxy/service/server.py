@@ -20,7 +20,7 @@ from geproxy.admin.listener import Admin
 from geproxy.admin.watchdog import Watchdog, freeze
 from geproxy.auth import logins, users
 from geproxy.compat import monotonic, signal_handler
-from geproxy.exchange import introducing, strangers
+from geproxy.exchange import handshaking, introducing, strangers
 from geproxy.exchange.conversation import Conversation
 from geproxy.exchange.wiring import Proxy
 from geproxy.limits import host_memory, quota, rates
@@ -40,6 +40,11 @@ HANDSHAKE = 0.05            # seconds that clients in the middle of connecting g
 QUOTA_PATIENCE = 2.0        # seconds to write the quota file when the process stops
 EVENTS = {signal.SIGTERM: 'stop', signal.SIGINT: 'stop', signal.SIGHUP: 'reload', signal.SIGUSR1: 'reopen',
           signal.SIGUSR2: 'dump'}
+
+
+class NoCertificates(object):
+    """`context`: the ssl.SSLContext for clients; None if this proxy has no certificate."""
+    context = None
 
 
 class Server(object):
@@ -63,6 +68,8 @@ class Server(object):
         self.accepted = self.rejected = 0
         self._answering = 0                     # connections that are being refused just now
         self.strangers = strangers.Strangers('access')
+        self.certificates = NoCertificates
+        self.handshakes = handshaking.Handshakes()
         self.descriptors = descriptors.Descriptors(log.say)
         self.observers = Observers(log.say, [log])
         self.watchdog = Watchdog(log.say)
@@ -81,7 +88,7 @@ class Server(object):
         self._housekeeping = Housekeeping(self, self._logins, self._quota, [
             ('descriptors', self.descriptors.fill_reserve), ('origins', self._limit_kept)])
         self._use(settings)
-        self._acceptors = [Acceptor(sock, functools.partial(self._serve, sock.getsockname()[:2]),
+        self._acceptors = [Acceptor(sock, functools.partial(self._serve, sock.getsockname()[:2], listeners.is_tls(sock)),
                                     self._report_shortage, self.descriptors.free_reserve) for sock in sockets]
 
     # --- settings
@@ -141,10 +148,10 @@ class Server(object):
 
     # --- connections
 
-    def _serve(self, address, sock, peer):
+    def _serve(self, address, tls, sock, peer):
         """Serve one connection, in a greenlet. Waits.
 
-        `address`: (address, port) of the listener; `sock`: a native socket; `peer`: (address, port, ...) of the client.
+        `address`: (address, port) of the listener; `tls`: True if it takes nothing but TLS; `sock`: a native socket; `peer`: (address, port, ...) of the client.
         """
         self.accepted += 1
         try:
@@ -162,7 +169,11 @@ class Server(object):
             self._refuse(conversation, error)
             return
         try:
-            conversation.run()
+            context = self.certificates.context
+            if context is None and not tls or self.handshakes.pass_through(conversation, context, tls):
+                conversation.run()
+        except errors.ProxyError as error:
+            self._refuse(conversation, error)
         finally:
             del self.live[conversation]
             self._rates.leave(conversation.client_key)
@@ -180,7 +191,8 @@ class Server(object):
         self.live[conversation] = gevent.getcurrent()
         try:
             if balanced:
-                introducing.introduce(conversation)  # only the PROXY header tells whose limits count
+                # Only the PROXY header tells whose limits count.
+                introducing.introduce(conversation, self.certificates.context is not None)
                 if not conversation.client.ended:
                     conversation.check_client()
             self._rates.enter(conversation.client_key, self.proxy.limits.per_client)

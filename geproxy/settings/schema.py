@@ -104,6 +104,8 @@ SCHEMA = [Option(*row) for row in (
     ('timeouts', 'head', duration, '20', True,
      'Longest time to receive a whole request head. After that the client gets 408 (client_head_timeout). Also the '
      'longest time that a new connection may stay silent; after that it is closed without an answer.'),
+    ('timeouts', 'handshake', duration, '10', True,
+     'Longest time for the TLS handshake of a client. After that its connection is closed (tls_handshake_timeout).'),
     ('timeouts', 'idle', duration, '75', True,
      'Longest pause between two requests on a client connection. After that it is closed without an answer.'),
     ('timeouts', 'login', duration, '20', True,

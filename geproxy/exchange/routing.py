@@ -189,7 +189,7 @@ def _verdicts(exchange, target, addresses, by_name):
                     raise
                 denied = error
         if not found:
-            raise denied or errors.DnsError('there is no address')
+            raise denied or errors.AddressUnknown("'%s' has no address" % to_native(target.host))
     finally:
         denied = None               # its traceback leads to this frame, and all would wait for the collector
     if not by_name:
@@ -214,9 +214,12 @@ def _reason(exchange, choice, route):
 # --- requests in absolute-form
 
 def writer(request, parent):
-    """Return a function like Request.write that writes `request`, a message.Request, for `parent`, a Parent."""
+    """Return a function like Request.write that writes `request`, a message.Request, for `parent`, a Parent.
+
+    A TRACE gets no log-in: a parent that answers it itself sends all its fields to the client (RFC 9110, 9.3.8).
+    """
     line = b''
-    if parent.login is not None:
+    if parent.login is not None and request.method.upper() != b'TRACE':
         line = b'Proxy-Authorization: Basic %s\r\n' % base64.b64encode(b'%s:%s' % parent.login)
     return functools.partial(request.write_absolute, line)
 

@@ -1,6 +1,8 @@
 """Parents that fail are left out for a while, then one request tries them again. A clock that the tests move."""
 from __future__ import absolute_import, division, print_function
 
+import collections
+
 import pytest
 
 from geproxy.policy.routes import DIRECT, Parent, Route, show_parent
@@ -22,7 +24,7 @@ def states(monkeypatch):
     clock, said = Moment(), []
     monkeypatch.setattr(parents, 'monotonic', lambda: clock.now)
     made = parents.States(said.append)
-    made.use({A: show_parent(A), B: show_parent(B)})
+    made.use(collections.OrderedDict((parent, show_parent(parent)) for parent in (A, B)))
     made.said, made.clock = said, clock
     return made
 

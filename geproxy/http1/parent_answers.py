@@ -23,7 +23,7 @@ _is_scheme = re.compile(br"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z").match
 _ENTITIES = ((b'&nbsp;', b' '), (b'&lt;', b'<'), (b'&gt;', b'>'), (b'&quot;', b'"'), (b'&#39;', b"'"), (b'&amp;', b'&'))
 _HIDDEN = (b'style', b'script', b'title')
 
-# What to do, by what OpenSSL says of the TLS to a parent, in its different versions; the first row that is found counts.
+# What to do about TLS to a parent, by what OpenSSL says in its different versions; the first row that is found counts.
 _TLS_ADVICE = (
     (('has expired', 'certificate expired'), 'the operator of the parent must renew its certificate'),
     (('hostname mismatch', 'ip address mismatch', "doesn't match"),

@@ -14,17 +14,16 @@ from geproxy.http1.message import EMPTY, Request
 from geproxy.net import socks_messages as socks
 
 VERSIONS = {'socks4': 4, 'socks5': 5}           # {kind of protocols.PROTOCOLS: version}
-# The reply code for each failure. Of the classes that an error has, the nearest one with a row counts.
+# The reply code for a failure: by its class, the nearest one that has a row; else by its status; else FAILED.
 CODES = {
-    errors.Denied: socks.NOT_ALLOWED, errors.LoginRequired: socks.NOT_ALLOWED, errors.LoginFailed: socks.NOT_ALLOWED,
-    errors.TooManyRequests: socks.NOT_ALLOWED, errors.LoopDetected: socks.NOT_ALLOWED,
-    errors.Unroutable: socks.NETWORK,
+    errors.LoopDetected: socks.NOT_ALLOWED,
+    errors.Unroutable: socks.NETWORK, errors.SourceMissing: socks.FAILED,
     errors.DnsError: socks.HOST, errors.DnsTimeout: socks.HOST, errors.HostUnreachable: socks.HOST,
     errors.AddressUnknown: socks.HOST,
     errors.ConnectRefused: socks.REFUSED,
-    errors.ConnectTimeout: socks.EXPIRED, errors.HeadTimeout: socks.EXPIRED,
-    errors.ProxyError: socks.FAILED,
 }
+STATUSES = {403: socks.NOT_ALLOWED, 407: socks.NOT_ALLOWED, 429: socks.NOT_ALLOWED, 408: socks.EXPIRED,
+            504: socks.EXPIRED}
 COMMANDS = {socks.BIND: 'BIND', socks.UDP: 'UDP ASSOCIATE'}
 REMEDY = 'use socks5h://NAME:PASSWORD@HOST:PORT or http://NAME:PASSWORD@HOST:PORT'
 
@@ -59,11 +58,10 @@ class SocksDialect(object):
 
         `error`: the ProxyError; `name`, `record_id`, `method`, `close`, `realm`: as for Dialect, and not used.
         """
-        if self._code is not None:
-            return self._refuse(self._code)
-        if isinstance(error, errors.ParentRefused) and error.status == errors.Denied.status:
-            return self._refuse(socks.NOT_ALLOWED)
-        return self._refuse(next(CODES[each] for each in type(error).__mro__ if each in CODES))
+        code = self._code
+        if code is None:
+            code = next((CODES[each] for each in type(error).__mro__ if each in CODES), None)
+        return self._refuse(STATUSES.get(error.status, socks.FAILED) if code is None else code)
 
     def credentials(self, _request):
         """Return (name, password) as octets, or None if the client has not logged in. `_request`: not used."""

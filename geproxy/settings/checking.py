@@ -55,7 +55,7 @@ def read_routes(_path, upstream, _problems):
     `_path`: of the ini file; `upstream`: {option: value} of [upstream]; `_problems`: a list that gets the Problems of
     the file of parents.
     """
-    rows, sources = upstream['routes'], upstream.get('source', ())
+    rows, sources = upstream['routes'], upstream['source']
     return Routes(rows, sources) if rows or sources else None
 
 

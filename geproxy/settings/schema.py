@@ -8,9 +8,9 @@ from __future__ import absolute_import, division, print_function
 import collections
 
 from geproxy.settings.option_types import (
-    admin_listeners, any_text, boolean, choice, duration, input_path, large_size, listeners, log_path, networks, or_off,
-    output_path, per_second, ports, prefix_length, protocols, pseudonym, realm, size, size_or_auto, whole_number,
-    whole_number_or_auto)
+    admin_listeners, any_text, boolean, choice, duration, input_path, large_size, listeners, local_addresses, log_path,
+    networks, or_off, output_path, per_second, ports, prefix_length, protocols, pseudonym, realm, size, size_or_auto,
+    whole_number, whole_number_or_auto)
 from geproxy.settings.route_lines import route_list
 from geproxy.settings.rule_files import rule_list
 
@@ -175,6 +175,11 @@ SCHEMA = [Option(*row) for row in (
      'directly. Networks match only addresses in URLs: names are not looked up, and the parent gets them as they are. '
      'resolve=here at the end of a row, and socks5://: names are looked up here, and SOCKS and CONNECT ask the parent '
      'for the address. A parent that cannot be reached is left out for 30 s.'),
+    ('upstream', 'source', local_addresses, '', True,
+     'The addresses of this host that connections leave from: one of IPv4, one of IPv6, or both. With one of them, '
+     'origins and parents that have addresses of the other IP version only cannot be reached, and other names are '
+     'reached by that IP version. :: and 0.0.0.0 mean that the system chooses. Empty: the system chooses. A row of '
+     'routes can have another source.'),
     ('upstream', 'keep', whole_number, '256', True,
      'Largest number of idle connections to origins that are kept for later requests. Fewer are kept while clients '
      'need the file descriptors. 0: none.'),

@@ -11,7 +11,7 @@ import functools
 
 from geproxy import errors
 from geproxy.compat import to_native, to_octets
-from geproxy.http1 import grammar
+from geproxy.http1 import grammar, parent_answers
 from geproxy.policy import rules
 from geproxy.policy.access import literal
 from geproxy.policy.routes import RESOLVING, is_forwarding, show, show_parent
@@ -189,7 +189,7 @@ def _verdicts(exchange, target, addresses, by_name):
                     raise
                 denied = error
         if not found:
-            raise denied or errors.DnsError('there is no address')
+            raise denied or errors.AddressUnknown("'%s' has no address" % to_native(target.host))
     finally:
         denied = None               # its traceback leads to this frame, and all would wait for the collector
     if not by_name:
@@ -214,9 +214,12 @@ def _reason(exchange, choice, route):
 # --- requests in absolute-form
 
 def writer(request, parent):
-    """Return a function like Request.write that writes `request`, a message.Request, for `parent`, a Parent."""
+    """Return a function like Request.write that writes `request`, a message.Request, for `parent`, a Parent.
+
+    A TRACE gets no log-in: a parent that answers it itself sends all its fields to the client (RFC 9110, 9.3.8).
+    """
     line = b''
-    if parent.login is not None:
+    if parent.login is not None and request.method.upper() != b'TRACE':
         line = b'Proxy-Authorization: Basic %s\r\n' % base64.b64encode(b'%s:%s' % parent.login)
     return functools.partial(request.write_absolute, line)
 
@@ -229,9 +232,10 @@ def check_answer(exchange, answer, connection):
     """
     exchange.proxy.upstream.parents.worked(connection.parent)
     if answer.response.status == 407:
-        raise errors.ParentLoginFailed('parent %s answered 407 %s to %s' % (
-            show_parent(connection.parent), grammar.printable(answer.response.reason),
-            grammar.printable(exchange.request.method, 20)))
+        parent, request = connection.parent, exchange.request
+        raise parent_answers.login_failure(
+            show_parent(parent).partition('://')[2], answer.response,
+            grammar.printable(request.method + b' ' + request.authority.text), parent.login is not None)
 
 
 def go_elsewhere(exchange, connection, error, tried):

@@ -180,6 +180,10 @@ SCHEMA = [Option(*row) for row in (
      'origins and parents that have addresses of the other IP version only cannot be reached, and other names are '
      'reached by that IP version. :: and 0.0.0.0 mean that the system chooses. Empty: the system chooses. A row of '
      'routes can have another source.'),
+    ('upstream', 'parents', input_path, '', True,
+     'A file with log-ins and certificates for parents, which only its owner may read (chmod 600): a section such as '
+     '[http://proxy-a.corp:3128] for each, with user, password, and for https:// with ca, certificate, key. A relative '
+     'path is relative to this file. A reload reads the file again. The manual has a chapter about parents.'),
     ('upstream', 'keep', whole_number, '256', True,
      'Largest number of idle connections to origins that are kept for later requests. Fewer are kept while clients '
      'need the file descriptors. 0: none.'),

@@ -160,7 +160,7 @@ def read_sources(text):
     """
     found = local_addresses(text)
     if not found:
-        raise ValueError('source= has no address: expected one of IPv4, one of IPv6, or both')
+        raise ValueError("invalid source '': expected one address, or one of IPv4 and one of IPv6")
     return found
 
 

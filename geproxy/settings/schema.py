@@ -8,9 +8,9 @@ from __future__ import absolute_import, division, print_function
 import collections
 
 from geproxy.settings.option_types import (
-    admin_listeners, any_text, boolean, choice, duration, input_path, large_size, listeners, local_addresses, log_path,
-    networks, or_off, output_path, per_second, ports, prefix_length, protocols, pseudonym, realm, size, size_or_auto,
-    whole_number, whole_number_or_auto)
+    admin_listeners, any_text, boolean, choice, duration, input_path, input_paths, large_size, listeners,
+    local_addresses, log_path, networks, or_off, output_path, per_second, ports, prefix_length, protocols, pseudonym,
+    realm, size, size_or_auto, whole_number, whole_number_or_auto)
 from geproxy.settings.route_lines import route_list
 from geproxy.settings.rule_files import rule_list
 
@@ -24,7 +24,8 @@ READ_ENTRIES = (rule_list, route_list)
 SECTIONS = collections.OrderedDict((
     ('proxy', 'The proxy itself, and where it listens.'),
     ('access', 'Who may go where. By default only clients on this host and in private networks may use the proxy.'),
-    ('auth', 'Log-ins. Clients have to log in only if users is set.'),
+    ('tls', 'TLS between clients and the proxy. The proxy speaks it on its ports if certificate is set.'),
+    ('auth', 'Log-ins. Clients have to log in only if users is set, or certificates = required.'),
     ('timeouts', 'How long to wait. A number means seconds; 500ms, 2m and 1h work, too.'),
     ('limits', 'How much one client, and all clients together, may use.'),
     ('upstream', 'Connections to origins.'),
@@ -91,6 +92,19 @@ SCHEMA = [Option(*row) for row in (
      'reserved do not include the cloud metadata inside them: write metadata, any or the address for that.'),
     ('access', 'deny_addresses', networks, '', True,
      'Addresses that are always refused, even if another option allows them.'),
+    ('tls', 'certificate', input_paths, '', True,
+     'The PEM file with the certificate of the proxy, followed by the intermediate certificates. Several files, '
+     'separated by blanks or lines: the client gets the certificate for the host name that it asks for, and the first '
+     'one if none fits. Relative paths are relative to this file. The files are read again when they change. Empty: '
+     'no TLS.'),
+    ('tls', 'key', input_paths, '', True,
+     'The PEM file with the private key of the certificate, without a passphrase; several in the order of the '
+     'certificates. Empty: the keys are in the files of the certificates.'),
+    ('tls', 'clients', input_path, '', True,
+     'A PEM file with the certificates of authorities (CA) that sign the certificates of clients. If it is set, '
+     'clients may send a certificate, and are logged in by it: see [auth] certificates. A certificate that no '
+     'authority of this file has signed, or that has expired, ends the handshake. Empty: certificates of clients are '
+     'not asked for.'),
     ('auth', 'users', input_path, '', True,
      'An htpasswd file. If it is set, all clients must log in (Basic) or get 407, except those in exempt. Hashes: '
      '{SHA}, $apr1$, $1$, $5$, $6$, and bcrypt if the library bcrypt is installed. A relative path is relative to '
@@ -98,6 +112,12 @@ SCHEMA = [Option(*row) for row in (
     ('auth', 'groups', input_path, '', True,
      'A file with lines such as `group: user user`. Rules use these groups as group:NAME. The file is read again '
      'when it changes.'),
+    ('auth', 'certificates', choice('accepted', 'required'), 'accepted', True,
+     'What a certificate of a client is worth, if [tls] clients is set. The user is the common name of the '
+     'certificate, or its e-mail address if the common name is missing or has blanks. That user need not be in users. '
+     'accepted: a client with a certificate is logged in and needs no password; other clients are treated as without '
+     'this option. required: clients without a certificate get 403 (certificate_required), also those with a '
+     'password, except those in exempt.'),
     ('auth', 'realm', realm, 'geproxy', True,
      'The text that browsers show when they ask for the log-in.'),
     ('auth', 'exempt', networks, '', True,
@@ -105,6 +125,8 @@ SCHEMA = [Option(*row) for row in (
     ('timeouts', 'head', duration, '20', True,
      'Longest time to receive a whole request head. After that the client gets 408 (client_head_timeout). Also the '
      'longest time that a new connection may stay silent; after that it is closed without an answer.'),
+    ('timeouts', 'handshake', duration, '10', True,
+     'Longest time for the TLS handshake of a client. After that its connection is closed (tls_handshake_timeout).'),
     ('timeouts', 'idle', duration, '75', True,
      'Longest pause between two requests on a client connection. After that it is closed without an answer.'),
     ('timeouts', 'login', duration, '20', True,

@@ -50,7 +50,7 @@ class Housekeeping(object):
             self._dropped_reported = dropped
 
     def _warn(self):
-        """Report once a day, and after a reload, which rules and certificates end soon, and which sources are missing."""
+        """Report once a day, and after a reload, which rules and certificates end soon, and missing sources."""
         if monotonic() >= self._warn_at:
             self._warn_at = monotonic() + A_DAY
             for text in self._server.proxy.warnings(time.time()):

@@ -118,7 +118,7 @@ def _commands():
 
 
 def _check(path, against):
-    from geproxy.commands import doctor
+    from geproxy.commands import doctor, source_trials
     from geproxy.policy import shadows
     from geproxy.service import certificate_store
     if not path:
@@ -136,8 +136,8 @@ def _check(path, against):
         sys.stderr.write('%s\n' % '\n'.join(wrong))
         return 1
     print('%s: fine' % path)
-    for text in (doctor.absent(path, loaded[0]) + doctor.missing_admin_folders(path, loaded[0])
-                 + list(shadows.find(loaded[0].access.rules))
+    for text in (doctor.absent(path, loaded[0]) + source_trials.absent(path, loaded[0])
+                 + doctor.missing_admin_folders(path, loaded[0]) + list(shadows.find(loaded[0].access.rules))
                  + certificate_store.warnings(loaded[0].certificates)):
         print(text)
     if against:

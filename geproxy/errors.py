@@ -269,6 +269,12 @@ class HostUnreachable(Unroutable):
     hint = 'Check that the host is up, and the routes on the host of this proxy: ip route get ADDRESS.'
 
 
+class SourceMissing(Unroutable):
+    """A connection cannot be made from the address in [upstream] source."""
+    token = 'source_address_missing'
+    hint = 'The operator of this proxy can correct [upstream] source, or give the address to this host.'
+
+
 class UpstreamLost(ProxyError):
     """The origin closed or reset its connection before it sent a response."""
     status, token = 502, 'connection_terminated'

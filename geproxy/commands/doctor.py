@@ -17,7 +17,7 @@ import gevent
 from gevent import monkey
 
 from geproxy import compat, errors
-from geproxy.commands import certificate_trials
+from geproxy.commands import certificate_trials, source_trials
 from geproxy.commands.findings import ERROR, EXITS, NOTE, OK, WARNING, WORDS, Finding
 from geproxy.net import address, unix_sockets
 from geproxy.net.deadlines import TimeLimit
@@ -185,6 +185,9 @@ def examine(settings, name='localhost', supervisord=None):
     yield 'tls', certificate_trials.examine(settings.certificates)
     yield 'names', names(settings, name)
     yield 'routes', [route(family, there) for family, there in FAR]
+    for source, good in source_trials.tried(settings):
+        yield 'source', [Finding(OK, 'connections can leave from %s' % source, '') if good else Finding(
+            ERROR, 'this host does not have the address %s' % source, 'correct source, or add the address to the host')]
     yield 'clock', clock(time.time())
     for title, path in (('log', settings.log.access), ('log', settings.log.errors),
                         ('quota', settings.limits.quota_file)):

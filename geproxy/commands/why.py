@@ -273,7 +273,10 @@ def _connect(settings, question, addresses):
     """Connect to the first address that answers. Return (address, seconds). Raises ProxyError."""
     started = compat.monotonic()
     limit = TimeLimit('connect', settings.timeouts.connect, errors.ConnectTimeout)
-    sock, reached = Attempts(question.host, addresses, question.port, limit).run()
+    routes = settings.routes
+    ways = routes.choose(question.host, question.port).routes if routes else ()
+    sources = next((way.sources for way in ways if not way.parents), ())
+    sock, reached = Attempts(question.host, addresses, question.port, limit, sources).run()
     sock.close()
     return reached, compat.monotonic() - started
 

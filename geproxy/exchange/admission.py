@@ -39,7 +39,7 @@ def read_request(exchange):
         kind = protocols.check(client.buffer, exchange.proxy.spoken)
         if kind:
             conversation.dialect = SocksDialect(kind)
-            return _accept(exchange, conversation.dialect.read_request(exchange, log_in, must_log_in(exchange)))
+            return _accept(exchange, conversation.dialect.read_request(exchange, log_in, must_log_in))
     head = client.read_head(most.head_size, limit, deadline, reading.check_request_start)
     if head is None:
         if b'\n' not in client.buffer:
@@ -79,17 +79,20 @@ def identify(exchange):
 
 
 def must_log_in(exchange):
-    """Return True if a request of this client is refused without a password. `exchange`: an Exchange."""
+    """Return True if this client has to send a name and a password. Raises CertificateRequired.
+
+    `exchange`: an Exchange.
+    """
     proxy, conversation = exchange.proxy, exchange.conversation
-    if proxy.users is None or conversation.certified is not None and proxy.certificates:
-        return False
-    return not within(conversation.ip, proxy.auth.exempt)
+    return proxy.logs_in and not within(conversation.ip, proxy.auth.exempt) and (
+        proxy.by_certificate(conversation.certified, conversation.ip) is None)
 
 
 def log_in(exchange):
     """Return the logins.User, or ANONYMOUS. A request whose log-in fails counts for the limits as well. May wait.
 
-    `exchange`: an Exchange, whose `key` is set. Raises what Proxy.identify does, and TooManyRequests.
+    `exchange`: an Exchange, whose `key` is set. Raises what Proxy.by_certificate and Proxy.identify do, and
+    TooManyRequests.
     """
     proxy, record, conversation = exchange.proxy, exchange.record, exchange.conversation
     leaving.watch(exchange)

@@ -14,8 +14,8 @@ from geproxy.exchange.socks_dialect import VERSIONS
 from geproxy.exchange.timeouts import waits
 from geproxy.http1.taps import joined
 from geproxy.limits.rates import key_of
-from geproxy.net.address import within
-from geproxy.net.this_host import is_local
+from geproxy.net.address import parse_ip, within
+from geproxy.net.this_host import can_bind, is_local
 from geproxy.policy import forwarded
 from geproxy.policy.access import Access
 from geproxy.policy.treatment import PLAIN, Treatment
@@ -108,6 +108,11 @@ class Proxy(object):
         groups = frozenset().union(*self.groups.values()) if self.groups else frozenset()
         users = frozenset(self.users.by_name) if self.users else frozenset()
         return self.access.ruleset.warnings(now, None if self.certificates else users, groups)
+
+    def missing_sources(self):
+        """Return the local addresses that connections are to leave from, and that this host does not have, as a list of
+        native texts."""
+        return [source for source in (self.routes.sources if self.routes else ()) if not can_bind(parse_ip(source))]
 
     def admit(self, key, now):
         """Count one more request for the limits. Raises TooManyRequests, QuotaExceeded.

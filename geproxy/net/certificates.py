@@ -104,7 +104,7 @@ def client_context(authorities=None, pair=None):
     if authorities is None:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     else:
-        _load(authorities, 'the certificates of authorities', context.load_verify_locations, authorities)
+        _load(authorities, 'a file with certificates of authorities', context.load_verify_locations, authorities)
     if pair is not None:
         _load_pair(context, pair)
     return context
@@ -172,7 +172,7 @@ def _server_context(pair, clients, required):
     context = _context()
     _load_pair(context, pair)
     if clients is not None:
-        _load(clients, "the certificates of the clients' authorities", context.load_verify_locations, clients)
+        _load(clients, 'a file with certificates of authorities', context.load_verify_locations, clients)
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     return context
 

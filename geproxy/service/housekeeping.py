@@ -34,7 +34,7 @@ class Housekeeping(object):
             gevent.sleep(PAUSE)
 
     def warn_soon(self):
-        """Report in the next round which rules and certificates end soon: the settings have changed."""
+        """Report in the next round what ends soon or is missing: the settings have changed."""
         self._warn_at = 0.0
 
     def report_log(self):
@@ -50,11 +50,14 @@ class Housekeeping(object):
             self._dropped_reported = dropped
 
     def _warn(self):
-        """Report once a day, and after a reload, which rules and certificates end soon."""
+        """Report once a day, and after a reload, which rules and certificates end soon, and missing sources."""
         if monotonic() >= self._warn_at:
             self._warn_at = monotonic() + A_DAY
             for text in self._server.proxy.warnings(time.time()):
                 self._server.log.say('rule ' + text)
+            for source in self._server.proxy.missing_sources():
+                self._server.log.say('this host does not have the address %s of [upstream] source: requests that leave '
+                                     'from it fail until it has' % source)
             for text in self._server.certificates.warnings():
                 self._server.log.say(text)
 

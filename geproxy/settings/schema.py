@@ -9,9 +9,9 @@ import collections
 
 from geproxy.settings.environment_routes import route_list
 from geproxy.settings.option_types import (
-    admin_listeners, any_text, boolean, choice, duration, input_path, input_paths, large_size, listeners, log_path,
-    networks, or_off, output_path, per_second, ports, prefix_length, protocols, pseudonym, realm, size, size_or_auto,
-    whole_number, whole_number_or_auto)
+    admin_listeners, any_text, boolean, choice, duration, input_path, input_paths, large_size, listeners,
+    local_addresses, log_path, networks, or_off, output_path, per_second, ports, prefix_length, protocols, pseudonym,
+    realm, size, size_or_auto, whole_number, whole_number_or_auto)
 from geproxy.settings.rule_files import rule_list
 
 # `read`: one of option_types, or of READ_ENTRIES; `default`: as text; `reloadable`: a reload may change it; `sentence`:
@@ -199,6 +199,11 @@ SCHEMA = [Option(*row) for row in (
      'not looked up, and the parent gets them as they are. resolve=here at the end of a row, and socks5://: names are '
      'looked up here, and SOCKS and CONNECT ask the parent for the address. A parent that cannot be reached is left '
      'out for 30 s. A row `environment` stands for the variables http_proxy, https_proxy, all_proxy and no_proxy.'),
+    ('upstream', 'source', local_addresses, '', True,
+     'The addresses of this host that connections leave from: one of IPv4, one of IPv6, or both. With one of them, '
+     'origins and parents that have addresses of the other IP version only cannot be reached, and other names are '
+     'reached by that IP version. :: and 0.0.0.0 mean that the system chooses. Empty: the system chooses. A row of '
+     'routes can have another source.'),
     ('upstream', 'parents', input_path, '', True,
      'A file with log-ins and certificates for parents, which only its owner may read (chmod 600): a section such as '
      '[http://proxy-a.corp:3128] for each, with user, password, and for https:// with ca, certificate, key. A relative '

@@ -117,8 +117,7 @@ def test_files_without_certificates_are_told(tmpdir):
                     lambda: certificates.server_context([PROXY], str(empty))):
         with pytest.raises(BadCertificate) as raised:
             context()
-        assert 'empty.pem is not the certificates of ' in str(raised.value) or (
-            'empty.pem is not the certificates' in str(raised.value))
+        assert 'empty.pem is not a file with certificates of authorities: ' in str(raised.value)
 
 
 def test_a_change_of_a_file_is_seen(tmpdir):

@@ -105,7 +105,7 @@ class TlsTransport(Transport):
         return self._read(most)
 
     def recv_into(self, buffer, most):
-        """See Transport. Of a peer that sends much, several records are read at once."""
+        """Read up to `most` decoded octets into `buffer`, see Transport: several records of a peer that sends much."""
         view, count = memoryview(buffer), 0
         while count < most:
             try:
@@ -214,7 +214,8 @@ class TlsTransport(Transport):
         return peek(far, PIECE) and far.recv(PIECE) or b''
 
     def setsockopt(self, *arguments):
-        """See Transport. After SO_LINGER, a reset will follow, which must not look like an end."""
+        """Set an option of the socket. `arguments`: as for socket.setsockopt. After SO_LINGER, a reset will follow, which
+        must not look like an end."""
         self._notified = self._notified or arguments[1] == socket.SO_LINGER
         self.socket.setsockopt(*arguments)
 

@@ -65,6 +65,11 @@ def test_what_is_wrong_with_certificates_is_told_with_its_line(lines, said):
     assert len(found) == len(said) and all(text.startswith(start) for text, start in zip(found, said))
 
 
+def test_a_port_for_tls_needs_a_certificate():
+    assert problems('[proxy]', 'listen = *:9000', '  *:9443 tls') == [
+        'test.ini:2: [proxy] listen: set [tls] certificate, too: a port with tls takes nothing but TLS']
+
+
 def test_a_key_may_be_in_the_file_of_its_certificate(tmpdir):
     both = tmpdir.join('both.pem')
     both.write(open(KEY).read() + open(PROXY).read())

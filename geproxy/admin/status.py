@@ -142,6 +142,7 @@ def _connections(server):
                 geproxy_connections_limit=server.proxy.limits.connections,
                 geproxy_connections_rejected_total=server.rejected,
                 geproxy_strangers_total=strangers,
+                geproxy_tls_handshakes_total=dict(((name,), count) for name, count in server.handshakes.counts.items()),
                 geproxy_phase_connections=dict(((name,), count) for name, count in found.items()),
                 geproxy_tunnels=found['tunnel'])
 

@@ -19,7 +19,8 @@ PIECE = 16 * 1024       # octets of one send; a TLS record has at most so many (
 # How a TLS client begins: a handshake record of SSL 3.0 to TLS 1.3 (RFC 8446, 5.1).
 SIGN = b'\x16\x03'
 _made = []              # see _aside
-_NO_NOTIFY = ('EOF occurred in violation of protocol', 'UNEXPECTED_EOF')
+# The last one is what Python 2 takes the number of the second one for.
+_NO_NOTIFY = ('EOF occurred in violation of protocol', 'UNEXPECTED_EOF', 'KRB5_S_TKT_NYV')
 
 
 def peek(sock, most):
@@ -105,7 +106,7 @@ class TlsTransport(Transport):
         return self._read(most)
 
     def recv_into(self, buffer, most):
-        """See Transport. Of a peer that sends much, several records are read at once."""
+        """Read up to `most` decoded octets into `buffer`, see Transport: several records of a peer that sends much."""
         view, count = memoryview(buffer), 0
         while count < most:
             try:
@@ -214,7 +215,8 @@ class TlsTransport(Transport):
         return peek(far, PIECE) and far.recv(PIECE) or b''
 
     def setsockopt(self, *arguments):
-        """See Transport. After SO_LINGER, a reset will follow, which must not look like an end."""
+        """Set an option of the socket. `arguments`: as for socket.setsockopt. After SO_LINGER, a reset will follow, which
+        must not look like an end."""
         self._notified = self._notified or arguments[1] == socket.SO_LINGER
         self.socket.setsockopt(*arguments)
 

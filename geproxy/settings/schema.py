@@ -36,7 +36,8 @@ SCHEMA = [Option(*row) for row in (
     ('proxy', 'listen', listeners, '*:9000', False,
      'Addresses to listen on, separated by blanks. *:9000 or 9000: that port on all addresses, IPv4 and IPv6. '
      '127.0.0.1:9000 or [::1]:9000: that address only. fd:0: a socket that supervisord hands over. systemd: all '
-     'sockets of a .socket unit.'),
+     'sockets of a .socket unit. tls behind one of these: it takes nothing but TLS (*:9443 tls). Without that word, '
+     'a listener takes both, if [tls] certificate is set.'),
     ('proxy', 'name', pseudonym, 'auto', True,
      'The name of this proxy in Via and Proxy-Status. Loops are found by this name, so give each proxy its own. '
      "auto: a name made from the host's name and the listener."),
@@ -161,7 +162,7 @@ SCHEMA = [Option(*row) for row in (
      'changing its address.'),
     ('limits', 'requests', or_off(per_second), 'off', True,
      'Requests per second of one user, or of one client that has not logged in. More get 429 '
-     '(request_rate_exceeded). off: no limit.'),
+     '(request_rate_exceeded). TLS handshakes of a client are counted apart, with the same limit. off: no limit.'),
     ('limits', 'burst', whole_number, '20', True,
      'Largest number of requests that may come at once, after a pause. Used only if requests is set.'),
     ('limits', 'rate', or_off(size), 'off', True,

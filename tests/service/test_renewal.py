@@ -12,6 +12,8 @@ import pytest
 from encrypted import pem
 from helpers import connect, listening
 from processes import answering, get, run, running
+from test_privileges import INI as AS_USER
+from test_privileges import dropped, readable
 
 from geproxy.net import certificates
 
@@ -133,3 +135,26 @@ def test_curl_logs_in_by_its_certificate(tmpdir):
             shown = curl(proxy, origin, *words)
             assert shown.startswith(b'HTTP/1.1 403 this proxy asks for a certificate of the client')
             assert b'reason: certificate_required' in shown and b'--proxy-cert FILE' in shown
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason='only root can switch to another user')
+def test_a_key_of_root_is_read_before_the_switch_and_kept_by_reloads():
+    more = '[tls]\ncertificate = a.pem\nkey = a.key\nclients = ca.pem\n'
+
+    def fill(here):
+        put(here, 'proxy.test')
+        os.chmod(os.path.join(here, 'a.key'), 0o600)
+        shutil.copyfile(pem('ca.pem'), os.path.join(here, 'ca.pem'))
+    with dropped(readable(), ini=AS_USER + more, fill=fill) as proxy:
+        proxy.wait_for(br'a\.key cannot be read by the user of this process')
+        sock = encrypted.connect(proxy.address)
+        assert certificates.user_of(sock.getpeercert()) == b'proxy.test'
+        sock.close()
+        proxy.tell(signal.SIGHUP)
+        proxy.wait_for(br'SIGHUP: \S+ read\n')
+        put(proxy.folder, 'other.test', ['pem'])
+        put(proxy.folder, 'other.test', ['key'])
+        os.chmod(os.path.join(proxy.folder, 'a.key'), 0o600)
+        proxy.wait_for(br'the certificates stay as they were: \S*a\.key cannot be read')
+        os.chmod(os.path.join(proxy.folder, 'a.key'), 0o644)
+        proxy.wait_for(br'certificates reread: [^\n]*other\.test')

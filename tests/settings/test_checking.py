@@ -4,6 +4,8 @@ from __future__ import absolute_import, division, print_function
 import pytest
 from test_tls import path
 
+from encrypted import pem
+
 from geproxy.settings import checking, loading
 
 
@@ -37,6 +39,14 @@ def test_a_quota_needs_a_file():
     assert loading.load('test.ini', ['[limits]', 'quota = 1g', 'quota_file = /x']).limits.quota == 1 << 30
 
 
+def test_a_listener_for_tls_needs_a_certificate():
+    assert problems('[proxy]', 'listen = *:9000 *:9443 tls') == [
+        'test.ini:2: [proxy] listen: tls needs a certificate: set [tls] certificate, too, or remove the word tls']
+    loaded = loading.load('test.ini', ['[proxy]', 'listen = *:9443 tls', '[tls]', 'certificate = ' + pem('proxy.test.pem'),
+                                       'key = ' + pem('proxy.test.key')])
+    assert loaded.proxy.listen[0].tls
+
+
 # --- certificates
 
 PROXY, KEY, CA = path('proxy.test.pem'), path('proxy.test.key'), path('ca.pem')
@@ -63,11 +73,6 @@ PROXY, KEY, CA = path('proxy.test.pem'), path('proxy.test.key'), path('ca.pem')
 def test_what_is_wrong_with_certificates_is_told_with_its_line(lines, said):
     found = problems('[tls]', *lines)
     assert len(found) == len(said) and all(text.startswith(start) for text, start in zip(found, said))
-
-
-def test_a_port_for_tls_needs_a_certificate():
-    assert problems('[proxy]', 'listen = *:9000', '  *:9443 tls') == [
-        'test.ini:2: [proxy] listen: set [tls] certificate, too: a port with tls takes nothing but TLS']
 
 
 def test_a_key_may_be_in_the_file_of_its_certificate(tmpdir):

@@ -15,6 +15,7 @@ class ProxyError(Exception):
     rule = ''                       # the rule that decided, as file:line
     retry_after = None              # whole seconds after which the client may try again, if that is known
     kind = ''                       # the protocol that the client speaks, if that is not HTTP/1.x: see WrongProtocol
+    text = ''                       # what a parent said about its refusal: see ParentRefused
 
 
 # --- the client's side ------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import functools
 
 from geproxy import errors
 from geproxy.compat import to_native, to_octets
-from geproxy.http1 import grammar
+from geproxy.http1 import grammar, parent_answers
 from geproxy.policy import rules
 from geproxy.policy.access import literal
 from geproxy.policy.routes import RESOLVING, is_forwarding, show, show_parent
@@ -229,9 +229,10 @@ def check_answer(exchange, answer, connection):
     """
     exchange.proxy.upstream.parents.worked(connection.parent)
     if answer.response.status == 407:
-        raise errors.ParentLoginFailed('parent %s answered 407 %s to %s' % (
-            show_parent(connection.parent), grammar.printable(answer.response.reason),
-            grammar.printable(exchange.request.method, 20)))
+        parent, request = connection.parent, exchange.request
+        raise parent_answers.login_failure(
+            show_parent(parent).partition('://')[2], answer.response,
+            grammar.printable(request.method + b' ' + request.authority.text), parent.login is not None)
 
 
 def go_elsewhere(exchange, connection, error, tried):

@@ -44,7 +44,7 @@ def refusal(name, response, about, content=b''):
 
 
 def login_failure(name, response, about, logged_in):
-    """Return the ParentLoginFailed for a 407. Its message says what to do.
+    """Return the ParentLoginFailed for a 407, or for a 401 of the parent itself. Its message says what to do.
 
     `name`, `response`, `about`: as for `describe`; `logged_in`: True if user and password were sent.
     """
@@ -60,13 +60,14 @@ def login_failure(name, response, about, logged_in):
 
 
 def challenges(response):
-    """Return the schemes that a 407 offers, as native texts in their order (RFC 9110, 11.7.1).
+    """Return the schemes that a 407 or 401 offers, as native texts in their order (RFC 9110, 11.7.1).
 
     `response`: a message.Response. A comma stands between challenges and between parameters. A parameter has `=`
     behind its name, a scheme has not.
     """
     found = []
-    for member in b','.join(response.values(b'proxy-authenticate')).split(b','):
+    name = b'proxy-authenticate' if response.status == 407 else b'www-authenticate'
+    for member in b','.join(response.values(name)).split(b','):
         words = member.split(None, 1)
         if words and _is_scheme(words[0]) and words[-1][:1] != b'=' and to_native(words[0]) not in found[:SCHEMES]:
             found.append(to_native(words[0]))

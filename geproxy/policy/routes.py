@@ -36,7 +36,7 @@ Choice = collections.namedtuple('Choice', 'routes resolve where')
 
 DIRECT = Route((), ())
 FORWARDING = (b'http', b'https')        # schemes of parents that take requests in absolute-form (RFC 9112, 3.2.2)
-RESOLVING = b'socks5'                   # the scheme of parents that are asked for addresses only: curl, too, reads it so
+RESOLVING = b'socks5'                   # the scheme of parents that are asked for addresses only, as curl reads it
 REMEMBERED = 10000                      # choices: clients ask for the same again and again
 
 # {(scheme, host, port): (Target, DIRECT)}, to look up: `directly[b'http', b'a.test', 80]`. To make them anew for each

@@ -5,6 +5,7 @@ import collections
 
 from geproxy.auth import users
 from geproxy.policy.routes import Routes
+from geproxy.settings import parents_file
 from geproxy.settings.rule_files import beside
 
 # `line`: its number, 0 for none; `section`, `name`: of the option, '' for none; `what`: what is wrong.
@@ -48,15 +49,27 @@ def read_users(path, auth, problems):
     return None
 
 
-def read_routes(_path, upstream, _problems):
+def read_routes(path, sections, problems):
     """Return the routes.Routes of [upstream], or None if all requests go directly, from the address that the system
     chooses.
 
-    `_path`: of the ini file; `upstream`: {option: value} of [upstream]; `_problems`: a list that gets the Problems of
-    the file of parents.
+    `path`: of the ini file; `sections`: {section: {option: value}}; `problems`: a list that gets the Problems of the
+    file of parents.
     """
-    rows, sources = upstream['routes'], upstream.get('source', ())
+    upstream = sections['upstream']
+    rows, sources, name = upstream['routes'], upstream.get('source', ()), upstream['parents']
+    facts = parents_file.Facts()
+    if name:
+        try:
+            facts = parents_file.read(beside(path, name), sections['proxy']['user'])
+        except parents_file.ParentsError as error:
+            problems.extend(Problem(where, number, '', '', what) for where, number, what in error.problems)
+    rows = [row._replace(routes=tuple(_complete(route, facts) for route in row.routes)) for row in rows]
     return Routes(rows, sources) if rows or sources else None
+
+
+def _complete(route, facts):
+    return route._replace(parents=tuple(parents_file.complete(parent, facts) for parent in route.parents))
 
 
 def check_together(sections, values, problems):

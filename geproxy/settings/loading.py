@@ -51,7 +51,7 @@ def load(path, lines=None):
     users = routes = None
     if not problems:
         users = read_users(path, sections['auth'], problems)
-        routes = read_routes(path, sections['upstream'], problems)
+        routes = read_routes(path, sections, problems)
         check_together(sections, values, problems)
     if problems:
         raise ConfigError(sorted(problems, key=lambda problem: (problem.path != path, problem.path, problem.line)))

@@ -173,6 +173,10 @@ SCHEMA = [Option(*row) for row in (
      'not looked up, and the parent gets them as they are. resolve=here at the end of a row, and socks5://: names are '
      'looked up here, and SOCKS and CONNECT ask the parent for the address. A parent that cannot be reached is left '
      'out for 30 s. A row `environment` stands for the variables http_proxy, https_proxy, all_proxy and no_proxy.'),
+    ('upstream', 'parents', input_path, '', True,
+     'A file with log-ins and certificates for parents, which only its owner may read (chmod 600): a section such as '
+     '[http://proxy-a.corp:3128] for each, with user, password, and for https:// with ca, certificate, key. A relative '
+     'path is relative to this file. A reload reads the file again. The manual has a chapter about parents.'),
     ('upstream', 'keep', whole_number, '256', True,
      'Largest number of idle connections to origins that are kept for later requests. Fewer are kept while clients '
      'need the file descriptors. 0: none.'),

@@ -198,7 +198,7 @@ def _ask_by_connect(stream, question, via):
     # A 2xx has no body, whatever its fields say (RFC 9110, 9.3.6).
     if not 200 <= response.status < 300:
         name = name_of(parent)
-        if response.status == 407:
+        if response.status in (401, 407):           # 401: tinyproxy 1.11, for a wrong password
             raise parent_answers.login_failure(name, response, question.about, parent.login is not None)
         raise parent_answers.refusal(name, response, question.about, _read_content(stream, response, question))
 

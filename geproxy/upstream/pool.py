@@ -62,14 +62,14 @@ class Pool(object):
     def connect(self, key, judge, limits, reuse, owner, host=None, via=b''):
         """Return a Connection, a kept one or a new one. May wait. The caller releases it.
 
-        `key`: (Target, Route), or (Target, Route, the address as octets that the last parent is asked for instead of
-        the host), or (Parent, Route) for requests in absolute-form to that parent; `judge`: a function of (address, port), native text and int, that is called before an
-        address is dialled and raises Denied; `limits`: TimeLimits (dns, connect); `reuse`: True if a kept connection
-        may be used; one that is logged in for this owner is used in any case; `owner`: the client connection, which can
-        be a key of a dict. Its `key` is the key for limits of the current request, see rates.key_of; its `reach` is
-        called with the step that begins: 'dns', 'connect', or '' when the last one has ended. `host`: the
-        origin, if the key does not name it: a connection that is logged in serves one origin only; `via`: see
-        handshakes.pass_through.
+        `key`: (Target, Route); or (Target, Route, address), octets, to ask the last parent for that address instead of
+        the host; or (Parent, Route) for requests in absolute-form to that parent; `judge`: a function of (address,
+        port), native text and int, that is called before an address is dialled and raises Denied; `limits`: TimeLimits
+        (dns, connect); `reuse`: True if a kept connection may be used; one that is logged in for this owner is used in
+        any case; `owner`: the client connection, which can be a key of a dict. Its `key` is the key for limits of the
+        current request, see rates.key_of; its `reach` is called with the step that begins: 'dns', 'connect', or '' when
+        the last one has ended; `host`: the origin if the key does not name it, because a connection that is logged in
+        serves one origin only; `via`: see handshakes.pass_through.
         Raises Denied, DnsError, DnsTimeout, DnsFull, ConnectRefused, ConnectTimeout, Unroutable, Full; with a parent
         also what handshakes.pass_through does.
         """

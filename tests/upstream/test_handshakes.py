@@ -223,6 +223,11 @@ def test_a_407_is_a_failed_login():
                                'for it in the file of [upstream] parents')
 
 
+def test_a_401_to_connect_is_a_failed_login_too():
+    error = refused(b'HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm="x"\r\nContent-Length: 9\r\n\r\n')
+    assert isinstance(error, errors.ParentLoginFailed) and error.status == 502
+
+
 def test_a_protocol_switch_is_no_tunnel():
     assert refused(b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n').status == 502
 

@@ -118,7 +118,7 @@ def _commands():
 
 
 def _check(path, against):
-    from geproxy.commands import doctor
+    from geproxy.commands import doctor, parent_checks
     from geproxy.policy import shadows
     if not path:
         complain('--check needs a FILE')
@@ -136,7 +136,8 @@ def _check(path, against):
         return 1
     print('%s: fine' % path)
     for text in (doctor.absent(path, loaded[0]) + doctor.missing_admin_folders(path, loaded[0])
-                 + list(shadows.find(loaded[0].access.rules))):
+                 + list(shadows.find(loaded[0].access.rules))
+                 + parent_checks.unused(path, loaded[0]) + parent_checks.unresolved(loaded[0])):
         print(text)
     if against:
         print('\n'.join(comparing.changes(loaded[1], loaded[0]) or ['no changes against %s' % against]))

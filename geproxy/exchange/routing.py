@@ -12,6 +12,7 @@ import functools
 from geproxy import errors
 from geproxy.compat import to_native, to_octets
 from geproxy.http1 import grammar, parent_answers
+from geproxy.memo import Memo
 from geproxy.policy import rules
 from geproxy.policy.access import literal
 from geproxy.policy.routes import RESOLVING, is_forwarding, show, show_parent
@@ -160,12 +161,15 @@ def _judge(exchange, target, resolve, by_name, choice, route):
     raise errors.AddressUnknown(why)
 
 
-def _known_address(host):
+def _find_address(host):
     """Return the address of `host`, octets, as native text if no look-up is needed to know it, else None."""
     name = host.rstrip(b'.')
     if name == b'localhost' or name.endswith(b'.localhost'):
         return '127.0.0.1'              # RFC 6761, 6.3
     return literal(host)
+
+
+_known_address = Memo(_find_address).__getitem__
 
 
 def _look_up(exchange, host):
@@ -189,7 +193,7 @@ def _verdicts(exchange, target, addresses, by_name):
                     raise
                 denied = error
         if not found:
-            raise denied or errors.DnsError('there is no address')
+            raise denied or errors.AddressUnknown("'%s' has no address" % to_native(target.host))
     finally:
         denied = None               # its traceback leads to this frame, and all would wait for the collector
     if not by_name:
@@ -214,9 +218,12 @@ def _reason(exchange, choice, route):
 # --- requests in absolute-form
 
 def writer(request, parent):
-    """Return a function like Request.write that writes `request`, a message.Request, for `parent`, a Parent."""
+    """Return a function like Request.write that writes `request`, a message.Request, for `parent`, a Parent.
+
+    A TRACE gets no log-in: a parent that answers it itself sends all its fields to the client (RFC 9110, 9.3.8).
+    """
     line = b''
-    if parent.login is not None:
+    if parent.login is not None and request.method.upper() != b'TRACE':
         line = b'Proxy-Authorization: Basic %s\r\n' % base64.b64encode(b'%s:%s' % parent.login)
     return functools.partial(request.write_absolute, line)
 
@@ -259,6 +266,6 @@ def blamed(error, parent):
     """
     if isinstance(error, _ITS_FAULT):
         error.args = ('parent %s: %s' % (show_parent(parent), str(error).replace('the origin', 'it')),)
-        error.hint = error.hint.replace('the origin', 'the parent proxy and of the origin').replace(
+        error.hint = error.hint.replace('the origin', 'the parent proxy or the origin').replace(
             'The origin', 'The parent proxy')
     return error

@@ -42,7 +42,8 @@ SCHEMA = [Option(*row) for row in (
      "auto: a name made from the host's name and the listener."),
     ('proxy', 'via', boolean('on', 'off'), 'on', True,
      'Add a Via field to requests and responses, as RFC 9110 requires. Without it, a loop through another proxy, '
-     'such as a parent that leads back to this proxy, is not found.'),
+     'such as a parent that leads back to this proxy, is not found. SOCKS has no such field: a circle of SOCKS '
+     'parents is not found in any case.'),
     ('proxy', 'forwarded', choice('off', 'add', 'strip'), 'off', True,
      "What origins learn about the client. off: Forwarded and X-Forwarded-For pass unchanged. add: the client's "
      'address is added to both. strip: both are removed, and so are X-Forwarded-Host, -Proto, -By and X-Real-IP; '

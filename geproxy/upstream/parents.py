@@ -44,22 +44,29 @@ class States(object):
             self._states[parent[:3]] = old.get(parent[:3]) or _State(name)
 
     def order(self, routes):
-        """Return those of `routes`, a tuple of routes.Routes, that are to be tried now, in their order.
+        """Give those of `routes`, a tuple of routes.Routes, that may be tried, one by one, in their order.
 
-        Routes through a parent that is left out are missing. After LEFT_OUT seconds the first caller gets it again, and
-        all others do not until that one reports that it worked. If all routes would be missing, all are returned: to
-        try is better than to fail for sure.
+        Routes through a parent that is left out are missing. After LEFT_OUT seconds the first caller that gets so far
+        gets it again, and all others do not until that one reports that it worked. If all routes would be missing, all
+        are given: to try is better than to fail for sure.
         """
-        now = monotonic()
-        usable = tuple(route for route in routes if self._is_usable(route, now))
-        return usable or routes
+        usable = 0
+        for route in routes:
+            if self._is_usable(route):
+                usable += 1
+                yield route
+        if not usable:
+            for route in routes:
+                yield route
 
-    def _is_usable(self, route, now):
-        down = [state for state in map(self._of, route.parents) if state is not None and not state.up]
-        if any(state.again > now for state in down):
-            return False
-        for state in down:
-            state.again = now + LEFT_OUT        # this request tries it; if it never says how that ended, another will
+    def _is_usable(self, route):
+        for parent in route.parents:
+            state = self._of(parent)
+            if state is not None and not state.up:
+                now = monotonic()
+                if state.again > now:
+                    return False
+                state.again = now + LEFT_OUT    # this request tries it; another one will if it never says how it went
         return True
 
     def failed(self, parent, why, doubtful=False):

@@ -1,15 +1,19 @@
 """Requests that go through parents: which one, what it gets, what its answers and failures become. Real sockets."""
 from __future__ import absolute_import, division, print_function
 
+import base64
+import os
 import re
 import socket
 
 import pytest
 from gevent.event import Event
 from helpers import PATIENCE, ask, connect, listening, proxying, read_all, read_until
-from test_conversation import get, saying, split, text_of
+from test_conversation import get, nothing, saying, split, text_of
 from test_dialling import bound_alike
+from test_fetch import reset
 
+from geproxy.net import socks_messages
 from geproxy.settings import loading
 from geproxy.upstream import parents
 from geproxy.upstream.resolver import Resolver
@@ -203,6 +207,113 @@ def test_a_kept_connection_that_is_dead_costs_the_client_nothing():
         assert not proxy.said
 
 
+# --- log-ins, and parents that speak SOCKS
+
+@pytest.fixture
+def login(tmpdir):
+    """A function of the URL of a parent: the line of [upstream] parents with its log-in."""
+    def write(name):
+        path = str(tmpdir.join('parents'))
+        with open(path, 'w') as opened:
+            opened.write('[%s]\nuser = joe\npassword = secret\n' % name)
+        os.chmod(path, 0o600)
+        return '[upstream]\nparents = %s\n' % path
+    return write
+
+
+LINE = b'Proxy-Authorization: Basic ' + base64.b64encode(b'joe:secret')
+
+
+def test_a_parent_gets_the_login_of_this_proxy_and_never_that_of_a_client(login):
+    parent = Parent(answer(b'ok'))
+    with listening(parent) as at, proxying(routes('any ' + url(at)) + login(url(at)) + '[proxy]\nvia = off') as (address, proxy):
+        shown = ask(address, b'GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\nProxy-Authorization: Basic eDp5\r\n\r\n'
+                             b'POST http://a.test/ HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1\r\n\r\nx')
+        assert shown.count(b'200 OK') == 2
+        parent.answers[:] = [ESTABLISHED]
+        assert refused(address, b'CONNECT a.test:443 HTTP/1.1\r\nProxy-Authorization: Basic eDp5\r\n\r\n').endswith(b'established')
+        proxy.wait(3)
+        assert not any('secret' in repr(record.route) + record.message for record in proxy.records)
+    assert parent.heads[0].split(b'\r\n') == [b'GET http://a.test/ HTTP/1.1', LINE, b'Host: a.test']
+    assert parent.heads[1].split(b'\r\n') == [b'POST http://a.test/ HTTP/1.1', LINE, b'Host: a.test', b'Content-Length: 1']
+    assert LINE in parent.heads[2].split(b'\r\n') and all(head.count(b'Authorization') == 1 for head in parent.heads)
+
+
+def test_a_trace_gets_no_login_because_its_answer_would_show_it(login):
+    parent = Parent(answer(b'ok'))
+    with listening(parent) as at, proxying(routes('any ' + url(at)) + login(url(at))) as (address, _proxy):
+        for method in (b'TRACE', b'trace'):
+            ask(address, method + b' http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n')
+    assert len(parent.heads) == 2 and not any(b'Authorization' in head for head in parent.heads)
+
+
+class Socks(object):
+    """A scripted SOCKS server. It grants each request (or answers with `code`), and then is the origin itself."""
+
+    def __init__(self, serve, code=socks_messages.GRANTED):
+        self.asked, self._serve, self._code = [], serve, code
+
+    def __call__(self, sock):
+        first = sock.recv(1)
+        if first == b'\x05':
+            self._read(sock, socks_messages.read_methods, first)
+            sock.sendall(socks_messages.write_method(socks_messages.NO_LOGIN))
+            first = b''
+        request = self._read(sock, socks_messages.read_request, first)
+        self.asked.append((request.host, request.port))
+        sock.sendall(socks_messages.write_reply(request.version, self._code))
+        if self._code == socks_messages.GRANTED:
+            self._serve(sock)
+
+    def _read(self, sock, parse, octets):
+        while True:
+            found = parse(octets)
+            if found is not None:
+                return found[0]
+            octets += sock.recv(1)
+
+
+@pytest.mark.parametrize('scheme, hosts', [
+    ('socks5h', [b'a.test', b'b.test']), ('socks4a', [b'a.test', b'b.test']), ('socks5', [b'8.8.4.1', b'8.8.4.2'])])
+def test_a_request_through_socks_goes_in_origin_form_by_a_connection_for_its_host(scheme, hosts):
+    heads = []
+    parent = Socks(saying(b'hello', heads))
+    with listening(parent) as at, proxying(routes('any ' + url(at, scheme)) + '[proxy]\nname = me') as (address, proxy):
+        asked = knows(proxy, a_test='8.8.4.1', b_test='8.8.4.2')
+        for host in (b'a.test', b'b.test', b'a.test'):
+            assert ask(address, b'GET http://%s/x HTTP/1.1\r\nHost: %s\r\n\r\n' % (host, host)).endswith(b'hello')
+        assert refused(address, b'CONNECT a.test:443 HTTP/1.1\r\n\r\n').endswith(b'established')
+        assert [record.kept for record in proxy.wait(4)] == [False, False, True, False]
+        assert [record.route for record in proxy.records] == [url(at, scheme)] * 4
+        assert set(asked) == (set(['a.test', 'b.test']) if scheme == 'socks5' else set())
+    assert parent.asked == [(hosts[0], 80), (hosts[1], 80), (hosts[0], 443)]
+    assert heads == [b'GET /x HTTP/1.1\r\nHost: %s\r\nVia: 1.1 me' % host for host in (b'a.test', b'b.test', b'a.test')]
+
+
+def test_a_connection_to_an_address_that_a_name_no_longer_has_is_not_used():
+    parent = Socks(saying(b'hello'))
+    with listening(parent) as at, proxying(routes('any ' + url(at, 'socks5'))) as (address, proxy):
+        for number in (1, 2):
+            knows(proxy, a_test='8.8.4.%d' % number)
+            ask(address, b'GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n')
+    assert parent.asked == [(b'8.8.4.1', 80), (b'8.8.4.2', 80)]
+
+
+def test_a_name_that_does_not_resolve_says_which_kind_of_parent_needs_it():
+    with listening(Socks(nothing)) as at, proxying(routes('any ' + url(at, 'socks5'))) as (address, proxy):
+        knows(proxy)
+        status = refused(address, b'CONNECT a.test:443 HTTP/1.1\r\n\r\n')
+        assert status.startswith(b"HTTP/1.1 502 'a.test' does not resolve: Name or service not known; its address must be known")
+        assert 'write socks5h:// if the parent shall look it up' in proxy.wait()[0].message
+
+
+def test_a_refusal_by_socks_is_no_failure_of_the_parent():
+    with listening(Socks(nothing, socks_messages.NOT_ALLOWED)) as at:
+        with proxying(routes('any %s, direct' % url(at, 'socks5h'))) as (address, proxy):
+            assert refused(address, b'GET http://a.test/ HTTP/1.0\r\n\r\n').startswith(b'HTTP/1.1 403 parent ')
+            assert proxy.wait()[0].reason == 'parent_refused' and proxy.server._upstream.parents.view()[0].up
+
+
 # --- log-ins that are bound to a connection
 
 def test_a_connection_that_is_logged_in_serves_one_client_and_one_host():
@@ -339,7 +450,7 @@ def test_a_request_that_may_be_repeated_goes_elsewhere_if_a_parent_closes_withou
         assert ask(address, b'GET http://a.test/ HTTP/1.1\r\nHost: a\r\nX: %s\r\n\r\n' % (b'x' * 10000)).endswith(b'ok')
         status, _fields, body = split(ask(address, b'POST http://a.test/ HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi'))
         assert status == b'HTTP/1.1 502 parent %s: it closed the connection without a response' % url(one).encode('ascii')
-        assert b'look at the log of the parent proxy and of the origin' in body
+        assert b'look at the log of the parent proxy or the origin' in body
         assert [head.split()[0] for head in good.heads] == [b'GET'] and len(bad.heads) == 2
         for _ in range(parents.DOUBTS):
             assert ask(address, b'GET http://a.test/ HTTP/1.0\r\n\r\n').endswith(b'ok')
@@ -639,3 +750,65 @@ def test_a_proxy_behind_a_proxy_behind_a_proxy():
                 assert near.records[1].kept and mid.records[1].kept
     assert re.findall(br'Via: 1.1 (\w+)', got[0]) == [b'near', b'mid', b'last']
     assert [head.split()[1] for head in got] == [b'/', b'/', b'/', b'/', b'/inside']
+
+
+def test_a_reload_of_the_file_says_which_rows_have_changed_and_a_mistake_keeps_the_old(tmpdir):
+    ini, parent = tmpdir.join('proxy.ini'), Parent(answer(b'ok'))
+    with listening(parent) as at, proxying() as (address, proxy):
+        proxy.server.reloads.path = str(ini)
+        proxy.change = lambda settings, call: None
+        ini.write(routes('any ' + url(at)))
+        outcome = proxy.server.reload('test')
+        assert outcome.good and '[upstream] routes: +any ' + url(at) in outcome.lines
+        assert ask(address, b'GET http://a.test/ HTTP/1.0\r\n\r\n').endswith(b'ok')
+        ini.write(routes('any http://a'))
+        assert "'http://a' names no port" in proxy.server.reload('test').lines[0]
+        assert ask(address, b'GET http://a.test/ HTTP/1.0\r\n\r\n').endswith(b'ok')
+        ini.write('')
+        assert '[upstream] routes: -any ' + url(at) in proxy.server.reload('test').lines
+        assert proxy.server.proxy.routes is None and proxy.server._upstream.parents.view() == []
+
+
+# --- clients that leave, and many at a time
+
+@pytest.mark.parametrize('request_', [b'GET http://a.test/ HTTP/1.1\r\nHost: a\r\n\r\n', b'CONNECT a.test:443 HTTP/1.1\r\n\r\n'])
+def test_a_client_that_leaves_ends_the_wait_for_its_parent(request_):
+    left = Event()
+
+    def silent(sock):
+        read_until(sock, b'\r\n\r\n')
+        read_all(sock)
+        left.set()
+    with listening(silent) as at, proxying(routes('any %s, direct' % url(at))) as (address, proxy):
+        client = connect(address)
+        client.sendall(request_)
+        proxy.wait_until(lambda: proxy.server.live and list(proxy.server.live)[0].current is not None)
+        reset(client)
+        client.close()
+        assert left.wait(PATIENCE)
+        record = proxy.wait()[0]
+        assert (record.reason, record.route) == ('client_lost', url(at))
+        assert proxy.server._upstream.parents.view()[0].up and not proxy.said
+
+
+def test_of_many_requests_at_a_time_one_tries_a_parent_again(monkeypatch):
+    waiting, go = [], Event()
+
+    def slow(sock):
+        waiting.append(read_until(sock, b'\r\n\r\n'))
+        go.wait(PATIENCE)
+        sock.sendall(answer(b'first'))
+    with listening(slow) as one, listening(Parent(answer(b'second'))) as two:
+        with proxying(routes('any %s, %s' % (url(one), url(two)))) as (address, proxy):
+            states = proxy.server._upstream.parents
+            states.failed(proxy.server.proxy.routes.choose(b'a.test', 80).routes[0].parents[0], 'a test')
+            now = parents.monotonic()
+            monkeypatch.setattr(parents, 'monotonic', lambda: now + parents.LEFT_OUT + 1)
+            clients = [connect(address) for _ in range(10)]
+            for client in clients:
+                client.sendall(b'GET http://a.test/ HTTP/1.0\r\n\r\n')
+            proxy.wait(9)
+            go.set()
+            said = [read_all(client)[-6:] for client in clients]
+            assert sorted(said) == [b'\nfirst'] + [b'second'] * 9 and len(waiting) == 1
+            assert states.view()[0].up

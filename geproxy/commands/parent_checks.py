@@ -101,7 +101,9 @@ def _judge(settings, parent, trial):
             return Finding(ERROR, '; '.join(steps + [str(error)]), 'it leads back to this proxy: correct [upstream] '
                            'routes here, or the routes of the parent')
         # NOWHERE cannot be reached, so a refusal is as good an answer as a tunnel.
-        return Finding(OK, '; '.join(steps + ['it answers: ' + str(error)]), '')
+        said = str(error)
+        return Finding(OK, '; '.join(steps + ['it%s, a name that leads nowhere' % said[said.find(' answered '):]
+                                              if ' answered ' in said else said]), '')
     remedy = next((text for kinds, text in _REMEDIES if isinstance(error, kinds)), '')
     severity = ERROR if isinstance(error, errors.ParentLoginFailed) or _is_only_way(settings, parent) else WARNING
     return Finding(severity, '; '.join((steps or [show_parent(parent)]) + [str(error)]), remedy)

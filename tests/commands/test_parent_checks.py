@@ -34,7 +34,7 @@ def test_without_routes_there_is_nothing_to_say():
     assert parent_checks.examine(None, loading.load(None)) == []
 
 
-@pytest.mark.parametrize('answer,words', [(REFUSAL, 'it answers: parent {0} answered 503 No such name to {1}'),
+@pytest.mark.parametrize('answer,words', [(REFUSAL, 'it answered 503 No such name to {1}, a name that leads nowhere'),
                                           (b'HTTP/1.1 200 OK\r\n\r\n', 'it opened a tunnel to {2} in N ms')])
 def test_a_parent_that_answers_is_fine(answer, words):
     asked = []

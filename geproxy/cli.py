@@ -118,7 +118,7 @@ def _commands():
 
 
 def _check(path, against):
-    from geproxy.commands import doctor, source_trials
+    from geproxy.commands import doctor, parent_checks, source_trials
     from geproxy.policy import shadows
     from geproxy.service import certificate_store
     if not path:
@@ -138,6 +138,7 @@ def _check(path, against):
     print('%s: fine' % path)
     for text in (doctor.absent(path, loaded[0]) + source_trials.absent(path, loaded[0])
                  + doctor.missing_admin_folders(path, loaded[0]) + list(shadows.find(loaded[0].access.rules))
+                 + parent_checks.unused(path, loaded[0]) + parent_checks.unresolved(loaded[0])
                  + certificate_store.warnings(loaded[0].certificates)):
         print(text)
     if against:

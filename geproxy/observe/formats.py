@@ -29,7 +29,7 @@ def result(record):
     """
     if record.tunnel:
         word = 'TCP_TUNNEL'
-    elif record.address:
+    elif record.address or record.reason in BY_PARENT:
         word = 'TCP_MISS'
     else:
         word = 'TCP_DENIED' if record.status in (403, 407) else 'NONE_NONE'
@@ -53,6 +53,8 @@ def _encode(octets, most=LONGEST):
 
 show = Memo(_encode).__getitem__
 DIRECT = 'direct'       # in record.route: there are routes, and this exchange used no parent
+# Reasons of exchanges that have reached a parent and nothing behind it.
+BY_PARENT = frozenset(['parent_refused', 'parent_login_failed'])
 
 
 def is_parent(route):
@@ -115,7 +117,7 @@ FIELDS = [Field(*row) for row in (
     ('http.response.bytes', 'octets sent to the client', lambda record, query: record.sent),
     ('destination.ip', 'address that was dialled: of the origin, or of the parent',
      lambda record, query: record.address or None),
-    ('route', 'the parent that was used, or direct; absent without [upstream] routes',
+    ('route', 'the parent that was tried last, or direct; absent without [upstream] routes, and if none was tried',
      lambda record, query: record.route),
     ('event.duration', 'nanoseconds from the first octet to the last',
      lambda record, query: int(record.seconds * 1e9)),
@@ -159,7 +161,7 @@ def squid_line(record, query):
 
 
 def _hierarchy(record):
-    if not record.address:
+    if not record.address and record.reason not in BY_PARENT:
         return 'HIER_NONE/-'
     if record.route == DIRECT:
         return 'HIER_DIRECT/' + record.address

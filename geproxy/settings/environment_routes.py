@@ -10,7 +10,7 @@ import re
 
 from geproxy import compat
 from geproxy.net import address
-from geproxy.settings import option_types, route_lines, rule_lines
+from geproxy.settings import option_types, parents_file, route_lines, rule_lines
 from geproxy.settings.rule_files import LineErrors
 
 WORD = 'environment'            # the line of [upstream] routes that stands for these variables
@@ -78,6 +78,8 @@ def read(environ, line):
             if login != logins.setdefault(key, login):
                 raise ValueError('%s: another variable has another log-in for %s: geproxy has one for each parent' % (
                     name, _show(parent)))
+            if login and parent[0].startswith('socks5') and not 0 < len(login.password) <= parents_file.SOCKS_MOST:
+                raise ValueError('%s: the password is empty or too long for SOCKS 5 (RFC 1929, 2)' % name)
             lines.append(_line(line, name, '%s %s' % (requests, _show(parent))))
     if patterns and lines:
         lines.insert(0, _line(line, 'no_proxy', '%s direct' % ' '.join(patterns)))
@@ -151,7 +153,7 @@ def _login(name, userinfo):
                       for part in (user, password)]
     if not user or b':' in user:
         raise ValueError('%s: the user name in the log-in is empty or has a colon, which no parent can read' % name)
-    return user, password
+    return parents_file.Login(user, password)
 
 
 def _key(parent):

@@ -136,6 +136,9 @@ def test_a_literal_address_is_judged_before_the_parent_is_asked(asked, words):
     seen = []
     with listening(replying(OK, seen)) as parent:
         code, said = asked(['any ' + url(parent)], *(words + ['--from', '10.0.0.1']))
+        with proxying('[upstream]\nroutes = any %s\n' % url(parent)) as (address, proxy):
+            shown = ask(address, b'GET http://169.254.169.254/ HTTP/1.1\r\nHost: x\r\n\r\n')
+            assert shown.startswith(b'HTTP/1.1 403 ') and proxy.wait()[0].route == ''
     assert code == 1 and 'refused. The client gets:\n    HTTP/1.1 403 ' in said and seen == []
 
 

@@ -88,6 +88,8 @@ def test_a_query_string_is_shown_only_if_asked_for(url, query, shown):
     (PARENT, '1700000000.375    125 10.0.0.5 TCP_MISS/200 1234 GET http://a.example/x? - FIRSTUP_PARENT/proxy-a.corp text/html'),
     (dict(TUNNEL, route='socks5h://[2001:db8::1]:1080'),
      '1700000000.375    125 10.0.0.5 TCP_TUNNEL/200 1234 CONNECT a.example:443 - FIRSTUP_PARENT/2001:db8::1 -'),
+    (dict(TUNNEL, route='http://proxy-a.corp:3128', address='', status=403, tunnel=False, reason='parent_refused'),
+     '1700000000.375    125 10.0.0.5 TCP_MISS/403 1234 CONNECT a.example:443 - FIRSTUP_PARENT/proxy-a.corp -'),
     (dict(PARENT, address=''),
      '1700000000.375    125 10.0.0.5 NONE_NONE/200 1234 GET http://a.example/x? - HIER_NONE/- text/html'),
     (UNREAD, '1700000000.375    125 10.0.0.5 NONE_NONE/400 1234 - error:invalid-request - HIER_NONE/- -'),

@@ -108,6 +108,7 @@ def test_entries_of_no_proxy_are_direct(value, patterns):
     ({'all_proxy': 'http://a..b:1'}, "all_proxy: invalid host in 'http://a..b:1': expected a name or an address"),
     ({'http_proxy': 'http://joe:50%@a:1'}, 'http_proxy: the log-in has a % without two hexadecimal digits behind it: write '
      '%25 for it'),
+    ({'all_proxy': 'socks5://joe@a:1'}, 'all_proxy: the password is empty or too long for SOCKS 5 (RFC 1929, 2)'),
     ({'http_proxy': 'http://:x@a:1'}, 'http_proxy: the user name in the log-in is empty or has a colon, which no parent can read'),
     ({'http_proxy': 'http://j%3Ao:x@a:1'}, 'http_proxy: the user name in the log-in is empty or has a colon, which no parent '
      'can read'),
@@ -153,6 +154,16 @@ def test_octets_that_are_not_ascii_are_shown_escaped():
 
 
 # --- as an option
+
+def test_the_file_of_parents_wins_over_the_environment(environ, tmpdir):
+    environ(http_proxy='http://joe:x@a:1', https_proxy='http://eve:y@b:1')
+    logins = tmpdir.join('parents')
+    logins.write_binary(b'[http://a:1]\nuser = anna\npassword = z\n')
+    logins.chmod(0o600)
+    routes = loading.load('proxy.ini', ['[upstream]', 'routes = environment', 'parents = %s' % logins]).routes
+    assert [parent.login for parent in routes.parents] == [(b'anna', b'z'), (b'eve', b'y')]
+    assert 'z' not in repr(routes.parents) and "b'y'" not in repr(routes.parents)
+
 
 @pytest.fixture
 def environ(monkeypatch):

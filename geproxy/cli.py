@@ -117,8 +117,9 @@ def _commands():
 
 
 def _check(path, against):
-    from geproxy.commands import doctor
+    from geproxy.commands import doctor, source_trials
     from geproxy.policy import shadows
+    from geproxy.service import certificate_store
     if not path:
         complain('--check needs a FILE')
         return 2
@@ -134,8 +135,9 @@ def _check(path, against):
         sys.stderr.write('%s\n' % '\n'.join(wrong))
         return 1
     print('%s: fine' % path)
-    for text in (doctor.absent(path, loaded[0]) + doctor.missing_admin_folders(path, loaded[0])
-                 + list(shadows.find(loaded[0].access.rules))):
+    for text in (doctor.absent(path, loaded[0]) + source_trials.absent(path, loaded[0])
+                 + doctor.missing_admin_folders(path, loaded[0]) + list(shadows.find(loaded[0].access.rules))
+                 + certificate_store.warnings(loaded[0].certificates)):
         print(text)
     if against:
         print('\n'.join(comparing.changes(loaded[1], loaded[0]) or ['no changes against %s' % against]))

@@ -15,6 +15,7 @@ class ProxyError(Exception):
     rule = ''                       # the rule that decided, as file:line
     retry_after = None              # whole seconds after which the client may try again, if that is known
     kind = ''                       # the protocol that the client speaks, if that is not HTTP/1.x: see WrongProtocol
+    text = ''                       # what a parent said about its refusal: see ParentRefused
 
 
 # --- the client's side ------------------------------------------------------------------------------------------
@@ -154,6 +155,13 @@ class LoginRequired(ProxyError):
     hint = 'Set up the client with a name and a password for this proxy: http://NAME:PASSWORD@HOST:PORT/.'
 
 
+class CertificateRequired(Denied):
+    """The client must log in by a certificate, and has sent none that names a user."""
+    token = 'certificate_required'
+    hint = ('Set up the client with https:// for this proxy, and with a certificate that names its user: curl --proxy '
+            'https://HOST:PORT --proxy-cert FILE --proxy-key FILE.')
+
+
 class LoginFailed(ProxyError):
     """There is no such user, or the password is wrong."""
     status, token = 407, 'login_failed'
@@ -259,6 +267,12 @@ class Unroutable(ProxyError):
 class HostUnreachable(Unroutable):
     """A router, or the host of this proxy, says that the host of the origin cannot be reached."""
     hint = 'Check that the host is up, and the routes on the host of this proxy: ip route get ADDRESS.'
+
+
+class SourceMissing(Unroutable):
+    """A connection cannot be made from the address in [upstream] source."""
+    token = 'source_address_missing'
+    hint = 'The operator of this proxy can correct [upstream] source, or give the address to this host.'
 
 
 class UpstreamLost(ProxyError):

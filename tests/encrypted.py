@@ -28,9 +28,10 @@ class Certified(object):
 
 
 @contextlib.contextmanager
-def proxying(more='', clients=None, required=False):
-    """As helpers.proxying, with a certificate. `clients`, `required`: as for certificates.server_context."""
-    with helpers.proxying(more) as (address, proxy):
+def proxying(more='', clients=None, required=False, listen_tls=False):
+    """As helpers.proxying, with a certificate. `clients`, `required`: as for certificates.server_context; `listen_tls`:
+    True for a port that takes nothing but TLS."""
+    with helpers.proxying(more, listen_tls=listen_tls) as (address, proxy):
         proxy.server.certificates = Certified(clients, required)
         yield address, proxy
 
@@ -71,10 +72,11 @@ def read_all(sock):
 
 
 def ask(address, octets, context=None):
-    """Send `octets`, and return all octets that come back until close_notify."""
+    """Send `octets`, end this direction, and return all octets that come back until close_notify."""
     sock = connect(address, context)
     try:
         sock.sendall(octets)
+        end_direction(sock)
         return read_all(sock)
     finally:
         sock.close()
@@ -89,3 +91,19 @@ def end_direction(sock):
     except (ssl.SSLError, socket.error):
         pass
     sock.settimeout(helpers.PATIENCE)
+
+
+def first_flight(context=None):
+    """Return the octets with which a client begins its handshake."""
+    here, there = socket.socketpair()
+    try:
+        sock = (context or client_context()).wrap_socket(here, server_hostname=NAME, do_handshake_on_connect=False)
+        sock.settimeout(0)
+        try:
+            sock.do_handshake()
+        except (ssl.SSLError, socket.error):
+            pass
+        return there.recv(65536)
+    finally:
+        there.close()
+        here.close()

@@ -39,7 +39,7 @@ def read_request(exchange):
         kind = protocols.check(client.buffer, exchange.proxy.spoken)
         if kind:
             conversation.dialect = SocksDialect(kind)
-            return _accept(exchange, conversation.dialect.read_request(exchange, log_in, must_log_in(exchange)))
+            return _accept(exchange, conversation.dialect.read_request(exchange, log_in, must_log_in))
     head = client.read_head(most.head_size, limit, deadline, reading.check_request_start)
     if head is None:
         if b'\n' not in client.buffer:
@@ -66,11 +66,12 @@ def _accept(exchange, request):
 def identify(exchange):
     """Find out which user sends the request, and prepare the question for the policy. May wait for a log-in.
 
-    Sets `key` and `question` of `exchange`, an Exchange. Raises what Proxy.identify does, and TooManyRequests.
+    Sets `key` and `question` of `exchange`, an Exchange. Raises what Proxy.by_certificate and Proxy.identify do, and
+    TooManyRequests.
     """
     conversation, request, user = exchange.conversation, exchange.request, ANONYMOUS
     exchange.key = conversation.client_key
-    if exchange.proxy.users is not None:
+    if exchange.proxy.logs_in:
         user = log_in(exchange)
     exchange.question = question_of((
         conversation.ip, user.name, user.groups, request.method, request.host,
@@ -78,22 +79,29 @@ def identify(exchange):
 
 
 def must_log_in(exchange):
-    """Return True if a request of this client is refused without a log-in. `exchange`: an Exchange."""
-    proxy = exchange.proxy
-    return proxy.users is not None and not within(exchange.conversation.ip, proxy.auth.exempt)
+    """Return True if this client has to send a name and a password. Raises CertificateRequired.
+
+    `exchange`: an Exchange.
+    """
+    proxy, conversation = exchange.proxy, exchange.conversation
+    return proxy.logs_in and not within(conversation.ip, proxy.auth.exempt) and (
+        proxy.by_certificate(conversation.certified, conversation.ip) is None)
 
 
 def log_in(exchange):
     """Return the logins.User, or ANONYMOUS. A request whose log-in fails counts for the limits as well. May wait.
 
-    `exchange`: an Exchange, whose `key` is set. Raises what Proxy.identify does, and TooManyRequests.
+    `exchange`: an Exchange, whose `key` is set. Raises what Proxy.by_certificate and Proxy.identify do, and
+    TooManyRequests.
     """
     proxy, record, conversation = exchange.proxy, exchange.record, exchange.conversation
     leaving.watch(exchange)
     try:
-        credentials = conversation.dialect.credentials(exchange.request)
-        user = proxy.identify(credentials, record.client, conversation.ip)
-    except (errors.LoginRequired, errors.LoginFailed):
+        user = proxy.by_certificate(conversation.certified, conversation.ip)
+        if user is None:
+            credentials = conversation.dialect.credentials(exchange.request)
+            user = proxy.identify(credentials, record.client, conversation.ip)
+    except (errors.LoginRequired, errors.LoginFailed, errors.CertificateRequired):
         proxy.admit(exchange.key, record.wall)
         raise
     finally:

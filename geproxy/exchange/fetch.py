@@ -10,7 +10,7 @@ import functools
 
 from geproxy import errors
 from geproxy.compat import monotonic
-from geproxy.exchange import relay
+from geproxy.exchange import relay, routing
 from geproxy.exchange.admission import PARSED, SCHEME
 from geproxy.exchange.answers import Answer
 from geproxy.exchange.client_watch import ClientWatch
@@ -46,25 +46,31 @@ def fetch(exchange):
     """Send the request of `exchange`, an Exchange, to its origin. Return the Answer. May wait.
 
     A kept connection may be dead. Then the request is sent once more, by a new connection, if it is safe to repeat. A
-    request that is not safe to repeat uses a new connection at once, or one that is logged in for this client. The
-    exchange owns the connection of the Answer. Raises what `connect` does, and the errors of sending and reading.
+    request that is not safe to repeat uses a new connection at once, or one that is logged in for this client. If a
+    parent closes without an answer, a request that is safe to repeat takes the next route. The exchange owns the
+    connection of the Answer. Raises what `connect` does, and the errors of sending and reading.
     """
     if exchange.answer is not None:
         _repeat(exchange)
     reuse = repeatable = exchange.body is None and exchange.request.repeatable
     exchange.watch = ClientWatch(
         exchange.client, exchange.proxy.waits.half_closed, exchange.proxy.limits.head_size)
+    tried = ()
     while True:
-        connection = connect(exchange, reuse)
+        connection = connect(exchange, reuse, tried)
         answer = exchange.answer = Answer(connection.stream, connection)
         try:
             _attempt(exchange, answer, connection, repeatable)
             return answer
         except errors.ProxyError as error:
-            # The connection was dead before this request came, or what it said was not meant for this request.
-            if not (reuse and connection.kept and not answer.heard and not exchange.begun and isinstance(
-                    error, (errors.UpstreamLost, errors.BadResponse))):
+            if answer.heard or exchange.begun or not isinstance(error, (errors.UpstreamLost, errors.BadResponse)):
                 raise exchange.abort_answer(error)      # in no variable: its traceback would keep that alive
+            # A kept connection was dead before this request came, or what it said was not meant for this request.
+            if not (reuse and connection.kept):
+                if connection.parent is not None:
+                    tried = routing.go_elsewhere(exchange, connection, error, tried)
+                if not (tried and repeatable):
+                    raise exchange.abort_answer(error)
             exchange.abort_answer(error)
             reuse = False
 
@@ -83,33 +89,40 @@ def _attempt(exchange, answer, connection, repeatable):
     if b'authorization' in request.index and logs_in(request, b'authorization'):
         connection.logged_in = True
     if exchange.body is None:
-        connection.stream.send(request.write(
+        write = request.write if connection.parent is None else routing.writer(request, connection.parent)
+        connection.stream.send(write(
             b'', proxy.vias[request.version], NOTHING if request.expects else EXPECT, exchange.treatment.edits,
             proxy.upgrades), proxy.waits.stalled)
     else:
         _send_with_body(exchange, answer, connection)
-    if request.large and not (connection.kept and repeatable or b'upgrade' in request.index or proxy.layers):
+    if request.large and not (
+            repeatable and (connection.kept or connection.parent) or b'upgrade' in request.index or proxy.layers):
         request.forget()                # it will not be sent again
         exchange.client.hold(len(request.target))
     response = answer.response = _read_response(exchange, answer)
     if response.status == 408 and connection.kept and repeatable:
         raise errors.UpstreamLost('the origin gave up a kept connection')
     answer.heard = True
+    if connection.parent is not None:
+        routing.check_answer(exchange, answer, connection)
     if response.status != 101:
         body = answer.body = framing.response_body(response, request.method, proxy.limits)
         if not response.persists or body is None and not framing.is_clean(response):
             answer.reusable = False
 
 
-def connect(exchange, reuse):
+def connect(exchange, reuse, tried=()):
     """Return a pool.Connection to the origin, which the caller releases. May wait.
 
-    `exchange`: the Exchange; `reuse`: True if a kept connection may be used. Raises Denied and what Pool.connect does.
+    `exchange`: the Exchange; `reuse`: True if a kept connection may be used; `tried`: see routing.connect. Raises
+    Denied and what Pool.connect does, and with routes what routing.connect does.
     """
     proxy, request, record = exchange.proxy, exchange.request, exchange.record
     waits = proxy.waits
     scheme = b'https' if request.method == b'CONNECT' else SCHEME
     way = directly[scheme, request.authority.host, request.port or PORTS[scheme]]
+    if proxy.routes is not None:
+        return routing.connect(exchange, way[0], reuse, tried)
     connection = proxy.upstream.connect(way, exchange.judge, (waits.dns, waits.connect), reuse, exchange.conversation)
     record.address, record.kept = connection.address, connection.kept
     if not connection.kept:
@@ -133,8 +146,9 @@ def _send_with_body(exchange, answer, connection):
         connection.bodies = True
     if edits.removed and body.left is None:
         body.dropped = body.dropped | edits.removed      # a field that policy removes must not come back as a trailer
-    head = request.write(body.framing, proxy.vias[request.version], NOTHING if request.expects else EXPECT, edits,
-                         proxy.upgrades)
+    write = request.write if connection.parent is None else routing.writer(request, connection.parent)
+    head = write(body.framing, proxy.vias[request.version], NOTHING if request.expects else EXPECT, edits,
+                 proxy.upgrades)
     if body.left is not None and body.left <= len(exchange.client.buffer):
         # A small body is sent together with its head.
         connection.stream.send(head + body.take(exchange.client), proxy.waits.stalled)

@@ -14,17 +14,16 @@ from geproxy.http1.message import EMPTY, Request
 from geproxy.net import socks_messages as socks
 
 VERSIONS = {'socks4': 4, 'socks5': 5}           # {kind of protocols.PROTOCOLS: version}
-# The reply code for each failure. Of the classes that an error has, the nearest one with a row counts.
+# The reply code for a failure: by its class, the nearest one that has a row; else by its status; else FAILED.
 CODES = {
-    errors.Denied: socks.NOT_ALLOWED, errors.LoginRequired: socks.NOT_ALLOWED, errors.LoginFailed: socks.NOT_ALLOWED,
-    errors.TooManyRequests: socks.NOT_ALLOWED, errors.LoopDetected: socks.NOT_ALLOWED,
-    errors.Unroutable: socks.NETWORK,
+    errors.LoopDetected: socks.NOT_ALLOWED,
+    errors.Unroutable: socks.NETWORK, errors.SourceMissing: socks.FAILED,
     errors.DnsError: socks.HOST, errors.DnsTimeout: socks.HOST, errors.HostUnreachable: socks.HOST,
     errors.AddressUnknown: socks.HOST,
     errors.ConnectRefused: socks.REFUSED,
-    errors.ConnectTimeout: socks.EXPIRED, errors.HeadTimeout: socks.EXPIRED,
-    errors.ProxyError: socks.FAILED,
 }
+STATUSES = {403: socks.NOT_ALLOWED, 407: socks.NOT_ALLOWED, 429: socks.NOT_ALLOWED, 408: socks.EXPIRED,
+            504: socks.EXPIRED}
 COMMANDS = {socks.BIND: 'BIND', socks.UDP: 'UDP ASSOCIATE'}
 REMEDY = 'use socks5h://NAME:PASSWORD@HOST:PORT or http://NAME:PASSWORD@HOST:PORT'
 
@@ -59,11 +58,10 @@ class SocksDialect(object):
 
         `error`: the ProxyError; `name`, `record_id`, `method`, `close`, `realm`: as for Dialect, and not used.
         """
-        if self._code is not None:
-            return self._refuse(self._code)
-        if isinstance(error, errors.ParentRefused) and error.status == errors.Denied.status:
-            return self._refuse(socks.NOT_ALLOWED)
-        return self._refuse(next(CODES[each] for each in type(error).__mro__ if each in CODES))
+        code = self._code
+        if code is None:
+            code = next((CODES[each] for each in type(error).__mro__ if each in CODES), None)
+        return self._refuse(STATUSES.get(error.status, socks.FAILED) if code is None else code)
 
     def credentials(self, _request):
         """Return (name, password) as octets, or None if the client has not logged in. `_request`: not used."""
@@ -72,9 +70,9 @@ class SocksDialect(object):
     def read_request(self, exchange, log_in, must_log_in):
         """Wait for the messages of the client. Return a message.Request for CONNECT.
 
-        `exchange`: the Exchange; `log_in`: a function of it that checks the name and the password; `must_log_in`: True
-        if a client without a log-in is refused. Raises BadRequest, NotImplementedHere, LoginRequired, HeadTimeout,
-        ClientLost, and what `log_in` raises.
+        `exchange`: the Exchange; `log_in`: a function of it that checks the name and the password; `must_log_in`: a
+        function of it that returns True if a client without these is refused. Raises BadRequest, NotImplementedHere,
+        LoginRequired, HeadTimeout, ClientLost, and what the two functions raise.
         """
         self._deadline = exchange.record.began + exchange.proxy.waits.head.seconds
         try:
@@ -84,7 +82,7 @@ class SocksDialect(object):
         except socks.Malformed as error:
             self._code = error.code
             raise errors.BadRequest('invalid SOCKS message: %s' % error)
-        if self._version == 4 and must_log_in:
+        if self._version == 4 and must_log_in(exchange):
             raise errors.LoginRequired('this proxy asks for a log-in, and SOCKS 4 has no password: ' + REMEDY)
         if asked.command != socks.CONNECT:
             self._code = socks.COMMAND
@@ -107,26 +105,27 @@ class SocksDialect(object):
         """Agree on how to log in, and check the log-in if there is one (RFC 1928, 3)."""
         self._refuse = _refuse_methods
         offered = self._read(exchange, socks.read_methods)
+        needed = must_log_in(exchange)
         # A client that offers only a password has to send one: curl does so, even if nobody asks for it.
         if socks.PASSWORD in offered and (exchange.proxy.users is not None or socks.NO_LOGIN not in offered):
             self._answer(exchange, socks.write_method(socks.PASSWORD))
-            self._log_in(exchange, log_in, must_log_in)
+            self._log_in(exchange, log_in, needed)
         elif socks.NO_LOGIN not in offered:
             raise errors.BadRequest(
                 'the client offers only the SOCKS log-in methods %s; this proxy knows none (0), and name and password '
                 '(2)' % ' '.join(str(method) for method in sorted(offered)))
-        elif must_log_in:
+        elif needed:
             raise errors.LoginRequired('this proxy asks for a name and a password, and the client has none: ' + REMEDY)
         else:
             self._answer(exchange, socks.write_method(socks.NO_LOGIN))
         self._refuse = self._reply
 
-    def _log_in(self, exchange, log_in, must_log_in):
+    def _log_in(self, exchange, log_in, needed):
         """Read a name and a password, and check them (RFC 1929)."""
         self._refuse = _refuse_login
         name, password = self._read(exchange, socks.read_login)
         # Java sends the name of its account and an empty password if it has no log-in.
-        if exchange.proxy.users is not None and (must_log_in or password):
+        if exchange.proxy.users is not None and (needed or password):
             self._credentials = name, password
             exchange.key = exchange.conversation.client_key
             began = monotonic()

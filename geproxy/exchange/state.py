@@ -8,6 +8,7 @@ from __future__ import absolute_import, division, print_function
 import collections
 
 from geproxy.compat import monotonic
+from geproxy.exchange import routing
 from geproxy.net import workers
 from geproxy.observe.record import Record
 
@@ -197,6 +198,8 @@ class Exchange(object):
             answer.upload.error = None      # its traceback would keep this exchange alive
             answer.upload.stop()
         if answer.connection is not None:
+            if answer.connection.parent is not None:
+                error = routing.blamed(error, answer.connection.parent)
             # By a reset: octets on their way must not look complete, nor wait for an origin that does not read.
             answer.connection.stream.abort()
             self.close_answer()

@@ -198,6 +198,18 @@ class Request(Message):
             written[:] = asked, self._write(*asked)
         return written[1] if self._secrets is None else restored(written, self._secrets)
 
+    def write_absolute(self, line, *asked):
+        """Return the head for another proxy, as octets: with a target in absolute-form (RFC 9112, 3.2.2).
+
+        `line`: a field line that comes first, or b''. It may be a secret of this proxy, so it is not remembered;
+        `asked`: the arguments of `write`.
+        """
+        head = self.write(*asked)
+        start, end = len(self.method) + 1, head.index(b' HTTP/1.1\r\n')
+        path = self.path if self.path != b'*' else b''      # the last proxy on the way writes the * (RFC 9112, 3.2.4)
+        return b'%shttp://%s%s HTTP/1.1\r\n%s%s' % (
+            head[:start], self.authority.text, path, line, head[end + len(b' HTTP/1.1\r\n'):])
+
     def _write(self, framing, via, settled, edits, upgrades):
         host = b'Host: %s\r\n' % self.authority.text
         index, replaced, first = self.index, {}, b''

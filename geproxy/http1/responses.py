@@ -10,6 +10,7 @@ from geproxy.http1 import grammar
 
 ESTABLISHED = b'HTTP/1.1 200 Connection established\r\n\r\n'
 METHODS = b'GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE, CONNECT'
+SAID_SIZE = 2048                # characters of what a parent said about its refusal
 REASON_SIZE = 160               # octets of a reason phrase, which is all that many clients print
 _DAYS = (b'Mon', b'Tue', b'Wed', b'Thu', b'Fri', b'Sat', b'Sun')
 _MONTHS = [to_octets(name) for name in wording.MONTHS]
@@ -48,8 +49,9 @@ def failure(error, name, record_id, method, close, realm=''):
     nothing else when CONNECT is refused.
     """
     what = grammar.shorten(_plain(str(error)))
-    body = to_octets('geproxy: %s\n%s\nreason: %s\nrequest id: %s\n' % (
-        what, (error.hint + '\n') if error.hint else '', error.token, record_id))
+    said = 'The parent says: %s\n' % _plain(error.text[:SAID_SIZE]) if error.text else ''
+    body = to_octets('geproxy: %s\n%s%s\nreason: %s\nrequest id: %s\n' % (
+        what, said, (error.hint + '\n') if error.hint else '', error.token, record_id))
     quoted = what.replace('\\', '\\\\').replace('"', '\\"')
     token = error.token
     if token not in RFC9209:

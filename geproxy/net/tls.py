@@ -62,16 +62,24 @@ class TlsTransport(Transport):
         self.socket.settimeout(0.0)
         self._name, self.established = name, False
         try:
-            self._tls = context._wrap_socket(self.socket, name is None, name, self)     # Python 2
-        except TypeError:
-            self._tls = context._wrap_socket(self.socket, name is None, name)
-            self._tls.owner = self      # what the callback for the server's name is called with
+            self._tls = self._wrap(context, name)
+        except BaseException:           # the socket that the caller has is no longer the one to close
+            self.socket.close()
+            raise
         self._piece = b''           # what TLS has begun to send: it has to be the same when it goes on
         self._ended = False         # the peer has sent its close_notify
         self._notified = False      # ours was sent, or must not be
         self._parting = b''         # what is still to be sent of it
         self._ahead = b''           # decoded, and not read yet
         self._failure = None        # the error of a read that has also read something
+
+    def _wrap(self, context, name):
+        try:
+            return context._wrap_socket(self.socket, name is None, name, self)      # Python 2
+        except TypeError:
+            made = context._wrap_socket(self.socket, name is None, name)
+            made.owner = self           # what the callback for the server's name is called with
+            return made
 
     def handshake(self):
         """Go on with the handshake. Return None if it is done, else READ or WRITE: what to wait for.

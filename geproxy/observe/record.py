@@ -32,7 +32,8 @@ class Record(object):
     needs while it is called, and keeps no record.
     """
     __slots__ = ('number', 'client', 'wall', 'began', 'seconds', 'request', 'response', 'status', 'reason', 'message',
-                 'received', 'sent', 'address', 'kept', 'took', 'first', 'tunnel', 'aborted', 'user', 'rule', 'would')
+                 'received', 'sent', 'address', 'route', 'kept', 'took', 'first', 'tunnel', 'aborted', 'user', 'rule',
+                 'would')
 
     def __init__(self, client):
         """Begin the record of an exchange. `client`: the client's address as native text."""
@@ -47,6 +48,7 @@ class Record(object):
         self.message = ''                               # what failed, in words
         self.received = self.sent = 0                   # octets from and to the client, heads included
         self.address = ''                               # the address that was dialled, native text
+        self.route = ''                                 # routes.show of the way that was taken; '' without routes
         self.kept = False                               # a kept connection to the origin was used
         self.took = (None, None)                        # seconds to look up the name, seconds to connect
         self.first = None                               # seconds until the response began

@@ -81,6 +81,15 @@ class Access(object):
             self._addresses.remember(asked, decision)
         return decision
 
+    def check_parent(self, text, port):
+        """Raise LoopDetected if this proxy itself listens at the address of a parent. No rule of clients counts here.
+
+        `text`: the address as native text; `port`: an int.
+        """
+        if self._is_own(unmap(parse_ip(text)), port):
+            raise errors.LoopDetected('the parent at %s port %d is this proxy itself: correct [upstream] routes' % (
+                text, port))
+
     def may_be_ours(self, host, port, listening):
         """Return True if a request for a host and port may be meant for this proxy itself.
 

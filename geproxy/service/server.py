@@ -27,9 +27,10 @@ from geproxy.limits import host_memory, quota, rates
 from geproxy.net import memory, one_hub, supervise, workers
 from geproxy.net.address import parse_ip, unmap, within
 from geproxy.observe.observers import Observers
-from geproxy.service import descriptors, early_signals, ending, listeners, reloads, systemd
+from geproxy.service import certificate_store, descriptors, early_signals, ending, listeners, reloads, systemd
 from geproxy.service.acceptor import Acceptor
 from geproxy.service.housekeeping import Housekeeping
+from geproxy.upstream.parents import States
 from geproxy.upstream.pool import Pool
 from geproxy.upstream.resolver import Resolver
 from geproxy.wording import plural
@@ -40,11 +41,6 @@ HANDSHAKE = 0.05            # seconds that clients in the middle of connecting g
 QUOTA_PATIENCE = 2.0        # seconds to write the quota file when the process stops
 EVENTS = {signal.SIGTERM: 'stop', signal.SIGINT: 'stop', signal.SIGHUP: 'reload', signal.SIGUSR1: 'reopen',
           signal.SIGUSR2: 'dump'}
-
-
-class NoCertificates(object):
-    """`context`: the ssl.SSLContext for clients; None if this proxy has no certificate."""
-    context = None
 
 
 class Server(object):
@@ -68,7 +64,6 @@ class Server(object):
         self.accepted = self.rejected = 0
         self._answering = 0                     # connections that are being refused just now
         self.strangers = strangers.Strangers('access')
-        self.certificates = NoCertificates
         self.handshakes = handshaking.Handshakes()
         self.descriptors = descriptors.Descriptors(log.say)
         self.observers = Observers(log.say, [log])
@@ -77,16 +72,18 @@ class Server(object):
             sock, handle, self._report_shortage, lambda: False)) if admin_sockets else None
         self._is_own = listeners.own_test(sock.getsockname()[:2] for sock in list(sockets) + list(admin_sockets)
                                           if sock.family != socket.AF_UNIX)
-        self._upstream = Pool(Resolver(), 0, 1)
+        self._upstream = Pool(Resolver(), 0, 1, States(log.say))
         self._rates = rates.Consumption()
         path = settings.limits.quota_file
         self._logins = logins.Logins(log.say)
+        self.certificates = certificate_store.Store(log.say)
         self._quota = None if path == 'off' else quota.Quota(path, log.say, time.time())
         self._events = Queue()
         self._told_to_reload = Event()
         self._greenlets = []                    # those that run as long as the process does
         self._housekeeping = Housekeeping(self, self._logins, self._quota, [
-            ('descriptors', self.descriptors.fill_reserve), ('origins', self._limit_kept)])
+            ('descriptors', self.descriptors.fill_reserve), ('origins', self._limit_kept),
+            ('certificates', self.certificates.refresh)])
         self._use(settings)
         self._acceptors = [Acceptor(sock, functools.partial(self._serve, sock.getsockname()[:2], listeners.is_tls(sock)),
                                     self._report_shortage, self.descriptors.free_reserve) for sock in sockets]
@@ -98,6 +95,8 @@ class Server(object):
         settings = self._with_connections(settings)
         memory.budget.most = settings.limits.memory or host_memory.for_connections()
         self._upstream.use(settings.upstream)
+        self._upstream.parents.use(settings.routes.parents if settings.routes else {})
+        self.certificates.use(settings)
         # From so many clients on, kept connections to origins have to go to make room for them.
         self._crowd = (self.descriptors.left(0) - settings.upstream.keep) // descriptors.EACH
         if settings.users is not None and (self.proxy is None or settings.users is not self.proxy.settings.users):

@@ -11,6 +11,7 @@ import gevent
 from geproxy.observe.log import Log, complain
 from geproxy.service import listeners, privileges, server, systemd
 from geproxy.settings import loading
+from geproxy.settings.rule_files import beside
 
 FAILED = 1              # exit code: a port, a socket or a log cannot be had now; a later start may succeed
 BAD_FILE = 78           # exit code, EX_CONFIG of sysexits(3): no start can succeed before the ini file is changed
@@ -40,9 +41,10 @@ def _serve(path, settings):
     privileges.drop(settings.proxy.user, settings.proxy.group, FOLDERS)
     # Opened after that, so that the socket files belong to the user who runs geproxy.
     admin_sockets = listeners.open_all(settings.admin.listen, '[admin] listen')
-    if path and not os.access(path, os.R_OK):
-        complain('%s: user %s cannot read it, so a reload will fail; until the next start the settings hold' % (
-            path, settings.proxy.user))
+    for needed in (path, settings.upstream.parents and beside(path, settings.upstream.parents)):
+        if needed and not os.access(needed, os.R_OK):
+            complain('%s: user %s cannot read it, so a reload will fail; until the next start the settings hold' % (
+                needed, settings.proxy.user))
     try:
         log = Log(settings.log)
     except (IOError, OSError) as error:

@@ -190,6 +190,24 @@ def protocols(text):
 
 # --- addresses and ports
 
+def local_addresses(text):
+    """Return local addresses to connect from, as a tuple of native texts, at most one of each IP version.
+
+    `text`: the addresses, separated by blanks; :: stands for any address of IPv6, 0.0.0.0 for any of IPv4.
+    """
+    found = []
+    for word in words(text):
+        if not address.is_ip(word) or '%' in word:
+            raise ValueError("invalid source address '%s': expected an address of this host, and no name" % word)
+        ip = address.parse_ip(word)
+        if address.unmap(ip) != ip or address.kind(ip) == 'multicast':
+            raise ValueError("invalid source address '%s': expected an address that this host can have" % word)
+        found.append(address.show_ip(ip))
+    if len(set(':' in each for each in found)) < len(found):
+        raise ValueError("invalid source '%s': expected one address, or one of IPv4 and one of IPv6" % text)
+    return tuple(found)
+
+
 def networks(text, also=''):
     """Return a tuple of Networks.
 
@@ -307,3 +325,8 @@ def input_path(text):
     if text[:1] == '~' or text in ('-', 'off', 'on'):
         raise ValueError("invalid path '%s': expected a path without ~, or nothing" % text)
     return ini.path_of(text)
+
+
+def input_paths(text):
+    """Return the paths of files to read, as a tuple. `text`: the paths, separated by blanks or lines; '' for none."""
+    return tuple(input_path(word) for word in words(text))

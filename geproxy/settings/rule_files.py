@@ -18,6 +18,25 @@ class LineErrors(ValueError):
         self.found = found
 
 
+class NameLists(object):
+    """The lists of names (@FILE) of one option. Each file is read once, although several lines may name it."""
+
+    def __init__(self):
+        self._read = {}
+
+    def of(self, line):
+        """Return the function of a path, as `line` has it, that returns the names in that file; see `read_names`.
+
+        `line`: an ini.Line.
+        """
+        return lambda name: self._names(beside(line.path, ini.path_of(name)))
+
+    def _names(self, path):
+        if path not in self._read:
+            self._read[path] = read_names(path)
+        return self._read[path]
+
+
 def beside(path, name):
     """Return the path `name`, which the file at `path` has: a relative one is relative to the folder of that file."""
     return os.path.join(os.path.dirname(path), name)
@@ -28,17 +47,11 @@ def rule_list(entry):
 
     `entry`: it may also be native text, the default, which has no rules. Raises LineErrors.
     """
-    found, wrong, read = [], [], {}             # `read`: several rules may name the same list
-
-    def names_of(line, name):
-        path = beside(line.path, ini.path_of(name))
-        if path not in read:
-            read[path] = read_names(path)
-        return read[path]
+    found, wrong, lists = [], [], NameLists()
     for line in () if isinstance(entry, str) else entry.lines:
         if line.text:
             try:
-                found.append(rule_lines.parse(line, lambda name: names_of(line, name)))
+                found.append(rule_lines.parse(line, lists.of(line)))
             except ValueError as error:
                 wrong.append((line, str(error)))
     if wrong:

@@ -54,7 +54,7 @@ def _parse(line, read_names):
     options = rule_options.parse(words[3:])
     if words[0] == 'deny':
         rule_options.check_denies(options)
-    wheres = _parse_wheres(words[2], read_names)
+    wheres = parse_wheres(words[2], read_names)
     return Rule(words[0] == 'allow', _parse_who(words[1]), methods, wheres, options, line.source,
                 mask(line.text), line.comment)
 
@@ -95,7 +95,11 @@ def _parse_who(text):
     return Who(tuple(networks), frozenset(users), frozenset(groups))
 
 
-def _parse_wheres(text, read_names):
+def parse_wheres(text, read_names):
+    """Return destinations as a tuple of rules.Where.
+
+    `text`: the destinations, separated by commas; `read_names`: as for `parse`. Raises ValueError.
+    """
     wheres = []
     for word in text.split(','):
         if wheres and wheres[-1].ports and _PORTS.match(word):      # a:80,443

@@ -1,6 +1,7 @@
 """Keeps connections to origins for later requests, and decides which client may use which. `dialling` makes new ones.
 
 The key of a connection is its target and its route. So a request that takes another route never gets the connection.
+To a parent that takes requests in absolute-form, the target is the parent itself: all hosts share the connection.
 The earlier exchanges of a connection decide who may use it next. Most connections are kept for all clients. One that is
 logged in (NTLM, Negotiate) belongs to the client connection that logged it in. One that has carried a request body is
 closed, because an origin that did not read that body would take it for the next request.
@@ -19,18 +20,20 @@ OWNED_EACH = 4      # logged-in connections of one client connection; the one th
 
 class Connection(object):
     """A stream to an origin, with the facts that decide about its next use."""
-    __slots__ = ('stream', 'key', 'address', 'port', 'took', 'kept', 'clean', 'parked', 'bodies', 'logged_in', 'owner',
-                 'siblings')
+    __slots__ = ('stream', 'key', 'parent', 'address', 'port', 'took', 'kept', 'clean', 'parked', 'bodies', 'logged_in',
+                 'host', 'owner', 'siblings')
 
     def __init__(self, key, opened):
-        """Make a connection that is in use. `key`: (Target, Route); `opened`: the return value of Dialling.open."""
+        """Make a connection that is in use. `key`: as for Pool.connect; `opened`: the return value of Dialling.open."""
         self.key = key
+        self.parent = None          # the routes.Parent that gets requests in absolute-form by it, else None
         self.stream, self.address, self.port, self.took = opened
         self.clean = False          # True if the last exchange ended in such a way that another may follow
         self.kept = False           # True if it served an exchange before
         self.parked = 0.0           # when it became idle, in monotonic seconds
         self.bodies = False         # True if it has carried octets of a request body
         self.logged_in = False      # True if the origin may treat all requests on it as those of one user
+        self.host = None            # with a parent: the origin that the log-in is for, as Pool.connect got it
         self.owner = None           # (owner, its key) while it is idle and belongs to one client connection
         self.siblings = None        # once it was idle and for all clients: the list of connections with the same key
 
@@ -38,9 +41,11 @@ class Connection(object):
 class Pool(object):
     """All connections to origins. There is one Pool for the process; it and its idle connections outlive reloads."""
 
-    def __init__(self, resolver, keep, keep_time):
-        """`resolver`: a resolver.Resolver; `keep`: idle connections kept in all; `keep_time`: seconds each is kept."""
+    def __init__(self, resolver, keep, keep_time, parents):
+        """`resolver`: a resolver.Resolver; `keep`: idle connections kept in all; `keep_time`: seconds each is kept;
+        `parents`: the parents.States of the process."""
         self.keep, self.keep_time = keep, keep_time
+        self.parents = parents
         self.dialling = Dialling(resolver, self._shed)
         self._idle = collections.OrderedDict()      # {Connection: None}, longest idle first
         self._by_key = {}                           # {key: [Connection]}, idle ones, longest idle first
@@ -54,24 +59,30 @@ class Pool(object):
         self.keep, self.keep_time = options.keep, options.keep_time
         self.resolver.use(options)
 
-    def connect(self, key, judge, limits, reuse, owner):
+    def connect(self, key, judge, limits, reuse, owner, host=None, via=b''):
         """Return a Connection, a kept one or a new one. May wait. The caller releases it.
 
-        `key`: (Target, Route); `judge`: a function of (address, port), native text and int, that is called before an
-        address is dialled and raises Denied; `limits`: TimeLimits (dns, connect); `reuse`: True if a kept connection
-        may be used; one that is logged in for this owner is used in any case; `owner`: the client connection, which can
-        be a key of a dict. Its `key` is the key for limits of the current request, see rates.key_of; its `reach` is
-        called with the step that begins: 'dns', 'connect', or '' when the last one has ended.
-        Raises Denied, DnsError, DnsTimeout, DnsFull, ConnectRefused, ConnectTimeout, Unroutable, Full.
+        `key`: (Target, Route); or (Target, Route, address), octets, to ask the last parent for that address instead of
+        the host; or (Parent, Route) for requests in absolute-form to that parent; `judge`: a function of (address,
+        port), native text and int, that is called before an address is dialled and raises Denied; `limits`: TimeLimits
+        (dns, connect); `reuse`: True if a kept connection may be used; one that is logged in for this owner is used in
+        any case; `owner`: the client connection, which can be a key of a dict. Its `key` is the key for limits of the
+        current request, see rates.key_of; its `reach` is called with the step that begins: 'dns', 'connect', or '' when
+        the last one has ended; `host`: the origin if the key does not name it, because a connection that is logged in
+        serves one origin only; `via`: see handshakes.pass_through.
+        Raises Denied, DnsError, DnsTimeout, DnsFull, ConnectRefused, ConnectTimeout, Unroutable, Full; with a parent
+        also what handshakes.pass_through does.
         """
         connection = None
         if self._owned and owner in self._owned:
-            connection = self._take_owned(key, judge, owner)
+            connection = self._take_owned(key, judge, owner, host)
         if connection is None and reuse:
             connection = self._take(key, judge)
         if connection is None:
-            connection = Connection(key, self.dialling.open(key[0], key[1], judge, limits, owner))
+            connection = Connection(key, self.dialling.open(key, judge, limits, owner, via))
             self._open.add(connection)
+        if host is not None:
+            connection.parent, connection.host = key[0], host
         return connection
 
     def _shed(self):
@@ -112,7 +123,7 @@ class Pool(object):
     def _own(self, connection, owner):
         """Keep a connection for one client connection, and only for the user that it has now."""
         mine = self._owned.setdefault(owner, collections.OrderedDict())
-        name = (owner.key, connection.key)
+        name = (owner.key, connection.key, connection.host)
         if name in mine:
             self._drop(mine[name])      # an older one that is logged in, and could not be used
             self._owned[owner] = mine
@@ -123,8 +134,8 @@ class Pool(object):
             self._drop(next(iter(mine.values())))
         self.prune()
 
-    def _take_owned(self, key, judge, owner):
-        connection = self._owned[owner].get((owner.key, key))
+    def _take_owned(self, key, judge, owner, host):
+        connection = self._owned[owner].get((owner.key, key, host))
         if connection is None:
             return None
         try:

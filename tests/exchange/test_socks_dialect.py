@@ -188,6 +188,8 @@ def test_a_refusal_has_the_code_that_fits_and_the_log_has_the_words(host, port, 
     (errors.Unroutable('x'), 3), (errors.HostUnreachable('x'), 4), (errors.DnsTimeout('x'), 4),
     (errors.ConnectTimeout('x'), 6), (errors.QuotaExceeded('x'), 2), (errors.AddressDenied('x'), 2),
     (errors.ParentRefused('x', 403), 2), (errors.ParentRefused('x', 502), 1), (errors.InternalError('x'), 1),
+    (errors.SourceMissing('x'), 1), (errors.LoginFailed('x'), 2), (errors.ParentFailed('x'), 1),
+    (errors.HeadTimeout('x'), 6), (errors.ParentRefused('x', 504), 6), (errors.AddressUnknown('x'), 4),
     (errors.Full('x'), 1), (errors.LoopDetected('x'), 2),
 ])
 def test_each_failure_has_its_code(error, code):

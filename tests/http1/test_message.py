@@ -309,6 +309,31 @@ def test_a_request_is_written_in_origin_form_for_the_host_it_goes_to(lines, head
     assert request(*lines).write(b'') == head
 
 
+@pytest.mark.parametrize('lines, head', [
+    ((b'GET http://A.example:81/b HTTP/1.0',), b'GET http://A.example:81/b HTTP/1.1\r\n%sHost: A.example:81\r\n\r\n'),
+    ((b'GET http://a.example?b HTTP/1.1', b'X: y', b'Host: b', b'Proxy-Authorization: Basic x'),
+     b'GET http://a.example/?b HTTP/1.1\r\n%sX: y\r\nHost: a.example\r\n\r\n'),
+    ((b'GET //b/ HTTP/1.1', b'Host: [::1]:80'), b'GET http://[::1]:80//b/ HTTP/1.1\r\n%sHost: [::1]:80\r\n\r\n'),
+    ((b'OPTIONS http://a HTTP/1.1', b'Host: b'), b'OPTIONS http://a HTTP/1.1\r\n%sHost: a\r\n\r\n'),
+    ((b'OPTIONS * HTTP/1.1', b'Host: b:81'), b'OPTIONS http://b:81 HTTP/1.1\r\n%sHost: b:81\r\n\r\n'),
+    ((b'OPTIONS http://a/ HTTP/1.1', b'Host: b'), b'OPTIONS http://a/ HTTP/1.1\r\n%sHost: a\r\n\r\n'),
+])
+@pytest.mark.parametrize('line', [b'', b'Proxy-Authorization: Basic secret\r\n'])
+def test_for_a_parent_a_request_is_written_in_absolute_form(lines, head, line):
+    made = request(*lines)
+    for _ in range(2):
+        assert made.write_absolute(line, b'') == head % line
+    assert not any(b'secret' in part for part in made._written if isinstance(part, bytes))      # it is not remembered
+
+
+def test_for_a_parent_the_secrets_of_the_client_go_on_and_the_rest_is_written_as_for_an_origin():
+    made = request(b'POST http://a/x HTTP/1.1', b'Host: a', b'Cookie: c', b'Content-Length: 5', b'Expect: 100-continue')
+    for arguments in ((b'Content-Length: 5\r\n', b'1.1 me'), (b'Content-Length: 5\r\n', b'', frozenset([b'expect']))):
+        plain = made.write(*arguments)
+        assert made.write_absolute(b'', *arguments) == plain.replace(b'POST /x', b'POST http://a/x')
+        assert b'Cookie: c\r\n' in plain
+
+
 @pytest.mark.parametrize('lines, arguments, head', [
     ((), {}, OK),
     ((b'HTTP/1.0 404 Not Found',), {}, b'HTTP/1.1 404 Not Found\r\n'),

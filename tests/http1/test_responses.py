@@ -49,6 +49,14 @@ def test_every_failure_response_has_the_message_the_reason_and_the_request_id(ea
         'reason: ' + each.token, 'request id: abc-1']
 
 
+def test_what_a_parent_said_is_shown_without_octets_that_could_do_harm_and_not_without_end():
+    response, body = failure(errors.ParentRefused('parent a.corp:3128 answered 403 No to CONNECT b:443', 403, 'Blocked\r\n\x1b[31m'))
+    assert response.status == 403
+    assert body.splitlines()[:2] == [
+        b'geproxy: parent a.corp:3128 answered 403 No to CONNECT b:443', b'The parent says: Blocked???[31m']
+    assert len(failure(errors.ParentRefused('no', 403, 'x' * 100000))[1]) < 3000
+
+
 @pytest.mark.parametrize('each', CLASSES, ids=lambda each: each.__name__)
 def test_proxy_status_gives_an_error_type_that_the_rfc_knows(each):
     response, _body = failure(each('what'))

@@ -342,3 +342,13 @@ def test_a_remembered_decision_holds_for_the_same_question_only():
         policy.check_client(parse_ip('10.0.0.1'))
         with pytest.raises(errors.Denied):
             policy.check_client(parse_ip('9.9.9.9'))
+
+
+def test_a_parent_is_judged_by_no_rule_but_may_not_be_this_proxy():
+    policy = access('private = deny', 'rules =', '    deny any any')
+    for text, port in (('127.0.0.1', 3128), ('192.168.0.1', 9001), ('169.254.169.254', 80)):
+        assert policy.check_parent(text, port) is None
+    for text in ('192.168.0.1', '::ffff:192.168.0.1'):
+        with pytest.raises(errors.LoopDetected) as raised:
+            policy.check_parent(text, 9000)
+        assert str(raised.value) == 'the parent at %s port 9000 is this proxy itself: correct [upstream] routes' % text

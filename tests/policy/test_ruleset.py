@@ -236,3 +236,12 @@ def test_many_rules_without_a_host_are_not_all_compared(monkeypatch):
     assert rule.decide(question(user=b'eve'), '8.8.8.8', NOW).allowed
     assert not rule.decide(question(user=b'eve'), '10.1.2.3', NOW).allowed
     assert len(asked) < 20
+
+
+@pytest.mark.parametrize('lines, asked, pending', [
+    (['allow any 10.0.0.0/8'], {}, 1), (['deny any 10.0.0.0/8', 'allow any any'], {}, 1), (['allow any any'], {}, None),
+    (['allow any 10.0.0.0/8:81', 'allow any https://10.0.0.0/8', 'allow any 11.0.0.0/8'], {}, 3),
+    (['allow any .example', 'deny any 10.0.0.0/8'], {}, 2), (['allow 9.9.9.9 10.0.0.0/8'], {}, None)])
+def test_the_rule_that_waits_for_the_address_is_known(lines, asked, pending):
+    rule = ruleset_of(*lines).pending(question(**asked), NOW)
+    assert (rule and int(rule.source.rpartition(':')[2])) == pending

@@ -126,15 +126,19 @@ def test_the_group_can_be_another_than_that_of_the_user():
 
 
 @as_root
-def test_an_ini_file_that_the_user_cannot_read_is_reported_at_the_start():
+def test_files_that_the_user_cannot_read_are_reported_at_the_start():
     command = readable()
     with dropped(command, ini=INI) as first:
         first.wait_for(br' listening on ')
         os.chmod(first.path, 0o600)
         first.tell(signal.SIGTERM)
         first.wait()
+        write(first.path, read(first.path).decode('ascii') + '[upstream]\nparents = parents\n')
+        write(os.path.join(first.folder, 'parents'), '')
+        os.chmod(os.path.join(first.folder, 'parents'), 0o600)
         with process(command + ['-c', first.path]) as second:
-            second.wait_for(br'proxy\.ini: user nobody cannot read it, so a reload will fail; until the next start the settings hold\n')
+            for name in (b'proxy\\.ini', b'parents'):
+                second.wait_for(b'/%s: user nobody cannot read it, so a reload will fail; until the next start the settings hold\n' % name)
             second.wait_for(br' listening on ')
 
 

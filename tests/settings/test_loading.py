@@ -229,3 +229,26 @@ def test_users_and_groups_are_read_from_files_beside_the_ini_file(tmpdir):
     assert found[0] == 'groups: cannot be read: No such file or directory (this file is set in [auth] groups)'
     assert found[1].startswith("users:1: user 'bob' has ") and 'plain\n' not in str(raised.value)
     assert found[2] == 'users:3: invalid line: expected a name and a colon at its beginning'
+
+
+def test_logins_for_parents_are_read_from_a_file_beside_the_ini_file(tmpdir):
+    path, parents = tmpdir.join('proxy.ini'), tmpdir.join('parents')
+    parents.write_binary(b'[http://a.corp:3128]\nuser = joe\npassword = s3cret\n')
+    parents.chmod(0o600)
+    path.write_binary(b'[upstream]\nparents = parents\nroutes =\n  .x direct\n  any https://b.corp:1, http://a.corp:3128\n')
+    settings = loading.load(str(path))
+    plain, secure, joe = list(settings.routes.choose(b'a.x', 80).routes) + list(settings.routes.choose(b'b.y', 80).routes)
+    assert plain.parents == () and joe.parents[0].login == (b'joe', b's3cret')
+    assert secure.parents[0].login is None and secure.parents[0].context is not None
+    assert 's3cret' not in repr(settings)
+    parents.write_binary(b'user = joe\n[http://a.corp:3128]\npassword = s3cret\n')
+    with pytest.raises(loading.ConfigError) as raised:
+        loading.load(str(path))
+    assert str(raised.value).replace(str(tmpdir) + '/', '').split('\n') == [
+        'parents:1: this line is before the first section: expected the URL of a parent, such as [http://proxy.corp:3128]',
+        'parents:3: a password without a user: write user = NAME']
+    parents.chmod(0o644)
+    with pytest.raises(loading.ConfigError) as raised:
+        loading.load(str(path))
+    assert str(raised.value) == '%s: others than its owner can read or change this file with passwords (mode 644): chmod 600 %s' % (
+        parents, parents)

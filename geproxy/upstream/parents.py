@@ -1,0 +1,104 @@
+"""Remembers which parents (other proxies on the way) can be used. One that cannot be reached is left out for a while.
+
+A parent that refuses connections, or does not accept one in time, is left out at once. One that accepts a connection
+and then closes it, says nothing, or talks nonsense is doubtful: the cause may be the origin of that one request. It is
+left out when that happens DOUBTS times in a row. Connects to nothing itself.
+"""
+from __future__ import absolute_import, division, print_function
+
+import collections
+
+from geproxy.compat import monotonic
+
+LEFT_OUT = 30.0         # seconds
+DOUBTS = 3              # connections in a row that get no answer from a parent before it is left out
+
+# A parent for people. `name`: its URL, native text without secrets; `up`: False while it is left out; `since`: when
+# that changed last, in monotonic seconds, None if it never did; `why`: the last failure, native text, '' if none.
+View = collections.namedtuple('View', 'name up since why')
+
+
+class _State(object):
+    """What is known of one parent. `name`, `up`, `since`, `why`: as of a View; `again`: when one request may try it
+    again, in monotonic seconds; `doubts`: failures in a row."""
+    __slots__ = ('name', 'up', 'since', 'why', 'again', 'doubts')
+
+    def __init__(self, name):
+        self.name, self.up, self.since, self.why, self.again, self.doubts = name, True, None, '', 0.0, 0
+
+
+class States(object):
+    """The states of all parents that routes name. There is one object for the process; it outlives reloads."""
+
+    def __init__(self, say):
+        """`say`: log.Log.say, for one line when a parent goes or comes back."""
+        self._say = say
+        self._states = collections.OrderedDict()        # {(scheme, host, port): _State}
+
+    def use(self, parents):
+        """Know these parents from now on, and forget all others. `parents`: {routes.Parent: its name for people}."""
+        old, self._states = self._states, collections.OrderedDict()
+        for parent, name in parents.items():
+            self._states[parent[:3]] = old.get(parent[:3]) or _State(name)
+
+    def order(self, routes):
+        """Give those of `routes`, a tuple of routes.Routes, that may be tried, one by one, in their order.
+
+        Routes through a parent that is left out are missing. After LEFT_OUT seconds the first caller that gets so far
+        gets it again, and all others do not until that one reports that it worked. If all routes would be missing, all
+        are given: to try is better than to fail for sure.
+        """
+        usable = 0
+        for route in routes:
+            if self._is_usable(route):
+                usable += 1
+                yield route
+        if not usable:
+            for route in routes:
+                yield route
+
+    def _is_usable(self, route):
+        for parent in route.parents:
+            state = self._of(parent)
+            if state is not None and not state.up:
+                now = monotonic()
+                if state.again > now:
+                    return False
+                state.again = now + LEFT_OUT    # this request tries it; another one will if it never says how it went
+        return True
+
+    def failed(self, parent, why, doubtful=False):
+        """Note that a parent could not be used.
+
+        `parent`: the routes.Parent; `why`: native text; `doubtful`: True if it accepted the connection, so that
+        something else may be the cause.
+        """
+        state = self._of(parent)
+        if state is None:
+            return                              # a reload has removed it
+        now = monotonic()
+        state.doubts += 1
+        state.why = why
+        if not state.up:
+            state.again = now + LEFT_OUT
+        elif not doubtful or state.doubts >= DOUBTS:
+            state.up, state.since, state.again = False, now, now + LEFT_OUT
+            self._say('parent %s is left out for %.3g s: %s' % (state.name, LEFT_OUT, why))
+
+    def worked(self, parent):
+        """Note that a parent has answered. `parent`: the routes.Parent."""
+        state = self._of(parent)
+        if state is None:
+            return
+        state.doubts = 0
+        if not state.up:
+            now = monotonic()
+            self._say('parent %s is used again, after %.0f s' % (state.name, now - state.since))
+            state.up, state.since = True, now
+
+    def view(self):
+        """Return a View of each parent, as a list in the order of the routes."""
+        return [View(state.name, state.up, state.since, state.why) for state in self._states.values()]
+
+    def _of(self, parent):
+        return self._states.get(parent[:3])

@@ -86,7 +86,7 @@ class Proxy(object):
         if name is not None and self.certificates:
             return User(name, self.groups.get(name, frozenset()))
         if self.certificates == 'required' and not within(ip, self.auth.exempt):
-            raise errors.CertificateRequired('this proxy asks for a certificate of the client, with the name of a user')
+            raise errors.CertificateRequired('this proxy asks for a certificate of the client')
         return ANONYMOUS if self.users is None else None
 
     def identify(self, credentials, client, ip):

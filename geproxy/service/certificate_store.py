@@ -142,9 +142,7 @@ def warnings(loaded):
         if facts.since > now:
             said.append('%s is good from %s on, and is refused until then: look at the clock of this host' % (
                 row.path, _day(facts.since)))
-    for pair in loaded.pairs if loaded else ():
-        said.extend('%s %s' % (pair.certificate, text) for text in certificates.advice(pair.certificate))
-    return said
+    return said + list(loaded.doubts if loaded else ())
 
 
 def _day(seconds):

@@ -170,6 +170,16 @@ def test_a_key_that_only_root_may_read_stays_and_the_log_says_what_to_do(store, 
     assert shown(store) == b'proxy.test'
 
 
+def test_what_is_doubtful_is_told_even_when_the_files_have_gone(store, tmpdir):
+    chain = tmpdir.join('a.pem')
+    chain.write(open(PROXY.certificate).read() + open(OTHER.certificate).read())
+    shutil.copyfile(PROXY.key, str(tmpdir.join('a.key')))
+    store.use(settings(tmpdir))
+    chain.remove()
+    said, = store.warnings()
+    assert said.startswith('%s is not in order: certificate 2 ' % chain)
+
+
 def test_no_two_lines_of_a_view_for_one_file_without_clients(tmpdir):
     put(tmpdir, PROXY)
     assert len(rows(settings(tmpdir, '').certificates)) == 1 and rows(None) == warnings(None) == []
@@ -180,6 +190,6 @@ def test_a_certificate_that_ends_soon_or_is_not_yet_good_is_told():
     for since, until, what in ((0, time.time() - 60, 'expired on'), (0, time.time() + 20.5 * 86400, 'in 20 days'),
                                (time.time() + 86400, time.time() + 99 * 86400, 'is good from'),
                                (0, time.time() + 22.5 * 86400, None)):
-        loaded = certificates.Loaded((), None, (), None, (('a.pem', facts._replace(since=since, until=until)),))
+        loaded = certificates.Loaded((), None, (), None, (('a.pem', facts._replace(since=since, until=until)),), ())
         said = warnings(loaded)
         assert len(said) == (what is not None) and (what is None or what in said[0])

@@ -13,6 +13,7 @@ from test_certificates import JOE, OTHER, PROXY, shaken
 from test_tls import path
 
 from geproxy.net import certificates
+from geproxy.service import certificate_store
 from geproxy.service.certificate_store import Store, rows, warnings
 from geproxy.settings import loading
 
@@ -145,6 +146,57 @@ def test_settings_with_the_same_certificates_do_not_bring_old_ones_back(store, t
     assert shown(store) == b'proxy.test'
     store.use(loading.load(None))
     assert store.context is None
+
+
+@pytest.fixture
+def hanging(store, tmpdir):
+    """Let the store look at a key that is a pipe, which hangs. Gives the look; afterwards the pipe ends."""
+    put(tmpdir, PROXY)
+    store.use(settings(tmpdir))
+    key = str(tmpdir.join('a.key'))
+    os.remove(key)
+    os.mkfifo(key)
+    rounds(store, 1)
+    store.refresh()
+    look = store._look
+
+    def release():
+        while not look.ready():
+            try:
+                os.close(os.open(key, os.O_WRONLY | os.O_NONBLOCK))
+            except OSError:
+                pass                        # nobody reads just now
+            gevent.sleep(0.01)
+        gevent.sleep(0)
+    yield look, release
+    with gevent.Timeout(PATIENCE):
+        release()
+
+
+def test_a_reload_wins_over_a_look_that_is_under_way_and_hangs(store, hanging, tmpdir):
+    look, release = hanging
+    put(tmpdir.mkdir('new'), OTHER)
+    store.use(settings(tmpdir.join('new')))
+    with gevent.Timeout(PATIENCE):
+        rounds(store)                       # which does not wait for the pipe
+        assert not look.ready() and shown(store) == b'other.test'
+        release()
+    assert shown(store) == b'other.test' and store.said == []
+
+
+def test_a_file_that_hangs_is_told_and_others_are_looked_at(store, hanging, monkeypatch, tmpdir):
+    monkeypatch.setattr(certificate_store, 'PATIENCE', 0)
+    store.refresh()
+    assert 'stay as they were' in store.said[0] and 'could not be looked at within' in store.said[0]
+    _look, release = hanging
+    os.rename(str(tmpdir.join('a.key')), str(tmpdir.join('pipe')))
+    put(tmpdir, OTHER)
+    rounds(store)
+    assert shown(store) == b'other.test'
+    os.rename(str(tmpdir.join('pipe')), str(tmpdir.join('a.key')))
+    with gevent.Timeout(PATIENCE):
+        release()
+    assert shown(store) == b'other.test' and len(store.said) == 2
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason='only root can stop being able to read a file')

@@ -5,7 +5,6 @@ import socket
 import struct
 
 import pytest
-import pytest
 from helpers import stream_pair
 
 from geproxy.net import tcp_info

@@ -131,7 +131,9 @@ class TlsTransport(Transport):
             raise self._failure
         try:
             got = self._tls.read(most, *into)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
+            # It wants to write to answer a KeyUpdate (RFC 8446, 4.6.3).
+            self.awaits = WRITE if isinstance(error, ssl.SSLWantWriteError) else READ
             raise socket.error(errno.EAGAIN, 'no whole TLS record is there yet')
         except ssl.SSLZeroReturnError:
             got = 0 if into else b''

@@ -204,7 +204,7 @@ def _load(path, what, load, *arguments):
     except BadCertificate:
         raise
     except ssl.SSLError as error:
-        reason = getattr(error, 'reason', None) or 'no PEM'
+        reason = getattr(error, 'reason', None) or 'NO_START_LINE'
         raise BadCertificate('%s is not %s: %s%s' % (
             path, what, reason.lower().replace('_', ' '), _REMEDIES.get(reason, '')), path)
     except (IOError, OSError) as error:

@@ -218,6 +218,13 @@ def test_a_connect_without_the_certificate_is_told_too():
         assert status(helpers.ask(address, connect)) == (403, 'certificate_required')
 
 
+def test_our_own_page_needs_no_certificate_and_mentions_tls():
+    with proxied(REQUIRED) as (address, _proxy, _origin):
+        visit = b'GET / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n' % text_of(address)
+        for shown in (helpers.ask(address, visit), by_tls(address, visit)):
+            assert shown.startswith(b'HTTP/1.1 200 ') and b'by TLS, too' in shown
+
+
 def test_refusals_count_for_the_limits():
     with proxied(REQUIRED, '[limits]\nrequests = 0.001\nburst = 1\n') as (address, _proxy, origin):
         assert [status(helpers.ask(address, request(origin)))[0] for _ in range(2)] == [403, 429]

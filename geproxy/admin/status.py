@@ -63,7 +63,8 @@ def process(server):
     return collections.OrderedDict((
         ('pid', os.getpid()), ('version', __version__), ('name', server.proxy.name),
         ('age', round(time.time() - _started, 3)), ('draining', server.draining), ('connections', len(server.live)),
-        ('limit', server.proxy.limits.connections), ('accepted', server.accepted), ('parents', parents(server))))
+        ('limit', server.proxy.limits.connections), ('accepted', server.accepted), ('parents', parents(server)),
+        ('certificates', certificates(server))))
 
 
 def parents(server):
@@ -72,6 +73,13 @@ def parents(server):
     return [collections.OrderedDict((
         ('parent', view.name), ('up', view.up), ('seconds', None if view.since is None else round(now - view.since, 3)),
         ('failures', view.failures), ('why', view.why))) for view in server.proxy.upstream.parents.view()]
+
+
+def certificates(server):
+    """Return the certificates of [tls] as a list of dictionaries that json can write. `server`: the server.Server."""
+    return [collections.OrderedDict((
+        ('path', each.path), ('names', each.names), ('until', each.until), ('days', each.days)))
+            for each in server.certificates.view()]
 
 
 def connection_id(view):
@@ -102,8 +110,8 @@ def state(server):
         values.update(server.admin.counted())
     lines = ['state: %s' % (', '.join('%d %s' % (count, name) for name, count in phases(server.live).items())
                             or 'no connections')]
-    lines += ['certificate: %s, %s, %d days left' % (each.path, ' '.join(each.names), each.days)
-              for each in server.certificates.view()]
+    lines += ['certificate: %s, %s, %d days left' % (each['path'], ' '.join(each['names']), each['days'])
+              for each in certificates(server)]
     lines += ['parent %s: %s' % (row['parent'], parent_state(row)) for row in parents(server)]
     for counter in metrics.COUNTERS:
         value = values.get(counter.name)

@@ -226,6 +226,14 @@ def test_certificates_in_a_wrong_order_are_told(tmpdir, order, said):
     assert bool(told) == bool(said) and said in ''.join(told)
 
 
+def test_what_is_no_certificate_inside_a_file_is_left_to_openssl(tmpdir):
+    odd = tmpdir.join('odd.pem')
+    odd.write(open(PROXY.certificate).read() + '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n')
+    assert certificates.advice(str(odd)) == []
+    with pytest.raises(BadCertificate):
+        certificates.server_context([Pair(str(odd), PROXY.key)])
+
+
 def test_a_key_with_a_passphrase_is_told_and_nobody_is_asked_for_it(tmpdir):
     serialization = pytest.importorskip('cryptography.hazmat.primitives.serialization')
     from cryptography.hazmat.backends import default_backend

@@ -10,7 +10,7 @@ import encrypted
 import gevent
 import pytest
 from encrypted import pem
-from helpers import connect, listening
+from helpers import PATIENCE, connect, listening
 from processes import answering, get, run, running
 from test_privileges import INI as AS_USER
 from test_privileges import dropped, readable
@@ -58,13 +58,13 @@ class Load(object):
     """Clients that come again and again. `done`: how many requests; `wrong`: answers that were not the one of the origin."""
 
     def __init__(self, address, origin):
-        self.done, self.wrong, self.names = 0, [], set()
+        self.done, self.wrong, self.names, self._over = 0, [], set(), False
         self._address, self._request = address, get(origin, more=b'Connection: close\r\n')
         self._greenlets = [gevent.spawn(self._run) for _ in range(3)]
 
     def _run(self):
         context = encrypted.client_context('joe')
-        while True:
+        while not self._over:
             try:
                 sock = context.wrap_socket(connect(self._address), server_hostname='localhost', suppress_ragged_eofs=False)
                 self.names.add(certificates.user_of(sock.getpeercert()))
@@ -84,7 +84,9 @@ class Load(object):
             gevent.sleep(0.01)
 
     def end(self):
-        """End all clients."""
+        """Let the clients end when their requests are done."""
+        self._over = True
+        gevent.joinall(self._greenlets, timeout=PATIENCE)
         gevent.killall(self._greenlets)
 
 

@@ -40,7 +40,7 @@ def connect(exchange, target, reuse, tried=()):
     for route in parents.order(choice.routes):
         if route in over:
             continue
-        exchange.record.route = show(route)
+        exchange.record.route = proxy.routes.names[route]
         try:
             if route.parents:
                 return _through_parents(exchange, target, route, choice, reuse)

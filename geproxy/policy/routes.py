@@ -47,7 +47,8 @@ directly = Memo(lambda asked: (Target(*asked), DIRECT))
 class Routes(object):
     """The rows of [upstream] routes. They never change: a reload makes others.
 
-    `rows`: the Rows; `parents`: {Parent: its name as of show_parent}, all that a row names, in the order of the file.
+    `rows`: the Rows; `parents`: {Parent: its name as of show_parent}, all that a row names, in the order of the file;
+    `names`: {Route: its name as of show}, all that `choose` gives.
     """
 
     def __init__(self, rows, sources=()):
@@ -60,6 +61,8 @@ class Routes(object):
         self._choices = [Choice(tuple(self._complete(route) for route in row.routes), row.resolve, row.source)
                          for row in self.rows]
         self._otherwise = Choice((self._complete(DIRECT),), False, '')
+        self.names = dict((route, show(route)) for choice in self._choices + [self._otherwise]
+                          for route in choice.routes)
         self._remembered = Bounded(REMEMBERED)      # {(host, port): Choice}
 
     def choose(self, host, port):

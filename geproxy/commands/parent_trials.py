@@ -79,7 +79,7 @@ class Tester(object):
         if self._judge is not None:
             for each in addresses:
                 self._judge(each, parent.port)
-        looked_up = '' if addresses == [to_native(parent.host)] else ', after %s to look it up' % _since(started)
+        looked_up = '' if addresses == [to_native(parent.host)] else ' (name looked up in %s)' % _since(started)
         started = monotonic()
         sock, address = self._dial(parent, addresses, sources)
         steps.append('connected to %s port %d in %s%s' % (address, parent.port, _since(started), looked_up))

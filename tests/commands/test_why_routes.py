@@ -57,7 +57,7 @@ def url(address):
     return 'http://%s:%d' % address
 
 
-UNASKED = 'its state is not known: '
+UNASKED = 'its state is not known: no process can be asked, as the ini file has no [admin] listen'
 
 
 def test_each_route_is_tried_in_order(asked, nobody):
@@ -188,3 +188,8 @@ def test_the_running_process_tells_the_states_of_parents(nobody, capsys):
             said = capsys.readouterr()[0]
     assert re.search(r'left out for [\d.]+m?s: 127\.0\.0\.1 port \d+: connection refused \(process %d\)\n' % proxy.pid, said)
     assert '\n  %s: in use (process %d)\n' % (url(parent), proxy.pid) in said
+
+
+def test_without_a_process_that_answers_the_states_are_not_known(asked, nobody, tmpdir):
+    code, said = asked(['any ' + nobody], 'http://origin.test/', lines=['[admin]', 'listen = unix:%s/{pid}.sock' % tmpdir])
+    assert code == 3 and '\n  %s: its state is not known: no geproxy answers: ' % nobody in said

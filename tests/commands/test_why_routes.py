@@ -71,7 +71,7 @@ def test_each_route_is_tried_in_order(asked, nobody):
                           '    failed: 127.0.0.1 port %s: connection refused' % nobody.rpartition(':')[2]]
     assert lines[5].startswith('  %s: ' % url(good))
     assert lines[6:] == ['    the parent looks the name up', '    connected to 127.0.0.1 port %d in N ms' % good[1],
-                         '    parent 127.0.0.1:%d answered 200 OK to OPTIONS http://origin.test:80/, in N ms' % good[1],
+                         '    parent 127.0.0.1:%d answered 200 OK to HEAD http://origin.test:80/, in N ms' % good[1],
                          'allowed']
 
 

@@ -9,6 +9,7 @@ import pytest
 from helpers import Names, ask, listening, proxying, read_until
 from processes import Client, answering, get, running
 
+from geproxy import errors
 from geproxy.commands import why
 from geproxy.net.address import IP
 from geproxy.policy import rules
@@ -129,6 +130,20 @@ def test_a_socks5_parent_is_asked_for_an_address():
             way, = why.find(settings, question, True, Names('10.9.8.7')).routing.ways
             assert way.error is None and way.steps[0] == told
     assert seen == [b'\x05\x01\x00\x01\x0a\x09\x08\x07\x01\xbb', b'\x05\x01\x00\x03\x0borigin.test\x01\xbb']
+
+
+@pytest.mark.parametrize('scheme,method,denied', [
+    ('http', b'GET', True), ('http', b'CONNECT', True), ('socks5', b'CONNECT', False)])
+def test_a_parent_that_gets_the_name_may_choose_any_address_so_all_must_be_allowed(scheme, method, denied):
+    def refuse(sock):
+        sock.recv(100)
+        sock.sendall(b'\x05\xff' if scheme == 'socks5' else LOG_IN)
+    question = rules.Question(IP(4, 0x7f000001), None, frozenset(), method, b'origin.test', 443)
+    with listening(refuse) as parent:
+        found = why.find(loading.load('test.ini', [
+            '[access]', 'rules =', '  deny any 10.9.0.0/16', '  allow any any:any', 'http_ports = any', '[upstream]',
+            'routes = any %s://%s:%d' % ((scheme,) + parent)]), question, True, Names('10.8.8.8', '10.9.8.7'))
+    assert type(found.error) is (errors.Denied if denied else errors.ParentLoginFailed)
 
 
 @pytest.mark.parametrize('words', [['http://127.0.0.1:9/'], ['http://169.254.169.254/']])

@@ -80,3 +80,10 @@ def test_a_row_may_be_for_plain_requests_or_for_tunnels(host, port, tunnel, matc
     routes = Routes([row('http://.corp', None), row('https://*.lab:8443', None), row('http://any', A), row('https://any', B)])
     for _ in range(2):                  # the second time, from memory
         assert routes.choose(host, port, tunnel).where == routes.rows[matched].source
+
+
+def test_what_is_remembered_of_tunnels_is_not_taken_for_plain_requests():
+    routes = Routes([row('http://any', A), row('https://any', B)])
+    for _ in range(2):
+        assert routes.choose(b'a.test', 80, False).routes == (Route((A,), ()),)
+        assert routes.choose(b'a.test', 80, True).routes == (Route((B,), ()),)

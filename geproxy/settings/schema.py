@@ -11,7 +11,7 @@ from geproxy.settings.option_types import (
     admin_listeners, any_text, boolean, choice, duration, input_path, large_size, listeners, log_path, networks, or_off,
     output_path, per_second, ports, prefix_length, protocols, pseudonym, realm, size, size_or_auto, whole_number,
     whole_number_or_auto)
-from geproxy.settings.route_lines import route_list
+from geproxy.settings.environment_routes import route_list
 from geproxy.settings.rule_files import rule_list
 
 # `read`: one of option_types, or of READ_ENTRIES; `default`: as text; `reloadable`: a reload may change it; `sentence`:
@@ -167,12 +167,13 @@ SCHEMA = [Option(*row) for row in (
      'Largest number of field lines in a head, and in a trailer section. A request with more gets 431. A response '
      'with more becomes 502 (http_response_header_section_size).'),
     ('upstream', 'routes', route_list, '', True,
-     'Which requests go through a parent, another proxy, one row per line: destinations as in rules, then the routes '
-     'to try in this order, separated by commas. A route is direct, http://HOST:PORT, https://HOST:PORT, socks5://, '
-     'socks5h:// or socks4a://HOST[:1080]. The first row that matches counts; if none matches, the request goes '
-     'directly. Networks match only addresses in URLs: names are not looked up, and the parent gets them as they are. '
-     'resolve=here at the end of a row, and socks5://: names are looked up here, and SOCKS and CONNECT ask the parent '
-     'for the address. A parent that cannot be reached is left out for 30 s.'),
+     'Which requests go through a parent, another proxy, one row per line: destinations as in rules (also http://any '
+     'and https://.name), then the routes to try in this order, separated by commas. A route is direct, '
+     'http://HOST:PORT, https://HOST:PORT, socks5://, socks5h:// or socks4a://HOST[:1080]. The first row that '
+     'matches counts; if none matches, the request goes directly. Networks match only addresses in URLs: names are '
+     'not looked up, and the parent gets them as they are. resolve=here at the end of a row, and socks5://: names are '
+     'looked up here, and SOCKS and CONNECT ask the parent for the address. A parent that cannot be reached is left '
+     'out for 30 s. A row `environment` stands for the variables http_proxy, https_proxy, all_proxy and no_proxy.'),
     ('upstream', 'parents', input_path, '', True,
      'A file with log-ins and certificates for parents, which only its owner may read (chmod 600): a section such as '
      '[http://proxy-a.corp:3128] for each, with user, password, and for https:// with ca, certificate, key. A relative '

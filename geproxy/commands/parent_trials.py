@@ -1,7 +1,8 @@
 """Tries a parent for `why` and `doctor`: connects, shakes hands, asks for a destination, and times each step.
 
-It uses the code that serves clients. A parent that is asked for a plain request gets OPTIONS with Max-Forwards: 0. It
-answers that itself (RFC 9110, 7.6.2): the origin is not asked.
+It uses the code that serves clients. For a plain request, the parent gets HEAD for the first page of the host, which
+changes nothing there. OPTIONS with Max-Forwards: 0 would not reach the host (RFC 9110, 7.6.2), but squid answers it
+before it looks at the log-in.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -55,7 +56,7 @@ class Tester(object):
         return Trial(parent, steps, error)
 
     def try_request(self, parent, target, sources=()):
-        """Ask a parent of the scheme http or https whether it would take plain requests. Return a Trial. May wait.
+        """Ask a parent of the scheme http or https for the first page of a host. Return a Trial. May wait.
 
         `parent`, `target`, `sources`: as for `try_tunnel`.
         """
@@ -64,7 +65,7 @@ class Tester(object):
             sock, address = self._reach(parent, sources, steps)
             stream = self._shake_hands(parent, sock, address, steps)
             started = monotonic()
-            said = self._ask_for_options(parent, stream, target)
+            said = self._ask_for_head(parent, stream, target)
             steps.append('%s, in %s' % (said, _since(started)))
         except errors.ProxyError as failure:
             error = failure
@@ -79,7 +80,7 @@ class Tester(object):
         if self._judge is not None:
             for each in addresses:
                 self._judge(each, parent.port)
-        looked_up = '' if addresses == [to_native(parent.host)] else ', after %s to look it up' % _since(started)
+        looked_up = '' if addresses == [to_native(parent.host)] else ' (name looked up in %s)' % _since(started)
         started = monotonic()
         sock, address = self._dial(parent, addresses, sources)
         steps.append('connected to %s port %d in %s%s' % (address, parent.port, _since(started), looked_up))
@@ -100,13 +101,13 @@ class Tester(object):
             steps.append('TLS in %s: %s' % (_since(started), ', '.join(stream.transport.describe())))
         return stream
 
-    def _ask_for_options(self, parent, stream, target):
+    def _ask_for_head(self, parent, stream, target):
         """Return what the parent answered, as a sentence. Raises ParentLoginFailed, and errors of the connection."""
         place, name = to_octets(_place(target)), name_of(parent)
-        head = b'OPTIONS http://%s/ HTTP/1.1\r\nHost: %s\r\nMax-Forwards: 0\r\nConnection: close\r\n' % (place, place)
+        head = b'HEAD http://%s/ HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n' % (place, place)
         if parent.login is not None:
             head += b'Proxy-Authorization: Basic %s\r\n' % base64.b64encode(b'%s:%s' % parent.login)
-        limit, about = self._connect, 'OPTIONS http://%s/' % to_native(place)
+        limit, about = self._connect, 'HEAD http://%s/' % to_native(place)
         try:
             stream.send(head + (b'Via: %s\r\n' % self._via if self._via else b'') + b'\r\n', limit)
             answer = stream.read_head(HEAD_SIZE, limit, monotonic() + limit.seconds, reading.check_response_start)

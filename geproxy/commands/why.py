@@ -62,7 +62,8 @@ def main(arguments):
         return USAGE
     groups = users.groups.get(user, frozenset()) if users else frozenset()
     question = rules.Question(client, user, groups, request.method, request.host, request.port)
-    finding = find(settings, question, options.net, states=why_routes.states_of(options.config, options.net))
+    finding = find(settings, question, options.net, states=why_routes.states_of(
+        options.config, settings, options.net))
     say = _show_json if options.output == 'json' else _show
     print('\n'.join(say(finding, settings)))
     return EXITS[verdict(finding)]

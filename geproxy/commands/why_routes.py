@@ -131,14 +131,16 @@ class Routing(object):
             '[access] deny_addresses is set' if self._access.deny_addresses else '')
 
 
-def states_of(path, net):
+def states_of(path, settings, net):
     """Return a function of the name of a parent, native text, that returns sentences about its state in the processes.
 
-    `path`: of the ini file whose [admin] listen says where they are asked; `net`: False if nobody may be asked. May
-    wait.
+    `path`: of the ini file, native text or None; `settings`: what was read from it: its [admin] listen says where the
+    processes are asked; `net`: False if nobody may be asked. May wait.
     """
     rows, why = [], 'no process was asked'
-    if net:
+    if net and settings.routes and not settings.admin.listen:
+        why = 'no process can be asked, as the ini file has no [admin] listen'
+    elif net and settings.routes:
         try:
             answers = client.ask(client.addresses([], path), b'GET', b'/-/status')[0]
             rows = [json.loads(line) for _place, status, lines in answers if status == 200 for line in lines]

@@ -48,14 +48,14 @@ def test_a_tunnel_is_asked_for_and_timed():
                      b'Via: 1.1 here\r\n\r\n']
 
 
-def test_a_parent_that_takes_plain_requests_is_asked_and_not_the_origin():
+def test_a_parent_that_takes_plain_requests_is_asked_for_the_first_page():
     asked = []
     with listening(answering(b'HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n', asked)) as address:
         trial = trying().try_request(parent_at(address, login=(b'joe', b'x')), PLAIN)
     assert trial.error is None
     assert sentences(trial)[1:] == [
-        'parent 127.0.0.1:%d answered 403 Forbidden to OPTIONS http://origin.test:80/, in N ms' % address[1]]
-    assert asked == [b'OPTIONS http://origin.test:80/ HTTP/1.1\r\nHost: origin.test:80\r\nMax-Forwards: 0\r\n'
+        'parent 127.0.0.1:%d answered 403 Forbidden to HEAD http://origin.test:80/, in N ms' % address[1]]
+    assert asked == [b'HEAD http://origin.test:80/ HTTP/1.1\r\nHost: origin.test:80\r\n'
                      b'Connection: close\r\nProxy-Authorization: Basic am9lOng=\r\nVia: 1.1 here\r\n\r\n']
 
 
@@ -70,7 +70,7 @@ def test_what_fails_is_told(way, answer, error, message):
     with listening(answering(answer, [])) as address:
         trials, parent = trying(), parent_at(address)
         trial = trials.try_tunnel(parent, ORIGIN) if way == 'tunnel' else trials.try_request(parent, PLAIN)
-    asked = 'CONNECT origin.test:443' if way == 'tunnel' else 'OPTIONS http://origin.test:80/'
+    asked = 'CONNECT origin.test:443' if way == 'tunnel' else 'HEAD http://origin.test:80/'
     assert type(trial.error) is error and len(trial.steps) == 1
     assert message.format(asked=asked) in str(trial.error) and 'parent 127.0.0.1:%d ' % address[1] in str(trial.error)
 
@@ -87,7 +87,7 @@ def test_a_silent_parent_has_the_time_of_the_option():
     with listening(silence) as address:
         trials = trying('[timeouts]', 'connect = 100ms')
         trial = trials.try_request(parent_at(address), PLAIN)
-        assert type(trial.error) is errors.ParentFailed and 'gave no valid answer to OPTIONS' in str(trial.error)
+        assert type(trial.error) is errors.ParentFailed and 'gave no valid answer to HEAD' in str(trial.error)
         assert type(trials.try_tunnel(parent_at(address), ORIGIN).error) is errors.ParentFailed
 
 

@@ -9,6 +9,7 @@ import pytest
 from helpers import Names, ask, listening, proxying, read_until
 from processes import Client, answering, get, running
 
+from geproxy import errors
 from geproxy.commands import why
 from geproxy.net.address import IP
 from geproxy.policy import rules
@@ -57,7 +58,7 @@ def url(address):
     return 'http://%s:%d' % address
 
 
-UNASKED = 'its state is not known: '
+UNASKED = 'its state is not known: no process can be asked, as the ini file has no [admin] listen'
 
 
 def test_each_route_is_tried_in_order(asked, nobody):
@@ -71,7 +72,7 @@ def test_each_route_is_tried_in_order(asked, nobody):
                           '    failed: 127.0.0.1 port %s: connection refused' % nobody.rpartition(':')[2]]
     assert lines[5].startswith('  %s: ' % url(good))
     assert lines[6:] == ['    the parent looks the name up', '    connected to 127.0.0.1 port %d in N ms' % good[1],
-                         '    parent 127.0.0.1:%d answered 200 OK to OPTIONS http://origin.test:80/, in N ms' % good[1],
+                         '    parent 127.0.0.1:%d answered 200 OK to HEAD http://origin.test:80/, in N ms' % good[1],
                          'allowed']
 
 
@@ -131,6 +132,20 @@ def test_a_socks5_parent_is_asked_for_an_address():
     assert seen == [b'\x05\x01\x00\x01\x0a\x09\x08\x07\x01\xbb', b'\x05\x01\x00\x03\x0borigin.test\x01\xbb']
 
 
+@pytest.mark.parametrize('scheme,method,denied', [
+    ('http', b'GET', True), ('http', b'CONNECT', True), ('socks5', b'CONNECT', False)])
+def test_a_parent_that_gets_the_name_may_choose_any_address_so_all_must_be_allowed(scheme, method, denied):
+    def refuse(sock):
+        sock.recv(100)
+        sock.sendall(b'\x05\xff' if scheme == 'socks5' else LOG_IN)
+    question = rules.Question(IP(4, 0x7f000001), None, frozenset(), method, b'origin.test', 443)
+    with listening(refuse) as parent:
+        found = why.find(loading.load('test.ini', [
+            '[access]', 'rules =', '  deny any 10.9.0.0/16', '  allow any any:any', 'http_ports = any', '[upstream]',
+            'routes = any %s://%s:%d' % ((scheme,) + parent)]), question, True, Names('10.8.8.8', '10.9.8.7'))
+    assert type(found.error) is (errors.Denied if denied else errors.ParentLoginFailed)
+
+
 @pytest.mark.parametrize('words', [['http://127.0.0.1:9/'], ['http://169.254.169.254/']])
 def test_a_literal_address_is_judged_before_the_parent_is_asked(asked, words):
     seen = []
@@ -188,3 +203,8 @@ def test_the_running_process_tells_the_states_of_parents(nobody, capsys):
             said = capsys.readouterr()[0]
     assert re.search(r'left out for [\d.]+m?s: 127\.0\.0\.1 port \d+: connection refused \(process %d\)\n' % proxy.pid, said)
     assert '\n  %s: in use (process %d)\n' % (url(parent), proxy.pid) in said
+
+
+def test_without_a_process_that_answers_the_states_are_not_known(asked, nobody, tmpdir):
+    code, said = asked(['any ' + nobody], 'http://origin.test/', lines=['[admin]', 'listen = unix:%s/{pid}.sock' % tmpdir])
+    assert code == 3 and '\n  %s: its state is not known: no geproxy answers: ' % nobody in said

@@ -452,6 +452,7 @@ def test_a_request_that_may_be_repeated_goes_elsewhere_if_a_parent_closes_withou
         assert status == b'HTTP/1.1 502 parent %s: it closed the connection without a response' % url(one).encode('ascii')
         assert b'look at the log of the parent proxy or the origin' in body
         assert [head.split()[0] for head in good.heads] == [b'GET'] and len(bad.heads) == 2
+        assert good.heads[0] == bad.heads[0] and len(good.heads[0]) > 10000
         for _ in range(parents.DOUBTS):
             assert ask(address, b'GET http://a.test/ HTTP/1.0\r\n\r\n').endswith(b'ok')
         assert len(bad.heads) == parents.DOUBTS and len(proxy.said) == 1        # it is left out by now, for a POST, too
@@ -481,6 +482,24 @@ def test_a_parent_that_talks_nonsense_or_dies_is_named_and_no_request_is_sent_tw
             record = proxy.wait()[0]
     assert record.reason == reason and record.message.startswith('parent %s: ' % url(one)), record.message
     assert not other.heads and not bad.heads
+
+
+def test_a_request_is_not_repeated_once_a_parent_has_sent_anything():
+    other, come = Parent(answer(b'ok')), Event()
+
+    def handle(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(b'HTTP/1.1 20')
+        come.wait(PATIENCE)
+        reset(sock)
+    with listening(handle) as one, listening(other) as two, proxying(routes('any %s, %s' % (url(one), url(two)))) as (address, proxy):
+        client = connect(address)
+        client.sendall(b'GET http://a.test/ HTTP/1.1\r\nHost: a\r\n\r\n')
+        proxy.wait_until(lambda: any(connection.stream.received for connection in proxy.server._upstream._open))
+        come.set()
+        record = proxy.wait()[0]
+        client.close()
+    assert (record.status, record.route) == (502, url(one)) and not other.heads
 
 
 @pytest.mark.parametrize('words', [b'SSH-2.0-OpenSSH_9.2\r\n', b'HTTP/1.1 20', b''])
@@ -579,6 +598,16 @@ def test_a_rule_on_a_network_is_asked_with_all_addresses_of_the_name(plain, addr
         if parent.heads:                # by name, and treated as the rule says
             assert b' http://a.test/ ' in parent.heads[0] if plain else b'CONNECT a.test:443 ' in parent.heads[0]
             assert b'X-Secret' not in parent.heads[0]
+
+
+def test_a_rule_on_a_network_is_asked_on_the_direct_way_too():
+    heads, rules = [], '[access]\nrules =\n  allow any 127.0.0.1 strip X-Secret\n'
+    with listening(saying(b'hello', heads)) as origin, proxying(routes('any direct') + rules) as (address, proxy):
+        knows(proxy, a_test='127.0.0.1', b_test='127.0.0.2')
+        request = b'GET http://%s.test:%d/ HTTP/1.1\r\nHost: a\r\nX-Secret: 1\r\n\r\n'
+        assert ask(address, request % (b'a', origin[1])).endswith(b'hello')
+        assert refused(address, request % (b'b', origin[1])).startswith(b'HTTP/1.1 403 ')
+        assert proxy.wait(2)[0].rule and b'X-Secret' not in heads[0]
 
 
 @pytest.mark.parametrize('row, access, why', [

@@ -7,6 +7,7 @@ octets still come.
 from __future__ import absolute_import, division, print_function
 
 import errno
+import re
 import socket
 import ssl
 
@@ -16,7 +17,8 @@ from geproxy.net.transport import READ, WRITE, Transport
 PIECE = 16 * 1024       # octets of one send; a TLS record has at most so many (RFC 8446, 5.1)
 # How a TLS client begins: a handshake record of SSL 3.0 to TLS 1.3 (RFC 8446, 5.1).
 SIGN = b'\x16\x03'
-_NO_NOTIFY = ('EOF occurred in violation of protocol', 'UNEXPECTED_EOF')
+_NO_NOTIFY = ('EOF occurred in violation of protocol', 'UNEXPECTED_EOF', 'unexpected eof')
+_words = re.compile(r'\[.*?\] (.+?)(?: \(_ssl\.c:\d+\))?\Z').match
 
 
 class Socket(NativeSocket):
@@ -166,9 +168,9 @@ def _translated(error):
     if isinstance(error, ssl.CertificateError) and not isinstance(error, ssl.SSLError):
         return Failure(str(error))
     if isinstance(error, ssl.SSLError):
-        why = getattr(error, 'verify_message', '')
-        reason = (getattr(error, 'reason', None) or str(error)).lower().replace('_', ' ')
-        return Failure('%s: %s' % (reason, why) if why else reason)
+        # Python 2.7 has names for the errors of an old OpenSSL only, and takes wrong ones for those of a newer one.
+        words = _words(str(error.args[-1]))
+        return Failure(words.group(1) if words else str(error))
     if not error.args or not isinstance(error.args[0], INTEGERS) or error.args[0] == 0:
         return socket.error(errno.ECONNRESET, 'the TLS connection was cut')
     return error

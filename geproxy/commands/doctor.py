@@ -5,7 +5,6 @@
 from __future__ import absolute_import, division, print_function
 
 import argparse
-import collections
 import errno
 import os
 import platform
@@ -18,6 +17,8 @@ import gevent
 from gevent import monkey
 
 from geproxy import compat, errors
+from geproxy.commands import certificate_trials, parent_checks, source_trials
+from geproxy.commands.findings import ERROR, EXITS, NOTE, OK, WARNING, WORDS, Finding
 from geproxy.net import address, unix_sockets
 from geproxy.net.deadlines import TimeLimit
 from geproxy.observe import sinks
@@ -26,15 +27,8 @@ from geproxy.settings import ini, loading, option_types
 from geproxy.upstream.resolver import Resolver
 from geproxy.wording import plural
 
-OK, NOTE, WARNING, ERROR = range(4)
-WORDS = ('ok', 'note', 'WARNING', 'ERROR')
-EXITS = (0, 0, 1, 2)            # exit codes by the worst severity
-
 # Not patched: gevent's functions wait for SIGCHLD, and miss it if the child ends at once.
 _fork, _waitpid = monkey.get_original('os', ['fork', 'waitpid'])
-
-# `severity`: an index of WORDS; `what`: what was found; `remedy`: what to change, or ''. Native text.
-Finding = collections.namedtuple('Finding', 'severity what remedy')
 
 SLOW_NAME = 1.0                 # seconds for looking up a name; a client waits that long for each new name
 FEW_DESCRIPTORS = 1024
@@ -56,7 +50,7 @@ def main(arguments):
         sys.stderr.write('geproxy: %s\n' % error)
         return 2
     counts = [0] * len(WORDS)
-    for title, found in examine(settings, options.name, options.supervisord):
+    for title, found in examine(settings, options.name, options.supervisord, options.config):
         for finding in found:
             counts[finding.severity] += 1
             print('%-8s%s: %s%s' % (WORDS[finding.severity], title, finding.what,
@@ -177,19 +171,24 @@ def _try_as(user, group, path):
     return '%s cannot write %s' % (user, path) if _waitpid(child, 0)[1] >> 8 == 1 else ''
 
 
-def examine(settings, name='localhost', supervisord=None):
+def examine(settings, name='localhost', supervisord=None, path=None):
     """Check everything and return, one after the other, (title, [Finding]). Waits for the look-up of `name`.
 
     `settings`: what was read from the ini file; `name`: a host, native text; `supervisord`: the path of its
-    configuration, or None. Nothing but the look-up is sent.
+    configuration, or None; `path`: the ini file, or None. Nothing is sent but look-ups, and questions to parents.
     """
     yield 'python', python()
     yield 'descriptors', descriptors(settings)
     for listener in settings.proxy.listen:
         yield 'listener', listening(listener)
     yield 'clients', clients(settings)
+    yield 'tls', certificate_trials.examine(settings.certificates)
     yield 'names', names(settings, name)
     yield 'routes', [route(family, there) for family, there in FAR]
+    for source, good in source_trials.tried(settings):
+        yield 'source', [Finding(OK, 'connections can leave from %s' % source, '') if good else Finding(
+            ERROR, 'this host does not have the address %s' % source, 'correct source, or add the address to the host')]
+    yield 'parents', parent_checks.examine(path, settings)
     yield 'clock', clock(time.time())
     for title, path in (('log', settings.log.access), ('log', settings.log.errors),
                         ('quota', settings.limits.quota_file)):
@@ -247,7 +246,8 @@ def clients(settings):
     hosts = [listener.host for listener in settings.proxy.listen]
     local = all(address.is_ip(host) and address.kind(address.parse_ip(host)) == 'loopback' for host in hosts)
     if any(address.within(address.parse_ip(each), allowed) for each in ('8.8.8.8', '2001:4860::1')) and not local:
-        if settings.users is None:
+        required = settings.tls.clients and settings.auth.certificates == 'required'
+        if not settings.auth.users and not required:
             return [Finding(WARNING, 'every address on the internet may use this proxy, without log-in',
                             'list fewer networks in [access] clients, or set [auth] users')]
         return [Finding(NOTE, 'every address on the internet may use this proxy, with a log-in', '')]

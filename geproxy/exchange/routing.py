@@ -35,12 +35,11 @@ def connect(exchange, target, reuse, tried=()):
     ParentRefused, ParentLoginFailed, AddressUnknown, LoopDetected.
     """
     proxy, parents = exchange.proxy, exchange.proxy.upstream.parents
-    choice = proxy.routes.choose(exchange.request.host, target.port)
+    choice = proxy.routes.choose(exchange.request.host, target.port, target.scheme == b'https')
     over = [route for route, _why in tried]
     for route in parents.order(choice.routes):
         if route in over:
             continue
-        exchange.record.route = show(route)
         try:
             if route.parents:
                 return _through_parents(exchange, target, route, choice, reuse)
@@ -113,6 +112,7 @@ def _ask_for_one(exchange, key, verdicts, judge, reuse):
 def _dial(exchange, key, judge, reuse, host=None):
     """Return a Connection for a key of the pool, and note it in the record. `host`: as for Pool.connect."""
     proxy, request, record = exchange.proxy, exchange.request, exchange.record
+    record.route = show(key[1])         # not before: a request that policy refuses takes no route
     via = b''
     if key[1].parents and host is None:
         # With those that it had: else a circle of several proxies would not be found.
@@ -255,7 +255,7 @@ def go_elsewhere(exchange, connection, error, tried):
     route, why = connection.key[1], _its_words(error)
     exchange.proxy.upstream.parents.failed(route.parents[0], why, doubtful=True)
     tried += ((route, why),)
-    choice = exchange.proxy.routes.choose(exchange.request.host, connection.host.port)
+    choice = exchange.proxy.routes.choose(exchange.request.host, connection.host.port, False)
     return tried if len(tried) < len(choice.routes) else ()
 
 

@@ -48,7 +48,7 @@ def test_after_a_while_one_request_tries_it_again_and_not_all_at_once(states):
     states.worked(A)
     assert tuple(states.order(BOTH)) == BOTH and tuple(states.order(BOTH)) == BOTH
     assert states.said[1:] == ['parent http://a.test:3128 is used again, after 31 s']
-    assert states.view()[0] == parents.View('http://a.test:3128', True, 1031.0, 'connection refused')
+    assert states.view()[0] == parents.View('http://a.test:3128', True, 1031.0, 'connection refused', 1)
 
 
 def test_one_that_fails_again_is_left_out_again_without_another_line(states):

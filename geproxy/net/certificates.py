@@ -44,6 +44,8 @@ _REMEDIES = {
     'CA_MD_TOO_WEAK': '; make one with a newer signature algorithm',
 }
 
+_NO_RENEGOTIATION = 1 << 30     # OP_NO_RENEGOTIATION, which Python has from 3.7
+
 
 class BadCertificate(ValueError):
     """A file with a certificate or key is missing, unreadable or wrong. Its text says which, and what to do."""
@@ -167,6 +169,8 @@ def _context():
         context.options |= getattr(ssl, name, 0)
     if context.options & _CUT_IS_AN_END:            # Debian's Python sets it
         context.options &= ~_CUT_IS_AN_END
+    if ssl.OPENSSL_VERSION_INFO >= (1, 1, 1):
+        context.options |= _NO_RENEGOTIATION
     if getattr(ssl, 'HAS_ALPN', False):
         context.set_alpn_protocols(PROTOCOLS)
     return context

@@ -140,7 +140,9 @@ class TlsTransport(Transport):
             raise self._failure
         try:
             got = self._tls.read(most, *into)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
+            # It wants to write to answer a KeyUpdate (RFC 8446, 4.6.3).
+            self.awaits = WRITE if isinstance(error, ssl.SSLWantWriteError) else READ
             raise socket.error(errno.EAGAIN, 'no whole TLS record is there yet')
         except ssl.SSLZeroReturnError:
             got = 0 if into else b''
@@ -210,18 +212,26 @@ class TlsTransport(Transport):
         while self._tls.pending():
             self._ahead += self._tls.read(PIECE)
         descriptor = self.socket.fileno()
-        near, far = _aside()
-        kept = os.dup(descriptor)
+        try:
+            near, far = _aside()
+            kept = os.dup(descriptor)
+        except EnvironmentError:
+            self._shut_down()       # no descriptor is left; this is as good, if the peer sends nothing just now
+            return b''
         try:
             os.dup2(near.fileno(), descriptor)
-            self._tls.shutdown()
-        except (ssl.SSLError, EnvironmentError):
-            pass                    # what it says in any case: the answer of the peer has not come
+            self._shut_down()
         finally:
             os.dup2(kept, descriptor)
             os.close(kept)
             close_on_exec(self.socket)
         return peek(far, PIECE) and far.recv(PIECE) or b''
+
+    def _shut_down(self):
+        try:
+            self._tls.shutdown()
+        except (ssl.SSLError, EnvironmentError):
+            pass                    # what it says in any case: the answer of the peer has not come
 
     def setsockopt(self, *arguments):
         """Set an option of the socket. `arguments`: as for socket.setsockopt. After SO_LINGER, a reset will follow, which

@@ -8,6 +8,7 @@ from __future__ import absolute_import, division, print_function
 
 import errno
 import os
+import re
 import socket
 import ssl
 
@@ -19,8 +20,8 @@ PIECE = 16 * 1024       # octets of one send; a TLS record has at most so many (
 # How a TLS client begins: a handshake record of SSL 3.0 to TLS 1.3 (RFC 8446, 5.1).
 SIGN = b'\x16\x03'
 _made = []              # see _aside
-# The last one is what Python 2 takes the number of the second one for.
-_NO_NOTIFY = ('EOF occurred in violation of protocol', 'UNEXPECTED_EOF', 'KRB5_S_TKT_NYV')
+_NO_NOTIFY = ('EOF occurred in violation of protocol', 'UNEXPECTED_EOF', 'unexpected eof')
+_words = re.compile(r'\[.*?\] (.+?)(?: \(_ssl\.c:\d+\))?\Z').match
 
 
 def peek(sock, most):
@@ -285,9 +286,9 @@ def _translated(error):
     if isinstance(error, ssl.CertificateError) and not isinstance(error, ssl.SSLError):
         return Failure(str(error))
     if isinstance(error, ssl.SSLError):
-        why = getattr(error, 'verify_message', '')
-        reason = (getattr(error, 'reason', None) or str(error)).lower().replace('_', ' ')
-        return Failure('%s: %s' % (reason, why) if why else reason)
+        # Python 2.7 has names for the errors of an old OpenSSL only, and takes wrong ones for those of a newer one.
+        words = _words(str(error.args[-1]))
+        return Failure(words.group(1) if words else str(error))
     if not error.args or not isinstance(error.args[0], INTEGERS) or error.args[0] == 0:
         return socket.error(errno.ECONNRESET, 'the TLS connection was cut')
     return error

@@ -13,6 +13,7 @@ from test_leaving import hanging
 from test_state import exchange_of
 
 from geproxy import errors
+from geproxy.auth import failures
 from geproxy.exchange.socks_dialect import SocksDialect
 from geproxy.observe import formats
 
@@ -371,3 +372,26 @@ def test_a_client_that_offers_no_log_in_of_ours_is_refused():
     with proxying() as (address, proxy):
         assert talk(address, (b'\x05\x02\x01\x80', b'\x05\xff')) == b''
         assert 'offers only the SOCKS log-in methods 1 128;' in proxy.wait(1)[0].message
+
+
+@pytest.mark.parametrize('password, rest', [(b'wrong', b''), (b'secret', b'\x00' + reply5(5))])
+def test_a_client_that_ends_its_direction_while_its_log_in_waits_gets_its_whole_answer(people, password, rest):
+    octets = b'\x05\x01\x02' + login(b'eve', password) + ask5(1)
+    with proxying(people % ('', '')) as (address, proxy):
+        for _ in range(failures.FREE):
+            assert talk(address, PASSWORD, (login(b'eve', b'wrong'), b'\x01\x01')) == b''
+        client = connect(address)
+        client.sendall(octets)              # the next attempt waits
+        client.shutdown(socket.SHUT_WR)
+        assert read_exactly(client, 3) == b'\x05\x02\x01' and len(proxy.records) == failures.FREE
+        assert read_all(client) == (rest or b'\x01')
+        client.close()
+        assert not proxy.wait(failures.FREE + 1)[-1].aborted
+
+
+def test_the_time_of_a_log_in_is_not_the_time_of_the_client(people):
+    with listening(echo) as (_host, port), proxying(people % ('', '[timeouts]\nhead = 900ms\n')) as (address, _proxy):
+        for _ in range(failures.FREE + 1):
+            assert talk(address, PASSWORD, (login(b'eve', b'wrong'), b'\x01\x01')) == b''
+        # This attempt waits for a second.
+        assert talk(address, PASSWORD, GOOD, (ask5(port), OK), (b'!', b'!')) == b''

@@ -16,6 +16,7 @@ from geproxy import errors
 from geproxy.auth import failures
 from geproxy.exchange.socks_dialect import SocksDialect
 from geproxy.observe import formats
+from geproxy.settings import loading
 
 OPEN = '[access]\nconnect_ports = any\n'
 NO_LOGIN, PASSWORD = (b'\x05\x01\x00', b'\x05\x00'), (b'\x05\x01\x02', b'\x05\x02')    # (what the client sends, the answer)
@@ -400,3 +401,35 @@ def test_the_time_of_a_log_in_is_not_the_time_of_the_client(people):
         client.sendall(ask5(port) + b'!')
         assert read_all(client) == OK + b'!'
         client.close()
+
+
+# --- through parents
+
+OUTER = OPEN + '[proxy]\nname = outer\n[upstream]\nroutes = any %s://127.0.0.1:%d\n'
+
+@pytest.mark.parametrize('scheme', ['http', 'socks4a', 'socks5h', 'socks5'])
+def test_it_goes_on_through_parents(scheme):
+    with listening(echo) as (_host, port), proxying(OPEN) as (parent, behind):
+        with proxying(OUTER % (scheme, parent[1])) as (address, proxy):
+            assert talk(address, NO_LOGIN, (ask5(port, b'localhost'), OK), (b'hello!', b'HELLO!')) == b''
+            assert talk(address, (ask4(port), GRANTED), (b'hello!', b'HELLO!')) == b''
+            assert [record.route for record in proxy.wait(2)] == ['%s://127.0.0.1:%d' % (scheme, parent[1])] * 2
+            assert [record.tunnel for record in behind.wait(2)] == [True] * 2
+
+
+@pytest.mark.parametrize('scheme, ini, code', [
+    ('http', '[access]\nrules = deny any any\n', 2), ('socks5h', '[access]\nrules = deny any any\n', 2), ('http', OPEN, 1),
+])
+def test_a_refusal_of_a_parent_has_a_code(scheme, ini, code):
+    with proxying(ini) as (parent, _behind):
+        with proxying(OUTER % (scheme, parent[1])) as (address, proxy):
+            assert talk(address, NO_LOGIN, (ask5(1), reply5(code))) == b''
+            assert proxy.wait(1)[0].reason == 'parent_refused'
+
+
+def test_a_parent_that_is_the_proxy_itself_is_found():
+    with proxying(OPEN) as (address, proxy):
+        settings = loading.load('other.ini', (OPEN + '[upstream]\nroutes = any socks5h://127.0.0.1:%d' % address[1]).splitlines())
+        proxy.server._use(settings)
+        assert talk(address, NO_LOGIN, (ask5(80, b'a.test'), reply5(2))) == b''
+        assert proxy.wait(1)[0].reason == 'proxy_loop_detected'

@@ -1,6 +1,7 @@
 """Clients that speak SOCKS, with a real proxy and real origins."""
 from __future__ import absolute_import, division, print_function
 
+import gc
 import json
 import socket
 import struct
@@ -433,3 +434,15 @@ def test_a_parent_that_is_the_proxy_itself_is_found():
         proxy.server._use(settings)
         assert talk(address, NO_LOGIN, (ask5(80, b'a.test'), reply5(2))) == b''
         assert proxy.wait(1)[0].reason == 'proxy_loop_detected'
+
+
+def test_a_password_does_not_wait_for_the_collector():
+    gc.collect()
+    gc.disable()
+    try:
+        dialect = SocksDialect('socks5')
+        assert dialect.first and dialect.refusal(errors.Denied('x'), '', '', b'', True)
+        del dialect
+        assert not [each for each in gc.get_objects() if isinstance(each, SocksDialect)]
+    finally:
+        gc.enable()

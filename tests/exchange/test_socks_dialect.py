@@ -408,6 +408,7 @@ def test_the_time_of_a_log_in_is_not_the_time_of_the_client(people):
 
 OUTER = OPEN + '[proxy]\nname = outer\n[upstream]\nroutes = any %s://127.0.0.1:%d\n'
 
+
 @pytest.mark.parametrize('scheme', ['http', 'socks4a', 'socks5h', 'socks5'])
 def test_it_goes_on_through_parents(scheme):
     with listening(echo) as (_host, port), proxying(OPEN) as (parent, behind):

@@ -118,8 +118,9 @@ def _commands():
 
 
 def _check(path, against):
-    from geproxy.commands import doctor, parent_checks
+    from geproxy.commands import doctor, parent_checks, source_trials
     from geproxy.policy import shadows
+    from geproxy.service import certificate_store
     if not path:
         complain('--check needs a FILE')
         return 2
@@ -135,8 +136,9 @@ def _check(path, against):
         sys.stderr.write('%s\n' % '\n'.join(wrong))
         return 1
     print('%s: fine' % path)
-    for text in (doctor.absent(path, loaded[0]) + doctor.missing_admin_folders(path, loaded[0])
-                 + list(shadows.find(loaded[0].access.rules))
+    for text in (doctor.absent(path, loaded[0]) + source_trials.absent(path, loaded[0])
+                 + doctor.missing_admin_folders(path, loaded[0]) + list(shadows.find(loaded[0].access.rules))
+                 + certificate_store.warnings(loaded[0].certificates)
                  + parent_checks.unused(path, loaded[0]) + parent_checks.unresolved(loaded[0])):
         print(text)
     if against:

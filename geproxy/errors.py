@@ -55,6 +55,18 @@ class SpoofedClient(BadRequest):
     hint = 'If this is your load balancer, add its address to [proxy] proxy_protocol.'
 
 
+class HandshakeFailed(BadRequest):
+    """The client began TLS with this proxy, and the handshake failed."""
+    token = 'tls_handshake_failed'
+    hint = 'The message says what was wrong. curl -v --proxy https://HOST:PORT URL shows the view of a client.'
+
+
+class HandshakeTimeout(ProxyError):
+    """The client did not complete its TLS handshake within [timeouts] handshake."""
+    status, token = 408, 'tls_handshake_timeout'
+    hint = 'Look at the client, and at the network between it and this proxy.'
+
+
 class HeadTimeout(ProxyError):
     """The client did not send its whole request head within [timeouts] head."""
     status, token = 408, 'client_head_timeout'
@@ -141,6 +153,13 @@ class LoginRequired(ProxyError):
     """The client must log in, and has sent no name and password."""
     status, token = 407, 'login_required'
     hint = 'Set up the client with a name and a password for this proxy: http://NAME:PASSWORD@HOST:PORT/.'
+
+
+class CertificateRequired(Denied):
+    """The client must log in by a certificate, and has sent none that names a user."""
+    token = 'certificate_required'
+    hint = ('Set up the client with https:// for this proxy, and with a certificate that names its user: curl --proxy '
+            'https://HOST:PORT --proxy-cert FILE --proxy-key FILE.')
 
 
 class LoginFailed(ProxyError):
@@ -243,6 +262,17 @@ class Unroutable(ProxyError):
     """The host of this proxy has no route to any address of the origin."""
     status, token = 502, 'destination_ip_unroutable'
     hint = 'Check the routes on the host of this proxy: ip route get ADDRESS.'
+
+
+class HostUnreachable(Unroutable):
+    """A router, or the host of this proxy, says that the host of the origin cannot be reached."""
+    hint = 'Check that the host is up, and the routes on the host of this proxy: ip route get ADDRESS.'
+
+
+class SourceMissing(Unroutable):
+    """A connection cannot be made from the address in [upstream] source."""
+    token = 'source_address_missing'
+    hint = 'The operator of this proxy can correct [upstream] source, or give the address to this host.'
 
 
 class UpstreamLost(ProxyError):

@@ -111,8 +111,9 @@ def listening(handle, host='127.0.0.1', port=0):
 
 
 @contextlib.contextmanager
-def proxying(more='', host='127.0.0.1'):
-    """Run a proxy with the defaults, all ports allowed, and `more` lines of an ini file.
+def proxying(more='', host='127.0.0.1', listen_tls=False):
+    """Run a proxy with the defaults, all ports allowed, and `more` lines of an ini file. `listen_tls`: True
+    for a port that takes nothing but TLS.
 
     Gives its (host, port), and a Recorder that has the server.Server as `server`.
     """
@@ -121,7 +122,7 @@ def proxying(more='', host='127.0.0.1'):
     for (section, name), entry in sorted(values.items()):
         lines += ['[%s]' % section, name + ' ='] + ['  ' + line.text for line in entry.lines if line.text]
     settings = loading.load('test.ini', lines)
-    sockets = listeners.open_all([option_types.Listener(host, 0, None)])
+    sockets = listeners.open_all([option_types.Listener(host, 0, None, listen_tls)])
     recorder = Recorder()
     recorder.server = server.Server(None, settings, recorder, sockets, listeners.open_all(settings.admin.listen))
     recorder.server.start()

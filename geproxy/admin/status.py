@@ -103,6 +103,8 @@ def state(server):
     lines = ['state: %s' % (', '.join('%d %s' % (count, name) for name, count in phases(server.live).items())
                             or 'no connections')]
     lines += ['parent %s: %s' % (row['parent'], parent_state(row)) for row in parents(server)]
+    lines += ['certificate: %s, %s, %d days left' % (each.path, ' '.join(each.names), each.days)
+              for each in server.certificates.view()]
     for counter in metrics.COUNTERS:
         value = values.get(counter.name)
         if value is not None and counter.kind != 'histogram':
@@ -128,6 +130,9 @@ def figures(server):
         geproxy_config_last_reload_successful=int(not server.reloads.failing),
         geproxy_parent_up=dict(((view.name,), int(view.up)) for view in known) or None,
         geproxy_parent_failures_total=dict(((view.name,), view.failures) for view in known) or None,
+        geproxy_certificate_expiration_timestamp_seconds=dict(
+            ((each.path,), each.until) for each in server.certificates.view()) or None,
+        geproxy_certificates_last_read_successful=int(not server.certificates.failing),
         geproxy_pool_connections=server.proxy.upstream.connections,
         geproxy_pool_idle_connections=server.proxy.upstream.kept,
         geproxy_memory_held_bytes=memory.budget.held,

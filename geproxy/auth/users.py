@@ -10,10 +10,10 @@ import os
 
 from geproxy.auth import hashes, htpasswd
 
-# What was read. `paths`: of the users' file, and of the groups' file if there is one; `stamps`: see `_stamp`;
-# `by_name`: {name of a user, octets: Secret};
+# What was read. `files`: (path of users, path of groups), each may be ''; `paths`: the files that there are; `stamps`:
+# see `_stamp`; `by_name`: {name of a user, octets: Secret};
 # `groups`: {user: frozenset of groups}; `secrets`: all of them, in order, and at least one; `ring`: see `stand_in`.
-Users = collections.namedtuple('Users', 'paths stamps by_name groups secrets ring')
+Users = collections.namedtuple('Users', 'paths files stamps by_name groups secrets ring')
 
 RING = 256              # points that a ring has at least
 Ring = collections.namedtuple('Ring', 'points secrets')        # points in order, and the Secret of each
@@ -31,11 +31,13 @@ class FilesError(Exception):
 def read(users_path, groups_path=''):
     """Return the Users in an htpasswd file and an AuthGroupFile. Raises FilesError with everything that is wrong.
 
-    `users_path`, `groups_path`: of the files, native text; '' if there is no file of groups.
+    `users_path`, `groups_path`: of the files, native text; '' if there is no such file.
     """
-    paths = (users_path, groups_path) if groups_path else (users_path,)
+    files = (users_path, groups_path)
     problems, stamps, found = [], [], [{}, {}]
-    for at, (path, parse) in enumerate(zip(paths, (htpasswd.parse_users, htpasswd.parse_groups))):
+    for at, (path, parse) in enumerate(zip(files, (htpasswd.parse_users, htpasswd.parse_groups))):
+        if not path:
+            continue
         try:
             with open(path, 'rb') as opened:
                 stamps.append(_stamp(os.fstat(opened.fileno())))
@@ -50,14 +52,14 @@ def read(users_path, groups_path=''):
     if problems:
         raise FilesError(problems)
     users, groups = found
-    return _make(paths, tuple(stamps), users, _by_user(groups))
+    return _make(files, tuple(stamps), users, _by_user(groups))
 
 
-def _make(paths, stamps, users, groups):
+def _make(files, stamps, users, groups):
     secrets = tuple(sorted(users.values())) or (hashes.Secret('sha', b'', 1, b'fits nothing'),)
     copies = range(max(1, RING // len(secrets)))
     points = sorted((_point(secret, b'%d' % copy), at) for at, secret in enumerate(secrets) for copy in copies)
-    return Users(paths, stamps, users, groups, secrets, Ring(
+    return Users(tuple(filter(None, files)), files, stamps, users, groups, secrets, Ring(
         [point for point, _at in points], [secrets[at] for _, at in points]))
 
 
@@ -97,7 +99,7 @@ def read_again(users):
             return None
     except OSError:
         pass                            # the file is gone or cannot be looked at: `read` says so
-    return read(*users.paths)
+    return read(*users.files)
 
 
 def _stamp(status):

@@ -17,7 +17,7 @@ import gevent
 from gevent import monkey
 
 from geproxy import compat, errors
-from geproxy.commands import parent_checks
+from geproxy.commands import certificate_trials, parent_checks, source_trials
 from geproxy.commands.findings import ERROR, EXITS, NOTE, OK, WARNING, WORDS, Finding
 from geproxy.net import address, unix_sockets
 from geproxy.net.deadlines import TimeLimit
@@ -182,9 +182,13 @@ def examine(settings, name='localhost', supervisord=None, path=None):
     for listener in settings.proxy.listen:
         yield 'listener', listening(listener)
     yield 'clients', clients(settings)
+    yield 'tls', certificate_trials.examine(settings.certificates)
     yield 'names', names(settings, name)
     yield 'routes', [route(family, there) for family, there in FAR]
     yield 'parents', parent_checks.examine(path, settings)
+    for source, good in source_trials.tried(settings):
+        yield 'source', [Finding(OK, 'connections can leave from %s' % source, '') if good else Finding(
+            ERROR, 'this host does not have the address %s' % source, 'correct source, or add the address to the host')]
     yield 'clock', clock(time.time())
     for title, path in (('log', settings.log.access), ('log', settings.log.errors),
                         ('quota', settings.limits.quota_file)):
@@ -242,7 +246,8 @@ def clients(settings):
     hosts = [listener.host for listener in settings.proxy.listen]
     local = all(address.is_ip(host) and address.kind(address.parse_ip(host)) == 'loopback' for host in hosts)
     if any(address.within(address.parse_ip(each), allowed) for each in ('8.8.8.8', '2001:4860::1')) and not local:
-        if settings.users is None:
+        required = settings.tls.clients and settings.auth.certificates == 'required'
+        if not settings.auth.users and not required:
             return [Finding(WARNING, 'every address on the internet may use this proxy, without log-in',
                             'list fewer networks in [access] clients, or set [auth] users')]
         return [Finding(NOTE, 'every address on the internet may use this proxy, with a log-in', '')]

@@ -57,7 +57,7 @@ def main(arguments):
         sys.stderr.write('geproxy: --method %s is ignored: for https:// a proxy only sees the method CONNECT\n' % (
             options.method))
     user, users = compat.to_octets(options.user) if options.user else None, settings.users
-    if user is not None and (users is None or user not in users.by_name):
+    if user is not None and not settings.tls.clients and (users is None or user not in users.by_name):
         sys.stderr.write("geproxy: no user '%s' in the file of [auth] users\n" % options.user)
         return USAGE
     groups = users.groups.get(user, frozenset()) if users else frozenset()
@@ -122,13 +122,16 @@ def find(settings, question, net, resolver=None, states=lambda parent: ()):
     found = dict(error=None, passed=[], addresses=[], connected=None, would='', depends=False, routing=None)
     try:
         policy.check_client(question.client)
-        if settings.auth.users and question.user is None and not address.within(question.client, settings.auth.exempt):
-            raise errors.LoginRequired('this proxy asks for a name and a password')
+        if question.user is None and not address.within(question.client, settings.auth.exempt):
+            if settings.tls.clients and settings.auth.certificates == 'required':
+                raise errors.CertificateRequired('this proxy asks for a certificate of the client')
+            if settings.auth.users:
+                raise errors.LoginRequired('this proxy asks for a name and a password')
         found['passed'] = policy.ruleset.explain(question, access.literal(question.host), now)
         decision = policy.check_target(question, now)
         found['would'], found['depends'] = decision.why, decision.allowed is None
         case = Case(settings, policy, question, resolver or Resolver(), now, found)
-        if settings.routes is not None:
+        if settings.routes is not None and settings.routes.rows:
             rule = policy.ruleset.pending(question, now) if found['depends'] else None
             found['routing'] = why_routes.Routing(settings, policy, question, rule and rules.show(rule))
         if not net:
@@ -271,7 +274,10 @@ def _connect(settings, question, addresses):
     """Connect to the first address that answers. Return (address, seconds). Raises ProxyError."""
     started = compat.monotonic()
     limit = TimeLimit('connect', settings.timeouts.connect, errors.ConnectTimeout)
-    sock, reached = Attempts(question.host, addresses, question.port, limit).run()
+    routes = settings.routes
+    ways = routes.choose(question.host, question.port, question.method == b'CONNECT').routes if routes else ()
+    sources = next((way.sources for way in ways if not way.parents), ())
+    sock, reached = Attempts(question.host, addresses, question.port, limit, sources).run()
     sock.close()
     return reached, compat.monotonic() - started
 

@@ -24,10 +24,10 @@ from geproxy.net.turns import give_way
 EMPTY_LINES = 1024      # octets of empty lines allowed before a request: clients send one line, attackers send more
 BRIEFLY = 1.0           # seconds to linger for a client that is turned away, or when the process is about to stop
 STOPPING = TimeLimit('drain', BRIEFLY, errors.IdleTimeout)
-# The phases of a connection. head: the request is read and checked; dns, connect: the name is looked up, the origin is
-# dialled; waiting: the response has not begun; body: a body is passed on; linger: the last response is sent, and the
-# client has to end the connection; idle: the next request may come.
-PHASES = ('head', 'dns', 'connect', 'waiting', 'body', 'tunnel', 'linger', 'idle')
+# The phases of a connection. handshake: TLS begins; head: the request is read and checked; dns, connect: the name is
+# looked up, the origin is dialled; waiting: the response has not begun; body: a body is passed on; linger: the last
+# response is sent, and the client has to end the connection; idle: the next request may come.
+PHASES = ('handshake', 'head', 'dns', 'connect', 'waiting', 'body', 'tunnel', 'linger', 'idle')
 
 # A connection as other wings see it. `number`: an int, unique in this process; `client`: address of the client, native
 # text; `listener`: (address, port) that the client came to; `since`: when it began, in monotonic seconds; `phase`: one
@@ -46,6 +46,7 @@ class Conversation(object):
         'local',            # (address, port) of the listener
         'server',           # its attribute `proxy` is the Proxy that holds now; `draining`: the process is to stop
         'dialect',          # the protocol that the client speaks, see dialects
+        'certified',        # the user name in the client's certificate, octets; None without one
         'fresh',            # True while no request has been served
         'since',            # when the connection began, in monotonic seconds
         'number',           # an int, unique in this process; the server sets it
@@ -67,7 +68,7 @@ class Conversation(object):
         self.fresh = True
         self.since = monotonic()
         self.number = 0
-        self.let_in = self.current = self.lingers = None
+        self.let_in = self.current = self.lingers = self.certified = None
 
     def run(self):
         """Serve the connection to its end, and close it. May wait."""
@@ -173,7 +174,8 @@ class Conversation(object):
     def view(self):
         """Return a View of the connection as it is now."""
         exchange = self.current and self.current.view()
-        phase = exchange.phase if exchange else 'idle' if self.lingers is None else 'linger'
+        phase = exchange.phase if exchange else 'linger' if self.lingers is not None else (
+            'idle' if getattr(self.client.transport, 'established', True) else 'handshake')
         return _new(View, (self.number, self.client.peer, self.local, self.since, phase, exchange))
 
     def silence(self):

@@ -1,6 +1,7 @@
 """A table of the protocols that clients speak to this proxy: how a log-in arrives, and how a client gets its answer.
 
-`conversation` asks the dialect of its connection, so another protocol is one more row. Sends nothing.
+`conversation` asks the dialect of its connection. A protocol with messages of its own, like SOCKS, has a class with
+these attributes (see socks_dialect). Sends nothing.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -10,13 +11,14 @@ from geproxy import errors
 from geproxy.http1 import protocols, responses
 from geproxy.http1.basic import parse_credentials
 
+# first: the first octet of every answer.
 # established: the octets that tell the client that its tunnel is open.
 # refusal: a function of (ProxyError, name of this proxy, request id, method, close, realm) that returns the octets of
 #   the refusal. Name, id and realm are native text; `method` is octets, b'' if it is not known; `close`: True if the
 #   connection ends after the refusal.
 # credentials: a function of a message.Request that returns (name, password) as octets, or None if the client does not
 #   log in. Raises BadRequest, LoginFailed, LoginRequired.
-Dialect = collections.namedtuple('Dialect', 'established refusal credentials')
+Dialect = collections.namedtuple('Dialect', 'first established refusal credentials')
 
 
 def _refusal(error, name, record_id, method, close, realm=''):
@@ -42,4 +44,4 @@ def _credentials(request):
     return credentials
 
 
-HTTP = Dialect(responses.ESTABLISHED, _refusal, _credentials)
+HTTP = Dialect(b'H', responses.ESTABLISHED, _refusal, _credentials)

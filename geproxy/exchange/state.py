@@ -128,9 +128,9 @@ class Exchange(object):
         return octets
 
     def probe(self):
-        """Send the first octet of the next response head ahead. A client that has left answers with a reset."""
+        """Send the first octet of the next answer ahead. A client that has left answers with a reset."""
         if not self.ahead:
-            self.ahead = self.client.send_now(b'H')
+            self.ahead = self.client.send_now(self.conversation.dialect.first)
 
     def respond(self, status, octets):
         """Send a whole response that this proxy has made. May wait. Raises ClientLost, DownloadTimeout.

@@ -9,6 +9,7 @@ from geproxy.net.deadlines import TimeLimit
 # (name of the wait, option of [timeouts], the error when the time is over); the comment names the awaited event
 ROWS = (
     ('first', 'head', errors.IdleTimeout),              # the first octet of a connection
+    ('handshake', 'handshake', errors.HandshakeTimeout),    # a TLS handshake of a client
     ('another', 'idle', errors.IdleTimeout),            # the first octet of a further request
     ('head', 'head', errors.HeadTimeout),               # a whole request head
     ('login', 'login', errors.LoginTimeout),            # a name and a password are verified

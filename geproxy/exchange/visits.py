@@ -35,18 +35,18 @@ def answer(exchange):
     persists = exchange.persists()
     exchange.client.pace = None         # like all answers of our own, it is never slowed down
     try:
-        exchange.respond(*page(exchange.request, exchange.head, not persists))
+        exchange.respond(*page(exchange.request, exchange.head, not persists, exchange.proxy.speaks_tls))
         return exchange.conclude(persists)
     except (errors.ClientLost, errors.DownloadTimeout):
         return exchange.lose_client()
 
 
-def page(request, head, close):
+def page(request, head, close, speaks_tls):
     """Return the answer to a visitor, as (status code, octets).
 
     `request`: a message.Request; `head`: the octets of its head, as they came; needed for TRACE only; `close`: True if
-    the connection ends behind the answer.
+    the connection ends behind the answer; `speaks_tls`: True if clients can reach this proxy by TLS, too.
     """
     if request.method in (b'OPTIONS', b'TRACE'):
         return 200, own_answers.last_hop(request, head, close)
-    return proxy_port.answer(request, close)
+    return proxy_port.answer(request, close, speaks_tls)

@@ -6,14 +6,16 @@ from __future__ import absolute_import, division, print_function
 
 import traceback
 
-from geproxy.auth.logins import ANONYMOUS
+from geproxy import errors
+from geproxy.auth.logins import ANONYMOUS, User
 from geproxy.compat import monotonic, to_octets
 from geproxy.exchange.fetch import fetch, layered
+from geproxy.exchange.socks_dialect import VERSIONS
 from geproxy.exchange.timeouts import waits
 from geproxy.http1.taps import joined
 from geproxy.limits.rates import key_of
-from geproxy.net.address import within
-from geproxy.net.this_host import is_local
+from geproxy.net.address import parse_ip, within
+from geproxy.net.this_host import can_bind, is_local
 from geproxy.policy import forwarded
 from geproxy.policy.access import Access
 from geproxy.policy.treatment import PLAIN, Treatment
@@ -50,9 +52,11 @@ class Proxy(object):
         self._logins = logins
         self._taken, self._quota = taken, quota if settings.limits.quota else None
         self.name = settings.proxy.name
+        self.speaks_tls = settings.certificates is not None
         self.upgrades = settings.access.upgrades
+        self.spoken = VERSIONS if settings.proxy.socks else ()      # the kinds of protocols that clients may speak
         self._forwarded = settings.proxy.forwarded
-        self.users = settings.users                 # the users.Users who may log in; None if no log-in is needed
+        self._use_logins(settings)
         self.counts = self.limits.requests is not None or self._quota is not None       # `admit` may refuse
         # `treat` has something to do, even if no rule asks for it.
         self.treats = self._forwarded != 'off' or self.limits.rate is not None or self._quota is not None
@@ -67,8 +71,29 @@ class Proxy(object):
         # A function of an Exchange that returns its tap or None; None if no exchange has one.
         self.tap = (lambda exchange: joined([maker(exchange) for maker in makers])) if makers else None
 
+    def _use_logins(self, settings):
+        # The users.Users who may log in by a password; None if no password is needed.
+        self.users = settings.users if settings.auth.users else None
+        self.groups = settings.users.groups if settings.users else {}
+        # What a certificate of a client is worth: 'accepted' or 'required'; '' if none is asked for.
+        self.certificates = settings.auth.certificates if settings.tls.clients else ''
+        self.logs_in = self.users is not None or bool(self.certificates)        # a client may or must log in
+
+    def by_certificate(self, name, ip):
+        """Return the logins.User that a certificate names, ANONYMOUS if the client need not log in, or None if it has
+        to log in by a password.
+
+        `name`: the user in the certificate of the client, octets, or None; `ip`: of the client, an IP. Raises
+        CertificateRequired.
+        """
+        if name is not None and self.certificates:
+            return User(name, self.groups.get(name, frozenset()))
+        if self.certificates == 'required' and not within(ip, self.auth.exempt):
+            raise errors.CertificateRequired('this proxy asks for a certificate of the client, with the name of a user')
+        return ANONYMOUS if self.users is None else None
+
     def identify(self, credentials, client, ip):
-        """Return the logins.User that sends a request, or ANONYMOUS if the client need not log in. May wait.
+        """Return the logins.User that logs in by a password, or ANONYMOUS if the client need not log in. May wait.
 
         `credentials`: (name, password) as octets, or None; `client`, `ip`: the client's address as native text, and as
         an IP. Raises what Logins.check does.
@@ -80,9 +105,14 @@ class Proxy(object):
 
     def warnings(self, now):
         """Return what an operator should know about the rules, as a list of texts. `now`: seconds since the epoch."""
-        users = self.users
-        groups = frozenset().union(*users.groups.values()) if users else frozenset()
-        return self.access.ruleset.warnings(now, frozenset(users.by_name) if users else frozenset(), groups)
+        groups = frozenset().union(*self.groups.values()) if self.groups else frozenset()
+        users = frozenset(self.users.by_name) if self.users else frozenset()
+        return self.access.ruleset.warnings(now, None if self.certificates else users, groups)
+
+    def missing_sources(self):
+        """Return the local addresses that connections are to leave from, and that this host does not have, as a list of
+        native texts."""
+        return [source for source in (self.routes.sources if self.routes else ()) if not can_bind(parse_ip(source))]
 
     def admit(self, key, now):
         """Count one more request for the limits. Raises TooManyRequests, QuotaExceeded.
@@ -93,6 +123,11 @@ class Proxy(object):
             self._taken.check_request(key, self.limits.requests, self.limits.burst, monotonic())
         if self._quota is not None:
             self._quota.check(key, self.limits.quota, now)
+
+    def admit_handshake(self, client):
+        """Count one more TLS handshake of a client. `client`: its key for limits. Raises TooManyRequests."""
+        if self.limits.requests is not None:
+            self._taken.check_handshake(client, self.limits.requests, self.limits.burst, monotonic())
 
     def treat(self, request, client, key, rule):
         """Return the Treatment of an exchange that is allowed.

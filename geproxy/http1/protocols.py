@@ -1,4 +1,4 @@
-"""Recognises clients that speak another protocol to this HTTP proxy, and has the refusal for each. No I/O.
+"""Recognises clients that speak another protocol than HTTP/1, and has the refusal for each protocol. No I/O.
 
 To add a protocol, add a row to PROTOCOLS.
 """
@@ -19,11 +19,11 @@ PROTOCOLS = (
         b'\x15\x03\x01\x00\x02\x02\x46'),               # an alert, fatal: protocol_version (RFC 8446, 6)
     Protocol(
         'socks5', b'\x05', 'SOCKS 5',
-        'this is an HTTP proxy: use http:// instead of socks5:// in all_proxy',
+        '[proxy] socks is off: use http:// instead of socks5:// in all_proxy',
         b'\x05\xff'),                                   # no acceptable methods (RFC 1928, 3)
     Protocol(
         'socks4', b'\x04', 'SOCKS 4',
-        'this is an HTTP proxy: use http:// instead of socks4:// in all_proxy',
+        '[proxy] socks is off: use http:// instead of socks4:// in all_proxy',
         b'\x00\x5b\x00\x00\x00\x00\x00\x00'),           # request rejected or failed
     Protocol(
         'http2', b'PRI * HTTP/2.0\r\n', 'HTTP/2',
@@ -57,16 +57,19 @@ def kind_of(octets):
     return next((protocol.kind for protocol in PROTOCOLS if octets.startswith(protocol.sign)), '')
 
 
-def check(octets):
-    """Raise WrongProtocol if a connection begins with another protocol than HTTP/1.
+def check(octets, spoken=()):
+    """Return the kind of the protocol that a connection begins with, native text; '' for HTTP/1.
 
-    `octets`: the first of the connection. Raises SpoofedClient if they are a PROXY header: one from a peer that may
-    send it was taken off before.
+    `octets`: the first of the connection; `spoken`: the kinds that this proxy speaks beside HTTP/1. Raises
+    WrongProtocol if it is none of these, and SpoofedClient for a PROXY header: one from a peer that may send it was
+    taken off before.
     """
     if not octets.startswith(_SIGNS):
-        return
+        return ''
     if octets.startswith(PROXY_HEADERS):
         raise errors.SpoofedClient('that is a PROXY header, from a peer that may not say who the client is')
     for protocol in PROTOCOLS:
         if octets.startswith(protocol.sign):
+            if protocol.kind in spoken:
+                return protocol.kind
             raise errors.WrongProtocol('that is %s; %s' % (protocol.name, protocol.remedy), protocol.kind)

@@ -196,6 +196,16 @@ class Consumption(object):
             raise errors.TooManyRequests('%s sends more than %.6g requests per second ([limits] requests)' % (
                 show_key(key), rate), int(math.ceil(wait)))
 
+    def check_handshake(self, client, rate, burst, now):
+        """Count one more TLS handshake, apart from the requests. Raises TooManyRequests, and then has not counted it.
+
+        `client`: its key, native text; `rate`, `burst`, `now`: as for `check_request`.
+        """
+        wait = self._buckets.get('handshakes ' + client, now).take(rate, burst, now)
+        if wait:
+            raise errors.TooManyRequests('%s begins more than %.6g TLS handshakes per second ([limits] requests)' % (
+                show_key(client), rate), int(math.ceil(wait)))
+
     def paces(self, shares, charge, now):
         """Return (Pace up, Pace down) for an exchange, or (None, None) if nothing limits it.
 

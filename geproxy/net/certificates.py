@@ -4,16 +4,22 @@ A context is made anew when a file has changed, so ask for it again for each con
 """
 from __future__ import absolute_import, division, print_function
 
+import binascii
 import collections
 import os
+import re
 import ssl
+import time
 
 from geproxy.compat import to_native
 
 # Paths, for open(). `key` may be the same file as `certificate`.
 Pair = collections.namedtuple('Pair', 'certificate key')
-# What a certificate says. `names`: native text, in lower case; `until`: seconds since the epoch.
-Facts = collections.namedtuple('Facts', 'names until')
+# What a certificate says. `names`: of hosts, native text in lower case; `since`, `until`: seconds since the epoch.
+Facts = collections.namedtuple('Facts', 'names since until')
+# What was read from files. `pairs`: a tuple of Pairs; `clients`: a path, or None; `stamp`: see `stamp`; `context`: the
+# ssl.SSLContext; `facts`: a tuple of (path, Facts), those of `clients` last.
+Loaded = collections.namedtuple('Loaded', 'pairs clients stamp context facts')
 
 PROTOCOLS = ['http/1.1']        # by ALPN (RFC 7301): without it, some clients would speak HTTP/2
 # What is not spoken any more (RFC 8996), and what costs more than it gives: renegotiation, compression (CRIME).
@@ -21,8 +27,52 @@ _OFF = ('OP_NO_SSLv2', 'OP_NO_SSLv3', 'OP_NO_TLSv1', 'OP_NO_TLSv1_1', 'OP_NO_COM
         'OP_CIPHER_SERVER_PREFERENCE', 'OP_SINGLE_DH_USE', 'OP_SINGLE_ECDH_USE')
 
 
+# A name with a control character is no name: it could forge lines of a log. `*` means all users in rules.
+_find_control = re.compile(u'[\x00-\x1f\x7f-\x9f]').search
+_Names = collections.namedtuple('_Names', 'issuer subject')       # in DER, octets
+_certificates_in = re.compile(br'-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----').findall
+LONGEST_NAME = 255      # octets of a user name, as in htpasswd
+
+
+# What to do, by the reason that OpenSSL gives.
+_REMEDIES = {
+    'KEY_VALUES_MISMATCH': '; of several certificates in a file, the first one is that of the key',
+    'NO_START_LINE': '; expected PEM, a text with -----BEGIN',
+    'EE_KEY_TOO_SMALL': '; make one with a longer key',
+    'CA_MD_TOO_WEAK': '; make one with a newer signature algorithm',
+}
+
+
 class BadCertificate(ValueError):
     """A file with a certificate or key is missing, unreadable or wrong. Its text says which, and what to do."""
+
+    def __init__(self, message, path, errno=None):
+        """`message`: native text; `path`: of the file; `errno`: an int if it cannot be read, else None."""
+        ValueError.__init__(self, message)
+        self.path, self.errno = path, errno
+
+
+def paths_of(pairs, clients):
+    """Return all paths of some Pairs, `pairs`, and of `clients`, a path or None, as a list without duplicates."""
+    paths = [path for pair in pairs for path in pair] + ([clients] if clients else [])
+    return sorted(set(paths), key=paths.index)
+
+
+def read(pairs, clients=None):
+    """Read files and return what they say, a Loaded, with a context for the server's side.
+
+    `pairs`: a tuple of Pairs; `clients`: as for `server_context`. Raises BadCertificate.
+    """
+    stamped = stamp(paths_of(pairs, clients))       # before they are read, so that a change meanwhile is seen later
+    context = server_context(pairs, clients)
+    found = tuple((pair.certificate, facts(pair.certificate)) for pair in pairs)
+    return Loaded(pairs, clients, stamped, context, found + ((_facts_of_clients(clients, context),) if clients else ()))
+
+
+def _facts_of_clients(path, context):
+    """Return (path, Facts) of the certificate that ends first, of the authorities that a context trusts."""
+    found = [_facts(each) for each in context.get_ca_certs()] or [facts(path)]
+    return path, min(found, key=lambda each: each.until)
 
 
 def server_context(pairs, clients=None, required=False):
@@ -54,7 +104,7 @@ def client_context(authorities=None, pair=None):
     if authorities is None:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     else:
-        _load(authorities, 'the certificates of authorities', context.load_verify_locations, authorities)
+        _load(authorities, 'a file with certificates of authorities', context.load_verify_locations, authorities)
     if pair is not None:
         _load_pair(context, pair)
     return context
@@ -62,19 +112,34 @@ def client_context(authorities=None, pair=None):
 
 def facts(path):
     """Return the Facts of the first certificate in a file. `path`: of the file. Raises BadCertificate."""
-    found = _load(path, 'a certificate', ssl._ssl._test_decode_cert, path)
-    names = [name for kind, name in found.get('subjectAltName', ()) if kind == 'DNS'] or _subject(found, 'commonName')
-    return Facts([str(name).lower() for name in names], ssl.cert_time_to_seconds(found['notAfter']))
+    return _facts(_load(path, 'a certificate', ssl._ssl._test_decode_cert, path))
+
+
+def _facts(found):
+    others = [name for kind, name in found.get('subjectAltName', ()) if kind in ('DNS', 'IP Address')]
+    names = [name.encode('utf-8', 'backslashreplace') for name in others or _subject(found, 'commonName')]
+    return Facts([to_native(name).lower() for name in names], ssl.cert_time_to_seconds(found['notBefore']),
+                 ssl.cert_time_to_seconds(found['notAfter']))
 
 
 def user_of(certificate):
-    """Return the user name in a certificate, octets: its common name, else its e-mail address; None if it has neither.
+    """Return the user name in a certificate, octets; None if it has none that a user can have, or has expired.
 
+    It is the common name; the e-mail address if there is no common name, or one with blanks, which no rule can name.
     `certificate`: a dictionary, see TlsTransport.certificate.
     """
     names = _subject(certificate, 'commonName') + _subject(certificate, 'emailAddress') + [
         name for kind, name in certificate.get('subjectAltName', ()) if kind == 'email']
-    return names[0].encode('utf-8') if names else None
+    names = [name for name in names if len(name.split()) == 1] + names
+    if not names or _find_control(names[0]) or names[0].strip() in ('', '*') or _is_over(certificate):
+        return None
+    name = names[0].encode('utf-8')
+    return name if len(name) <= LONGEST_NAME else None
+
+
+def _is_over(certificate):
+    """Return True if a certificate has expired. OpenSSL does not look at that again when a client resumes a session."""
+    return ssl.cert_time_to_seconds(certificate['notAfter']) < time.time()
 
 
 def stamp(paths):
@@ -87,7 +152,7 @@ def _stamp(path):
         found = os.stat(path)
     except OSError as error:
         return error.errno
-    return found.st_mtime, found.st_size, found.st_ino
+    return found.st_mtime, found.st_ctime, found.st_size, found.st_ino     # ctime: chown lets it be read
 
 
 def _subject(certificate, field):
@@ -107,19 +172,22 @@ def _server_context(pair, clients, required):
     context = _context()
     _load_pair(context, pair)
     if clients is not None:
-        _load(clients, "the certificates of the clients' authorities", context.load_verify_locations, clients)
+        _load(clients, 'a file with certificates of authorities', context.load_verify_locations, clients)
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     return context
 
 
 def _load_pair(context, pair):
     facts(pair.certificate)             # else a mistake in one file is told of the other
-    _load(pair.key, 'the key of %s' % pair.certificate, context.load_cert_chain, pair.certificate, pair.key,
-          lambda *_: _locked(pair.key))
-
-
-def _locked(path):
-    raise BadCertificate('%s needs a passphrase: take it off with openssl pkey -in %s' % (path, path))
+    asked = []                          # the callback must not raise: Python 3.6 turns that into a SystemError
+    try:
+        _load(pair.key, 'the key of %s' % pair.certificate, context.load_cert_chain, pair.certificate, pair.key,
+              lambda *_: asked.append(True) or '')
+    except BadCertificate:
+        if not asked:
+            raise
+        raise BadCertificate('%s needs a passphrase, and nobody is there to type it: write the key without one, with '
+                             'openssl pkey -in %s -out FILE' % (pair.key, pair.key), pair.key)
 
 
 def _load(path, what, load, *arguments):
@@ -130,10 +198,11 @@ def _load(path, what, load, *arguments):
     except BadCertificate:
         raise
     except ssl.SSLError as error:
-        raise BadCertificate('%s is not %s: %s' % (
-            path, what, (getattr(error, 'reason', None) or 'no PEM').lower().replace('_', ' ')))
+        reason = getattr(error, 'reason', None) or 'no PEM'
+        raise BadCertificate('%s is not %s: %s%s' % (
+            path, what, reason.lower().replace('_', ' '), _REMEDIES.get(reason, '')), path)
     except (IOError, OSError) as error:
-        raise BadCertificate('cannot read %s, %s: %s' % (path, what, error.strerror))
+        raise BadCertificate('cannot read %s, %s: %s' % (path, what, error.strerror), path, error.errno)
 
 
 def _ask_for_name(context, callback):
@@ -152,3 +221,45 @@ def _choose(transport, name, by_name):
     context = by_name.get(name.lower()) or by_name.get('*.' + name.lower().partition('.')[2])
     if context is not None:
         transport.use(context)
+
+
+# --- what most clients would refuse, although OpenSSL takes it here
+
+def advice(path):
+    """Return what is doubtful about the certificates in a file, as a list of native texts. `path`: of the file.
+
+    Raises BadCertificate, or IOError if the file has gone.
+    """
+    said = []
+    if not facts(path).names:
+        said.append('names no host, so clients refuse it: get one with a subjectAltName')
+    with open(path, 'rb') as opened:
+        chain = [_names_in(binascii.a2b_base64(text)) for text in _certificates_in(opened.read())]
+    for number, (lower, upper) in enumerate(zip(chain, chain[1:]), 2):
+        if lower.issuer != upper.subject:
+            said.append('is not in order: certificate %d of the file has not signed the one before it; put the one of '
+                        'the proxy first, then the one that has signed it, and so on' % number)
+            break
+    return said
+
+
+def _names_in(der):
+    """Return the _Names of a certificate in DER, octets. Raises ValueError."""
+    _tag, at, _end = _element(der, 0)               # Certificate (RFC 5280, 4.1)
+    _tag, at, _end = _element(der, at)              # TBSCertificate
+    parts = []
+    while len(parts) < 5:                           # serialNumber, signature, issuer, validity, subject
+        tag, begin, end = _element(der, at)
+        at = end
+        if tag != b'\xa0':                          # the version, which may be left out
+            parts.append(der[begin:end])
+    return _Names(parts[2], parts[4])
+
+
+def _element(der, at):
+    """Return (tag, begin, end) of an element of DER (X.690, 8.1). `at`: where it begins."""
+    size, begin = int(binascii.hexlify(der[at + 1:at + 2]), 16), at + 2
+    if size > 127:
+        begin += size - 128
+        size = int(binascii.hexlify(der[at + 2:begin]), 16)
+    return der[at:at + 1], begin, begin + size

@@ -107,8 +107,11 @@ def wait_readable(streams, deadline):
 def wait_writable(stream, deadline):
     """Wait until a stream takes octets again. Return it, or None at the deadline.
 
-    `stream`: a Stream, with `writer`, a watcher, and `writing`, as above; `deadline`: monotonic seconds.
+    `stream`: a Stream, with `writer`, a watcher that is made when it is first needed, and `writing`, as above;
+    `deadline`: monotonic seconds.
     """
+    if stream.writer is None:
+        stream.writer = get_hub().loop.io(stream.transport.fileno(), WRITE)
     greenlet = stream.writing = getcurrent()
     stream.writer.start(greenlet.switch, stream)
     _deadlines[greenlet] = deadline, (stream,), POLLOUT, None

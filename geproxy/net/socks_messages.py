@@ -75,6 +75,7 @@ def read_methods(octets):
 def read_login(octets):
     """Read a username and a password (RFC 1929, 2). `octets`: see above.
 
+    Either may be empty, although RFC 1929 says 1 to 255 octets: clients send that where no login is needed.
     Returns ((name, password) as octets, size), or None. Raises Malformed.
     """
     _expect(octets, b'\x01', 'a SOCKS 5 login')
@@ -84,8 +85,6 @@ def read_login(octets):
     password = _counted(octets, 2 + len(name))
     if password is None:
         return None
-    if not name:
-        raise Malformed('a SOCKS 5 login with an empty name')
     return (name, password), 3 + len(name) + len(password)
 
 

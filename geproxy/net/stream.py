@@ -11,14 +11,16 @@ import struct
 
 import gevent
 
+from geproxy import errors
 from geproxy.compat import monotonic, native_poll
 from geproxy.net import deadlines, kernel_pipes, memory, unwanted
-from geproxy.net.deadlines import wait_readable
-from geproxy.net.transport import POLLIN, READ, WRITE, Watcher
+from geproxy.net.deadlines import TimeLimit, wait_readable
+from geproxy.net.transport import POLLIN, READ, Watcher
 
 SCRATCH_SIZE = 256 * 1024       # octets; for copying, 256 KiB costs a third less per octet than 64 KiB (DESIGN, 6)
 HEAD_PIECE = 16 * 1024          # octets that one read for a head asks for
 GRACE = 1.0                     # seconds after a deadline in which data that arrived before it may still be read
+PARTING = TimeLimit('linger', 5.0, errors.IdleTimeout)      # for a peer by TLS to take the end of our direction
 
 # One buffer for the whole process. It is filled and emptied between two switches of greenlets, so an idle connection
 # owns no buffer. Octets that a peer does not take at once are copied out of it.
@@ -72,7 +74,7 @@ class Stream(object):
         # A plain socket has no `pending`: no octets but those on its descriptor.
         self.pending = getattr(transport, 'pending', None)
         self.reader = Watcher(transport) if self.pending else gevent.get_hub().loop.io(transport.fileno(), READ)
-        self.writer = None          # made when the peer takes less than it is sent
+        self.writer = None          # see deadlines.wait_writable
         self.reading = self.writing = None      # see deadlines
 
     # --- reading
@@ -299,13 +301,15 @@ class Stream(object):
         finally:
             memory.budget.force(held, 0)
 
+    def wait_writable(self, limit, deadline):
+        """Wait until the peer takes more, or until `deadline`, monotonic seconds. Raises limit.error, of a TimeLimit."""
+        if deadlines.wait_writable(self, deadline) is None:
+            raise self._late(limit, 'nothing taken for')
+
     def _wait_writable(self, limit):
-        if self.writer is None:
-            self.writer = gevent.get_hub().loop.io(self.transport.fileno(), WRITE)
         deadline = monotonic() + limit.seconds
         if self.source is None:
-            if deadlines.wait_writable(self, deadline) is None:
-                raise self._late(limit, 'nothing taken for')
+            self.wait_writable(limit, deadline)
             return
         while deadlines.watching(self.source, deadlines.wait_writable, self, deadline) is None:
             if self.source.is_gone():
@@ -334,8 +338,13 @@ class Stream(object):
         return not self.buffer and not self.ended and not self._quiet.poll(0)
 
     def end(self):
-        """End our direction: the peer learns that no more will be sent, and may still send."""
-        self._shutdown(socket.SHUT_WR)
+        """End our direction: the peer learns it, and may still send. Waits if a peer by TLS must take it first."""
+        deadline = monotonic() + PARTING.seconds
+        while not self._shutdown(socket.SHUT_WR) and self.pending is not None:
+            try:
+                self.wait_writable(PARTING, deadline)
+            except errors.IdleTimeout:
+                break
 
     def shut_down(self):
         """End both directions, so that a greenlet that waits for this stream stops waiting."""
@@ -353,10 +362,12 @@ class Stream(object):
             self.until = min(self.until, deadline)
 
     def _shutdown(self, how):
+        """Return False if the transport could not tell the peer yet."""
         try:
             self.transport.shutdown(how)
-        except socket.error:
-            pass                    # the connection is gone already
+        except socket.error as error:
+            return error.args[0] not in _AGAIN      # else the connection is gone already
+        return True
 
     def linger(self, seconds, make_pace=None):
         """End our direction, and read octets that still come. `seconds`, `make_pace`: as for unwanted.linger."""

@@ -24,7 +24,7 @@ def is_local(ip):
         kind = _route_kind(ip)
     except (socket.error, struct.error):
         kind = None
-    return _can_bind(ip) if kind is None else kind in _DELIVERED_HERE
+    return can_bind(ip) if kind is None else kind in _DELIVERED_HERE
 
 
 def _route_kind(ip):
@@ -49,8 +49,8 @@ def _route_kind(ip):
     return struct.unpack('=B', answer[23:24])[0] if kind == _RTM_NEWROUTE else None
 
 
-def _can_bind(ip):
-    """Return True if a socket can be bound to `ip`: mostly only to addresses of this host.
+def can_bind(ip):
+    """Return True if a socket can be bound to `ip`, an IP: mostly only to addresses of this host.
 
     Linux can be told to allow all addresses (ip_nonlocal_bind), so the route is asked for first. Return True also if no
     socket can be opened, because a wrong True only refuses a client.

@@ -7,16 +7,33 @@ octets still come.
 from __future__ import absolute_import, division, print_function
 
 import errno
+import os
 import socket
 import ssl
 
 from geproxy.compat import INTEGERS, NativeSocket
 from geproxy.net.transport import READ, WRITE, Transport
+from geproxy.net.unix_sockets import close_on_exec
 
 PIECE = 16 * 1024       # octets of one send; a TLS record has at most so many (RFC 8446, 5.1)
 # How a TLS client begins: a handshake record of SSL 3.0 to TLS 1.3 (RFC 8446, 5.1).
 SIGN = b'\x16\x03'
+_made = []              # see _aside
 _NO_NOTIFY = ('EOF occurred in violation of protocol', 'UNEXPECTED_EOF')
+
+
+def peek(sock, most):
+    """Return octets that have come on a socket, and leave them to be read.
+
+    `sock`: a native socket that never waits; `most`: how many octets at most. Returns b'' at the end, None if nothing
+    has come yet. Raises socket.error.
+    """
+    try:
+        return sock.recv(most, socket.MSG_PEEK)
+    except socket.error as error:
+        if error.args[0] in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR):
+            return None
+        raise
 
 
 class Socket(NativeSocket):
@@ -43,7 +60,7 @@ class TlsTransport(Transport):
         """
         Transport.__init__(self, _weak(sock))
         self.socket.settimeout(0.0)
-        self._name = name
+        self._name, self.established = name, False
         try:
             self._tls = self._wrap(context, name)
         except BaseException:           # the socket that the caller has is no longer the one to close
@@ -51,7 +68,10 @@ class TlsTransport(Transport):
             raise
         self._piece = b''           # what TLS has begun to send: it has to be the same when it goes on
         self._ended = False         # the peer has sent its close_notify
-        self._notified = False      # ours was sent
+        self._notified = False      # ours was sent, or must not be
+        self._parting = b''         # what is still to be sent of it
+        self._ahead = b''           # decoded, and not read yet
+        self._failure = None        # the error of a read that has also read something
 
     def _wrap(self, context, name):
         try:
@@ -69,6 +89,7 @@ class TlsTransport(Transport):
         try:
             self._tls.do_handshake()
             self._check_name()
+            self.established = True
             return None
         except ssl.SSLWantReadError:
             return READ
@@ -89,52 +110,128 @@ class TlsTransport(Transport):
 
     def recv(self, most):
         """Return up to `most` decoded octets, see Transport.recv. Only close_notify is an end: a cut is an error."""
+        return self._read(most)
+
+    def recv_into(self, buffer, most):
+        """See Transport. Of a peer that sends much, several records are read at once."""
+        view, count = memoryview(buffer), 0
+        while count < most:
+            try:
+                got = self._read(most - count, view[count:most])
+            except socket.error as error:
+                if not count:
+                    raise
+                self._failure = error if error.args[0] != errno.EAGAIN else None    # it is told once
+                break
+            count += got
+            if got < PIECE:
+                break
+        return count
+
+    def _read(self, most, *into):
+        """Read one piece. `into`: a view of where to, and then its size is returned; without it, octets."""
+        if self._ahead:
+            return self._read_ahead(most, *into)
         if self._ended:
-            return b''
+            return 0 if into else b''
+        if self._failure is not None:
+            raise self._failure
         try:
-            data = self._tls.read(most)
+            got = self._tls.read(most, *into)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise socket.error(errno.EAGAIN, 'no whole TLS record is there yet')
         except ssl.SSLZeroReturnError:
-            data = b''
+            got = 0 if into else b''
         except (ssl.SSLError, EnvironmentError) as error:
             raise _translated(error)
-        self._ended = not data
-        return data
+        self._ended = not got
+        return got
+
+    def _read_ahead(self, most, *into):
+        data, self._ahead = self._ahead[:most], self._ahead[most:]
+        for view in into:
+            view[:len(data)] = data
+        return len(data) if into else data
 
     def send(self, data):
         """Send `data`, octets or a view, see Transport.send. After EAGAIN the same octets have to come again."""
-        piece = self._piece or _octets(data[:PIECE])
-        if self._piece and _octets(data[:len(piece)]) != piece:
+        view = memoryview(data)
+        if self._piece and view[:len(self._piece)] != self._piece:
             raise socket.error(errno.EAGAIN, 'TLS goes on with other octets first')
-        try:
-            sent = self._tls.write(piece)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            self._piece = piece
-            raise socket.error(errno.EAGAIN, 'the peer takes nothing more just now')
-        except (ssl.SSLError, EnvironmentError) as error:
-            raise _translated(error)
-        self._piece = b''
+        sent = 0
+        while sent < len(view):
+            piece = self._piece or view[sent:sent + PIECE]
+            try:
+                sent += self._tls.write(piece)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                self._piece = _octets(piece)
+                if sent:
+                    break
+                raise socket.error(errno.EAGAIN, 'the peer takes nothing more just now')
+            except (ssl.SSLError, EnvironmentError) as error:
+                raise _translated(error)
+            self._piece = b''
         return sent
 
     def pending(self):
         """See Transport."""
-        return self._ended or self._tls.pending()
+        return self._ended or self._ahead or self._tls.pending()
 
     def shutdown(self, how):
-        """End one direction or both, ours with close_notify. `how`: as for socket.shutdown."""
-        if how != socket.SHUT_RD and not self._notified and not self._piece:
+        """End one direction or both. `how`: as for socket.shutdown.
+
+        Only the end of our direction alone is told by close_notify; this raises socket.error with EAGAIN while the peer
+        takes nothing more. To end both is to break off, and must not look like an end.
+        """
+        if how == socket.SHUT_WR:
+            self._notify()
+            return
+        self._notified = self._notified or how == socket.SHUT_RDWR
+        self.socket.shutdown(how)
+
+    def _notify(self):
+        if self._piece:
+            return                  # the record that has begun cannot be completed, so this is no clean end
+        if not self._notified:
             self._notified = True
-            try:
-                self._tls.shutdown()
-            except (ssl.SSLError, EnvironmentError):
-                pass                # it was sent, and the answer of the peer has not come; or the peer is gone
-        if how != socket.SHUT_WR:
-            self.socket.shutdown(how)
+            self._parting = self._close_notify()
+        while self._parting:
+            self._parting = self._parting[self.socket.send(self._parting):]
+
+    def _close_notify(self):
+        """Return the record with close_notify, as octets to be sent; b'' if there can be none any more.
+
+        Python's ssl module does not stop after it has sent close_notify: it reads the next record, too, and breaks the
+        connection if that has data (RFC 8446, 6.1, allows data). So for this moment, another socket, on which nothing
+        comes, is at the place of the descriptor. Nothing else runs meanwhile.
+        """
+        while self._tls.pending():
+            self._ahead += self._tls.read(PIECE)
+        descriptor = self.socket.fileno()
+        near, far = _aside()
+        kept = os.dup(descriptor)
+        try:
+            os.dup2(near.fileno(), descriptor)
+            self._tls.shutdown()
+        except (ssl.SSLError, EnvironmentError):
+            pass                    # what it says in any case: the answer of the peer has not come
+        finally:
+            os.dup2(kept, descriptor)
+            os.close(kept)
+            close_on_exec(self.socket)
+        return peek(far, PIECE) and far.recv(PIECE) or b''
+
+    def setsockopt(self, *arguments):
+        """See Transport. After SO_LINGER, a reset will follow, which must not look like an end."""
+        self._notified = self._notified or arguments[1] == socket.SO_LINGER
+        self.socket.setsockopt(*arguments)
 
     def close(self):
         """Say close_notify, if that is still to be said, and close the socket."""
-        self.shutdown(socket.SHUT_WR)
+        try:
+            self._notify()
+        except socket.error:
+            pass
         self.socket.close()
 
     def describe(self):
@@ -145,6 +242,16 @@ class TlsTransport(Transport):
         """Return the verified certificate of the peer as a dictionary (see ssl.SSLSocket.getpeercert); {} if none."""
         ask = getattr(self._tls, 'getpeercert', None) or self._tls.peer_certificate
         return ask(False) or {}
+
+
+def _aside():
+    """Return two sockets that are connected to each other, always the same ones."""
+    if not _made:
+        _made.extend(socket.socketpair())
+        for sock in _made:
+            sock.setblocking(False)
+            close_on_exec(sock)
+    return _made
 
 
 def _octets(data):

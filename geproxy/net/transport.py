@@ -22,6 +22,7 @@ class Transport(object):
     them waits. A method that would have to wait raises socket.error with EAGAIN, not the error of its library.
     """
     raw = False         # True if splice(2) may carry its octets: they go over the descriptor as they are
+    established = True      # False until both sides have agreed on the coding
 
     def __init__(self, sock):
         """Put a coding on a socket.

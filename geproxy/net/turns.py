@@ -8,9 +8,11 @@ served between any two turns of those that always have work.
 from __future__ import absolute_import, division, print_function
 
 import collections
+import weakref
 
 from gevent import getcurrent
 from gevent.hub import get_hub
+from gevent.lock import Semaphore
 
 from geproxy.compat import monotonic
 
@@ -83,3 +85,23 @@ def _serve():
 
 def _go_on():
     """Do nothing. Called by the hub when it has nothing else to do; it then calls `_serve`, too."""
+
+
+class Fair(object):
+    """Turns for long work of many owners, such as clients. Each owner has one at a time, so much work of one owner
+    delays the others by one turn only."""
+
+    def __init__(self):
+        self._locks = weakref.WeakValueDictionary()     # {owner: the lock of the one that works or waits for its turn}
+
+    def work(self, owner, job):
+        """Return job(), called when its turn has come. May wait. Raises what `job` does.
+
+        `owner`: anything that can be a key; `job`: a function that does not wait.
+        """
+        lock = self._locks.get(owner)
+        if lock is None:
+            lock = self._locks[owner] = Semaphore()
+        with lock:
+            wait_turn()
+            return job()

@@ -58,6 +58,11 @@ COUNTERS = [Counter(*row) for row in (
     ('geproxy_config_last_reload_successful', 'gauge', (),
      '0 if the last reload was refused: the old settings stay in use until the next start, which will fail. geproxy '
      '--check FILE says why.'),
+    ('geproxy_certificate_expiration_timestamp_seconds', 'gauge', ('path',),
+     'When the certificates in use expire, in seconds since the epoch; for a file of authorities, the first of them. '
+     'Alert if less than 14 days are left: geproxy_certificate_expiration_timestamp_seconds - time() < 14 * 86400.'),
+    ('geproxy_certificates_last_read_successful', 'gauge', (),
+     '0 if files of [tls] have changed and cannot be used: the old certificates stay. The error log says why.'),
     ('geproxy_requests_total', 'counter', ('method', 'code'),
      'Exchanges that have ended, tunnels included. Code 000: the client got no response. 5xx: an origin failed, or a '
      'limit was reached; see geproxy_errors_total.'),

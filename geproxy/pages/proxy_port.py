@@ -17,12 +17,14 @@ pre{background:#f2f2ee;padding:.8em 1em;border-radius:6px;overflow:auto}h1{font-
 requests <em>through</em> it instead:</p>
 <pre>export http_proxy=http://%(host)s/
 export https_proxy=http://%(host)s/</pre>
-<p>Both begin with <code>http://</code>: programs talk plain HTTP with the proxy. https sites stay encrypted on the
-whole way. Then try:</p>
+<p>%(scheme)s https sites stay encrypted on the whole way. Then try:</p>
 <pre>curl -v https://example.org/</pre>
 <p>In a browser: open its proxy settings, and enter this host and port as "HTTP proxy", also for HTTPS.</p>
 </body></html>
 """
+PLAIN = 'Both begin with <code>http://</code>: programs talk plain HTTP with the proxy.'
+TLS = ('With <code>https://</code> in place of <code>http://</code>, programs that can do that talk with the proxy '
+       'itself by TLS, too; use the name that its certificate has.')
 
 
 def any_client(_visit):
@@ -30,8 +32,9 @@ def any_client(_visit):
 
 
 def first_steps(visit):
-    """Return the page that says how to use this proxy. `visit`: a table.Visit."""
-    text = FIRST_STEPS % {'version': __version__, 'host': to_native(visit.request.authority.text)}
+    """Return the page that says how to use this proxy. `visit`: a table.Visit; its visitor is True for TLS."""
+    text = FIRST_STEPS % {'version': __version__, 'host': to_native(visit.request.authority.text),
+                          'scheme': TLS if visit.visitor else PLAIN}
     return table.Answer(200, 'text/html; charset=utf-8', text, b'')
 
 
@@ -47,11 +50,12 @@ PAGES = {
 }
 
 
-def answer(request, close):
+def answer(request, close, speaks_tls=False):
     """Return (status, octets), the answer to a client that asks the proxy for one of these pages.
 
-    `request`: a message.Request; `close`: True to say that the connection ends after the answer.
+    `request`: a message.Request; `close`: True to say that the connection ends after the answer; `speaks_tls`:
+    True if clients can reach this proxy by TLS, too.
     """
-    page = table.answer(PAGES, request, None)
+    page = table.answer(PAGES, request, speaks_tls)
     more = b'Date: %s\r\n%s' % (responses.date(), b'Connection: close\r\n' if close else b'')
     return page.status, table.whole(page, request.method == b'HEAD', more)

@@ -48,6 +48,7 @@ class Routes(object):
     """The rows of [upstream] routes. They never change: a reload makes others.
 
     `rows`: the Rows; `parents`: {Parent: its name as of show_parent}, all that a row names, in the order of the file.
+    `sources`: all local addresses that connections leave from, native texts.
     """
 
     def __init__(self, rows, sources=()):
@@ -60,6 +61,9 @@ class Routes(object):
         self._choices = [Choice(tuple(self._complete(route) for route in row.routes), row.resolve, row.source)
                          for row in self.rows]
         self._otherwise = Choice((self._complete(DIRECT),), False, '')
+        # All local addresses that connections may have to leave from.
+        self.sources = sorted(set(source for choice in self._choices + [self._otherwise]
+                                  for route in choice.routes for source in route.sources))
         self._remembered = Bounded(REMEMBERED)      # {(host, port, tunnel): Choice}
 
     def choose(self, host, port, tunnel=False):

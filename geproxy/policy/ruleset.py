@@ -158,7 +158,8 @@ class Ruleset(object):
     def warnings(self, now, users, groups):
         """Return warnings for the operator, as a list of texts: rules that end soon or have ended, and unknown users.
 
-        `now`: seconds since the epoch; `users`, `groups`: sets of octets, those that [auth] knows.
+        `now`: seconds since the epoch; `users`, `groups`: sets of octets, those that [auth] knows; `users` is None if
+        certificates may name any user.
         """
         today = datetime.datetime.fromtimestamp(now).date()
         said = []
@@ -167,7 +168,8 @@ class Ruleset(object):
             if days is not None and days < WARNING:
                 when = 'ended on' if days < 0 else 'ends after'
                 said.append('%s %s %s' % (rules.show(rule), when, rule.options.until))
-            unknown = (rule.who.users - users - {rules.ANYBODY}) | (rule.who.groups - groups)
+            strange = rule.who.users - users - {rules.ANYBODY} if users is not None else frozenset()
+            unknown = strange | (rule.who.groups - groups)
             if unknown:
                 said.append('%s names %s: [auth] has no such user or group' % (
                     rules.show(rule), ', '.join(sorted(grammar.printable(name) for name in unknown))))

@@ -17,8 +17,8 @@ class Housekeeping(object):
     """The tasks of a server.Server."""
 
     def __init__(self, server, logins, quota, more):
-        """`server`: has `log`, `proxy`, `admin`, `strangers` and `use_users`; `logins`: a logins.Logins; `quota`: a
-        quota.Quota, or None; `more`: [(name, function)], further tasks."""
+        """`server`: has `log`, `proxy`, `admin`, `strangers`, `certificates` and `use_users`; `logins`: a
+        logins.Logins; `quota`: a quota.Quota, or None; `more`: [(name, function)], further tasks."""
         self._server, self._logins, self._quota = server, logins, quota
         self._dropped_reported = 0      # lines that the log has dropped, as far as that was reported
         self._warn_at = 0.0             # monotonic seconds
@@ -34,7 +34,7 @@ class Housekeeping(object):
             gevent.sleep(PAUSE)
 
     def warn_soon(self):
-        """Report in the next round which rules end soon: the settings have changed."""
+        """Report in the next round what ends soon or is missing: the settings have changed."""
         self._warn_at = 0.0
 
     def report_log(self):
@@ -50,11 +50,16 @@ class Housekeeping(object):
             self._dropped_reported = dropped
 
     def _warn(self):
-        """Report once a day, and after a reload, which rules end soon."""
+        """Report once a day, and after a reload, which rules and certificates end soon, and missing sources."""
         if monotonic() >= self._warn_at:
             self._warn_at = monotonic() + A_DAY
             for text in self._server.proxy.warnings(time.time()):
                 self._server.log.say('rule ' + text)
+            for source in self._server.proxy.missing_sources():
+                self._server.log.say('this host does not have the address %s of [upstream] source: requests that leave '
+                                     'from it fail until it has' % source)
+            for text in self._server.certificates.warnings():
+                self._server.log.say(text)
 
     def _refresh_users(self):
         self._logins.refresh(self._server.proxy.settings.users, self._server.use_users)

@@ -26,6 +26,7 @@ _ATTACH_FILTER = 26             # SO_ATTACH_FILTER of Linux, but for a few old a
 # the octet with the flags; if SYN is not set, skip the next line; drop the segment; take all of it.
 _NO_SYN = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xffffffff))
 _own = set()                    # descriptors of listeners that were opened here, so that no other process has them
+_tls = set()                    # descriptors of listeners that take nothing but TLS
 FIRST_FD = 3                    # SD_LISTEN_FDS_START
 
 
@@ -38,7 +39,10 @@ def open_all(listeners, option='[proxy] listen'):
     opened, handed = [], handed_over()
     try:
         for listener in listeners:
-            opened.extend(_open_any(listener, handed, option))
+            found = _open_any(listener, handed, option)
+            opened.extend(found)
+            (_tls.update if getattr(listener, 'tls', False) else _tls.difference_update)(
+                [sock.fileno() for sock in found])
     except ListenError:
         for sock in opened:
             sock.close()
@@ -121,6 +125,11 @@ def _explain(sockaddr, code, option):
 def is_own(sock):
     """Return True if `sock`, a listening socket, was opened here, so that no other process has it."""
     return sock.fileno() in _own
+
+
+def is_tls(sock):
+    """Return True if `sock`, a listening socket, takes nothing but TLS."""
+    return sock.fileno() in _tls
 
 
 def refuse_new(sock):

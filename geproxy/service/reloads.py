@@ -56,7 +56,7 @@ class Reloads(object):
         if self.path is None:
             return Outcome(False, ['nothing changed: this process was started without an ini file (-c)'])
         try:
-            settings = self._in_a_thread(loading.load, self.path)
+            settings = self._in_a_thread(lambda path: loading.load(path, running=self._running()), self.path)
             running = self._running()
             changes = comparing.changes(running, settings)
             if dry_run:

@@ -20,14 +20,14 @@ from geproxy.admin.listener import Admin
 from geproxy.admin.watchdog import Watchdog, freeze
 from geproxy.auth import logins, users
 from geproxy.compat import monotonic, signal_handler
-from geproxy.exchange import introducing, strangers
+from geproxy.exchange import handshaking, introducing, strangers
 from geproxy.exchange.conversation import Conversation
 from geproxy.exchange.wiring import Proxy
 from geproxy.limits import host_memory, quota, rates
 from geproxy.net import memory, one_hub, supervise, workers
 from geproxy.net.address import parse_ip, unmap, within
 from geproxy.observe.observers import Observers
-from geproxy.service import descriptors, early_signals, ending, listeners, reloads, systemd
+from geproxy.service import certificate_store, descriptors, early_signals, ending, listeners, reloads, systemd
 from geproxy.service.acceptor import Acceptor
 from geproxy.service.housekeeping import Housekeeping
 from geproxy.upstream.parents import States
@@ -64,6 +64,7 @@ class Server(object):
         self.accepted = self.rejected = 0
         self._answering = 0                     # connections that are being refused just now
         self.strangers = strangers.Strangers('access')
+        self.handshakes = handshaking.Handshakes()
         self.descriptors = descriptors.Descriptors(log.say)
         self.observers = Observers(log.say, [log])
         self.watchdog = Watchdog(log.say)
@@ -75,14 +76,16 @@ class Server(object):
         self._rates = rates.Consumption()
         path = settings.limits.quota_file
         self._logins = logins.Logins(log.say)
+        self.certificates = certificate_store.Store(log.say)
         self._quota = None if path == 'off' else quota.Quota(path, log.say, time.time())
         self._events = Queue()
         self._told_to_reload = Event()
         self._greenlets = []                    # those that run as long as the process does
         self._housekeeping = Housekeeping(self, self._logins, self._quota, [
-            ('descriptors', self.descriptors.fill_reserve), ('origins', self._limit_kept)])
+            ('descriptors', self.descriptors.fill_reserve), ('origins', self._limit_kept),
+            ('certificates', self.certificates.refresh)])
         self._use(settings)
-        self._acceptors = [Acceptor(sock, functools.partial(self._serve, sock.getsockname()[:2]),
+        self._acceptors = [Acceptor(sock, functools.partial(self._serve, sock.getsockname()[:2], listeners.is_tls(sock)),
                                     self._report_shortage, self.descriptors.free_reserve) for sock in sockets]
 
     # --- settings
@@ -93,6 +96,7 @@ class Server(object):
         memory.budget.most = settings.limits.memory or host_memory.for_connections()
         self._upstream.use(settings.upstream)
         self._upstream.parents.use(settings.routes.parents if settings.routes else {})
+        self.certificates.use(settings)
         # From so many clients on, kept connections to origins have to go to make room for them.
         self._crowd = (self.descriptors.left(0) - settings.upstream.keep) // descriptors.EACH
         if settings.users is not None and (self.proxy is None or settings.users is not self.proxy.settings.users):
@@ -143,10 +147,10 @@ class Server(object):
 
     # --- connections
 
-    def _serve(self, address, sock, peer):
+    def _serve(self, address, tls, sock, peer):
         """Serve one connection, in a greenlet. Waits.
 
-        `address`: (address, port) of the listener; `sock`: a native socket; `peer`: (address, port, ...) of the client.
+        `address`: (address, port) of the listener; `tls`: True if it takes nothing but TLS; `sock`: a native socket; `peer`: (address, port, ...) of the client.
         """
         self.accepted += 1
         try:
@@ -164,7 +168,11 @@ class Server(object):
             self._refuse(conversation, error)
             return
         try:
-            conversation.run()
+            context = self.certificates.context
+            if context is None and not tls or self.handshakes.pass_through(conversation, context, tls):
+                conversation.run()
+        except errors.ProxyError as error:
+            self._refuse(conversation, error)
         finally:
             del self.live[conversation]
             self._rates.leave(conversation.client_key)
@@ -182,7 +190,8 @@ class Server(object):
         self.live[conversation] = gevent.getcurrent()
         try:
             if balanced:
-                introducing.introduce(conversation)  # only the PROXY header tells whose limits count
+                # Only the PROXY header tells whose limits count.
+                introducing.introduce(conversation, self.certificates.context is not None)
                 if not conversation.client.ended:
                     conversation.check_client()
             self._rates.enter(conversation.client_key, self.proxy.limits.per_client)

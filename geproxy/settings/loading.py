@@ -13,7 +13,8 @@ import os
 
 from geproxy import compat
 from geproxy.settings import ini, rule_lines
-from geproxy.settings.checking import ConfigError, Problem, check_together, problem_at, read_routes, read_users
+from geproxy.settings.checking import (
+    ConfigError, Problem, check_together, problem_at, read_certificates, read_routes, read_users)
 from geproxy.settings.option_types import automatic_pseudonym
 from geproxy.settings.rule_files import LineErrors, beside
 from geproxy.settings.schema import READ_ENTRIES, SCHEMA, SECTIONS
@@ -22,15 +23,17 @@ from geproxy.wording import did_you_mean
 _TYPES = dict((section, collections.namedtuple(
     section.capitalize(), [option.name for option in SCHEMA if option.section == section])) for section in SECTIONS)
 # A field for each section; `texts`: {(section, option): a tuple of lines, as the file has them}, for people; `users`: a
-# users.Users, or None if no log-in is needed; `routes`: the routes.Routes, or None if all requests go directly.
-Settings = collections.namedtuple('Settings', list(SECTIONS) + ['texts', 'users', 'routes'])
+# users.Users, or None if [auth] names no file of users or groups; `routes`: the routes.Routes, or None if all requests
+# go directly; `certificates`: a certificates.Loaded, or None if there is no TLS.
+Settings = collections.namedtuple('Settings', list(SECTIONS) + ['texts', 'users', 'routes', 'certificates'])
 
 
-def load(path, lines=None):
+def load(path, lines=None, running=None):
     """Return the Settings of an ini file.
 
-    `path`: of the file, native text; None for the defaults; `lines`: a list of lines to read instead of the file.
-    Raises ConfigError with all that is wrong, or IOError if the file cannot be read.
+    `path`: of the file, native text; None for the defaults; `lines`: a list of lines to read instead of the file;
+    `running`: the Settings that hold now, if there are any: if this process may not read the same key again, their
+    certificates stay. Raises ConfigError with all that is wrong, or IOError if the file cannot be read.
     """
     values, problems = {}, []
     if path is not None:
@@ -48,17 +51,18 @@ def load(path, lines=None):
             problems.extend(problem_at(line, entry, what) for line, what in error.found)
         except ValueError as error:
             problems.append(problem_at(entry.lines[0], entry, str(error)))
-    users = routes = None
+    users = routes = certificates = None
     if not problems:
-        users = read_users(path, sections['auth'], problems)
+        users = read_users(path, sections, problems)
         routes = read_routes(path, sections, problems)
+        certificates = read_certificates(path, sections['tls'], values, running and running.certificates, problems)
         check_together(sections, values, problems)
     if problems:
         raise ConfigError(sorted(problems, key=lambda problem: (problem.path != path, problem.path, problem.line)))
     if sections['proxy']['name'] == 'auto':
         sections['proxy']['name'] = automatic_pseudonym(sections['proxy']['listen'])
-    return Settings(texts=texts, users=users, routes=routes,
-                    **dict((name, _TYPES[name](**sections[name])) for name in SECTIONS))
+    return Settings(texts=texts, users=users, routes=routes, certificates=certificates, **dict(
+        (name, _TYPES[name](**sections[name])) for name in SECTIONS))
 
 
 def load_option(path, section, name):

@@ -15,8 +15,9 @@ from geproxy.observe import sinks
 from geproxy.settings import ini
 
 # `host`: native text, '' for all addresses; `fd`: the number of a socket, SYSTEMD for all that systemd hands over, or
-# None.
-Listener = collections.namedtuple('Listener', 'host port fd')
+# None; `tls`: True for a port that takes nothing but TLS.
+Listener = collections.namedtuple('Listener', 'host port fd tls')
+Listener.__new__.__defaults__ = (False,)
 SYSTEMD = 'systemd'
 # `path`: native text; {pid} in it stands for the process id.
 UnixListener = collections.namedtuple('UnixListener', 'path')
@@ -168,7 +169,8 @@ def automatic_pseudonym(listen):
 
     All processes of one listener have the same, and another proxy hardly ever has it.
     """
-    seed = '%s %r' % (socket.gethostname(), listen)
+    # Listeners without TLS have the names that they had before there was TLS: old and new processes share them.
+    seed = '%s %s' % (socket.gethostname(), repr(listen).replace(', tls=False', ''))
     return 'geproxy-' + hashlib.sha1(seed.encode('utf-8')).hexdigest()[:6]
 
 
@@ -187,6 +189,24 @@ def protocols(text):
 
 
 # --- addresses and ports
+
+def local_addresses(text):
+    """Return local addresses to connect from, as a tuple of native texts, at most one of each IP version.
+
+    `text`: the addresses, separated by blanks; :: stands for any address of IPv6, 0.0.0.0 for any of IPv4.
+    """
+    found = []
+    for word in words(text):
+        if not address.is_ip(word) or '%' in word:
+            raise ValueError("invalid source address '%s': expected an address of this host, and no name" % word)
+        ip = address.parse_ip(word)
+        if address.unmap(ip) != ip or address.kind(ip) == 'multicast':
+            raise ValueError("invalid source address '%s': expected an address that this host can have" % word)
+        found.append(address.show_ip(ip))
+    if len(set(':' in each for each in found)) < len(found):
+        raise ValueError("invalid source '%s': expected one address, or one of IPv4 and one of IPv6" % text)
+    return tuple(found)
+
 
 def networks(text, also=''):
     """Return a tuple of Networks.
@@ -227,10 +247,17 @@ def invalid_port(text):
 def listeners(text):
     """Return a tuple of Listeners.
 
-    `text`: *:9000 or 9000, HOST:PORT, [IPv6]:PORT, fd:N or systemd, separated by blanks.
+    `text`: *:9000 or 9000, HOST:PORT, [IPv6]:PORT, fd:N or systemd, separated by blanks. Each may be followed by `tls`.
     """
-    found = [_listener(word) for word in words(text)]
-    twice = [each for number, each in enumerate(found) if each in found[:number]]
+    found = []
+    for word in words(text):
+        if word != 'tls':
+            found.append(_listener(word))
+        elif not found or found[-1].tls:
+            raise ValueError('tls has to follow a listener: *:9443 tls')
+        else:
+            found[-1] = found[-1]._replace(tls=True)
+    twice = [each for number, each in enumerate(found) if each[:-1] in [other[:-1] for other in found[:number]]]
     if twice:
         raise ValueError('port %d is listed twice' % twice[0].port)
     if not found:
@@ -298,3 +325,8 @@ def input_path(text):
     if text[:1] == '~' or text in ('-', 'off', 'on'):
         raise ValueError("invalid path '%s': expected a path without ~, or nothing" % text)
     return ini.path_of(text)
+
+
+def input_paths(text):
+    """Return the paths of files to read, as a tuple. `text`: the paths, separated by blanks or lines; '' for none."""
+    return tuple(input_path(word) for word in words(text))

@@ -12,9 +12,9 @@ import re
 
 from geproxy import compat, errors, wording
 from geproxy.http1 import grammar
-from geproxy.net import address
 from geproxy.policy.routes import Parent, Route, Row
 from geproxy.settings import rule_lines
+from geproxy.settings.option_types import local_addresses
 from geproxy.settings.rule_files import LineErrors, NameLists
 
 # {scheme of a parent: its usual port}. There is none for http and https: 3128, 8080 and 80 are all usual, and a wrong
@@ -160,15 +160,10 @@ def read_sources(text):
 
     `text`: the addresses, separated by commas or blanks. Raises ValueError.
     """
-    found = []
-    for word in text.replace(',', ' ').split():
-        if not address.is_ip(word) or '%' in word:
-            raise ValueError("invalid source address '%s': expected an address of this host, and no name" % word)
-        found.append(address.show_ip(address.parse_ip(word)))
-    versions = [':' in each for each in found]
-    if not found or len(set(versions)) < len(versions):
-        raise ValueError("invalid source '%s': expected one address, or one of IPv4 and one of IPv6" % text)
-    return tuple(found)
+    found = local_addresses(text)
+    if not found:
+        raise ValueError("invalid source '': expected one address, or one of IPv4 and one of IPv6")
+    return found
 
 
 _OPTIONS = {'resolve': _read_resolve, 'source': read_sources}

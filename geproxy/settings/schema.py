@@ -7,11 +7,11 @@ from __future__ import absolute_import, division, print_function
 
 import collections
 
-from geproxy.settings.option_types import (
-    admin_listeners, any_text, boolean, choice, duration, input_path, large_size, listeners, log_path, networks, or_off,
-    output_path, per_second, ports, prefix_length, protocols, pseudonym, realm, size, size_or_auto, whole_number,
-    whole_number_or_auto)
 from geproxy.settings.environment_routes import route_list
+from geproxy.settings.option_types import (
+    admin_listeners, any_text, boolean, choice, duration, input_path, input_paths, large_size, listeners,
+    local_addresses, log_path, networks, or_off, output_path, per_second, ports, prefix_length, protocols, pseudonym,
+    realm, size, size_or_auto, whole_number, whole_number_or_auto)
 from geproxy.settings.rule_files import rule_list
 
 # `read`: one of option_types, or of READ_ENTRIES; `default`: as text; `reloadable`: a reload may change it; `sentence`:
@@ -24,7 +24,8 @@ READ_ENTRIES = (rule_list, route_list)
 SECTIONS = collections.OrderedDict((
     ('proxy', 'The proxy itself, and where it listens.'),
     ('access', 'Who may go where. By default only clients on this host and in private networks may use the proxy.'),
-    ('auth', 'Log-ins. Clients have to log in only if users is set.'),
+    ('tls', 'TLS between clients and the proxy. The proxy speaks it on its ports if certificate is set.'),
+    ('auth', 'Log-ins. Clients have to log in only if users is set, or certificates = required.'),
     ('timeouts', 'How long to wait. A number means seconds; 500ms, 2m and 1h work, too.'),
     ('limits', 'How much one client, and all clients together, may use.'),
     ('upstream', 'Connections to origins.'),
@@ -44,6 +45,9 @@ SCHEMA = [Option(*row) for row in (
      'Add a Via field to requests and responses, as RFC 9110 requires. Without it, a loop through another proxy, '
      'such as a parent that leads back to this proxy, is not found. SOCKS has no such field: a circle of SOCKS '
      'parents is not found in any case.'),
+    ('proxy', 'socks', boolean('on', 'off'), 'on', True,
+     'Serve clients that speak SOCKS 4, 4a or 5 on the same ports. The only command is CONNECT: rules, users, limits '
+     'and the log treat it like CONNECT of HTTP.'),
     ('proxy', 'forwarded', choice('off', 'add', 'strip'), 'off', True,
      "What origins learn about the client. off: Forwarded and X-Forwarded-For pass unchanged. add: the client's "
      'address is added to both. strip: both are removed, and so are X-Forwarded-Host, -Proto, -By and X-Real-IP; '
@@ -89,13 +93,32 @@ SCHEMA = [Option(*row) for row in (
      'reserved do not include the cloud metadata inside them: write metadata, any or the address for that.'),
     ('access', 'deny_addresses', networks, '', True,
      'Addresses that are always refused, even if another option allows them.'),
+    ('tls', 'certificate', input_paths, '', True,
+     'The PEM file with the certificate of the proxy, followed by the intermediate certificates. Several files, '
+     'separated by blanks or lines: the client gets the certificate for the host name that it asks for, and the first '
+     'one if none fits. Relative paths are relative to this file. The files are read again when they change. Empty: '
+     'no TLS.'),
+    ('tls', 'key', input_paths, '', True,
+     'The PEM file with the private key of the certificate, without a passphrase; several in the order of the '
+     'certificates. Empty: the keys are in the files of the certificates.'),
+    ('tls', 'clients', input_path, '', True,
+     'A PEM file with the certificates of authorities (CA) that sign the certificates of clients. If it is set, '
+     'clients may send a certificate, and are logged in by it: see [auth] certificates. A certificate that no '
+     'authority of this file has signed, or that has expired, ends the handshake. Empty: certificates of clients are '
+     'not asked for.'),
     ('auth', 'users', input_path, '', True,
-     'An htpasswd file. If it is set, all clients must log in (Basic) or get 407, except those in exempt. Hashes: '
-     '{SHA}, $apr1$, $1$, $5$, $6$, and bcrypt if the library bcrypt is installed. A relative path is relative to '
-     'this file. The file is read again when it changes.'),
+     'An htpasswd file. If it is set, all clients must log in (Basic, or by SOCKS 5) or get 407, except those in '
+     'exempt. Hashes: {SHA}, $apr1$, $1$, $5$, $6$, and bcrypt if the library bcrypt is installed. A relative path '
+     'is relative to this file. The file is read again when it changes.'),
     ('auth', 'groups', input_path, '', True,
      'A file with lines such as `group: user user`. Rules use these groups as group:NAME. The file is read again '
      'when it changes.'),
+    ('auth', 'certificates', choice('accepted', 'required'), 'accepted', True,
+     'What a certificate of a client is worth, if [tls] clients is set. The user is the common name of the '
+     'certificate, or its e-mail address if the common name is missing or has blanks. That user need not be in users. '
+     'accepted: a client with a certificate is logged in and needs no password; other clients are treated as without '
+     'this option. required: clients without a certificate get 403 (certificate_required), also those with a '
+     'password, except those in exempt.'),
     ('auth', 'realm', realm, 'geproxy', True,
      'The text that browsers show when they ask for the log-in.'),
     ('auth', 'exempt', networks, '', True,
@@ -103,6 +126,8 @@ SCHEMA = [Option(*row) for row in (
     ('timeouts', 'head', duration, '20', True,
      'Longest time to receive a whole request head. After that the client gets 408 (client_head_timeout). Also the '
      'longest time that a new connection may stay silent; after that it is closed without an answer.'),
+    ('timeouts', 'handshake', duration, '10', True,
+     'Longest time for the TLS handshake of a client. After that its connection is closed (tls_handshake_timeout).'),
     ('timeouts', 'idle', duration, '75', True,
      'Longest pause between two requests on a client connection. After that it is closed without an answer.'),
     ('timeouts', 'login', duration, '20', True,
@@ -174,6 +199,11 @@ SCHEMA = [Option(*row) for row in (
      'not looked up, and the parent gets them as they are. resolve=here at the end of a row, and socks5://: names are '
      'looked up here, and SOCKS and CONNECT ask the parent for the address. A parent that cannot be reached is left '
      'out for 30 s. A row `environment` stands for the variables http_proxy, https_proxy, all_proxy and no_proxy.'),
+    ('upstream', 'source', local_addresses, '', True,
+     'The addresses of this host that connections leave from: one of IPv4, one of IPv6, or both. With one of them, '
+     'origins and parents that have addresses of the other IP version only cannot be reached, and other names are '
+     'reached by that IP version. :: and 0.0.0.0 mean that the system chooses. Empty: the system chooses. A row of '
+     'routes can have another source.'),
     ('upstream', 'parents', input_path, '', True,
      'A file with log-ins and certificates for parents, which only its owner may read (chmod 600): a section such as '
      '[http://proxy-a.corp:3128] for each, with user, password, and for https:// with ca, certificate, key. A relative '

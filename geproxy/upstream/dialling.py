@@ -9,6 +9,7 @@ from __future__ import absolute_import, division, print_function
 import errno
 import os
 import socket
+import sys
 
 from geproxy import errors
 from geproxy.compat import NativeSocket, monotonic, to_native
@@ -21,10 +22,16 @@ AT_ONCE = 4         # attempts of one request at the same time; each holds a fil
 SHOWN = 4           # addresses that a message lists
 _PENDING = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
 _FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_NO_SOURCE = 0      # in the place of an errno: there is no source address of that IP version
+# If the system has this option, a socket that is bound to an address shares its ports with sockets to other
+# destinations: else an address has no more connections than ports. Its number is that of Linux (ip(7), since 4.2).
+_BIND_ADDRESS_NO_PORT = 24
 _CAUSES = (         # the error that a failed connect becomes, by errno; the first row that matches any address counts
     (errors.ConnectTimeout, (errno.ETIMEDOUT,)),
     (errors.ConnectRefused, (errno.ECONNREFUSED, errno.ECONNRESET)),
     (errors.Full, _FULL),
+    (errors.HostUnreachable, (errno.EHOSTUNREACH, errno.EHOSTDOWN)),
+    (errors.SourceMissing, (_NO_SOURCE,)),
 )
 
 
@@ -48,7 +55,7 @@ class Dialling(object):
         first = route.parents[0] if route.parents else target
         dns, connect = limits
         try:
-            sock, address, started, resolved = self._reach(first, judge, dns, connect, owner)
+            sock, address, started, resolved = self._reach(first, route.sources, judge, dns, connect, owner)
             if route.parents:
                 if len(key) > 2:
                     target = target._replace(host=key[2])
@@ -59,7 +66,7 @@ class Dialling(object):
             owner.reach('')
         return stream, address, first.port, (resolved - started, monotonic() - resolved)
 
-    def _reach(self, hop, judge, dns, connect, owner):
+    def _reach(self, hop, sources, judge, dns, connect, owner):
         """Connect to any address of a hop. Return (socket, address, when the look-up began, when it had ended)."""
         owner.reach('dns')
         started = monotonic()
@@ -67,7 +74,7 @@ class Dialling(object):
         resolved = monotonic()
         owner.reach('connect')
         try:
-            sock, address = self._connect(hop, judged(addresses, hop.port, judge), connect)
+            sock, address = self._connect(hop, judged(addresses, hop.port, judge), connect, sources)
         except (errors.ConnectRefused, errors.ConnectTimeout, errors.Unroutable) as error:
             # The name may have moved to other addresses since it was looked up.
             owner.reach('dns')
@@ -76,17 +83,17 @@ class Dialling(object):
                 raise error
             resolved = monotonic()
             owner.reach('connect')
-            sock, address = self._connect(hop, judged(moved, hop.port, judge), connect)
+            sock, address = self._connect(hop, judged(moved, hop.port, judge), connect, sources)
         return sock, address, started, resolved
 
-    def _connect(self, hop, addresses, limit):
+    def _connect(self, hop, addresses, limit, sources):
         """Connect to one of these addresses. Return (socket, address). Try once more if file descriptors ran short."""
         try:
-            return Attempts(hop.host, addresses, hop.port, limit).run()
+            return Attempts(hop.host, addresses, hop.port, limit, sources).run()
         except errors.Full:
             if not self._make_room():
                 raise
-            return Attempts(hop.host, addresses, hop.port, limit).run()
+            return Attempts(hop.host, addresses, hop.port, limit, sources).run()
 
 
 def judged(addresses, port, judge):
@@ -116,18 +123,19 @@ class Attempts(object):
     If there are more than AT_ONCE addresses, each gets a part of the time, and then the next one takes its place.
     """
 
-    def __init__(self, host, addresses, port, limit):
+    def __init__(self, host, addresses, port, limit, sources=()):
         """`host`: octets, for messages; `addresses`: native texts, in the order to try; `port`: an int; `limit`:
-        the TimeLimit for all of them together."""
-        self._host, self._port, self._limit = host, port, limit
+        the TimeLimit for all of them together; `sources`: as of a routes.Route. If there are some, addresses of an IP
+        version without a source are left out."""
+        self._host, self._port, self._limit, self._sources = host, port, limit, sources
         self._waiting = list(addresses)
         self._count = len(addresses)
         self._connecting = {}           # {socket: (when it began, in monotonic seconds, address)}
-        self._failed = []               # [(address, errno)]
+        self._failed = []               # [(address, errno)]; of a source, see _bind
 
     def run(self):
         """Return the first (socket, address) that is connected. May wait. Raises ConnectRefused, ConnectTimeout,
-        Unroutable, Full."""
+        Unroutable, Full, SourceMissing."""
         deadline = monotonic() + self._limit.seconds
         try:
             while self._waiting or self._connecting:
@@ -179,6 +187,8 @@ class Attempts(object):
         except socket.error as error:
             self._failed.append((address, error.args[0]))
             return None
+        if self._sources and not self._bind(sock, address):
+            return None
         code = sock.connect_ex((address, self._port))
         if code in _PENDING:
             # An origin on this very host has answered by now: one more system call here saves three for a wait.
@@ -190,6 +200,18 @@ class Attempts(object):
         else:
             self._fail(sock, address, code)
         return None
+
+    def _bind(self, sock, address):
+        """Bind a socket to the source for an address. Return False, and close the socket, if that fails."""
+        source, code = _source_for(address, self._sources), _NO_SOURCE
+        if source is not None:
+            try:
+                _bind(sock, source)
+                return True
+            except socket.error as error:
+                code = -error.args[0]       # negative, as the same errno means something else for a connect
+        self._fail(sock, address, code)
+        return False
 
     def _fail(self, sock, address, code):
         sock.close()
@@ -203,23 +225,49 @@ class Attempts(object):
         if len(tried) == 1 and not self._waiting:
             address, code = tried[0]
             text = '' if address == host else host + ', '
-            text += '%s port %d: %s' % (address, self._port, self._describe(code))
+            text += '%s port %d: %s' % (address, self._port, self._describe(address, code))
         else:
-            text += '; '.join('%s: %s' % (address, self._describe(code)) for address, code in tried[:SHOWN])
+            text += '; '.join('%s: %s' % (address, self._describe(address, code)) for address, code in tried[:SHOWN])
             if len(tried) > SHOWN:
                 text += '; and %d more failed' % (len(tried) - SHOWN)
             if self._waiting:
                 text += '; no time for %d more' % len(self._waiting)
         codes = set(code for _address, code in tried)
+        if any(code < 0 for code in codes):
+            return errors.SourceMissing(text)
         for cause, numbers in _CAUSES:
             if codes & set(numbers):
                 return cause(text)
         return errors.Unroutable(text)
 
-    def _describe(self, code):
+    def _describe(self, address, code):
         if code == errno.ETIMEDOUT:
             return 'no answer within %.3g s' % self._part()
+        source = _source_for(address, self._sources)
+        if code == -errno.EADDRNOTAVAIL:
+            return 'this host does not have the source address %s' % source
+        if code < 0:
+            return 'from the source address %s: %s' % (source, os.strerror(-code).lower())
+        if code == _NO_SOURCE:
+            return 'left out, as there is no source address of IPv%d' % (6 if ':' in address else 4)
+        if code == errno.EADDRNOTAVAIL and source:
+            return 'no port is free on the source address %s' % source
         return os.strerror(code).lower()
+
+
+def _source_for(address, sources):
+    """Return the address of `sources` that has the IP version of `address`, or None. All are native texts."""
+    return next((source for source in sources if (':' in source) == (':' in address)), None)
+
+
+def _bind(sock, source):
+    """Have a socket connect from a local address. Raises socket.error. `source`: the address, native text."""
+    if sys.platform.startswith('linux'):
+        try:
+            sock.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
+        except socket.error:
+            pass                        # an old kernel: then each connection takes a port of its own
+    sock.bind((source, 0))
 
 
 def _open_socket(address):

@@ -64,3 +64,4 @@ def test_a_client_of_another_protocol_is_refused_in_that():
 
 def test_an_open_tunnel_is_told_as_a_response():
     assert HTTP.established == b'HTTP/1.1 200 Connection established\r\n\r\n'
+    assert HTTP.established.startswith(HTTP.first)

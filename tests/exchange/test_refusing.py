@@ -50,7 +50,7 @@ def test_an_early_refusal_of_an_upload_survives_the_close():
     (b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', b'\x00\x00\x00\x04\x00', 'HTTP/2'),
 ])
 def test_a_client_of_another_protocol_is_refused_in_that_protocol(octets, answer, word):
-    with proxying() as (address, proxy):
+    with proxying('[proxy]\nsocks = off\n') as (address, proxy):
         client = connect(address)
         client.sendall(octets)                  # and waits for an answer
         assert read_all(client).startswith(answer)

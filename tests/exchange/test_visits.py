@@ -60,5 +60,5 @@ def test_a_request_for_another_port_than_the_listener_is_not_for_the_proxy():
     (b'OPTIONS *', 200, b'HTTP/1.1 200 '), (b'TRACE /', 200, b'HTTP/1.1 200 '),
 ])
 def test_there_is_one_page(line, status, start):
-    found, octets = visits.page(request(line), b'', True)
+    found, octets = visits.page(request(line), b'', True, False)
     assert found == status and octets.startswith(start) and b'\r\nConnection: close\r\n' in octets

@@ -27,7 +27,15 @@ def test_another_protocol_is_named_with_its_remedy(octets, kind, remedy):
     b'\x16', b'\x16\x02', b'\x00\x05', b'\xff',
 ])
 def test_octets_that_may_be_http_are_left_to_the_parser(octets):
-    assert protocols.check(octets) is None
+    assert protocols.check(octets) == ''
+    assert protocols.check(octets, ('socks4', 'socks5')) == ''
+
+
+def test_a_protocol_that_is_spoken_is_told():
+    assert protocols.check(b'\x05\x01\x00', ('socks4', 'socks5')) == 'socks5'
+    assert protocols.check(b'\x04', ('socks4', 'socks5')) == 'socks4'
+    with pytest.raises(errors.WrongProtocol):
+        protocols.check(b'\x16\x03\x01', ('socks4', 'socks5'))
 
 
 def test_the_kind_of_a_protocol_is_told_by_the_same_octets():

@@ -99,7 +99,8 @@ def test_so_does_an_upgraded_connection():
     (b'CONNECT a.test:25 HTTP/1.1\r\nHost: a.test:25\r\n\r\n', b'a.test:25', 'http_request_denied'),
     (b'nonsense\r\n\r\n', b'', 'http_request_error'),
     (b'GET http://a.te', b'', 'client_lost'),
-    (b'\x05\x01\x00', b'', 'wrong_protocol')])
+    (b'PRI * HTTP/2.0\r\n\r\n', b'', 'wrong_protocol'),
+    (b'\x05\x00', b'', 'http_request_error')])
 def test_a_refused_exchange_begins_and_ends_and_opens_nothing(octets, url, reason):
     with proxying('[access]\nhttp_ports = 80\nconnect_ports = 443\n') as (address, proxy):
         notes = observed(proxy)

@@ -5,6 +5,7 @@ import gevent
 from gevent.event import Event
 from helpers import PATIENCE, Recorder, proxying
 
+from geproxy.service.certificate_store import Store
 from geproxy.service.housekeeping import Housekeeping
 
 
@@ -14,6 +15,7 @@ class Server(object):
     def __init__(self, proxy):
         self.log, self.proxy, self.admin = Recorder(), proxy, None
         self.strangers, self.use_users = self, None
+        self.certificates = Store(self.log.say)
 
     def report(self, _now):
         """No stranger was refused."""

@@ -1,9 +1,11 @@
 """New connections: which address is dialled and when, who may forbid it, and what is said when none answers."""
 from __future__ import absolute_import, division, print_function
 
+import errno
 import os
 import re
 import socket
+import sys
 
 import gevent
 import pytest
@@ -11,7 +13,8 @@ from helpers import PATIENCE, Names, Owner, listening, read_all
 
 from geproxy import errors
 from geproxy.compat import monotonic
-from geproxy.net.deadlines import TimeLimit
+from geproxy.net.deadlines import TimeLimit, wait_readable
+from geproxy.net.stream import Stream
 from geproxy.policy.routes import DIRECT, Target
 from geproxy.upstream import dialling, resolver
 
@@ -113,6 +116,16 @@ def test_refused_everywhere_is_refused():
 def test_an_address_without_a_way_is_unroutable():
     with pytest.raises(errors.Unroutable):
         connect_to(Names('255.255.255.255'), 80)
+
+
+@pytest.mark.parametrize('codes, error', [
+    ((errno.ENETUNREACH,), errors.Unroutable), ((errno.EHOSTUNREACH, errno.ENETUNREACH), errors.HostUnreachable),
+    ((errno.EHOSTUNREACH, errno.ECONNREFUSED), errors.ConnectRefused),
+])
+def test_the_error_is_the_most_telling_of_all_failures(codes, error):
+    attempts = dialling.Attempts(b'a.test', [], 80, LIMITS[1])
+    attempts._failed = [('192.0.2.%d' % number, code) for number, code in enumerate(codes, 1)]
+    assert type(attempts._error()) is error
 
 
 @pytest.mark.parametrize('host, expected', [
@@ -228,3 +241,66 @@ def test_no_descriptor_is_left_behind_by_attempts_that_lose(silent_port):
     with pytest.raises(errors.ConnectTimeout):
         connect_to(Names('127.0.0.2', '127.0.0.3'), silent_port)
     assert len(os.listdir('/proc/self/fd')) == before
+
+
+# --- the source address
+
+MISSING = '192.0.2.77'      # of no host (RFC 5737)
+
+
+def from_sources(sources, addresses, port):
+    """The address that a connection from one of `sources` leaves from. `addresses`: of the destination."""
+    sock, _address = dialling.Attempts(b'a.test', addresses, port, LIMITS[1], sources).run()
+    try:
+        return sock.getsockname()[0]
+    finally:
+        sock.close()
+
+
+@pytest.mark.parametrize('sources, host', [
+    (('127.0.0.2',), '127.0.0.1'), (('127.0.0.3', '::1'), '127.0.0.1'), (('127.0.0.3', '::1'), '::1'), (('::',), '::1'),
+    (('0.0.0.0',), '127.0.0.1'),
+])
+def test_a_connection_leaves_from_its_source(sources, host):
+    with listening(lambda sock: sock.sendall(sock.getpeername()[0].encode('ascii')), host) as (_host, port):
+        sock, _address = dialling.Attempts(b'a.test', [host], port, LIMITS[1], sources).run()
+        assert wait_readable([Stream(sock, '', errors.UpstreamLost)], monotonic() + PATIENCE)
+        seen = sock.recv(100).decode('ascii')
+        sock.close()
+    assert seen in sources or seen == host and sources[0] in ('::', '0.0.0.0')
+
+
+def test_addresses_of_a_version_without_a_source_are_left_out():
+    with listening(read_all) as (_host, port):
+        assert from_sources(('127.0.0.2',), ['::1', '127.0.0.1'], port) == '127.0.0.2'
+    with pytest.raises(errors.SourceMissing) as caught:
+        from_sources(('127.0.0.2',), ['::1'], 80)
+    assert str(caught.value) == 'a.test, ::1 port 80: left out, as there is no source address of IPv6'
+    with pytest.raises(errors.ConnectRefused) as caught:
+        from_sources(('127.0.0.2',), ['::1', '127.0.0.1'], 1)
+    assert str(caught.value) == (
+        'a.test port 1: ::1: left out, as there is no source address of IPv6; 127.0.0.1: connection refused')
+
+
+def test_a_source_that_this_host_does_not_have_is_named():
+    before = descriptors()
+    with pytest.raises(errors.SourceMissing) as caught:
+        from_sources((MISSING,), ['127.0.0.1'], 80)
+    assert str(caught.value) == 'a.test, 127.0.0.1 port 80: this host does not have the source address 192.0.2.77'
+    assert caught.value.token == 'source_address_missing' and descriptors() == before
+
+
+def test_the_route_has_the_source():
+    target = Target(b'http', b'a.test', 1)
+    with pytest.raises(errors.SourceMissing):
+        dialling.Dialling(Names('127.0.0.1'), lambda: False).open(
+            (target, DIRECT._replace(sources=(MISSING,))), allow, LIMITS, Owner())
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='only Linux knows the option')
+def test_a_source_does_not_take_a_port_before_the_destination_is_known():
+    for address, source in (('127.0.0.1', '127.0.0.2'), ('::1', '::1')):
+        sock = dialling._open_socket(address)
+        dialling._bind(sock, source)
+        assert sock.getsockname()[:2] == (source, 0)
+        sock.close()

@@ -26,7 +26,8 @@ HEADING = '%5s %9s %8s %9s  %s' % ('NOW', 'REQUESTS', 'OCTETS', 'OCTETS/S', '%s'
 def main(arguments):
     """Run ``geproxy top`` and return the exit code. `arguments`: native texts, the name of the command first."""
     options = parser('top', 'Show the clients, hosts, users or routes with the most traffic. Each row: connections '
-                     'now, then requests, octets and octets per second, counted from the start of this command. q ends it.')
+                     'now, then requests, octets and octets per second, counted from the start of this command. q '
+                     'ends it.')
     options.add_argument('--by', choices=('client', 'host', 'user', 'route'), default='client',
                          help='what a row stands for (default: client); route: a parent, or direct')
     options.add_argument('--once', action='store_true', help='print one table and end')

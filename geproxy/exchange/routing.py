@@ -112,7 +112,7 @@ def _ask_for_one(exchange, key, verdicts, judge, reuse):
 def _dial(exchange, key, judge, reuse, host=None):
     """Return a Connection for a key of the pool, and note it in the record. `host`: as for Pool.connect."""
     proxy, request, record = exchange.proxy, exchange.request, exchange.record
-    record.route = show(key[1])         # not before: a request that policy refuses takes no route
+    record.route = proxy.routes.names[key[1]]       # not before: a request that policy refuses takes no route
     via = b''
     if key[1].parents and host is None:
         # With those that it had: else a circle of several proxies would not be found.

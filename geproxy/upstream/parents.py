@@ -36,20 +36,25 @@ class States(object):
         """`say`: log.Log.say, for one line when a parent goes or comes back."""
         self._say = say
         self._states = collections.OrderedDict()        # {(scheme, host, port): _State}
+        self._troubled = set()                          # the keys of those that have failed, and not worked since
 
     def use(self, parents):
         """Know these parents from now on, and forget all others. `parents`: {routes.Parent: its name for people}."""
         old, self._states = self._states, collections.OrderedDict()
         for parent, name in parents.items():
             self._states[parent[:3]] = old.get(parent[:3]) or _State(name)
+        self._troubled.intersection_update(self._states)
 
     def order(self, routes):
-        """Give those of `routes`, a tuple of routes.Routes, that may be tried, one by one, in their order.
+        """Return those of `routes`, a tuple of routes.Routes, that may be tried, as an iterable in their order.
 
-        Routes through a parent that is left out are missing. After LEFT_OUT seconds the first caller that gets so far
-        gets it again, and all others do not until that one reports that it worked. If all routes would be missing, all
-        are given: to try is better than to fail for sure.
+        Take them one by one, as they are tried. Routes through a parent that is left out are missing. After LEFT_OUT
+        seconds the first caller that gets so far gets it again, and all others do not until that one reports that it
+        worked. If all routes would be missing, all are given: to try is better than to fail for sure.
         """
+        return self._usable(routes) if self._troubled else routes
+
+    def _usable(self, routes):
         usable = 0
         for route in routes:
             if self._is_usable(route):
@@ -79,6 +84,7 @@ class States(object):
         if state is None:
             return                              # a reload has removed it
         now = monotonic()
+        self._troubled.add(parent[:3])
         state.doubts += 1
         state.why, state.failures = why, state.failures + 1
         if not state.up:
@@ -89,9 +95,12 @@ class States(object):
 
     def worked(self, parent):
         """Note that a parent has answered. `parent`: the routes.Parent."""
+        if not self._troubled:
+            return
         state = self._of(parent)
         if state is None:
             return
+        self._troubled.discard(parent[:3])
         state.doubts = 0
         if not state.up:
             now = monotonic()

@@ -73,8 +73,8 @@ def test_only_a_request_that_gets_so_far_counts_as_a_trial(states):
     states.failed(B, 'refused')
     states.clock.now += parents.LEFT_OUT
     for _ in range(3):
-        assert next(states.order(BOTH)) is BY_A     # it works, so B is not needed
-    waiting = states.order(BOTH)
+        assert next(iter(states.order(BOTH))) is BY_A     # it works, so B is not needed
+    waiting = iter(states.order(BOTH))
     assert next(waiting) is BY_A
     assert tuple(states.order(BOTH)) == BOTH        # A failed for this one
     assert tuple(waiting) == ()

@@ -1,5 +1,5 @@
-"""``python -m geproxy top``: which clients, hosts or users cause the most traffic now, as a screen that is drawn again
-and again, or once for scripts.
+"""``python -m geproxy top``: which clients, hosts, users or routes cause the most traffic now, as a screen that is
+drawn again and again, or once for scripts.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -25,10 +25,11 @@ HEADING = '%5s %9s %8s %9s  %s' % ('NOW', 'REQUESTS', 'OCTETS', 'OCTETS/S', '%s'
 
 def main(arguments):
     """Run ``geproxy top`` and return the exit code. `arguments`: native texts, the name of the command first."""
-    options = parser('top', 'Show the clients, hosts or users with the most traffic. Each row: connections now, then '
-                     'requests, octets and octets per second, counted from the start of this command. q ends it.')
-    options.add_argument('--by', choices=('client', 'host', 'user'), default='client',
-                         help='what a row stands for (default: client)')
+    options = parser('top', 'Show the clients, hosts, users or routes with the most traffic. Each row: connections '
+                     'now, then requests, octets and octets per second, counted from the start of this command. q '
+                     'ends it.')
+    options.add_argument('--by', choices=('client', 'host', 'user', 'route'), default='client',
+                         help='what a row stands for (default: client); route: a parent, or direct')
     options.add_argument('--once', action='store_true', help='print one table and end')
     options.add_argument('--for', dest='seconds', metavar='TIME', type=option_types.duration, default=REFRESH,
                          help='time between two views; with --once: time to count (default: %ds)' % REFRESH)
@@ -36,16 +37,16 @@ def main(arguments):
 
 
 class Tally(object):
-    """The traffic of each client, host or user since the tally was made. Octets that were sent earlier do not count."""
+    """The traffic of each client, host, user or route since the tally was made. Earlier octets do not count."""
 
     def __init__(self, by):
-        """Begin at zero. `by`: 'client', 'host' or 'user', native text."""
+        """Begin at zero. `by`: 'client', 'host', 'user' or 'route', native text."""
         self._by = by
         self._began = self._looked = monotonic()
-        self._used = {}                 # {client, host or user: [requests, octets, octets since the last view]}
+        self._used = {}                 # {client, host, user or route: [requests, octets, octets since the last view]}
         self._seen = {}                 # {request id: octets that are counted already}, of exchanges under way
         self._kept = frozenset()        # the request ids that were under way at the last look
-        self._now = collections.Counter()       # {client, host or user: connections}
+        self._now = collections.Counter()       # {client, host, user or route: connections}
 
     def _add(self, who, requests, octets):
         counts = self._used.setdefault(who or None, [0, 0, 0])
@@ -54,7 +55,7 @@ class Tally(object):
 
     def ended(self, event):
         """Count an exchange that has ended. `event`: a dictionary, from a line of /-/tail."""
-        who = {'client': event.get('client.ip'), 'user': event.get('user.name'),
+        who = {'client': event.get('client.ip'), 'user': event.get('user.name'), 'route': event.get('route'),
                'host': filters.host_of(event.get('url.original', ''))}[self._by]
         octets = event.get('http.request.bytes', 0) + event.get('http.response.bytes', 0)
         known = self._seen.pop(event.get('id'), None)
@@ -73,7 +74,7 @@ class Tally(object):
         for row in rows:
             if self._by != 'client' and not row['request']:
                 continue                # an idle connection has no host and no user
-            who = filters.host_of(row['url'] or '') if self._by == 'host' else row[self._by]
+            who = filters.host_of(row['url'] or '') if self._by == 'host' else row.get(self._by)
             self._now[who or None] += 1
             octets = row['received'] + row['sent']
             known = octets if first or not row['request'] else self._seen.get(row['request'], 0)

@@ -93,6 +93,12 @@ COUNTERS = [Counter(*row) for row in (
     ('geproxy_denied_total', 'counter', ('rule',),
      'Exchanges refused by policy, by the line of the rule. rule="-": by clients, ports or addresses. geproxy why URL '
      'explains a decision.'),
+    ('geproxy_parent_up', 'gauge', ('parent',),
+     '0 while a parent of [upstream] routes is left out, because it could not be used; else 1. geproxy status and the '
+     'error log say why.'),
+    ('geproxy_parent_failures_total', 'counter', ('parent',),
+     'How often a parent could not be used: it could not be reached, was silent, or did not speak its protocol. '
+     'geproxy_errors_total counts what it refuses.'),
     ('geproxy_pool_connections', 'gauge', (),
      'Connections to origins now, tunnels and kept ones included. Each takes a file descriptor.'),
     ('geproxy_pool_idle_connections', 'gauge', (),

@@ -47,8 +47,9 @@ directly = Memo(lambda asked: (Target(*asked), DIRECT))
 class Routes(object):
     """The rows of [upstream] routes. They never change: a reload makes others.
 
-    `rows`: the Rows; `parents`: {Parent: its name as of show_parent}, all that a row names, in the order of the file.
-    `sources`: all local addresses that connections leave from, native texts.
+    `rows`: the Rows; `parents`: {Parent: its name as of show_parent}, all that a row names, in the order of the file;
+    `names`: {Route: its name as of show}, all that `choose` gives; `sources`: all local addresses that connections may
+    have to leave from, native texts.
     """
 
     def __init__(self, rows, sources=()):
@@ -61,28 +62,42 @@ class Routes(object):
         self._choices = [Choice(tuple(self._complete(route) for route in row.routes), row.resolve, row.source)
                          for row in self.rows]
         self._otherwise = Choice((self._complete(DIRECT),), False, '')
+        self._by_name = {}              # {one of host_keys: [(index of a row, Where)]}: there may be thousands
+        self._others = []               # [(index of a row, Where)]: those for any host, for networks, or for many names
+        for at, row in enumerate(self.rows):
+            for where in row.wheres:
+                alone = where.names is not None and len(where.names) == 1
+                (self._by_name.setdefault(next(iter(where.names)), []) if alone else self._others).append((at, where))
+        self.names = dict((route, show(route)) for choice in self._choices + [self._otherwise]
+                          for route in choice.routes)
         # All local addresses that connections may have to leave from.
         self.sources = sorted(set(source for choice in self._choices + [self._otherwise]
                                   for route in choice.routes for source in route.sources))
-        self._remembered = Bounded(REMEMBERED)      # {(host, port): Choice}
+        self._remembered = Bounded(REMEMBERED)      # {(host, port, tunnel): Choice}
 
-    def choose(self, host, port):
+    def choose(self, host, port, tunnel=False):
         """Return the Choice for a destination: that of the first row that matches, or the direct way if none does.
 
-        `host`: octets, in lower case without a dot at its end; `port`: an int.
+        `host`: octets, in lower case without a dot at its end; `port`: an int; `tunnel`: True for CONNECT.
         """
-        choice = self._remembered.get((host, port))
+        choice = self._remembered.get((host, port, tunnel))
         if choice is None:
-            at = self.find(host, port)
+            at = self.find(host, port, tunnel)
             choice = self._otherwise if at is None else self._choices[at]
-            self._remembered.remember((host, port), choice)
+            self._remembered.remember((host, port, tunnel), choice)
         return choice
 
-    def find(self, host, port):
-        """Return the index of the first row that matches, or None. `host`, `port`: as for `choose`."""
+    def find(self, host, port, tunnel=False):
+        """Return the index of the first row that matches, or None. `host`, `port`, `tunnel`: as for `choose`."""
         keys, ip = rules.host_keys(host), _literal(host)
-        return next((at for at, row in enumerate(self.rows)
-                     if any(_matches(where, keys, ip, port) for where in row.wheres)), None)
+        first = min([at for key in keys for at, where in self._by_name.get(key, ())
+                     if _matches(where, keys, ip, port, tunnel)] or [len(self.rows)])
+        for at, where in self._others:
+            if at > first:
+                break
+            if _matches(where, keys, ip, port, tunnel):
+                return at
+        return first if first < len(self.rows) else None
 
     def _complete(self, route):
         return route if route.sources else route._replace(sources=self._sources)
@@ -96,8 +111,10 @@ def _literal(host):
         return None
 
 
-def _matches(where, keys, ip, port):
+def _matches(where, keys, ip, port, tunnel):
     """Return True if a Where holds a destination. `keys`: its rules.host_keys; `ip`: its IP, None for a name."""
+    if where.tunnel is not None and where.tunnel != tunnel:
+        return False
     if where.ports is not None and not address.allows_port(where.ports, port):
         return False
     if where.names is not None:

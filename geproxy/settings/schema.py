@@ -7,11 +7,11 @@ from __future__ import absolute_import, division, print_function
 
 import collections
 
+from geproxy.settings.environment_routes import route_list
 from geproxy.settings.option_types import (
     admin_listeners, any_text, boolean, choice, duration, input_path, input_paths, large_size, listeners,
     local_addresses, log_path, networks, or_off, output_path, per_second, ports, prefix_length, protocols, pseudonym,
     realm, size, size_or_auto, whole_number, whole_number_or_auto)
-from geproxy.settings.route_lines import route_list
 from geproxy.settings.rule_files import rule_list
 
 # `read`: one of option_types, or of READ_ENTRIES; `default`: as text; `reloadable`: a reload may change it; `sentence`:
@@ -43,7 +43,8 @@ SCHEMA = [Option(*row) for row in (
      "auto: a name made from the host's name and the listener."),
     ('proxy', 'via', boolean('on', 'off'), 'on', True,
      'Add a Via field to requests and responses, as RFC 9110 requires. Without it, a loop through another proxy, '
-     'such as a parent that leads back to this proxy, is not found.'),
+     'such as a parent that leads back to this proxy, is not found. SOCKS has no such field: a circle of SOCKS '
+     'parents is not found in any case.'),
     ('proxy', 'socks', boolean('on', 'off'), 'on', True,
      'Serve clients that speak SOCKS 4, 4a or 5 on the same ports. The only command is CONNECT: rules, users, limits '
      'and the log treat it like CONNECT of HTTP.'),
@@ -191,12 +192,13 @@ SCHEMA = [Option(*row) for row in (
      'Largest number of field lines in a head, and in a trailer section. A request with more gets 431. A response '
      'with more becomes 502 (http_response_header_section_size).'),
     ('upstream', 'routes', route_list, '', True,
-     'Which requests go through a parent, another proxy, one row per line: destinations as in rules, then the routes '
-     'to try in this order, separated by commas. A route is direct, http://HOST:PORT, https://HOST:PORT, socks5://, '
-     'socks5h:// or socks4a://HOST[:1080]. The first row that matches counts; if none matches, the request goes '
-     'directly. Networks match only addresses in URLs: names are not looked up, and the parent gets them as they are. '
-     'resolve=here at the end of a row, and socks5://: names are looked up here, and SOCKS and CONNECT ask the parent '
-     'for the address. A parent that cannot be reached is left out for 30 s.'),
+     'Which requests go through a parent, another proxy, one row per line: destinations as in rules (also http://any '
+     'and https://.name), then the routes to try in this order, separated by commas. A route is direct, '
+     'http://HOST:PORT, https://HOST:PORT, socks5://, socks5h:// or socks4a://HOST[:1080]. The first row that '
+     'matches counts; if none matches, the request goes directly. Networks match only addresses in URLs: names are '
+     'not looked up, and the parent gets them as they are. resolve=here at the end of a row, and socks5://: names are '
+     'looked up here, and SOCKS and CONNECT ask the parent for the address. A parent that cannot be reached is left '
+     'out for 30 s. A row `environment` stands for the variables http_proxy, https_proxy, all_proxy and no_proxy.'),
     ('upstream', 'source', local_addresses, '', True,
      'The addresses of this host that connections leave from: one of IPv4, one of IPv6, or both. With one of them, '
      'origins and parents that have addresses of the other IP version only cannot be reached, and other names are '

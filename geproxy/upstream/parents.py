@@ -14,17 +14,19 @@ LEFT_OUT = 30.0         # seconds
 DOUBTS = 3              # connections in a row that get no answer from a parent before it is left out
 
 # A parent for people. `name`: its URL, native text without secrets; `up`: False while it is left out; `since`: when
-# that changed last, in monotonic seconds, None if it never did; `why`: the last failure, native text, '' if none.
-View = collections.namedtuple('View', 'name up since why')
+# that changed last, in monotonic seconds, or None if it never did; `why`: native text, the last failure, '' if there
+# was none; `failures`: how many there were.
+View = collections.namedtuple('View', 'name up since why failures')
 
 
 class _State(object):
-    """What is known of one parent. `name`, `up`, `since`, `why`: as of a View; `again`: when one request may try it
-    again, in monotonic seconds; `doubts`: failures in a row."""
-    __slots__ = ('name', 'up', 'since', 'why', 'again', 'doubts')
+    """What is known of one parent. `name`, `up`, `since`, `why`, `failures`: as of a View; `again`: when one
+    request may try it again, in monotonic seconds; `doubts`: failures in a row."""
+    __slots__ = ('name', 'up', 'since', 'why', 'again', 'doubts', 'failures')
 
     def __init__(self, name):
-        self.name, self.up, self.since, self.why, self.again, self.doubts = name, True, None, '', 0.0, 0
+        self.name, self.up, self.since, self.why, self.again = name, True, None, '', 0.0
+        self.doubts = self.failures = 0
 
 
 class States(object):
@@ -34,20 +36,25 @@ class States(object):
         """`say`: log.Log.say, for one line when a parent goes or comes back."""
         self._say = say
         self._states = collections.OrderedDict()        # {(scheme, host, port): _State}
+        self._troubled = set()                          # the keys of those that have failed, and not worked since
 
     def use(self, parents):
         """Know these parents from now on, and forget all others. `parents`: {routes.Parent: its name for people}."""
         old, self._states = self._states, collections.OrderedDict()
         for parent, name in parents.items():
             self._states[parent[:3]] = old.get(parent[:3]) or _State(name)
+        self._troubled.intersection_update(self._states)
 
     def order(self, routes):
-        """Give those of `routes`, a tuple of routes.Routes, that may be tried, one by one, in their order.
+        """Return those of `routes`, a tuple of routes.Routes, that may be tried, as an iterable in their order.
 
-        Routes through a parent that is left out are missing. After LEFT_OUT seconds the first caller that gets so far
-        gets it again, and all others do not until that one reports that it worked. If all routes would be missing, all
-        are given: to try is better than to fail for sure.
+        Take them one by one, as they are tried. Routes through a parent that is left out are missing. After LEFT_OUT
+        seconds the first caller that gets so far gets it again, and all others do not until that one reports that it
+        worked. If all routes would be missing, all are given: to try is better than to fail for sure.
         """
+        return self._usable(routes) if self._troubled else routes
+
+    def _usable(self, routes):
         usable = 0
         for route in routes:
             if self._is_usable(route):
@@ -77,8 +84,9 @@ class States(object):
         if state is None:
             return                              # a reload has removed it
         now = monotonic()
+        self._troubled.add(parent[:3])
         state.doubts += 1
-        state.why = why
+        state.why, state.failures = why, state.failures + 1
         if not state.up:
             state.again = now + LEFT_OUT
         elif not doubtful or state.doubts >= DOUBTS:
@@ -87,9 +95,12 @@ class States(object):
 
     def worked(self, parent):
         """Note that a parent has answered. `parent`: the routes.Parent."""
+        if not self._troubled:
+            return
         state = self._of(parent)
         if state is None:
             return
+        self._troubled.discard(parent[:3])
         state.doubts = 0
         if not state.up:
             now = monotonic()
@@ -98,7 +109,7 @@ class States(object):
 
     def view(self):
         """Return a View of each parent, as a list in the order of the routes."""
-        return [View(state.name, state.up, state.since, state.why) for state in self._states.values()]
+        return [View(state.name, state.up, state.since, state.why, state.failures) for state in self._states.values()]
 
     def _of(self, parent):
         return self._states.get(parent[:3])

@@ -100,3 +100,12 @@ def test_the_most_traffic_since_the_last_view_comes_first():
     tally.view()
     tally.ended(ending('b', 10, 'now'))
     assert [line[-1] for line in tallied(tally)] == ['now', 'early']
+
+
+def test_traffic_is_counted_by_route_if_there_are_routes():
+    tally = top.Tally('route')
+    tally.under_way([], first=True)
+    tally.under_way([dict(row('a', 30), route='http://p:1'), dict(row('b', 5), route='direct'), dict(row(None, 0), route=None)])
+    tally.ended(dict(ending('a', 50), route='http://p:1'))
+    tally.ended(ending('refused', 7))
+    assert tallied(tally) == [['1', '1', '50', 'http://p:1'], ['0', '1', '7', '-'], ['1', '0', '5', 'direct']]

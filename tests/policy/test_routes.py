@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 import pytest
 
 from geproxy.policy import routes as routes_module
+from geproxy.policy import rules
 from geproxy.policy.routes import DIRECT, Parent, Route, Routes, Row, Target, directly, show
 from geproxy.settings import rule_lines
 
@@ -71,3 +72,31 @@ def test_parents_are_listed_once_with_names_that_have_no_secrets():
     routes = Routes([row('a', secret, B, None), row('b', B._replace(host=b'::1', scheme=b'socks5')), row('c', secret)])
     assert list(routes.parents.values()) == ['http://a.test:3128', 'http://b.test:3128', 'socks5://[::1]:3128']
     assert show(DIRECT) == 'direct' and show(Route((secret,), ())) == 'http://a.test:3128'
+
+
+@pytest.mark.parametrize('host, port, tunnel, matched', [
+    (b'a.test', 80, False, 2), (b'a.test', 443, True, 3), (b'x.corp', 80, False, 0), (b'x.corp', 443, True, 3),
+    (b'x.lab', 8443, True, 1), (b'x.lab', 443, True, 3), (b'x.lab', 8443, False, 2)])
+def test_a_row_may_be_for_plain_requests_or_for_tunnels(host, port, tunnel, matched):
+    routes = Routes([row('http://.corp', None), row('https://*.lab:8443', None), row('http://any', A), row('https://any', B)])
+    for _ in range(2):                  # the second time, from memory
+        assert routes.choose(host, port, tunnel).where == routes.rows[matched].source
+
+
+def test_what_is_remembered_of_tunnels_is_not_taken_for_plain_requests():
+    routes = Routes([row('http://any', A), row('https://any', B)])
+    for _ in range(2):
+        assert routes.choose(b'a.test', 80, False).routes == (Route((A,), ()),)
+        assert routes.choose(b'a.test', 80, True).routes == (Route((B,), ()),)
+
+
+def test_the_first_row_is_found_among_many_of_all_kinds():
+    kinds = ['h%d.test', '.h%d.test', 'h%d.test:80', '10.%d.0.0/16', 'https://.h%d.test', '@names', '*.h%d.test:81']
+    rows = [row(kind % number if '%d' in kind else kind, A) for number in range(20) for kind in kinds[number % 5:]]
+    routes = Routes(rows + [row('any:80', B)])
+    for host in [b'h%d.test' % number for number in range(21)] + [b'x.h7.test', b'10.9.1.1', b'listed.too', b'x']:
+        for port, tunnel in ((80, False), (81, False), (443, True)):
+            keys, ip = rules.host_keys(host), routes_module._literal(host)
+            expected = next((at for at, each in enumerate(routes.rows) if any(
+                routes_module._matches(where, keys, ip, port, tunnel) for where in each.wheres)), None)
+            assert routes.find(host, port, tunnel) == expected, (host, port)

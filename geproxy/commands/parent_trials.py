@@ -87,7 +87,7 @@ class Tester(object):
         return sock, address
 
     def _dial(self, parent, addresses, sources):
-        return Attempts(parent.host, addresses, parent.port, self._connect, *([sources] if sources else [])).run()
+        return Attempts(parent.host, addresses, parent.port, self._connect, sources).run()
 
     def _lead(self, parent, sock, address, target):
         limit = self._connect

@@ -1,5 +1,5 @@
-"""``python -m geproxy top``: which clients, hosts, users or routes cause the most traffic now, as a screen that is drawn
-again and again, or once for scripts.
+"""``python -m geproxy top``: which clients, hosts, users or routes cause the most traffic now, as a screen that is
+drawn again and again, or once for scripts.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -25,8 +25,9 @@ HEADING = '%5s %9s %8s %9s  %s' % ('NOW', 'REQUESTS', 'OCTETS', 'OCTETS/S', '%s'
 
 def main(arguments):
     """Run ``geproxy top`` and return the exit code. `arguments`: native texts, the name of the command first."""
-    options = parser('top', 'Show the clients, hosts, users or routes with the most traffic. Each row: connections now, then '
-                     'requests, octets and octets per second, counted from the start of this command. q ends it.')
+    options = parser('top', 'Show the clients, hosts, users or routes with the most traffic. Each row: connections '
+                     'now, then requests, octets and octets per second, counted from the start of this command. q '
+                     'ends it.')
     options.add_argument('--by', choices=('client', 'host', 'user', 'route'), default='client',
                          help='what a row stands for (default: client); route: a parent, or direct')
     options.add_argument('--once', action='store_true', help='print one table and end')
@@ -36,7 +37,7 @@ def main(arguments):
 
 
 class Tally(object):
-    """The traffic of each client, host, user or route since the tally was made. Octets that were sent earlier do not count."""
+    """The traffic of each client, host, user or route since the tally was made. Earlier octets do not count."""
 
     def __init__(self, by):
         """Begin at zero. `by`: 'client', 'host', 'user' or 'route', native text."""

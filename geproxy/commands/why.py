@@ -131,7 +131,7 @@ def find(settings, question, net, resolver=None, states=lambda parent: ()):
         decision = policy.check_target(question, now)
         found['would'], found['depends'] = decision.why, decision.allowed is None
         case = Case(settings, policy, question, resolver or Resolver(), now, found)
-        if settings.routes is not None:
+        if settings.routes is not None and settings.routes.rows:
             rule = policy.ruleset.pending(question, now) if found['depends'] else None
             found['routing'] = why_routes.Routing(settings, policy, question, rule and rules.show(rule))
         if not net:
@@ -275,7 +275,7 @@ def _connect(settings, question, addresses):
     started = compat.monotonic()
     limit = TimeLimit('connect', settings.timeouts.connect, errors.ConnectTimeout)
     routes = settings.routes
-    ways = routes.choose(question.host, question.port).routes if routes else ()
+    ways = routes.choose(question.host, question.port, question.method == b'CONNECT').routes if routes else ()
     sources = next((way.sources for way in ways if not way.parents), ())
     sock, reached = Attempts(question.host, addresses, question.port, limit, sources).run()
     sock.close()

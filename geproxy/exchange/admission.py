@@ -27,11 +27,13 @@ def read_request(exchange):
     """Wait for the whole request head, and parse it. Sets `head`, `request` and `body` of `exchange`, an Exchange.
 
     Raises HeadTimeout, ClientLost, WrongProtocol, SpoofedClient, TargetTooLong, HeadTooLarge, BadRequest,
-    VersionNotSupported, NotImplementedHere, MemoryFull, LoopDetected.
+    VersionNotSupported, NotImplementedHere, MemoryFull, LoopDetected; with SOCKS also what SocksDialect.read_request
+    does.
     """
     client, most, conversation = exchange.client, exchange.proxy.limits, exchange.conversation
     limit = exchange.proxy.waits.head
     deadline = exchange.record.began + limit.seconds
+    request = None
     if conversation.fresh:
         while protocols.undecided(client.buffer) and not client.ended:
             client.wait(limit, deadline)
@@ -39,28 +41,30 @@ def read_request(exchange):
         kind = protocols.check(client.buffer, exchange.proxy.spoken)
         if kind:
             conversation.dialect = SocksDialect(kind)
-            return _accept(exchange, conversation.dialect.read_request(exchange, log_in, must_log_in))
-    head = client.read_head(most.head_size, limit, deadline, reading.check_request_start)
-    if head is None:
-        if b'\n' not in client.buffer:
-            raise errors.TargetTooLong('the request line is longer than %d octets' % most.head_size)
-        raise errors.HeadTooLarge('the request head is larger than %d octets' % most.head_size)
-    if not head:
-        raise errors.ClientLost('the client ended the connection in the middle of a request head')
-    exchange.head = head
-    if len(head) > memory.FREE:
-        client.hold(PARSED * len(head))
-        wait_turn()                 # parsing a head of 64 KB may take 10 ms
-    _accept(exchange, reading.parse_request(head, most.fields))
-
-
-def _accept(exchange, request):
-    """Set `request` and `body` of `exchange`, an Exchange. `request`: the message.Request. Raises LoopDetected."""
+            request = conversation.dialect.read_request(exchange, log_in, must_log_in)
+    if request is None:
+        head = client.read_head(most.head_size, limit, deadline, reading.check_request_start)
+        if not head:
+            raise _no_head(client, head, most)
+        exchange.head = head
+        if len(head) > memory.FREE:
+            client.hold(PARSED * len(head))
+            wait_turn()                 # parsing a head of 64 KB may take 10 ms
+        request = reading.parse_request(head, most.fields)
     exchange.record.request = request
-    exchange.body = framing.request_body(request, exchange.proxy.limits)
+    exchange.body = framing.request_body(request, most)
     exchange.request = request
     if request.passed_by(exchange.proxy.name_octets):
         raise errors.LoopDetected('this request has been here before: its Via names %s' % exchange.proxy.name)
+
+
+def _no_head(client, head, most):
+    """Return the error for a head that Stream.read_head did not find. `head`: what it returned."""
+    if head is not None:
+        return errors.ClientLost('the client ended the connection in the middle of a request head')
+    if b'\n' not in client.buffer:
+        return errors.TargetTooLong('the request line is longer than %d octets' % most.head_size)
+    return errors.HeadTooLarge('the request head is larger than %d octets' % most.head_size)
 
 
 def identify(exchange):

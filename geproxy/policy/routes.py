@@ -48,8 +48,8 @@ class Routes(object):
     """The rows of [upstream] routes. They never change: a reload makes others.
 
     `rows`: the Rows; `parents`: {Parent: its name as of show_parent}, all that a row names, in the order of the file;
-    `names`: {Route: its name as of show}, all that `choose` gives; `sources`: all local addresses that connections leave
-    from, native texts.
+    `names`: {Route: its name as of show}, all that `choose` gives; `sources`: all local addresses that connections may
+    have to leave from, native texts.
     """
 
     def __init__(self, rows, sources=()):
@@ -62,9 +62,6 @@ class Routes(object):
         self._choices = [Choice(tuple(self._complete(route) for route in row.routes), row.resolve, row.source)
                          for row in self.rows]
         self._otherwise = Choice((self._complete(DIRECT),), False, '')
-        # All local addresses that connections may have to leave from.
-        self.sources = sorted(set(source for choice in self._choices + [self._otherwise]
-                                  for route in choice.routes for source in route.sources))
         self._by_name = {}              # {one of host_keys: [(index of a row, Where)]}: there may be thousands
         self._others = []               # [(index of a row, Where)]: those for any host, for networks, or for many names
         for at, row in enumerate(self.rows):
@@ -73,6 +70,9 @@ class Routes(object):
                 (self._by_name.setdefault(next(iter(where.names)), []) if alone else self._others).append((at, where))
         self.names = dict((route, show(route)) for choice in self._choices + [self._otherwise]
                           for route in choice.routes)
+        # All local addresses that connections may have to leave from.
+        self.sources = sorted(set(source for choice in self._choices + [self._otherwise]
+                                  for route in choice.routes for source in route.sources))
         self._remembered = Bounded(REMEMBERED)      # {(host, port, tunnel): Choice}
 
     def choose(self, host, port, tunnel=False):

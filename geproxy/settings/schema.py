@@ -107,9 +107,9 @@ SCHEMA = [Option(*row) for row in (
      'that they have signed is a log-in: see [auth] certificates. So use a CA that signs nothing else. A certificate '
      'of another CA, or one that has expired, ends the handshake. Empty: clients are not asked for certificates.'),
     ('auth', 'users', input_path, '', True,
-     'An htpasswd file. If it is set, all clients must log in (Basic) or get 407, except those in exempt. Hashes: '
-     '{SHA}, $apr1$, $1$, $5$, $6$, and bcrypt if the library bcrypt is installed. A relative path is relative to '
-     'this file. The file is read again when it changes.'),
+     'An htpasswd file. If it is set, all clients must log in (Basic, or by SOCKS 5) or get 407, except those in '
+     'exempt. Hashes: {SHA}, $apr1$, $1$, $5$, $6$, and bcrypt if the library bcrypt is installed. A relative path '
+     'is relative to this file. The file is read again when it changes.'),
     ('auth', 'groups', input_path, '', True,
      'A file with lines such as `group: user user`. Rules use these groups as group:NAME. The file is read again '
      'when it changes.'),

@@ -1,6 +1,7 @@
 """Clients that speak SOCKS, with a real proxy and real origins."""
 from __future__ import absolute_import, division, print_function
 
+import gc
 import json
 import socket
 import struct
@@ -13,8 +14,10 @@ from test_leaving import hanging
 from test_state import exchange_of
 
 from geproxy import errors
+from geproxy.auth import failures
 from geproxy.exchange.socks_dialect import SocksDialect
 from geproxy.observe import formats
+from geproxy.settings import loading
 
 OPEN = '[access]\nconnect_ports = any\n'
 NO_LOGIN, PASSWORD = (b'\x05\x01\x00', b'\x05\x00'), (b'\x05\x01\x02', b'\x05\x02')    # (what the client sends, the answer)
@@ -371,3 +374,76 @@ def test_a_client_that_offers_no_log_in_of_ours_is_refused():
     with proxying() as (address, proxy):
         assert talk(address, (b'\x05\x02\x01\x80', b'\x05\xff')) == b''
         assert 'offers only the SOCKS log-in methods 1 128;' in proxy.wait(1)[0].message
+
+
+@pytest.mark.parametrize('password, rest', [(b'wrong', b''), (b'secret', b'\x00' + reply5(5))])
+def test_a_client_that_ends_its_direction_while_its_log_in_waits_gets_its_whole_answer(people, password, rest):
+    octets = b'\x05\x01\x02' + login(b'eve', password) + ask5(1)
+    with proxying(people % ('', '')) as (address, proxy):
+        for _ in range(failures.FREE):
+            assert talk(address, PASSWORD, (login(b'eve', b'wrong'), b'\x01\x01')) == b''
+        client = connect(address)
+        client.sendall(octets)              # the next attempt waits
+        client.shutdown(socket.SHUT_WR)
+        assert read_exactly(client, 3) == b'\x05\x02\x01' and len(proxy.records) == failures.FREE
+        assert read_all(client) == (rest or b'\x01')
+        client.close()
+        assert not proxy.wait(failures.FREE + 1)[-1].aborted
+
+
+def test_the_time_of_a_log_in_is_not_the_time_of_the_client(people):
+    with listening(echo) as (_host, port), proxying(people % ('', '[timeouts]\nhead = 900ms\n')) as (address, _proxy):
+        for _ in range(failures.FREE + 1):
+            assert talk(address, PASSWORD, (login(b'eve', b'wrong'), b'\x01\x01')) == b''
+        client = connect(address)
+        client.sendall(PASSWORD[0] + GOOD[0])
+        assert read_exactly(client, 4) == PASSWORD[1] + GOOD[1]         # after a second
+        gevent.sleep(0.3)                   # longer than what would be left
+        client.sendall(ask5(port) + b'!')
+        assert read_all(client) == OK + b'!'
+        client.close()
+
+
+# --- through parents
+
+OUTER = OPEN + '[proxy]\nname = outer\n[upstream]\nroutes = any %s://127.0.0.1:%d\n'
+
+
+@pytest.mark.parametrize('scheme', ['http', 'socks4a', 'socks5h', 'socks5'])
+def test_it_goes_on_through_parents(scheme):
+    with listening(echo) as (_host, port), proxying(OPEN) as (parent, behind):
+        with proxying(OUTER % (scheme, parent[1])) as (address, proxy):
+            assert talk(address, NO_LOGIN, (ask5(port, b'localhost'), OK), (b'hello!', b'HELLO!')) == b''
+            assert talk(address, (ask4(port), GRANTED), (b'hello!', b'HELLO!')) == b''
+            assert [record.route for record in proxy.wait(2)] == ['%s://127.0.0.1:%d' % (scheme, parent[1])] * 2
+            assert [record.tunnel for record in behind.wait(2)] == [True] * 2
+
+
+@pytest.mark.parametrize('scheme, ini, code', [
+    ('http', '[access]\nrules = deny any any\n', 2), ('socks5h', '[access]\nrules = deny any any\n', 2), ('http', OPEN, 1),
+])
+def test_a_refusal_of_a_parent_has_a_code(scheme, ini, code):
+    with proxying(ini) as (parent, _behind):
+        with proxying(OUTER % (scheme, parent[1])) as (address, proxy):
+            assert talk(address, NO_LOGIN, (ask5(1), reply5(code))) == b''
+            assert proxy.wait(1)[0].reason == 'parent_refused'
+
+
+def test_a_parent_that_is_the_proxy_itself_is_found():
+    with proxying(OPEN) as (address, proxy):
+        settings = loading.load('other.ini', (OPEN + '[upstream]\nroutes = any socks5h://127.0.0.1:%d' % address[1]).splitlines())
+        proxy.server._use(settings)
+        assert talk(address, NO_LOGIN, (ask5(80, b'a.test'), reply5(2))) == b''
+        assert proxy.wait(1)[0].reason == 'proxy_loop_detected'
+
+
+def test_a_password_does_not_wait_for_the_collector():
+    gc.collect()
+    gc.disable()
+    try:
+        dialect = SocksDialect('socks5')
+        assert dialect.first and dialect.refusal(errors.Denied('x'), '', '', b'', True)
+        del dialect
+        assert not [each for each in gc.get_objects() if isinstance(each, SocksDialect)]
+    finally:
+        gc.enable()

@@ -57,6 +57,13 @@ def row(conversation, query):
         ('sent', exchange.sent)))
 
 
+def certificates(server):
+    """Return the certificates of [tls] as a list of dictionaries that json can write. `server`: the server.Server."""
+    return [collections.OrderedDict((
+        ('path', each.path), ('names', each.names), ('until', each.until), ('days', each.days)))
+            for each in server.certificates.view()]
+
+
 def connection_id(view):
     """Return the name of a connection, native text, unique on this host. `view`: a conversation.View."""
     return '%d-%d' % (os.getpid(), view.number)
@@ -85,8 +92,8 @@ def state(server):
         values.update(server.admin.counted())
     lines = ['state: %s' % (', '.join('%d %s' % (count, name) for name, count in phases(server.live).items())
                             or 'no connections')]
-    lines += ['certificate: %s, %s, %d days left' % (each.path, ' '.join(each.names), each.days)
-              for each in server.certificates.view()]
+    lines += ['certificate: %s, %s, %d days left' % (each['path'], ' '.join(each['names']), each['days'])
+              for each in certificates(server)]
     for counter in metrics.COUNTERS:
         value = values.get(counter.name)
         if value is not None and counter.kind != 'histogram':

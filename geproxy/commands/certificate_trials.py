@@ -44,7 +44,7 @@ def refusal(pair, names, authorities=None):
                 return ''
         return 'the handshake comes to no end'
     except Failure as failure:
-        return str(failure)
+        return str(failure.args[-1])
     finally:
         client.close()
         server.close()

@@ -9,6 +9,7 @@ import collections
 import os
 import re
 import ssl
+import time
 
 from geproxy.compat import to_native
 
@@ -17,8 +18,8 @@ Pair = collections.namedtuple('Pair', 'certificate key')
 # What a certificate says. `names`: of hosts, native text in lower case; `since`, `until`: seconds since the epoch.
 Facts = collections.namedtuple('Facts', 'names since until')
 # What was read from files. `pairs`: a tuple of Pairs; `clients`: a path, or None; `stamp`: see `stamp`; `context`: the
-# ssl.SSLContext; `facts`: a tuple of (path, Facts), those of `clients` last.
-Loaded = collections.namedtuple('Loaded', 'pairs clients stamp context facts')
+# ssl.SSLContext; `facts`: a tuple of (path, Facts), those of `clients` last; `doubts`: the texts of `advice`.
+Loaded = collections.namedtuple('Loaded', 'pairs clients stamp context facts doubts')
 
 PROTOCOLS = ['http/1.1']        # by ALPN (RFC 7301): without it, some clients would speak HTTP/2
 # What is not spoken any more (RFC 8996), and what costs more than it gives: renegotiation, compression (CRIME).
@@ -67,7 +68,9 @@ def read(pairs, clients=None):
     stamped = stamp(paths_of(pairs, clients))       # before they are read, so that a change meanwhile is seen later
     context = server_context(pairs, clients)
     found = tuple((pair.certificate, facts(pair.certificate)) for pair in pairs)
-    return Loaded(pairs, clients, stamped, context, found + ((_facts_of_clients(clients, context),) if clients else ()))
+    found += (_facts_of_clients(clients, context),) if clients else ()
+    doubts = tuple('%s %s' % (pair.certificate, text) for pair in pairs for text in advice(pair.certificate))
+    return Loaded(pairs, clients, stamped, context, found, doubts)
 
 
 def _facts_of_clients(path, context):
@@ -105,7 +108,7 @@ def client_context(authorities=None, pair=None):
     if authorities is None:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     else:
-        _load(authorities, 'the certificates of authorities', context.load_verify_locations, authorities)
+        _load(authorities, 'a file with certificates of authorities', context.load_verify_locations, authorities)
     if pair is not None:
         _load_pair(context, pair)
     return context
@@ -124,7 +127,7 @@ def _facts(found):
 
 
 def user_of(certificate):
-    """Return the user name in a certificate, octets; None if it has none that a user can have.
+    """Return the user name in a certificate, octets; None if it has none that a user can have, or has expired.
 
     It is the common name; the e-mail address if there is no common name, or one with blanks, which no rule can name.
     `certificate`: a dictionary, see TlsTransport.certificate.
@@ -132,10 +135,15 @@ def user_of(certificate):
     names = _subject(certificate, 'commonName') + _subject(certificate, 'emailAddress') + [
         name for kind, name in certificate.get('subjectAltName', ()) if kind == 'email']
     names = [name for name in names if len(name.split()) == 1] + names
-    if not names or _find_control(names[0]) or names[0].strip() in ('', '*'):
+    if not names or _find_control(names[0]) or names[0].strip() in ('', '*') or _is_over(certificate):
         return None
     name = names[0].encode('utf-8')
     return name if len(name) <= LONGEST_NAME else None
+
+
+def _is_over(certificate):
+    """Return True if a certificate has expired. OpenSSL does not look at that again when a client resumes a session."""
+    return ssl.cert_time_to_seconds(certificate['notAfter']) < time.time()
 
 
 def stamp(paths):
@@ -170,20 +178,22 @@ def _server_context(pair, clients, required):
     context = _context()
     _load_pair(context, pair)
     if clients is not None:
-        _load(clients, "the certificates of the clients' authorities", context.load_verify_locations, clients)
+        _load(clients, 'a file with certificates of authorities', context.load_verify_locations, clients)
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     return context
 
 
 def _load_pair(context, pair):
     facts(pair.certificate)             # else a mistake in one file is told of the other
-    _load(pair.key, 'the key of %s' % pair.certificate, context.load_cert_chain, pair.certificate, pair.key,
-          lambda *_: _locked(pair.key))
-
-
-def _locked(path):
-    raise BadCertificate('%s needs a passphrase, and nobody is there to type it: write the key without one, with '
-                         'openssl pkey -in %s -out FILE' % (path, path), path)
+    asked = []                          # the callback must not raise: Python 3.6 turns that into a SystemError
+    try:
+        _load(pair.key, 'the key of %s' % pair.certificate, context.load_cert_chain, pair.certificate, pair.key,
+              lambda *_: asked.append(True) or '')
+    except BadCertificate:
+        if not asked:
+            raise
+        raise BadCertificate('%s needs a passphrase, and nobody is there to type it: write the key without one, with '
+                             'openssl pkey -in %s -out FILE' % (pair.key, pair.key), pair.key)
 
 
 def _load(path, what, load, *arguments):
@@ -194,7 +204,7 @@ def _load(path, what, load, *arguments):
     except BadCertificate:
         raise
     except ssl.SSLError as error:
-        reason = getattr(error, 'reason', None) or 'no PEM'
+        reason = getattr(error, 'reason', None) or 'NO_START_LINE'
         raise BadCertificate('%s is not %s: %s%s' % (
             path, what, reason.lower().replace('_', ' '), _REMEDIES.get(reason, '')), path)
     except (IOError, OSError) as error:
@@ -224,19 +234,28 @@ def _choose(transport, name, by_name):
 def advice(path):
     """Return what is doubtful about the certificates in a file, as a list of native texts. `path`: of the file.
 
-    Raises BadCertificate, or IOError if the file has gone.
+    Raises BadCertificate.
     """
     said = []
     if not facts(path).names:
         said.append('names no host, so clients refuse it: get one with a subjectAltName')
-    with open(path, 'rb') as opened:
-        chain = [_names_in(binascii.a2b_base64(text)) for text in _certificates_in(opened.read())]
+    chain = _load(path, 'a certificate', _chain_in, path)
     for number, (lower, upper) in enumerate(zip(chain, chain[1:]), 2):
         if lower.issuer != upper.subject:
             said.append('is not in order: certificate %d of the file has not signed the one before it; put the one of '
                         'the proxy first, then the one that has signed it, and so on' % number)
             break
     return said
+
+
+def _chain_in(path):
+    """Return the _Names of the certificates in a file, in their order; none if one cannot be read as DER."""
+    with open(path, 'rb') as opened:
+        found = _certificates_in(opened.read())
+    try:
+        return [_names_in(binascii.a2b_base64(text)) for text in found]
+    except ValueError:
+        return []
 
 
 def _names_in(der):

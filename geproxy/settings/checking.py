@@ -6,7 +6,7 @@ import errno
 
 from geproxy.auth import users
 from geproxy.net import certificates
-from geproxy.settings import ini, option_types
+from geproxy.settings import option_types
 from geproxy.settings.rule_files import beside
 
 # `line`: its number, 0 for none; `section`, `name`: of the option, '' for none; `what`: what is wrong.
@@ -71,23 +71,28 @@ def read_certificates(path, tls, values, running, problems):
         return None
     pairs = tuple(certificates.Pair(beside(path, one), beside(path, key)) for one, key in zip(ours, keys))
     clients = beside(path, tls['clients']) if tls['clients'] else None
-    try:
-        return certificates.read(pairs, clients)
-    except certificates.BadCertificate as error:
-        if error.errno == errno.EACCES and running and (running.pairs, running.clients) == (pairs, clients):
-            return running              # only root may read the key, and this process was root when it started
-        problems.append(_problem_with(error, path, values))
-    return None
+    # Each pair alone, so that all mistakes are told; then all together.
+    trials = [('certificate', number, (pair,), None) for number, pair in enumerate(pairs)]
+    trials.append(('clients' if clients else 'certificate', 0, pairs, clients))
+    loaded, right = None, len(problems)
+    for name, number, some, authorities in trials:
+        if some == pairs and len(problems) > right:
+            break
+        try:
+            loaded = certificates.read(some, authorities)
+        except certificates.BadCertificate as error:
+            if error.errno == errno.EACCES and running and (running.pairs, running.clients) == (pairs, clients):
+                return running          # only root may read the key, and this process was root when it started
+            if error.path == some[0].key != some[0].certificate and name != 'clients':
+                name = 'key'
+            entry = values['tls', name]
+            problems.append(problem_at(_line_with(entry, number), entry, str(error)))
+    return loaded
 
 
-def _problem_with(error, path, values):
-    """Return the Problem for a BadCertificate: in the line that names its file. `path`: of the ini file."""
-    entries = [values[key] for key in (('tls', 'key'), ('tls', 'clients'), ('tls', 'certificate')) if key in values]
-    for entry in entries:
-        for line in entry.lines:
-            if any(error.path == beside(path, ini.path_of(word)) for word in option_types.words(line.text)):
-                return problem_at(line, entry, str(error))
-    return problem_at(entries[-1].lines[0], entries[-1], str(error))
+def _line_with(entry, number):
+    """Return the ini.Line of an ini.Entry that has its word of that number, from 0."""
+    return [line for line in entry.lines for _word in option_types.words(line.text)][number]
 
 
 def check_together(sections, values, problems):

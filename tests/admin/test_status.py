@@ -9,6 +9,7 @@ import gevent
 from gevent.event import Event
 from helpers import PATIENCE, listening, proxying, read_all, read_until
 from processes import Client, answering, get
+from test_tls import path
 
 from geproxy.admin import status
 from geproxy.observe import metrics
@@ -177,3 +178,15 @@ def test_the_state_tells_the_phases_of_all_connections():
             assert lines[0] == 'state: 1 head, 1 waiting'
             assert 'geproxy_connections_total 2' in lines
             assert any(line.endswith(' in _await_origin') for line in lines)
+
+
+def test_certificates_have_their_days_in_the_state_and_their_end_in_the_metrics():
+    tls = '[tls]\ncertificate = %s\nkey = %s\n' % (path('proxy.test.pem'), path('proxy.test.key'))
+    with proxying(tls) as (_address, proxy):
+        said = '\n'.join(status.state(proxy.server))
+        assert 'certificate: %s, proxy.test localhost 127.0.0.1, ' % path('proxy.test.pem') in said
+        shown = metrics.exposition(status.figures(proxy.server))
+    assert 'geproxy_certificate_expiration_timestamp_seconds{path="%s"} 4949' % path('proxy.test.pem') in shown
+    assert 'geproxy_certificates_last_read_successful 1\n' in shown
+    with proxying() as (_address, proxy):
+        assert 'geproxy_certificate_exp' not in metrics.exposition(status.figures(proxy.server))

@@ -111,3 +111,12 @@ def test_hashes_that_cost_too_much_are_said(tmpdir):
     assert users.advice(users_of(tmpdir, MIXED)) == []
     text, = users.advice(users_of(tmpdir, MIXED + [b'slow:$6$rounds=60000$a$' + b'x' * 86]))
     assert ': 1 of 41 hashes take more than 100 ms each to verify: ' in text
+
+
+def test_groups_alone_are_read_and_read_again(tmpdir):
+    path = write(tmpdir, 'groups', b'a: bob\n')
+    found = users.read('', path)
+    assert (found.paths, found.by_name, found.groups) == ((path,), {}, {b'bob': {b'a'}})
+    assert users.read_again(found) is None
+    write(tmpdir, 'groups', b'a: bob eve\n')
+    assert set(users.read_again(found).groups) == {b'bob', b'eve'}

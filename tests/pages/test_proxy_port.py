@@ -59,3 +59,10 @@ def test_no_page_of_the_admin_listener_is_here(path):
     with proxying('[admin]\nlisten = 127.0.0.1:0\n') as (address, _proxy):
         shown = ask(address, b'%s %s HTTP/1.1\r\nHost: gateway:%d\r\n\r\n' % (method[0], path or b'/x', address[1]))
         assert shown.startswith(b'HTTP/1.1 404 ')
+
+
+def test_the_first_page_mentions_tls_only_if_there_is_tls():
+    request = reading.parse_request(b'GET / HTTP/1.1\r\nHost: gateway:9000\r\n\r\n')
+    without, with_tls = (proxy_port.answer(request, False, each)[1] for each in (False, True))
+    assert b'by TLS' not in without and b'programs talk plain HTTP' in without
+    assert b'by TLS' in with_tls and b'talk plain HTTP' not in with_tls and b'%(' not in with_tls

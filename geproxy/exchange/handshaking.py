@@ -77,7 +77,8 @@ class Handshakes(object):
         """Count the handshake for the limits. Raises TooManyRequests."""
         client = conversation.client_key
         if self._turns.waiting(client) >= MOST_WAITING:
-            raise errors.TooManyRequests('client %s has begun %d TLS handshakes at once' % (client, MOST_WAITING + 1), 1)
+            raise errors.TooManyRequests('client %s has begun %d TLS handshakes at once' % (
+                client, MOST_WAITING + 1), 1)
         conversation.server.proxy.admit_handshake(client)
 
     def _encrypt(self, conversation, context):

@@ -234,8 +234,10 @@ class TlsTransport(Transport):
             pass                    # what it says in any case: the answer of the peer has not come
 
     def setsockopt(self, *arguments):
-        """Set an option of the socket. `arguments`: as for socket.setsockopt. After SO_LINGER, a reset will follow, which
-        must not look like an end."""
+        """Set an option of the socket. After SO_LINGER, a reset will follow, which must not look like an end.
+
+        `arguments`: as for socket.setsockopt.
+        """
         self._notified = self._notified or arguments[1] == socket.SO_LINGER
         self.socket.setsockopt(*arguments)
 

@@ -29,6 +29,7 @@ COMMANDS = collections.OrderedDict((command.name, command) for command in (
     Command('why', 'why.main', 'URL', 'Show what the proxy would do with a request, and which rule decides.'),
     Command('learn', 'learn.main', 'LOG...', 'Write rules that allow what the logs of a proxy show.'),
     Command('doctor', 'doctor.main', '', 'Check this host for what can cause trouble.'),
+    Command('status', 'live.status', '', 'Show the running processes, and which parents they can use.'),
     Command('ps', 'live.ps', '', 'Show the connections of the running processes.'),
     Command('kill', 'live.kill', 'ID...', 'End connections.'),
     Command('tail', 'live.tail', '[FILTER...]', 'Show exchanges as they end.'),
@@ -117,7 +118,7 @@ def _commands():
 
 
 def _check(path, against):
-    from geproxy.commands import doctor, source_trials
+    from geproxy.commands import doctor, parent_checks, source_trials
     from geproxy.policy import shadows
     from geproxy.service import certificate_store
     if not path:
@@ -137,6 +138,7 @@ def _check(path, against):
     print('%s: fine' % path)
     for text in (doctor.absent(path, loaded[0]) + source_trials.absent(path, loaded[0])
                  + doctor.missing_admin_folders(path, loaded[0]) + list(shadows.find(loaded[0].access.rules))
+                 + parent_checks.unused(path, loaded[0]) + parent_checks.unresolved(loaded[0])
                  + certificate_store.warnings(loaded[0].certificates)):
         print(text)
     if against:

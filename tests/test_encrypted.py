@@ -84,7 +84,7 @@ def unchunked(octets):
 
 
 def test_the_tls_of_the_client_goes_through_a_tunnel():
-    server = encrypted.Certified().context
+    server = encrypted.server_context()
 
     def handle(sock):
         inner = server.wrap_socket(sock, server_side=True)

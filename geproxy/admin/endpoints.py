@@ -11,7 +11,7 @@ import re
 
 import gevent
 
-from geproxy import __version__, errors
+from geproxy import errors
 from geproxy.admin import status
 from geproxy.compat import to_native
 from geproxy.net.address import is_ip
@@ -69,16 +69,18 @@ def show_metrics(visit):
     return Answer(200, 'text/plain; version=0.0.4; charset=utf-8', metrics.exposition(values), b'')
 
 
+def show_status(visit):
+    """Return the facts about the process, and the states of the parents, as a line of JSON. `visit`: a table.Visit."""
+    return Answer(200, LINES, json.dumps(status.process(visit.visitor.admin.server)) + '\n', b'')
+
+
 def connections(visit):
     """Return the process and its connections, the oldest first, as JSON lines. `visit`: a table.Visit."""
     return Answer(200, LINES, _rows(visit.visitor.admin.server), b'')
 
 
 def _rows(server):
-    yield json.dumps(collections.OrderedDict((
-        ('pid', os.getpid()), ('version', __version__), ('name', server.proxy.name),
-        ('draining', server.draining), ('connections', len(server.live)),
-        ('limit', server.proxy.limits.connections), ('accepted', server.accepted)))) + '\n'
+    yield json.dumps(status.process(server)) + '\n'
     conversations = sorted(server.live, key=lambda conversation: conversation.number)
     for at in range(0, len(conversations), ROWS):
         yield ''.join(json.dumps(status.row(conversation, _shows_queries(server))) + '\n'
@@ -149,6 +151,7 @@ PAGES = {
     b'/-/ready': Page(READ, no_web_page, ready),
     b'/readyz': Page(READ, no_web_page, ready),
     b'/metrics': Page(READ, no_web_page, show_metrics),
+    b'/-/status': Page(READ, no_web_page, show_status),
     b'/-/connections': Page(READ, no_web_page, connections),
     b'/-/tail': Page((b'GET',), no_web_page, tail),
     b'/-/kill': Page(WRITE, no_web_page, kill),

@@ -19,9 +19,9 @@ from geproxy.exchange.conversation import PHASES
 from geproxy.exchange.state import View
 from geproxy.net import memory, supervise
 from geproxy.observe import metrics
-from geproxy.observe.formats import show, show_url
+from geproxy.observe.formats import parent_state, show, show_url
 
-NO_EXCHANGE = View('', None, None, b'', b'', b'', '', '', 0, 0)
+NO_EXCHANGE = View('', None, None, b'', b'', b'', '', '', '', 0, 0)
 _started = time.time()
 _PAGE = resource.getpagesize()
 
@@ -52,9 +52,26 @@ def row(conversation, query):
         ('method', show(exchange.method) if exchange.method else None),
         ('url', show_url(exchange, query) if exchange.url else None),
         ('address', exchange.address or None),
+        ('route', exchange.route or None),
         ('rule', exchange.rule or None),
         ('received', exchange.received),
         ('sent', exchange.sent)))
+
+
+def process(server):
+    """Return the facts about the process as an ordered dictionary that json can write. `server`: the server.Server."""
+    return collections.OrderedDict((
+        ('pid', os.getpid()), ('version', __version__), ('name', server.proxy.name),
+        ('age', round(time.time() - _started, 3)), ('draining', server.draining), ('connections', len(server.live)),
+        ('limit', server.proxy.limits.connections), ('accepted', server.accepted), ('parents', parents(server))))
+
+
+def parents(server):
+    """Return the parents of the routes as a list of dictionaries that json can write. `server`: the server.Server."""
+    now = monotonic()
+    return [collections.OrderedDict((
+        ('parent', view.name), ('up', view.up), ('seconds', None if view.since is None else round(now - view.since, 3)),
+        ('failures', view.failures), ('why', view.why))) for view in server.proxy.upstream.parents.view()]
 
 
 def connection_id(view):
@@ -87,6 +104,7 @@ def state(server):
                             or 'no connections')]
     lines += ['certificate: %s, %s, %d days left' % (each.path, ' '.join(each.names), each.days)
               for each in server.certificates.view()]
+    lines += ['parent %s: %s' % (row['parent'], parent_state(row)) for row in parents(server)]
     for counter in metrics.COUNTERS:
         value = values.get(counter.name)
         if value is not None and counter.kind != 'histogram':
@@ -98,7 +116,7 @@ def state(server):
 
 def figures(server):
     """Return {name in metrics.COUNTERS: value}: of a server.Server, and what the system knows of its process."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
+    usage, known = resource.getrusage(resource.RUSAGE_SELF), server.proxy.upstream.parents.view()
     return dict(
         _connections(server),
         geproxy_build_info={(__version__, platform.python_version(), gevent.__version__): 1},
@@ -113,6 +131,8 @@ def figures(server):
         geproxy_certificate_expiration_timestamp_seconds=dict(
             ((each.path,), each.until) for each in server.certificates.view()) or None,
         geproxy_certificates_last_read_successful=int(not server.certificates.failing),
+        geproxy_parent_up=dict(((view.name,), int(view.up)) for view in known) or None,
+        geproxy_parent_failures_total=dict(((view.name,), view.failures) for view in known) or None,
         geproxy_pool_connections=server.proxy.upstream.connections,
         geproxy_pool_idle_connections=server.proxy.upstream.kept,
         geproxy_memory_held_bytes=memory.budget.held,
@@ -142,6 +162,7 @@ def _connections(server):
                 geproxy_connections_limit=server.proxy.limits.connections,
                 geproxy_connections_rejected_total=server.rejected,
                 geproxy_strangers_total=strangers,
+                geproxy_tls_handshakes_total=dict(((name,), count) for name, count in server.handshakes.counts.items()),
                 geproxy_phase_connections=dict(((name,), count) for name, count in found.items()),
                 geproxy_tunnels=found['tunnel'])
 

@@ -17,7 +17,7 @@ import gevent
 from gevent import monkey
 
 from geproxy import compat, errors
-from geproxy.commands import certificate_trials, source_trials
+from geproxy.commands import certificate_trials, parent_checks, source_trials
 from geproxy.commands.findings import ERROR, EXITS, NOTE, OK, WARNING, WORDS, Finding
 from geproxy.net import address, unix_sockets
 from geproxy.net.deadlines import TimeLimit
@@ -50,7 +50,7 @@ def main(arguments):
         sys.stderr.write('geproxy: %s\n' % error)
         return 2
     counts = [0] * len(WORDS)
-    for title, found in examine(settings, options.name, options.supervisord):
+    for title, found in examine(settings, options.name, options.supervisord, options.config):
         for finding in found:
             counts[finding.severity] += 1
             print('%-8s%s: %s%s' % (WORDS[finding.severity], title, finding.what,
@@ -171,11 +171,11 @@ def _try_as(user, group, path):
     return '%s cannot write %s' % (user, path) if _waitpid(child, 0)[1] >> 8 == 1 else ''
 
 
-def examine(settings, name='localhost', supervisord=None):
+def examine(settings, name='localhost', supervisord=None, path=None):
     """Check everything and return, one after the other, (title, [Finding]). Waits for the look-up of `name`.
 
     `settings`: what was read from the ini file; `name`: a host, native text; `supervisord`: the path of its
-    configuration, or None. Nothing but the look-up is sent.
+    configuration, or None; `path`: the ini file, or None. Nothing is sent but look-ups, and questions to parents.
     """
     yield 'python', python()
     yield 'descriptors', descriptors(settings)
@@ -188,6 +188,7 @@ def examine(settings, name='localhost', supervisord=None):
     for source, good in source_trials.tried(settings):
         yield 'source', [Finding(OK, 'connections can leave from %s' % source, '') if good else Finding(
             ERROR, 'this host does not have the address %s' % source, 'correct source, or add the address to the host')]
+    yield 'parents', parent_checks.examine(path, settings)
     yield 'clock', clock(time.time())
     for title, path in (('log', settings.log.access), ('log', settings.log.errors),
                         ('quota', settings.limits.quota_file)):

@@ -11,6 +11,7 @@ import re
 
 from geproxy import wording
 from geproxy.net import address
+from geproxy.observe.formats import parent_host, parent_of
 from geproxy.settings import option_types
 
 _find_comparison = re.compile(r'(>=|<=|>|<|=|)(.+)\Z').match
@@ -71,6 +72,16 @@ def _client(value):
     return lambda event: address.within(address.parse_ip(str(event.get('client.ip', '0.0.0.0'))), networks) is not None
 
 
+def _route(value):
+    wanted = value.lower()
+
+    def test(event):
+        route = event.get('route', '').lower()
+        shown = (route, parent_of(route), parent_host(route))
+        return any(each and fnmatch.fnmatchcase(each, wanted) for each in shown)
+    return test
+
+
 def _word(field):
     def make(value):
         return lambda event: fnmatch.fnmatch(event.get(field, '').lower(), value.lower()) and bool(event.get(field))
@@ -86,4 +97,5 @@ FILTERS = {
     'method': _word('http.request.method'),
     'user': _word('user.name'),
     'reason': _word('reason'),
+    'route': _route,
 }

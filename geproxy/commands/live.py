@@ -1,4 +1,4 @@
-"""``python -m geproxy ps``, ``kill`` and ``tail``: show what running processes do, and end connections."""
+"""``python -m geproxy status``, ``ps``, ``kill`` and ``tail``: show what running processes do; end connections."""
 from __future__ import absolute_import, division, print_function
 
 import collections
@@ -13,12 +13,21 @@ from geproxy.commands import filters, terminal
 from geproxy.commands.admin_commands import FAILED, ask_all, complain, connections, finder, parser, plain, run
 from geproxy.commands.top import main as top
 from geproxy.compat import monotonic, to_octets
-from geproxy.observe.formats import HEADS, show_seconds, show_size
+from geproxy.observe.formats import HEADS, is_parent, parent_state, show_seconds, show_size
 from geproxy.wording import plural
 
 REFRESH = 2.0           # seconds after which `tail` looks for new processes
 HEADINGS = ('ID', 'PHASE', 'CLIENT', 'AGE', 'IDLE', 'UP', 'DOWN', 'REQUEST')
 NUMBERS = frozenset(['AGE', 'IDLE', 'UP', 'DOWN'])      # columns that are aligned on the right
+
+
+def status(arguments):
+    """Run ``geproxy status`` and return the exit code. `arguments`: native texts, the name of the command first."""
+    options = parser('status', 'Show the running processes: version, age, number of connections, and the states of the '
+                     'parents in [upstream] routes. Exit code 0: all parents are in use, 1: no process answers, or a '
+                     'process leaves a parent out.')
+    _add_output(options)
+    return run(_status, options, arguments)
 
 
 def ps(arguments):
@@ -42,18 +51,37 @@ def tail(arguments):
     """Run ``geproxy tail`` and return the exit code. `arguments`: native texts, the name of the command first."""
     options = parser('tail', 'Show each exchange when it ends, and each tunnel also when it opens.')
     options.add_argument('filters', metavar='FILTER', nargs='*', help='show only some exchanges: host:example.org '
-                         'status:>=400 status:5xx client:10.0.0.0/8 slow:>2s method:POST user:joe reason:dns_error, or '
-                         'a part of the URL. All filters must match; a comma inside a filter means or.')
+                         'status:>=400 status:5xx client:10.0.0.0/8 slow:>2s method:POST user:joe reason:dns_error '
+                         'route:proxy-a.corp, or a part of the URL. All filters must match; a comma inside a filter '
+                         'means or.')
     _add_output(options)
     return run(_tail, options, arguments)
 
 
-COMMANDS = {'ps': ps, 'kill': kill, 'tail': tail, 'top': top}
+COMMANDS = {'status': status, 'ps': ps, 'kill': kill, 'tail': tail, 'top': top}
 
 
 def _add_output(options):
     options.add_argument('-o', '--output', choices=('text', 'json'), default='text',
                          help='text for people, json for programs: one object a line (default: text)')
+
+
+# --- status
+
+def _status(options):
+    answers = ask_all(options, b'GET', b'/-/status')
+    check(answers)
+    rows = [json.loads(line) for _place, _status, lines in answers for line in lines]
+    for row in rows:
+        if options.output == 'json':
+            print(json.dumps(row, sort_keys=True))
+            continue
+        print('%s: geproxy %s as %s, started %s ago, %s of %s%s' % (
+            row['pid'], plain(row['version']), plain(row['name']), show_seconds(row['age']), row['connections'],
+            plural(row['limit'], 'connection'), ', draining' if row['draining'] else ''))
+        for parent in row['parents']:
+            print('  parent %s: %s' % (plain(parent['parent']), plain(parent_state(parent))))
+    return FAILED if any(not parent['up'] for row in rows for parent in row['parents']) else 0
 
 
 # --- ps
@@ -83,7 +111,8 @@ def _table(cells):
 
 def _cells(row):
     words = [plain(row['method']), plain(row['url'])] if row['request'] else ['-']
-    for name, text in (('address', 'to %s'), ('user', 'by %s'), ('rule', '(%s)'), ('request', '[%s]')):
+    way = ('route', 'through %s') if is_parent(row.get('route')) else ('address', 'to %s')
+    for name, text in (way, ('user', 'by %s'), ('rule', '(%s)'), ('request', '[%s]')):
         if row[name]:
             words.append(text % plain(row[name]))
     return (plain(row['id']), plain(row['phase']), plain(row['client']), show_seconds(row['age']),
@@ -149,11 +178,15 @@ def _line(event):
         who = '%s@%s' % (plain(event['user.name']), who)
     line = '%s %s %s' % (who, plain(event.get('http.request.method')), plain(event.get('url.original')))
     if event['event'] == 'opened':
+        if is_parent(event.get('route')):
+            return '%s open, through %s' % (line, plain(event['route']))
         return '%s open, to %s' % (line, plain(event.get('destination.ip')))
     line += ' %03d %s %s' % (event['http.response.status_code'], show_size(event['http.response.bytes']),
                              show_seconds(event['event.duration'] / 1e9))
     if event.get('result', '').startswith('TCP_TUNNEL') or event.get('http.request.bytes', 0) > HEADS:
         line += ' (%s up)' % show_size(event['http.request.bytes'])
+    if is_parent(event.get('route')):
+        line += ' through ' + plain(event['route'])
     if event.get('reason'):
         line += ' %s: %s [%s]' % (plain(event['reason']), plain(event.get('message')), plain(event['id']))
     return line

@@ -1,8 +1,9 @@
 """``python -m geproxy why URL``: what this proxy would do with a request, and which line of the ini file decides.
 
 It calls the same code that decides for clients: who may use the proxy, who must log in, the rules, the ports, the
-addresses, and whether the origin can be reached now, from this host. It does not know what only a running process
-knows: limits and quotas, inherited sockets, PROXY headers, loops, and the answer of the origin.
+addresses, the route, and whether the origin or a parent can be reached now, from this host. It asks the running
+processes for the states of parents. All else that only they know it does not know: limits and quotas, inherited
+sockets, PROXY headers, loops, and the answer of the origin.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -15,6 +16,7 @@ import sys
 import time
 
 from geproxy import compat, errors
+from geproxy.commands import why_routes
 from geproxy.http1 import grammar, reading, responses
 from geproxy.net import address, this_host
 from geproxy.net.deadlines import TimeLimit
@@ -33,8 +35,9 @@ LIMITS = ('per_client', 'requests', 'rate', 'quota')        # options of [limits
 # `error`: the ProxyError that the client would get, or None; `passed`: [(Rule, why it does not match, or '' for the
 # one that decides)]; `addresses`: [(native text, why it is refused, or '')]; `connected`: (address, seconds) or None;
 # `would`: with policy = report, why the request would be refused, or ''; `depends`: true if the address decides and is
-# not known; `unknown`: a list of sentences, each names a check that was not made.
-Finding = collections.namedtuple('Finding', 'question error passed addresses connected would depends unknown')
+# not known; `unknown`: a list of sentences, each names a check that was not made; `routing`: the why_routes.Routing, or
+# None if there are no routes.
+Finding = collections.namedtuple('Finding', 'question error passed addresses connected would depends unknown routing')
 
 
 def main(arguments):
@@ -59,7 +62,7 @@ def main(arguments):
         return USAGE
     groups = users.groups.get(user, frozenset()) if users else frozenset()
     question = rules.Question(client, user, groups, request.method, request.host, request.port)
-    finding = find(settings, question, options.net)
+    finding = find(settings, question, options.net, states=why_routes.states_of(options.config, options.net))
     say = _show_json if options.output == 'json' else _show
     print('\n'.join(say(finding, settings)))
     return EXITS[verdict(finding)]
@@ -78,7 +81,8 @@ def _parser():
     parser.add_argument('--method', metavar='METHOD', help='method of a request for http:// (default: GET)')
     parser.add_argument('-c', '--config', metavar='FILE', help='the ini file (default: none, all options have their '
                         'defaults)')
-    parser.add_argument('--no-net', dest='net', action='store_false', help='look up no names and open no connections')
+    parser.add_argument('--no-net', dest='net', action='store_false', help='look up no names, open no '
+                        'connections and ask no process')
     parser.add_argument('-o', '--output', choices=('text', 'json'), default='text',
                         help='text for people, json for programs (default: text)')
     return parser
@@ -102,11 +106,11 @@ def request_head(url, method):
     return b'%s %s HTTP/1.1\r\nHost: x\r\n\r\n' % (compat.to_octets(method), target)
 
 
-def find(settings, question, net, resolver=None):
+def find(settings, question, net, resolver=None, states=lambda parent: ()):
     """Return the Finding about a request. May wait, for name servers and for the origin.
 
     `settings`: of loading.load; `question`: a rules.Question; `net`: true if names may be looked up and connections
-    opened; `resolver`: None for a new Resolver.
+    opened; `resolver`: None for a new Resolver; `states`: a function of the name of a parent that returns sentences.
     """
     places, unknown = _listening(settings, net)
     limits = [name for name in LIMITS if getattr(settings.limits, name) is not None]
@@ -114,7 +118,7 @@ def find(settings, question, net, resolver=None):
         unknown.append('not checked: [limits] %s. A client over a limit gets 429 or is slowed down' % ', '.join(limits))
     policy = access.Access(settings.access, listeners.own_test(places), this_host.is_local)
     now = time.time()
-    found = dict(error=None, passed=[], addresses=[], connected=None, would='', depends=False)
+    found = dict(error=None, passed=[], addresses=[], connected=None, would='', depends=False, routing=None)
     try:
         policy.check_client(question.client)
         if question.user is None and not address.within(question.client, settings.auth.exempt):
@@ -125,17 +129,77 @@ def find(settings, question, net, resolver=None):
         found['passed'] = policy.ruleset.explain(question, access.literal(question.host), now)
         decision = policy.check_target(question, now)
         found['would'], found['depends'] = decision.why, decision.allowed is None
-        if net or access.literal(question.host) is not None:
-            limit = TimeLimit('dns', settings.timeouts.dns, errors.DnsTimeout)
-            addresses = (resolver or Resolver()).resolve(question.host, limit)
-            allowed = _judge_all(policy, question, addresses, now, found)
-            if net:
-                found['connected'] = _connect(settings, question, allowed)
-                if decision.allowed is None:
-                    _decide(policy, question, found['connected'][0], now, found)    # not always the first
+        case = Case(settings, policy, question, resolver or Resolver(), now, found)
+        if settings.routes is not None:
+            rule = policy.ruleset.pending(question, now) if found['depends'] else None
+            found['routing'] = why_routes.Routing(settings, policy, question, rule and rules.show(rule))
+        if not net:
+            if access.literal(question.host) is not None:
+                case.judge_all(case.resolve())
+            if found['routing']:
+                found['routing'].show_all(states)
+        elif found['routing']:
+            found['routing'].try_all(case.directly_after, case.look_up, states)
+        else:
+            case.directly(found)
     except errors.ProxyError as error:
         found['error'] = error
     return Finding(question, unknown=unknown, **found)
+
+
+class Case(object):
+    """One request whose host and port are allowed. It notes in a dictionary what it finds out: see Finding."""
+
+    def __init__(self, settings, policy, question, resolver, now, found):
+        """`settings`, `question`: as for `find`; `policy`: the access.Access; `resolver`: a Resolver; `now`: seconds
+        since the epoch; `found`: the dictionary."""
+        self._settings, self._policy, self._question, self._resolver = settings, policy, question, resolver
+        self._now, self._found, self._by_rule = now, found, found['depends']
+        self._limit = TimeLimit('dns', settings.timeouts.dns, errors.DnsTimeout)
+
+    def resolve(self):
+        """Return the addresses of the host, native texts. May wait. Raises DnsError, DnsTimeout."""
+        return self._resolver.resolve(self._question.host, self._limit, '')
+
+    def judge_all(self, addresses, found=None):
+        """Return those of `addresses`, native texts, that may be dialled, and note what was decided about each.
+
+        `found`: where it is noted, or None. Raises the ProxyError that the client would get.
+        """
+        return _judge_all(self._policy, self._question, addresses, self._now, self._found if found is None else found)
+
+    def directly(self, found):
+        """Connect to the host. May wait. Raises ProxyError. `found`: where it is noted."""
+        found['connected'] = _connect(self._settings, self._question, self.judge_all(self.resolve(), found))
+        if self._by_rule:       # not always by the first address
+            _decide(self._policy, self._question, found['connected'][0], self._now, found)
+
+    def directly_after(self, first):
+        """Connect to the host, after other routes or as the first. May wait. Raises ProxyError. Return sentences.
+
+        `first`: True if there is no route before this one: then it decides what is found out.
+        """
+        if first:
+            self.directly(self._found)
+            return ()
+        found = dict(self._found)
+        self.directly(found)
+        return ('connected to %s in %d ms' % (found['connected'][0], found['connected'][1] * 1000),)
+
+    def look_up(self, by_name):
+        """Return the addresses that a parent may be asked for, native texts. May wait. Raises Denied, AddressUnknown.
+
+        `by_name`: True if the parent gets the name, so that none of the addresses may be denied.
+        """
+        try:
+            addresses = self.resolve()
+        except (errors.DnsError, errors.DnsTimeout) as error:
+            raise errors.AddressUnknown('%s; its address must be known' % error)
+        allowed = self.judge_all(addresses)
+        if by_name:
+            for each in addresses:
+                self._policy.check_address(self._question, each, self._now)
+        return allowed
 
 
 def _judge_all(policy, question, addresses, now, found):
@@ -241,6 +305,8 @@ def _show(finding, settings):
         lines.append('  %s' % said if said.startswith(each + ' ') else '  %s: %s' % (each, said))
     if finding.connected:
         lines.append('  connected directly to %s in %d ms' % (finding.connected[0], finding.connected[1] * 1000))
+    if finding.routing:
+        lines += finding.routing.lines()
     if error is None:
         would = ', but only because of policy = report; otherwise refused: %s' % finding.would if finding.would else ''
         return lines + [verdict(finding) + would] + ['  ' + what for what in finding.unknown]
@@ -260,7 +326,8 @@ def _show_json(finding, _settings):
         ('rules', [{'place': rule.source, 'rule': rule.text, 'comment': rule.comment, 'passed': missed or None}
                    for rule, missed in finding.passed]),
         ('addresses', [{'address': each, 'refused': refusal or None} for each, refusal in finding.addresses]),
-        ('route', 'direct'),
+        ('route', finding.routing.first() if finding.routing else 'direct'),
+        ('routing', finding.routing and finding.routing.as_json()),
         ('connected', finding.connected and {'address': finding.connected[0], 'seconds': finding.connected[1]}),
         ('status', error.status if error else 200), ('reason', error.token if error else None),
         ('message', str(error) if error else None), ('would_refuse', finding.would or None),

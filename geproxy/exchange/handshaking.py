@@ -58,9 +58,11 @@ class Handshakes(object):
         if not first:
             conversation.client.close()
             return False
-        if first != SIGN[:1] and not only:
+        # What is in the buffer was read before there was a certificate, and TLS cannot get it any more.
+        begins = first == SIGN[:1] and not conversation.client.buffer
+        if not begins and not only:
             return True
-        if first != SIGN[:1] or context is None:
+        if not begins or context is None:
             raise errors.WrongProtocol(NO_CERTIFICATE if context is None else ONLY_TLS, '')
         try:
             conversation.server.proxy.admit_handshake(conversation.client_key)
@@ -125,7 +127,7 @@ class Handshakes(object):
 def _look(conversation):
     """Return the first octet of a client, which stays on the socket; b'' if none comes in time. May wait."""
     client, server = conversation.client, conversation.server
-    if client.ended or client.buffer:       # of a load balancer that has sent nothing, or something without TLS
+    if client.ended or client.buffer:       # a load balancer has sent nothing, or more than its header
         return client.buffer[:1]
     limit = server.proxy.waits.first
     deadline = monotonic() + (BRIEFLY if server.draining else limit.seconds)

@@ -12,6 +12,7 @@ import functools
 from geproxy import errors
 from geproxy.compat import to_native, to_octets
 from geproxy.http1 import grammar, parent_answers
+from geproxy.memo import Memo
 from geproxy.policy import rules
 from geproxy.policy.access import literal
 from geproxy.policy.routes import RESOLVING, is_forwarding, show, show_parent
@@ -34,12 +35,11 @@ def connect(exchange, target, reuse, tried=()):
     ParentRefused, ParentLoginFailed, AddressUnknown, LoopDetected.
     """
     proxy, parents = exchange.proxy, exchange.proxy.upstream.parents
-    choice = proxy.routes.choose(exchange.request.host, target.port)
+    choice = proxy.routes.choose(exchange.request.host, target.port, target.scheme == b'https')
     over = [route for route, _why in tried]
     for route in parents.order(choice.routes):
         if route in over:
             continue
-        exchange.record.route = show(route)
         try:
             if route.parents:
                 return _through_parents(exchange, target, route, choice, reuse)
@@ -112,6 +112,7 @@ def _ask_for_one(exchange, key, verdicts, judge, reuse):
 def _dial(exchange, key, judge, reuse, host=None):
     """Return a Connection for a key of the pool, and note it in the record. `host`: as for Pool.connect."""
     proxy, request, record = exchange.proxy, exchange.request, exchange.record
+    record.route = show(key[1])         # not before: a request that policy refuses takes no route
     via = b''
     if key[1].parents and host is None:
         # With those that it had: else a circle of several proxies would not be found.
@@ -160,12 +161,15 @@ def _judge(exchange, target, resolve, by_name, choice, route):
     raise errors.AddressUnknown(why)
 
 
-def _known_address(host):
+def _find_address(host):
     """Return the address of `host`, octets, as native text if no look-up is needed to know it, else None."""
     name = host.rstrip(b'.')
     if name == b'localhost' or name.endswith(b'.localhost'):
         return '127.0.0.1'              # RFC 6761, 6.3
     return literal(host)
+
+
+_known_address = Memo(_find_address).__getitem__
 
 
 def _look_up(exchange, host):
@@ -248,10 +252,10 @@ def go_elsewhere(exchange, connection, error, tried):
     stream = connection.stream
     if connection.kept or stream.buffer or stream.received or not isinstance(error, errors.UpstreamLost):
         return ()
-    route, why = connection.key[1], str(error).replace('the origin', 'it')
+    route, why = connection.key[1], _its_words(error)
     exchange.proxy.upstream.parents.failed(route.parents[0], why, doubtful=True)
     tried += ((route, why),)
-    choice = exchange.proxy.routes.choose(exchange.request.host, connection.host.port)
+    choice = exchange.proxy.routes.choose(exchange.request.host, connection.host.port, False)
     return tried if len(tried) < len(choice.routes) else ()
 
 
@@ -261,7 +265,12 @@ def blamed(error, parent):
     `parent`: the routes.Parent.
     """
     if isinstance(error, _ITS_FAULT):
-        error.args = ('parent %s: %s' % (show_parent(parent), str(error).replace('the origin', 'it')),)
-        error.hint = error.hint.replace('the origin', 'the parent proxy and of the origin').replace(
+        error.args = ('parent %s: %s' % (show_parent(parent), _its_words(error)),)
+        error.hint = error.hint.replace('the origin', 'the parent proxy or the origin').replace(
             'The origin', 'The parent proxy')
     return error
+
+
+def _its_words(error):
+    """Return the message of an error about an origin in words about a parent."""
+    return parent_answers.with_advice(str(error).replace('the origin', 'it'))

@@ -13,12 +13,13 @@ from geproxy.net import workers
 from geproxy.observe.record import Record
 
 
-class View(collections.namedtuple('View', 'phase number began user method url address rule received sent')):
+class View(collections.namedtuple('View', 'phase number began user method url address route rule received sent')):
     """An exchange as other wings see it: plain values at one moment.
 
     `phase`: one of conversation.PHASES; `number`: of the exchange, from which `id` is made; `began`: monotonic seconds;
-    `user`, `method`, `url`: octets, b'' if not known; `address`: the one that was dialled, `rule`: file:line, both
-    native text, '' if there is none; `received`, `sent`: how many octets came from and went to the client so far.
+    `user`, `method`, `url`: octets, b'' if not known; `address`: the one that was dialled, `route`: as in the Record,
+    `rule`: file:line, all three native text, '' if there is none; `received`, `sent`: how many octets came from and
+    went to the client so far.
     """
     __slots__ = ()
     id = Record.id          # the request id, native text; made only when asked for, as that takes a microsecond
@@ -79,7 +80,8 @@ class Exchange(object):
         record, client = self.record, self.client
         return _new(View, (
             self._phase(), record.number, record.began, record.user, record.method, record.url, record.address,
-            record.rule, record.received + client.received - len(client.buffer), record.sent + client.sent))
+            record.route, record.rule,
+            record.received + client.received - len(client.buffer), record.sent + client.sent))
 
     def _phase(self):
         if self.request is None:

@@ -25,6 +25,8 @@ PROTOCOLS = ['http/1.1']        # by ALPN (RFC 7301): without it, some clients w
 # What is not spoken any more (RFC 8996), and what costs more than it gives: renegotiation, compression (CRIME).
 _OFF = ('OP_NO_SSLv2', 'OP_NO_SSLv3', 'OP_NO_TLSv1', 'OP_NO_TLSv1_1', 'OP_NO_COMPRESSION', 'OP_NO_RENEGOTIATION',
         'OP_CIPHER_SERVER_PREFERENCE', 'OP_SINGLE_DH_USE', 'OP_SINGLE_ECDH_USE')
+# With it a connection that was cut looks like one that has ended, and half of a body like the whole.
+_CUT_IS_AN_END = getattr(ssl, 'OP_IGNORE_UNEXPECTED_EOF', 0)
 
 
 # A name with a control character is no name: it could forge lines of a log. `*` means all users in rules.
@@ -163,6 +165,8 @@ def _context():
     context = ssl.SSLContext(ssl.PROTOCOL_SSLv23)       # the old name for whatever both sides can, which 2.7 knows
     for name in _OFF:
         context.options |= getattr(ssl, name, 0)
+    if context.options & _CUT_IS_AN_END:            # Debian's Python sets it
+        context.options &= ~_CUT_IS_AN_END
     if getattr(ssl, 'HAS_ALPN', False):
         context.set_alpn_protocols(PROTOCOLS)
     return context

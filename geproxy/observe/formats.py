@@ -12,7 +12,7 @@ import time
 from geproxy.compat import to_native
 from geproxy.http1.grammar import shorten
 from geproxy.memo import Memo
-from geproxy.wording import MONTHS
+from geproxy.wording import MONTHS, plural
 
 _find_unsafe = re.compile(br'[^\x21\x23-\x5b\x5d-\x7e]').search
 _ENCODED = [b'%%%02X' % number if _find_unsafe(octet) else octet
@@ -29,7 +29,7 @@ def result(record):
     """
     if record.tunnel:
         word = 'TCP_TUNNEL'
-    elif record.address:
+    elif record.address or record.reason in BY_PARENT:
         word = 'TCP_MISS'
     else:
         word = 'TCP_DENIED' if record.status in (403, 407) else 'NONE_NONE'
@@ -52,6 +52,30 @@ def _encode(octets, most=LONGEST):
 
 
 show = Memo(_encode).__getitem__
+DIRECT = 'direct'       # in record.route: there are routes, and this exchange used no parent
+# Reasons of exchanges that have reached a parent and nothing behind it.
+BY_PARENT = frozenset(['parent_refused', 'parent_login_failed'])
+
+
+def is_parent(route):
+    """Return True if a route leads through a parent. `route`: as in record.route, or None."""
+    return bool(route) and route != DIRECT
+
+
+def parent_of(route):
+    """Return the host and the port of the parent in a route, native text: 'proxy-a.corp:3128'; '' if there is none.
+
+    `route`: as in record.route.
+    """
+    return route.partition('://')[2]
+
+
+def parent_host(route):
+    """Return the host of the parent in a route, native text, without brackets; '' if there is none.
+
+    `route`: as in record.route.
+    """
+    return parent_of(route).rpartition(':')[0].strip('[]')
 
 
 def show_url(record, query):
@@ -91,7 +115,10 @@ FIELDS = [Field(*row) for row in (
      lambda record, query: record.status),
     ('http.request.bytes', 'octets received from the client', lambda record, query: record.received),
     ('http.response.bytes', 'octets sent to the client', lambda record, query: record.sent),
-    ('destination.ip', 'address that was dialled', lambda record, query: record.address or None),
+    ('destination.ip', 'address that was dialled: of the origin, or of the parent',
+     lambda record, query: record.address or None),
+    ('route', 'the parent that was tried last, or direct; absent without [upstream] routes, and if none was tried',
+     lambda record, query: record.route),
     ('event.duration', 'nanoseconds from the first octet to the last',
      lambda record, query: int(record.seconds * 1e9)),
     ('result', "how it ended, as Squid's result code", lambda record, query: result(record)),
@@ -129,7 +156,17 @@ def squid_line(record, query):
     return '%.3f %6d %s %s/%03d %d %s %s %s %s %s' % (
         record.wall + record.seconds, record.seconds * 1000, record.client, result(record), record.status, record.sent,
         show(record.request.method), show_url(record, query), show(record.user),
-        'HIER_DIRECT/' + record.address if record.address else 'HIER_NONE/-', show(record.response.content_type))
+        _hierarchy(record) if record.route else 'HIER_DIRECT/' + record.address if record.address else 'HIER_NONE/-',
+        show(record.response.content_type))
+
+
+def _hierarchy(record):
+    if not record.address and record.reason not in BY_PARENT:
+        return 'HIER_NONE/-'
+    if record.route == DIRECT:
+        return 'HIER_DIRECT/' + record.address
+    # Squid 5 writes the address of the parent here; its manual also allows the name, which tells the operator more.
+    return 'FIRSTUP_PARENT/' + parent_host(record.route)
 
 
 def common_line(record, query):
@@ -152,6 +189,8 @@ def console_line(record, query):
         show_seconds(record.seconds))
     if record.tunnel and record.status == 200 or record.received > HEADS:
         line += ' (%s up)' % show_size(record.received)
+    if record.route and is_parent(record.route):
+        line += ' through ' + record.route
     if record.reason:
         line += ' %s: %s [%s]' % (record.reason, shorten(record.message), record.id)
     if record.would:
@@ -165,7 +204,8 @@ def _who(record):
 
 def opened_line(record, query=False):
     """Return a line of the console format about a tunnel that has opened. `record`, `query`: as for `json_line`."""
-    return '%s %s %s open, to %s' % (_who(record), show(record.request.method), show_url(record, query), record.address)
+    where = 'through ' + record.route if is_parent(record.route) else 'to ' + record.address
+    return '%s %s %s open, %s' % (_who(record), show(record.request.method), show_url(record, query), where)
 
 
 def failure_line(record):
@@ -179,6 +219,18 @@ def report_line(record):
     """Return a line for the error log about a request that policy = report let through. `record`: a Record."""
     return '[%s] %s %s %s would be refused: %s' % (
         record.id, record.client, show(record.request.method), show_url(record, False), shorten(record.would))
+
+
+def parent_state(row):
+    """Return the state of a parent in words, native text.
+
+    `row`: a dictionary: `parent`, its URL; `up`; `seconds`, since when, or None; `failures`, how many; `why`, the last.
+    """
+    since = '' if row['seconds'] is None else ' for ' + show_seconds(row['seconds'])
+    if not row['up']:
+        return 'left out%s: %s' % (since, row['why'])
+    last = '; %s so far, the last one: %s' % (plural(row['failures'], 'failure'), row['why']) if row['failures'] else ''
+    return 'in use%s%s' % (since and ' again' + since, last)
 
 
 FORMATS = {'console': console_line, 'squid': squid_line, 'common': common_line, 'json': json_line}

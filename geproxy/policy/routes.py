@@ -64,25 +64,25 @@ class Routes(object):
         # All local addresses that connections may have to leave from.
         self.sources = sorted(set(source for choice in self._choices + [self._otherwise]
                                   for route in choice.routes for source in route.sources))
-        self._remembered = Bounded(REMEMBERED)      # {(host, port): Choice}
+        self._remembered = Bounded(REMEMBERED)      # {(host, port, tunnel): Choice}
 
-    def choose(self, host, port):
+    def choose(self, host, port, tunnel=False):
         """Return the Choice for a destination: that of the first row that matches, or the direct way if none does.
 
-        `host`: octets, in lower case without a dot at its end; `port`: an int.
+        `host`: octets, in lower case without a dot at its end; `port`: an int; `tunnel`: True for CONNECT.
         """
-        choice = self._remembered.get((host, port))
+        choice = self._remembered.get((host, port, tunnel))
         if choice is None:
-            at = self.find(host, port)
+            at = self.find(host, port, tunnel)
             choice = self._otherwise if at is None else self._choices[at]
-            self._remembered.remember((host, port), choice)
+            self._remembered.remember((host, port, tunnel), choice)
         return choice
 
-    def find(self, host, port):
-        """Return the index of the first row that matches, or None. `host`, `port`: as for `choose`."""
+    def find(self, host, port, tunnel=False):
+        """Return the index of the first row that matches, or None. `host`, `port`, `tunnel`: as for `choose`."""
         keys, ip = rules.host_keys(host), _literal(host)
-        return next((at for at, row in enumerate(self.rows)
-                     if any(_matches(where, keys, ip, port) for where in row.wheres)), None)
+        return next((at for at, row in enumerate(self.rows) if any(
+            where.tunnel in (None, tunnel) and _matches(where, keys, ip, port) for where in row.wheres)), None)
 
     def _complete(self, route):
         return route if route.sources else route._replace(sources=self._sources)

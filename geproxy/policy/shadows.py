@@ -140,3 +140,47 @@ def _covers_name(names, name):
         return not names.isdisjoint(rules.host_keys(name))
     keys = rules.host_keys(name.lstrip(b'*.'))[1:]          # all but the host alone
     return name in names or not names.isdisjoint(keys)
+
+
+# --- rows of [upstream] routes
+
+def find_rows(rows):
+    """Return a warning for each row of routes that can never be used, as a list of texts that name all rows.
+
+    `rows`: routes.Rows, in their order. Takes about a second at most, as `find` does.
+    """
+    warnings, left = [], MOST_COMPARISONS
+    for order, row in enumerate(rows):
+        earlier = []
+        for where in row.wheres:
+            covering, compared = _covering_row(rows[:order], where, left)
+            left -= compared
+            if left <= 0:
+                return warnings
+            if covering is None:
+                break
+            if covering not in earlier:
+                earlier.append(covering)
+        else:
+            warnings.append('%s can never be used, because %s all of its requests: %s' % (
+                _show_row(row), 'an earlier row takes' if len(earlier) == 1 else 'earlier rows take',
+                ' and '.join(_show_row(each) for each in earlier)))
+    return warnings
+
+
+def _covering_row(rows, where, left):
+    """Return (the first of `rows` that covers `where`, or None; how many names and destinations were compared)."""
+    compared = 0
+    for row in rows:
+        for its_where in row.wheres:
+            compared += 1 if where.names is None else max(1, len(where.names))
+            if compared > left:
+                return None, compared
+            if ((its_where.tunnel is None or its_where.tunnel == where.tunnel) and
+                    _covers_ports(its_where.ports, where.ports) and _covers_hosts(True, its_where, True, where)):
+                return row, compared
+    return None, compared
+
+
+def _show_row(row):
+    return '%s: %s' % (row.source, row.text)

@@ -94,7 +94,7 @@ class Store(object):
             for text in self.warnings():
                 self._say(text)
         elif why and stamp == loaded.stamp:
-            self._complain(why)
+            self._say(why)
         elif why:
             self._tried, self.failing = stamp, True
             self._complain(why)
@@ -157,7 +157,7 @@ def _look_again(loaded, seen, tried, checked):
     try:
         stamp = certificates.stamp(certificates.paths_of(loaded.pairs, loaded.clients))
         if not checked and stamp == loaded.stamp:
-            return stamp, None, _unreadable(loaded)
+            return stamp, None, _unreadable(loaded)     # at the start, so that it is told before the first renewal
         if stamp in (loaded.stamp, tried) or stamp != seen:
             return stamp, None, ''
         return stamp, certificates.read(loaded.pairs, loaded.clients), ''

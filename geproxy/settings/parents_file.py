@@ -68,12 +68,13 @@ class Facts(dict):
 def complete(parent, facts):
     """Return a Parent with its login, and with its context if its scheme is https.
 
-    `parent`: a Parent without them; `facts`: the Facts. Without `ca`, the certificates of the system are trusted.
+    `parent`: a Parent without a context; it has a login only if it comes from the environment, and keeps that if the
+    file has none; `facts`: the Facts. Without `ca`, the certificates of the system are trusted.
     """
     login, context = facts.get((parent.scheme, parent.host, parent.port), (None, None))
     if parent.scheme == b'https' and context is None:
         context = facts.usual_context()
-    return parent._replace(login=login, context=context)
+    return parent._replace(login=login or parent.login, context=context)
 
 
 def read(path, user=''):

@@ -3,6 +3,8 @@
     DESTINATIONS...  ROUTE, ROUTE, ...  [resolve=here] [source=ADDRESS[,ADDRESS]]
 
 A destination is written as in a rule. A ROUTE is `direct` or the URL of a parent. The first one ends the destinations.
+So of the destinations with a scheme, only http://any, http://.name, http://*.name and the same with https:// are
+possible: any other could be a parent.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -23,7 +25,7 @@ _ADVICE = {
     'socks4': ': SOCKS 4 cannot ask for names, write socks4a://',
     'socks': ': write socks5:// (names are looked up here) or socks5h:// (the parent looks them up)',
 }
-_is_route = re.compile(r'direct,?\Z|.*://').match
+_is_route = re.compile(r'direct,?\Z|(?!https?://(?:any(?:[:/,]|\Z)|\*?\.)).*://').match
 _is_option = re.compile(r'[a-z]+=').match
 _login = re.compile(r'[^\s/,]+@')
 

@@ -7,11 +7,11 @@ from __future__ import absolute_import, division, print_function
 
 import collections
 
+from geproxy.settings.environment_routes import route_list
 from geproxy.settings.option_types import (
     admin_listeners, any_text, boolean, choice, duration, input_path, input_paths, large_size, listeners,
     local_addresses, log_path, networks, or_off, output_path, per_second, ports, prefix_length, protocols, pseudonym,
     realm, size, size_or_auto, whole_number, whole_number_or_auto)
-from geproxy.settings.route_lines import route_list
 from geproxy.settings.rule_files import rule_list
 
 # `read`: one of option_types, or of READ_ENTRIES; `default`: as text; `reloadable`: a reload may change it; `sentence`:
@@ -37,13 +37,15 @@ SCHEMA = [Option(*row) for row in (
     ('proxy', 'listen', listeners, '*:9000', False,
      'Addresses to listen on, separated by blanks. *:9000 or 9000: that port on all addresses, IPv4 and IPv6. '
      '127.0.0.1:9000 or [::1]:9000: that address only. fd:0: a socket that supervisord hands over. systemd: all '
-     'sockets of a .socket unit.'),
+     'sockets of a .socket unit. tls behind one of these: it takes nothing but TLS (*:9443 tls). Without that word, '
+     'a listener takes both, if [tls] certificate is set.'),
     ('proxy', 'name', pseudonym, 'auto', True,
      'The name of this proxy in Via and Proxy-Status. Loops are found by this name, so give each proxy its own. '
      "auto: a name made from the host's name and the listener."),
     ('proxy', 'via', boolean('on', 'off'), 'on', True,
      'Add a Via field to requests and responses, as RFC 9110 requires. Without it, a loop through another proxy, '
-     'such as a parent that leads back to this proxy, is not found.'),
+     'such as a parent that leads back to this proxy, is not found. SOCKS has no such field: a circle of SOCKS '
+     'parents is not found in any case.'),
     ('proxy', 'socks', boolean('on', 'off'), 'on', True,
      'Serve clients that speak SOCKS 4, 4a or 5 on the same ports. The only command is CONNECT: rules, users, limits '
      'and the log treat it like CONNECT of HTTP.'),
@@ -166,7 +168,7 @@ SCHEMA = [Option(*row) for row in (
      'changing its address.'),
     ('limits', 'requests', or_off(per_second), 'off', True,
      'Requests per second of one user, or of one client that has not logged in. More get 429 '
-     '(request_rate_exceeded). off: no limit.'),
+     '(request_rate_exceeded). TLS handshakes of a client are counted apart, with the same limit. off: no limit.'),
     ('limits', 'burst', whole_number, '20', True,
      'Largest number of requests that may come at once, after a pause. Used only if requests is set.'),
     ('limits', 'rate', or_off(size), 'off', True,
@@ -191,12 +193,13 @@ SCHEMA = [Option(*row) for row in (
      'Largest number of field lines in a head, and in a trailer section. A request with more gets 431. A response '
      'with more becomes 502 (http_response_header_section_size).'),
     ('upstream', 'routes', route_list, '', True,
-     'Which requests go through a parent, another proxy, one row per line: destinations as in rules, then the routes '
-     'to try in this order, separated by commas. A route is direct, http://HOST:PORT, https://HOST:PORT, socks5://, '
-     'socks5h:// or socks4a://HOST[:1080]. The first row that matches counts; if none matches, the request goes '
-     'directly. Networks match only addresses in URLs: names are not looked up, and the parent gets them as they are. '
-     'resolve=here at the end of a row, and socks5://: names are looked up here, and SOCKS and CONNECT ask the parent '
-     'for the address. A parent that cannot be reached is left out for 30 s.'),
+     'Which requests go through a parent, another proxy, one row per line: destinations as in rules (also http://any '
+     'and https://.name), then the routes to try in this order, separated by commas. A route is direct, '
+     'http://HOST:PORT, https://HOST:PORT, socks5://, socks5h:// or socks4a://HOST[:1080]. The first row that '
+     'matches counts; if none matches, the request goes directly. Networks match only addresses in URLs: names are '
+     'not looked up, and the parent gets them as they are. resolve=here at the end of a row, and socks5://: names are '
+     'looked up here, and SOCKS and CONNECT ask the parent for the address. A parent that cannot be reached is left '
+     'out for 30 s. A row `environment` stands for the variables http_proxy, https_proxy, all_proxy and no_proxy.'),
     ('upstream', 'source', local_addresses, '', True,
      'The addresses of this host that connections leave from: one of IPv4, one of IPv6, or both. With one of them, '
      'origins and parents that have addresses of the other IP version only cannot be reached, and other names are '

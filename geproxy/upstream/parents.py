@@ -14,17 +14,19 @@ LEFT_OUT = 30.0         # seconds
 DOUBTS = 3              # connections in a row that get no answer from a parent before it is left out
 
 # A parent for people. `name`: its URL, native text without secrets; `up`: False while it is left out; `since`: when
-# that changed last, in monotonic seconds, None if it never did; `why`: the last failure, native text, '' if none.
-View = collections.namedtuple('View', 'name up since why')
+# that changed last, in monotonic seconds, or None if it never did; `why`: native text, the last failure, '' if there
+# was none; `failures`: how many there were.
+View = collections.namedtuple('View', 'name up since why failures')
 
 
 class _State(object):
-    """What is known of one parent. `name`, `up`, `since`, `why`: as of a View; `again`: when one request may try it
-    again, in monotonic seconds; `doubts`: failures in a row."""
-    __slots__ = ('name', 'up', 'since', 'why', 'again', 'doubts')
+    """What is known of one parent. `name`, `up`, `since`, `why`, `failures`: as of a View; `again`: when one
+    request may try it again, in monotonic seconds; `doubts`: failures in a row."""
+    __slots__ = ('name', 'up', 'since', 'why', 'again', 'doubts', 'failures')
 
     def __init__(self, name):
-        self.name, self.up, self.since, self.why, self.again, self.doubts = name, True, None, '', 0.0, 0
+        self.name, self.up, self.since, self.why, self.again = name, True, None, '', 0.0
+        self.doubts = self.failures = 0
 
 
 class States(object):
@@ -78,7 +80,7 @@ class States(object):
             return                              # a reload has removed it
         now = monotonic()
         state.doubts += 1
-        state.why = why
+        state.why, state.failures = why, state.failures + 1
         if not state.up:
             state.again = now + LEFT_OUT
         elif not doubtful or state.doubts >= DOUBTS:
@@ -98,7 +100,7 @@ class States(object):
 
     def view(self):
         """Return a View of each parent, as a list in the order of the routes."""
-        return [View(state.name, state.up, state.since, state.why) for state in self._states.values()]
+        return [View(state.name, state.up, state.since, state.why, state.failures) for state in self._states.values()]
 
     def _of(self, parent):
         return self._states.get(parent[:3])

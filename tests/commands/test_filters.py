@@ -8,7 +8,7 @@ from geproxy.commands import filters
 EVENT = {
     'event': 'ended', 'client.ip': '10.1.2.3', 'user.name': 'joe', 'http.request.method': 'GET',
     'url.original': 'http://deb.Debian.org:80/pool/x?y', 'http.response.status_code': 404, 'event.duration': 2500000000,
-    'reason': 'dns_error'}
+    'reason': 'dns_error', 'route': 'http://Proxy-a.corp:3128'}
 TUNNEL = {'event': 'opened', 'client.ip': '::1', 'url.original': '[2001:db8::1]:443', 'http.request.method': 'CONNECT'}
 
 
@@ -22,6 +22,8 @@ TUNNEL = {'event': 'opened', 'client.ip': '::1', 'url.original': '[2001:db8::1]:
     ('method:get', True), ('method:POST,GET', True), ('method:POST', False),
     ('user:joe', True), ('user:*', True), ('user:j?e', True), ('user:jane', False),
     ('reason:dns_error', True), ('reason:*', True), ('reason:dns*', True), ('reason:tunnel_idle', False),
+    ('route:proxy-a.corp', True), ('route:proxy-a.corp:3128', True), ('route:http://proxy-a.corp:3128', True),
+    ('route:PROXY-*', True), ('route:*', True), ('route:proxy', False), ('route:direct', False),
     ('/pool/', True), ('pool/x?y', True), ('http://deb', True), ('/none', False)])
 def test_an_event_is_shown_if_the_filter_matches(word, shown):
     assert filters.parse(word)(EVENT) is shown
@@ -29,7 +31,7 @@ def test_an_event_is_shown_if_the_filter_matches(word, shown):
 
 @pytest.mark.parametrize('word,shown', [
     ('host:2001:db8::1', True), ('client:::1', True), ('method:CONNECT', True), ('status:>=0', False),
-    ('slow:1ms', False), ('user:*', False), ('reason:*', False), ('443', True)])
+    ('slow:1ms', False), ('user:*', False), ('reason:*', False), ('route:*', False), ('443', True)])
 def test_a_tunnel_that_opens_has_no_status_and_no_duration_yet(word, shown):
     assert filters.parse(word)(TUNNEL) is shown
 

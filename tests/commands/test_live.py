@@ -4,9 +4,11 @@ from __future__ import absolute_import, division, print_function
 import json
 import re
 import signal
+import socket
 
+import pytest
 from helpers import listening, read_all, read_until
-from processes import (GEPROXY, Client, Process, answering, folder, get, own, process, running, wait_until)
+from processes import (GEPROXY, Client, Process, answering, folder, get, own, process, running, scraped, wait_until)
 from test_admin_commands import ADMIN, command, two
 
 from geproxy.commands import live
@@ -99,3 +101,65 @@ def test_columns_of_numbers_are_aligned_on_the_right():
         'ID    PHASE   CLIENT      AGE  IDLE   UP  DOWN  REQUEST',
         '7-1   tunnel  10.0.0.5  2m03s  14ms  48K  3.1M  CONNECT a:443',
         '7-10  idle    ::1          1s     -    0     0  -']
+
+
+SOCKET = '[admin]\nlisten = unix:FOLDER/admin.sock\n'
+
+
+def test_status_shows_processes_and_the_states_of_their_parents():
+    gone = socket.socket()
+    gone.bind(('127.0.0.1', 0))         # and does not listen
+    with listening(answering()) as parent:
+        urls = ['http://127.0.0.1:%d' % port for port in (gone.getsockname()[1], parent[1])]
+        with running(SOCKET + '[upstream]\nroutes = any %s, %s\n' % tuple(urls)) as proxy, Client(proxy.address) as client:
+            code, out, err = command('status', '-c', proxy.path)
+            assert (code, err) == (0, '') and out.splitlines()[1:] == ['  parent %s: in use' % url for url in urls]
+            assert client.ask(get(('origin.test', 80))).endswith(b'fine')
+            code, out, err = command('status', '-c', proxy.path)
+            lines = out.splitlines()
+            assert (code, err, len(lines)) == (1, '', 3)
+            assert re.match(r'%d: geproxy \S+ as \S+, started \S+ ago, [01] of \d+ connections\Z' % proxy.pid, lines[0])
+            assert re.match(r'  parent %s: left out for [\d.]+m?s: 127\.0\.0\.1 port \d+: connection refused\Z' % urls[0], lines[1])
+            assert lines[2] == '  parent %s: in use' % urls[1]
+            row = json.loads(command('status', '-o', 'json', '-c', proxy.path)[1])
+            assert [(each['up'], each['failures']) for each in row['parents']] == [(False, 1), (True, 0)]
+            shown = scraped(proxy)
+            for line in ('geproxy_parent_up{parent="%s"} 0' % urls[0], 'geproxy_parent_up{parent="%s"} 1' % urls[1],
+                         'geproxy_parent_failures_total{parent="%s"} 1' % urls[0]):
+                assert '\n%s\n' % line in shown
+            proxy.tell(signal.SIGUSR2)
+            proxy.wait_for(b'parent %s: left out for ' % urls[0].encode('ascii'))
+    gone.close()
+
+
+def test_without_parents_status_and_metrics_have_none():
+    with running(SOCKET) as proxy:
+        code, out, err = command('status', '-c', proxy.path)
+        assert (code, err) == (0, '') and re.match(r'%d: geproxy [^\n]*\n\Z' % proxy.pid, out)
+        assert 'geproxy_parent' not in scraped(proxy)
+
+
+def test_a_tunnel_through_a_parent_is_shown_with_it():
+    def tunnel(sock):
+        read_until(sock, b'\r\n\r\n')
+        sock.sendall(b'HTTP/1.1 200 OK\r\n\r\n')
+        read_all(sock)
+    with listening(tunnel) as parent:
+        url = 'http://127.0.0.1:%d' % parent[1]
+        with running(SOCKET + '[upstream]\nroutes = any %s\n' % url) as proxy, Client(proxy.address) as client:
+            client.send(b'CONNECT origin.test:443 HTTP/1.1\r\nHost: x\r\n\r\n')
+            read_until(client.socket, b'\r\n\r\n')
+            assert ' CONNECT origin.test:443 through %s [' % url in command('ps', '-c', proxy.path)[1]
+
+
+EVENT = {'event': 'ended', 'client.ip': '10.0.0.5', 'http.request.method': 'CONNECT', 'url.original': 'a.test:443',
+         'http.response.status_code': 200, 'http.response.bytes': 5, 'event.duration': 1000000, 'destination.ip': '192.0.2.7'}
+
+
+@pytest.mark.parametrize('route,opened,ended', [
+    (None, 'open, to 192.0.2.7', '200 5 1ms'), ('direct', 'open, to 192.0.2.7', '200 5 1ms'),
+    ('http://proxy-a.corp:3128', 'open, through http://proxy-a.corp:3128', '200 5 1ms through http://proxy-a.corp:3128')])
+def test_an_event_shows_its_parent(route, opened, ended):
+    event = dict(EVENT, route=route)
+    assert live._line(dict(event, event='opened')) == '10.0.0.5 CONNECT a.test:443 ' + opened
+    assert live._line(event) == '10.0.0.5 CONNECT a.test:443 ' + ended

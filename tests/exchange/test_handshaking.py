@@ -244,7 +244,8 @@ def test_a_client_that_does_not_trust_the_certificate_is_named_as_the_cause():
 def test_a_client_without_a_good_certificate_is_refused_in_words(certificate):
     context = encrypted.client_context(certificate)
     other = encrypted.pem('joe.pem')           # signs nothing
-    with encrypted.proxying(clients=other, required=True) as (address, proxy):
+    with encrypted.proxying() as (address, proxy):
+        proxy.server.certificates.context = encrypted.server_context(other, required=True)
         with pytest.raises((ssl.SSLError, socket.error)):
             sock = encrypted.connect(address, context)
             sock.recv(1)

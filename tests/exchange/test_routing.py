@@ -11,6 +11,7 @@ from gevent.event import Event
 from helpers import PATIENCE, ask, connect, listening, proxying, read_all, read_until
 from test_conversation import get, nothing, saying, split, text_of
 from test_dialling import bound_alike
+from test_fetch import reset
 
 from geproxy.net import socks_messages
 from geproxy.settings import loading
@@ -449,7 +450,7 @@ def test_a_request_that_may_be_repeated_goes_elsewhere_if_a_parent_closes_withou
         assert ask(address, b'GET http://a.test/ HTTP/1.1\r\nHost: a\r\nX: %s\r\n\r\n' % (b'x' * 10000)).endswith(b'ok')
         status, _fields, body = split(ask(address, b'POST http://a.test/ HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi'))
         assert status == b'HTTP/1.1 502 parent %s: it closed the connection without a response' % url(one).encode('ascii')
-        assert b'look at the log of the parent proxy and of the origin' in body
+        assert b'look at the log of the parent proxy or the origin' in body
         assert [head.split()[0] for head in good.heads] == [b'GET'] and len(bad.heads) == 2
         for _ in range(parents.DOUBTS):
             assert ask(address, b'GET http://a.test/ HTTP/1.0\r\n\r\n').endswith(b'ok')
@@ -749,3 +750,65 @@ def test_a_proxy_behind_a_proxy_behind_a_proxy():
                 assert near.records[1].kept and mid.records[1].kept
     assert re.findall(br'Via: 1.1 (\w+)', got[0]) == [b'near', b'mid', b'last']
     assert [head.split()[1] for head in got] == [b'/', b'/', b'/', b'/', b'/inside']
+
+
+def test_a_reload_of_the_file_says_which_rows_have_changed_and_a_mistake_keeps_the_old(tmpdir):
+    ini, parent = tmpdir.join('proxy.ini'), Parent(answer(b'ok'))
+    with listening(parent) as at, proxying() as (address, proxy):
+        proxy.server.reloads.path = str(ini)
+        proxy.change = lambda settings, call: None
+        ini.write(routes('any ' + url(at)))
+        outcome = proxy.server.reload('test')
+        assert outcome.good and '[upstream] routes: +any ' + url(at) in outcome.lines
+        assert ask(address, b'GET http://a.test/ HTTP/1.0\r\n\r\n').endswith(b'ok')
+        ini.write(routes('any http://a'))
+        assert "'http://a' names no port" in proxy.server.reload('test').lines[0]
+        assert ask(address, b'GET http://a.test/ HTTP/1.0\r\n\r\n').endswith(b'ok')
+        ini.write('')
+        assert '[upstream] routes: -any ' + url(at) in proxy.server.reload('test').lines
+        assert proxy.server.proxy.routes is None and proxy.server._upstream.parents.view() == []
+
+
+# --- clients that leave, and many at a time
+
+@pytest.mark.parametrize('request_', [b'GET http://a.test/ HTTP/1.1\r\nHost: a\r\n\r\n', b'CONNECT a.test:443 HTTP/1.1\r\n\r\n'])
+def test_a_client_that_leaves_ends_the_wait_for_its_parent(request_):
+    left = Event()
+
+    def silent(sock):
+        read_until(sock, b'\r\n\r\n')
+        read_all(sock)
+        left.set()
+    with listening(silent) as at, proxying(routes('any %s, direct' % url(at))) as (address, proxy):
+        client = connect(address)
+        client.sendall(request_)
+        proxy.wait_until(lambda: proxy.server.live and list(proxy.server.live)[0].current is not None)
+        reset(client)
+        client.close()
+        assert left.wait(PATIENCE)
+        record = proxy.wait()[0]
+        assert (record.reason, record.route) == ('client_lost', url(at))
+        assert proxy.server._upstream.parents.view()[0].up and not proxy.said
+
+
+def test_of_many_requests_at_a_time_one_tries_a_parent_again(monkeypatch):
+    waiting, go = [], Event()
+
+    def slow(sock):
+        waiting.append(read_until(sock, b'\r\n\r\n'))
+        go.wait(PATIENCE)
+        sock.sendall(answer(b'first'))
+    with listening(slow) as one, listening(Parent(answer(b'second'))) as two:
+        with proxying(routes('any %s, %s' % (url(one), url(two)))) as (address, proxy):
+            states = proxy.server._upstream.parents
+            states.failed(proxy.server.proxy.routes.choose(b'a.test', 80).routes[0].parents[0], 'a test')
+            now = parents.monotonic()
+            monkeypatch.setattr(parents, 'monotonic', lambda: now + parents.LEFT_OUT + 1)
+            clients = [connect(address) for _ in range(10)]
+            for client in clients:
+                client.sendall(b'GET http://a.test/ HTTP/1.0\r\n\r\n')
+            proxy.wait(9)
+            go.set()
+            said = [read_all(client)[-6:] for client in clients]
+            assert sorted(said) == [b'\nfirst'] + [b'second'] * 9 and len(waiting) == 1
+            assert states.view()[0].up

@@ -1,7 +1,9 @@
 """Certificates and keys: contexts made of files, chosen by name; and what is wrong with files."""
 from __future__ import absolute_import, division, print_function
 
+import errno
 import os
+import socket
 import ssl
 
 import pytest
@@ -128,6 +130,18 @@ def test_a_change_of_a_file_is_seen(tmpdir):
     os.remove(str(here))
     here.write('other')
     assert len({before, between, certificates.stamp([str(here)])}) == 3
+
+
+@pytest.mark.parametrize('cutting', [0, 1])
+def test_a_connection_that_is_cut_does_not_look_like_one_that_has_ended(cutting):
+    ends = shaken(certificates.server_context([PROXY]), certificates.client_context(path('ca.pem')), 'proxy.test')
+    one, other = ends[cutting], ends[1 - cutting]
+    one.send(b'half')
+    assert received(other, 4) == b'half'
+    one.socket.shutdown(socket.SHUT_WR)
+    with pytest.raises(socket.error) as raised:
+        other.recv(1)
+    assert raised.value.args[0] == errno.ECONNRESET and 'the TLS connection was cut' in raised.value.args[1]
 
 
 # --- users

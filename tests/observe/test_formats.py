@@ -29,6 +29,7 @@ def record(**values):
 
 
 TUNNEL = {'method': b'CONNECT', 'url': b'a.example:443', 'tunnel': True, 'content_type': b''}
+PARENT = {'route': 'http://proxy-a.corp:3128', 'address': '192.0.2.7'}
 DENIED = {'status': 403, 'address': '', 'reason': 'http_request_denied', 'message': 'port 25', 'content_type': b''}
 UNREAD = {'method': b'', 'url': b'', 'version': b'', 'status': 400, 'address': '', 'content_type': b'',
           'reason': 'http_request_error', 'message': "'x' is not a request line"}
@@ -81,6 +82,16 @@ def test_a_query_string_is_shown_only_if_asked_for(url, query, shown):
     ({}, '1700000000.375    125 10.0.0.5 TCP_MISS/200 1234 GET http://a.example/x? - HIER_DIRECT/192.0.2.1 text/html'),
     (TUNNEL, '1700000000.375    125 10.0.0.5 TCP_TUNNEL/200 1234 CONNECT a.example:443 - HIER_DIRECT/192.0.2.1 -'),
     (DENIED, '1700000000.375    125 10.0.0.5 TCP_DENIED/403 1234 GET http://a.example/x? - HIER_NONE/- -'),
+    ({'route': 'direct'},
+     '1700000000.375    125 10.0.0.5 TCP_MISS/200 1234 GET http://a.example/x? - HIER_DIRECT/192.0.2.1 text/html'),
+    (dict(DENIED, route='direct'), '1700000000.375    125 10.0.0.5 TCP_DENIED/403 1234 GET http://a.example/x? - HIER_NONE/- -'),
+    (PARENT, '1700000000.375    125 10.0.0.5 TCP_MISS/200 1234 GET http://a.example/x? - FIRSTUP_PARENT/proxy-a.corp text/html'),
+    (dict(TUNNEL, route='socks5h://[2001:db8::1]:1080'),
+     '1700000000.375    125 10.0.0.5 TCP_TUNNEL/200 1234 CONNECT a.example:443 - FIRSTUP_PARENT/2001:db8::1 -'),
+    (dict(TUNNEL, route='http://proxy-a.corp:3128', address='', status=403, tunnel=False, reason='parent_refused'),
+     '1700000000.375    125 10.0.0.5 TCP_MISS/403 1234 CONNECT a.example:443 - FIRSTUP_PARENT/proxy-a.corp -'),
+    (dict(PARENT, address=''),
+     '1700000000.375    125 10.0.0.5 NONE_NONE/200 1234 GET http://a.example/x? - HIER_NONE/- text/html'),
     (UNREAD, '1700000000.375    125 10.0.0.5 NONE_NONE/400 1234 - error:invalid-request - HIER_NONE/- -'),
     ({'status': 0, 'aborted': True, 'seconds': 1234567.0, 'content_type': b''},
      '1701234567.250 1234567000 10.0.0.5 TCP_MISS_ABORTED/000 1234 GET http://a.example/x? - HIER_DIRECT/192.0.2.1 -'),
@@ -102,6 +113,10 @@ def test_a_line_of_the_common_format(zone):
 @pytest.mark.parametrize('values, line', [
     ({}, '10.0.0.5 GET http://a.example/x?q=1 200 1.21K 125ms'),
     (dict(TUNNEL, seconds=3.0), '10.0.0.5 CONNECT a.example:443 200 1.21K 3s (99 up)'),
+    (PARENT, '10.0.0.5 GET http://a.example/x?q=1 200 1.21K 125ms through http://proxy-a.corp:3128'),
+    ({'route': 'direct'}, '10.0.0.5 GET http://a.example/x?q=1 200 1.21K 125ms'),
+    (dict(TUNNEL, seconds=3.0, **PARENT),
+     '10.0.0.5 CONNECT a.example:443 200 1.21K 3s (99 up) through http://proxy-a.corp:3128'),
     (DENIED, '10.0.0.5 GET http://a.example/x?q=1 403 1.21K 125ms http_request_denied: port 25 [ID]'),
     (UNREAD, "10.0.0.5 - error:invalid-request 400 1.21K 125ms http_request_error: 'x' is not a request line [ID]"),
 ])
@@ -130,8 +145,16 @@ def test_a_line_of_the_json_format_leaves_out_fields_without_a_value():
     assert (found['reason'], found['message'], found['kept']) == ('http_request_denied', 'port 25', False)
 
 
+@pytest.mark.parametrize('route', ['direct', 'http://proxy-a.corp:3128'])
+def test_the_json_format_has_the_route_if_there_are_routes(route):
+    assert json.loads(formats.json_line(record(route=route), False))['route'] == route
+    assert 'route' not in json.loads(formats.json_line(record(), False))
+
+
 def test_the_lines_about_an_opened_tunnel_and_about_a_failure():
     assert formats.opened_line(record(**TUNNEL)) == '10.0.0.5 CONNECT a.example:443 open, to 192.0.2.1'
+    through = record(**dict(TUNNEL, **PARENT))
+    assert formats.opened_line(through) == '10.0.0.5 CONNECT a.example:443 open, through http://proxy-a.corp:3128'
     failed = record(**DENIED)
     assert formats.failure_line(failed) == (
         '[%s] 10.0.0.5 GET http://a.example/x? 403 http_request_denied: port 25' % failed.id)

@@ -71,3 +71,12 @@ def test_parents_are_listed_once_with_names_that_have_no_secrets():
     routes = Routes([row('a', secret, B, None), row('b', B._replace(host=b'::1', scheme=b'socks5')), row('c', secret)])
     assert list(routes.parents.values()) == ['http://a.test:3128', 'http://b.test:3128', 'socks5://[::1]:3128']
     assert show(DIRECT) == 'direct' and show(Route((secret,), ())) == 'http://a.test:3128'
+
+
+@pytest.mark.parametrize('host, port, tunnel, matched', [
+    (b'a.test', 80, False, 2), (b'a.test', 443, True, 3), (b'x.corp', 80, False, 0), (b'x.corp', 443, True, 3),
+    (b'x.lab', 8443, True, 1), (b'x.lab', 443, True, 3), (b'x.lab', 8443, False, 2)])
+def test_a_row_may_be_for_plain_requests_or_for_tunnels(host, port, tunnel, matched):
+    routes = Routes([row('http://.corp', None), row('https://*.lab:8443', None), row('http://any', A), row('https://any', B)])
+    for _ in range(2):                  # the second time, from memory
+        assert routes.choose(host, port, tunnel).where == routes.rows[matched].source

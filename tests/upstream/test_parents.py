@@ -1,6 +1,8 @@
 """Parents that fail are left out for a while, then one request tries them again. A clock that the tests move."""
 from __future__ import absolute_import, division, print_function
 
+import collections
+
 import pytest
 
 from geproxy.policy.routes import DIRECT, Parent, Route, show_parent
@@ -22,7 +24,7 @@ def states(monkeypatch):
     clock, said = Moment(), []
     monkeypatch.setattr(parents, 'monotonic', lambda: clock.now)
     made = parents.States(said.append)
-    made.use({A: show_parent(A), B: show_parent(B)})
+    made.use(collections.OrderedDict((parent, show_parent(parent)) for parent in (A, B)))
     made.said, made.clock = said, clock
     return made
 
@@ -46,7 +48,7 @@ def test_after_a_while_one_request_tries_it_again_and_not_all_at_once(states):
     states.worked(A)
     assert tuple(states.order(BOTH)) == BOTH and tuple(states.order(BOTH)) == BOTH
     assert states.said[1:] == ['parent http://a.test:3128 is used again, after 31 s']
-    assert states.view()[0] == parents.View('http://a.test:3128', True, 1031.0, 'connection refused')
+    assert states.view()[0] == parents.View('http://a.test:3128', True, 1031.0, 'connection refused', 1)
 
 
 def test_one_that_fails_again_is_left_out_again_without_another_line(states):

@@ -1,0 +1,114 @@
+"""What `--check` and `doctor` find out about [upstream] routes and the parents in them."""
+from __future__ import absolute_import, division, print_function
+
+from geproxy import errors
+from geproxy.commands.findings import ERROR, OK, WARNING, Finding
+from geproxy.commands.parent_trials import NOWHERE, Tester
+from geproxy.compat import monotonic, to_native
+from geproxy.net import address
+from geproxy.net.deadlines import TimeLimit
+from geproxy.policy import shadows
+from geproxy.policy.routes import Parent, show_parent
+from geproxy.settings import parents_file
+from geproxy.settings.rule_files import beside
+from geproxy.upstream.resolver import Resolver
+
+PATIENCE = 5.0          # seconds for looking up the names of all parents together
+LOOP = 508              # the status by which a proxy says that a request has come back to it (RFC 5842, 7.2)
+_REMEDIES = (           # what to do, by the error of a trial; the first row that matches counts
+    ((errors.DnsError, errors.DnsTimeout), 'correct the name in [upstream] routes, or the name servers of this host'),
+    ((errors.ConnectRefused, errors.ConnectTimeout, errors.Unroutable),
+     'see if the parent runs, and if a firewall lets this host connect to it'),
+)
+
+
+# --- without the net
+
+def unused(path, settings):
+    """Return a line of text for each row of routes that is never used, and each log-in that no row can use.
+
+    `path`: the ini file, native text; `settings`: what was read from it.
+    """
+    rows = settings.routes.rows if settings.routes else ()
+    return shadows.find_rows(rows) + idle_logins(path, settings)
+
+
+def idle_logins(path, settings):
+    """Return a line of text for each section of the file of parents whose parent is in no row of routes.
+
+    `path`: the ini file, native text; `settings`: what was read from it.
+    """
+    name = settings.upstream.parents
+    if not name:
+        return []
+    there = beside(path or '', name)
+    try:
+        facts = parents_file.read(there, settings.proxy.user)
+    except parents_file.ParentsError as error:
+        return [str(error)]             # it has changed meanwhile
+    used = set(parent[:3] for parent in settings.routes.parents) if settings.routes else set()
+    idle = [Parent(*(key + (None, None))) for key in sorted(facts) if key not in used]
+    return ['%s: [%s]: no row of [upstream] routes has this parent' % (there, show_parent(each)) for each in idle]
+
+
+# --- with it
+
+def unresolved(settings, resolver=None, patience=PATIENCE):
+    """Return a line of text for each parent whose name does not resolve now. May wait.
+
+    `settings`: of loading.load; `resolver`: None for a new Resolver; `patience`: seconds for all of them together.
+    """
+    found, resolver, deadline = [], resolver or Resolver(), monotonic() + patience
+    for parent in settings.routes.parents if settings.routes else ():
+        if address.is_ip(to_native(parent.host)):
+            continue
+        left = deadline - monotonic()
+        if left <= 0:
+            return found + ['the names of the other parents were not looked up: the name servers take too long']
+        try:
+            resolver.resolve(parent.host, TimeLimit('dns', left, errors.DnsTimeout), '')
+        except errors.DnsTimeout:
+            found.append('%s: the name servers did not answer within %.3g s' % (_place(settings, parent), patience))
+        except errors.ProxyError as error:
+            found.append('%s: %s' % (_place(settings, parent), error))
+    return found
+
+
+def _place(settings, parent):
+    row = next(row for row in settings.routes.rows if any(parent in route.parents for route in row.routes))
+    return '%s: parent %s' % (row.source, show_parent(parent))
+
+
+def examine(path, settings, tester=None):
+    """Try each parent. Return [Finding]. May wait.
+
+    `path`: the ini file, native text, or None; `settings`: of loading.load; `tester`: None for a new Tester.
+    """
+    found = [Finding(WARNING, text, 'remove it, or correct the URL in it') for text in idle_logins(path, settings)]
+    tester = tester or Tester(settings)
+    for parent in settings.routes.parents if settings.routes else ():
+        found.append(_judge(settings, parent, tester.try_tunnel(parent, NOWHERE)))
+    return found
+
+
+def _judge(settings, parent, trial):
+    """Return the Finding about a Trial of a parent."""
+    error, steps = trial.error, [show_parent(parent) + ': ' + '; '.join(trial.steps)] if trial.steps else []
+    if error is None:
+        return Finding(OK, steps[0], '')
+    if isinstance(error, errors.ParentRefused) and trial.steps:
+        if error.status == LOOP:
+            return Finding(ERROR, '; '.join(steps + [str(error)]), 'it leads back to this proxy: correct [upstream] '
+                           'routes here, or the routes of the parent')
+        # NOWHERE cannot be reached, so a refusal is as good an answer as a tunnel.
+        said = str(error)
+        return Finding(OK, '; '.join(steps + ['it%s, a name that leads nowhere' % said[said.find(' answered '):]
+                                              if ' answered ' in said else said]), '')
+    remedy = next((text for kinds, text in _REMEDIES if isinstance(error, kinds)), '')
+    severity = ERROR if isinstance(error, errors.ParentLoginFailed) or _is_only_way(settings, parent) else WARNING
+    return Finding(severity, '; '.join((steps or [show_parent(parent)]) + [str(error)]), remedy)
+
+
+def _is_only_way(settings, parent):
+    """Return True if a row of routes has no other route than this parent."""
+    return any(parent in route.parents for row in settings.routes.rows if len(row.routes) == 1 for route in row.routes)

@@ -82,7 +82,7 @@ def ask(address, octets, context=None):
 
 def end_direction(sock):
     """Send close_notify, and go on to receive. (The methods of ssl.SSLSocket wait for that of the peer.)"""
-    raw = sock._sslobj
+    raw = getattr(sock._sslobj, '_sslobj', sock._sslobj)        # Python 3.6 has one more object in between
     sock.settimeout(0)
     try:
         raw.shutdown()

@@ -82,10 +82,10 @@ def ask(address, octets, context=None):
 
 def end_direction(sock):
     """Send close_notify, and go on to receive. (The methods of ssl.SSLSocket wait for that of the peer.)"""
-    raw = getattr(sock._sslobj, '_sslobj', sock._sslobj)        # Python 3.6 has one more object in between
+    made = sock._sslobj
     sock.settimeout(0)
     try:
-        raw.shutdown()
+        getattr(made, '_sslobj', made).shutdown()       # on Python 3.6, it is inside of another object
     except (ssl.SSLError, socket.error):
         pass
     sock.settimeout(helpers.PATIENCE)

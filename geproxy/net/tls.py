@@ -189,9 +189,8 @@ class TlsTransport(Transport):
         """
         if how == socket.SHUT_WR:
             self._notify()
-            return
-        self._notified = self._notified or how == socket.SHUT_RDWR
-        self.socket.shutdown(how)
+        else:
+            self.socket.shutdown(how)
 
     def _notify(self):
         if self._piece:

@@ -103,4 +103,4 @@ def test_why_dials_from_it(tmpdir, capsys, source, code, said):
 def test_what_cannot_be_one_is_refused_with_its_line(text):
     with pytest.raises(loading.ConfigError) as caught:
         loading.load('test.ini', ['[upstream]', 'source = ' + text])
-    assert str(caught.value).startswith('test.ini:2: [upstream] source: invalid source address')
+    assert str(caught.value).startswith('test.ini:2: [upstream] source: invalid source ')

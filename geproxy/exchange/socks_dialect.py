@@ -39,19 +39,20 @@ class SocksDialect(object):
         """`kind`: one of VERSIONS."""
         self._version = VERSIONS[kind]
         self._credentials = None            # (name, password) as octets, once the client has logged in
-        self._refuse = self._reply          # a function of a reply code: the octets that refuse the client at this step
+        # A function of (version, reply code): the octets that refuse the client at this step.
+        self._refuse = socks.write_reply
         self._code = None                   # the reply code that is known already, or None: the error decides
         self._deadline = None               # when all messages must be there, in monotonic seconds
 
     @property
     def established(self):
         """The octets that tell the client that its tunnel is open."""
-        return self._reply(socks.GRANTED)
+        return socks.write_reply(self._version, socks.GRANTED)
 
     @property
     def first(self):
         """The first octet of the next answer, whatever it says."""
-        return self._refuse(socks.FAILED)[:1]
+        return self._refuse(self._version, socks.FAILED)[:1]
 
     def refusal(self, error, name, record_id, method, close, realm=''):
         """Return the octets that refuse a request.
@@ -61,7 +62,8 @@ class SocksDialect(object):
         code = self._code
         if code is None:
             code = next((CODES[each] for each in type(error).__mro__ if each in CODES), None)
-        return self._refuse(STATUSES.get(error.status, socks.FAILED) if code is None else code)
+            code = STATUSES.get(error.status, socks.FAILED) if code is None else code
+        return self._refuse(self._version, code)
 
     def credentials(self, _request):
         """Return (name, password) as octets, or None if the client has not logged in. `_request`: not used."""
@@ -118,7 +120,7 @@ class SocksDialect(object):
             raise errors.LoginRequired('this proxy asks for a name and a password, and the client has none: ' + REMEDY)
         else:
             self._answer(exchange, socks.write_method(socks.NO_LOGIN))
-        self._refuse = self._reply
+        self._refuse = socks.write_reply
 
     def _log_in(self, exchange, log_in, needed):
         """Read a name and a password, and check them (RFC 1929)."""
@@ -141,15 +143,12 @@ class SocksDialect(object):
     def _answer(self, exchange, octets):
         exchange.client.send(exchange.unsent(octets), exchange.proxy.waits.download)
 
-    def _reply(self, code):
-        return socks.write_reply(self._version, code)
 
-
-def _refuse_methods(_code):
+def _refuse_methods(_version, _code):
     return socks.write_method(socks.NONE_FITS)
 
 
-def _refuse_login(_code):
+def _refuse_login(_version, _code):
     return socks.write_login_answer(False)
 
 

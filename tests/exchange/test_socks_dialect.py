@@ -1,6 +1,7 @@
 """Clients that speak SOCKS, with a real proxy and real origins."""
 from __future__ import absolute_import, division, print_function
 
+import gc
 import json
 import socket
 import struct
@@ -407,6 +408,7 @@ def test_the_time_of_a_log_in_is_not_the_time_of_the_client(people):
 
 OUTER = OPEN + '[proxy]\nname = outer\n[upstream]\nroutes = any %s://127.0.0.1:%d\n'
 
+
 @pytest.mark.parametrize('scheme', ['http', 'socks4a', 'socks5h', 'socks5'])
 def test_it_goes_on_through_parents(scheme):
     with listening(echo) as (_host, port), proxying(OPEN) as (parent, behind):
@@ -433,3 +435,15 @@ def test_a_parent_that_is_the_proxy_itself_is_found():
         proxy.server._use(settings)
         assert talk(address, NO_LOGIN, (ask5(80, b'a.test'), reply5(2))) == b''
         assert proxy.wait(1)[0].reason == 'proxy_loop_detected'
+
+
+def test_a_password_does_not_wait_for_the_collector():
+    gc.collect()
+    gc.disable()
+    try:
+        dialect = SocksDialect('socks5')
+        assert dialect.first and dialect.refusal(errors.Denied('x'), '', '', b'', True)
+        del dialect
+        assert not [each for each in gc.get_objects() if isinstance(each, SocksDialect)]
+    finally:
+        gc.enable()

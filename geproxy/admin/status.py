@@ -63,7 +63,9 @@ def process(server):
     return collections.OrderedDict((
         ('pid', os.getpid()), ('version', __version__), ('name', server.proxy.name),
         ('age', round(time.time() - _started, 3)), ('draining', server.draining), ('connections', len(server.live)),
-        ('limit', server.proxy.limits.connections), ('accepted', server.accepted), ('parents', parents(server))))
+        ('limit', server.proxy.limits.connections), ('accepted', server.accepted), ('parents', parents(server)),
+        ('certificates', [collections.OrderedDict((('path', each.path), ('names', each.names), ('days', each.days)))
+                          for each in server.certificates.view()])))
 
 
 def parents(server):

@@ -23,9 +23,9 @@ NUMBERS = frozenset(['AGE', 'IDLE', 'UP', 'DOWN'])      # columns that are align
 
 def status(arguments):
     """Run ``geproxy status`` and return the exit code. `arguments`: native texts, the name of the command first."""
-    options = parser('status', 'Show the running processes: version, age, number of connections, and the states of the '
-                     'parents in [upstream] routes. Exit code 0: all parents are in use, 1: no process answers, or a '
-                     'process leaves a parent out.')
+    options = parser('status', 'Show the running processes: version, age, number of connections, days left of their '
+                     'certificates, and the states of the parents in [upstream] routes. Exit code 0: all parents are '
+                     'in use, 1: no process answers, or a process leaves a parent out.')
     _add_output(options)
     return run(_status, options, arguments)
 
@@ -79,6 +79,9 @@ def _status(options):
         print('%s: geproxy %s as %s, started %s ago, %s of %s%s' % (
             row['pid'], plain(row['version']), plain(row['name']), show_seconds(row['age']), row['connections'],
             plural(row['limit'], 'connection'), ', draining' if row['draining'] else ''))
+        for each in row['certificates']:
+            print('  certificate %s: %s, %d days left' % (
+                plain(each['path']), plain(' '.join(each['names']) or 'no name'), each['days']))
         for parent in row['parents']:
             print('  parent %s: %s' % (plain(parent['parent']), plain(parent_state(parent))))
     return FAILED if any(not parent['up'] for row in rows for parent in row['parents']) else 0

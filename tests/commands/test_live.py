@@ -10,6 +10,7 @@ import pytest
 from helpers import listening, read_all, read_until
 from processes import (GEPROXY, Client, Process, answering, folder, get, own, process, running, scraped, wait_until)
 from test_admin_commands import ADMIN, command, two
+from test_tls import path
 
 from geproxy.commands import live
 
@@ -130,6 +131,13 @@ def test_status_shows_processes_and_the_states_of_their_parents():
             proxy.tell(signal.SIGUSR2)
             proxy.wait_for(b'parent %s: left out for ' % urls[0].encode('ascii'))
     gone.close()
+
+
+def test_status_shows_certificates():
+    with running(SOCKET + '[tls]\ncertificate = %s\nkey = %s\n' % (path('proxy.test.pem'), path('proxy.test.key'))) as proxy:
+        code, out, err = command('status', '-c', proxy.path)
+        assert (code, err) == (0, '')
+        assert re.search(r'\n  certificate \S+proxy\.test\.pem: proxy\.test localhost 127\.0\.0\.1, \d+ days left\n\Z', out)
 
 
 def test_without_parents_status_and_metrics_have_none():

@@ -138,8 +138,8 @@ def _check(path, against):
     print('%s: fine' % path)
     for text in (doctor.absent(path, loaded[0]) + source_trials.absent(path, loaded[0])
                  + doctor.missing_admin_folders(path, loaded[0]) + list(shadows.find(loaded[0].access.rules))
-                 + certificate_store.warnings(loaded[0].certificates)
-                 + parent_checks.unused(path, loaded[0]) + parent_checks.unresolved(loaded[0])):
+                 + parent_checks.unused(path, loaded[0]) + parent_checks.unresolved(loaded[0])
+                 + certificate_store.warnings(loaded[0].certificates)):
         print(text)
     if against:
         print('\n'.join(comparing.changes(loaded[1], loaded[0]) or ['no changes against %s' % against]))

@@ -19,21 +19,19 @@ def pem(name):
     return os.path.join(PEMS, name)
 
 
-class Certified(object):
-    """Has the context of a server, as the proxy's certificates do."""
-
-    def __init__(self, clients=None, required=False):
-        self.context = certificates.server_context(
-            [certificates.Pair(pem('proxy.test.pem'), pem('proxy.test.key'))], clients, required)
+def server_context(clients=None, required=False):
+    """Return a context for a server. `clients`, `required`: as for certificates.server_context."""
+    return certificates.server_context(
+        [certificates.Pair(pem('proxy.test.pem'), pem('proxy.test.key'))], clients, required)
 
 
 @contextlib.contextmanager
-def proxying(more='', clients=None, required=False, listen_tls=False):
-    """As helpers.proxying, with a certificate. `clients`, `required`: as for certificates.server_context; `listen_tls`:
-    True for a port that takes nothing but TLS."""
-    with helpers.proxying(more, listen_tls=listen_tls) as (address, proxy):
-        proxy.server.certificates = Certified(clients, required)
-        yield address, proxy
+def proxying(more='', clients=None, listen_tls=False):
+    """As helpers.proxying, with a certificate. `clients`: the path for [tls] clients; `listen_tls`: True for a port that
+    takes nothing but TLS."""
+    ini = '[tls]\ncertificate = %s\nkey = %s\nclients = %s\n' % (pem('proxy.test.pem'), pem('proxy.test.key'), clients or '')
+    with helpers.proxying(ini + more, listen_tls=listen_tls) as both:
+        yield both
 
 
 def client_context(certificate=None):
@@ -84,7 +82,7 @@ def ask(address, octets, context=None):
 
 def end_direction(sock):
     """Send close_notify, and go on to receive. (The methods of ssl.SSLSocket wait for that of the peer.)"""
-    raw = sock._sslobj
+    raw = getattr(sock._sslobj, '_sslobj', sock._sslobj)        # Python 3.6 has one more object in between
     sock.settimeout(0)
     try:
         raw.shutdown()

@@ -14,8 +14,10 @@ if BENCH not in sys.path:
     sys.path.append(BENCH)
 
 import measure      # noqa: E402
+import peers        # noqa: E402
 import profiler     # noqa: E402
 import report       # noqa: E402
+import scenes       # noqa: E402
 import worst        # noqa: E402
 
 
@@ -64,6 +66,37 @@ def test_ratios_are_to_the_best_of_the_four_and_to_each():
     assert (found['trafficserver'], found['nginx']) == (1.5, 2)
     assert 'geproxy' not in found and 'privoxy' not in found
     assert report.ratios({'geproxy': {'reason': 'no'}, 'squid': {'median': 1}}, ['geproxy', 'squid']) == {}
+
+
+def scene(name, way=''):
+    return scenes.Scene(name, None, [('cpu', 'us')], 'what %s does' % name, way)
+
+
+def peer(name, forward=True):
+    return peers.Peer(name, forward, (), '1.0', None, ('',))
+
+
+def test_each_way_has_a_table_of_the_proxies_that_can_do_it():
+    found = [peer('geproxy'), peer('squid'), peer('haproxy', False)]
+    results = {('kept', 'geproxy'): [{'cpu': 30}], ('kept', 'squid'): [{'cpu': 60}], ('kept', 'haproxy'): [scenes.UNABLE],
+               ('safe', 'geproxy'): ['it broke'], ('safe', 'squid'): [scenes.UNABLE], ('safe', 'haproxy'): [{'cpu': 20}]}
+    said = report.text({'rows': report.rows([scene('kept'), scene('safe', 'tls')], results, found), 'rounds': 1, 'date': '',
+                        'machine': '', 'order': ['geproxy', 'squid', 'haproxy'], 'missing': ['dante'],
+                        'versions': dict.fromkeys(['geproxy', 'squid', 'haproxy'], '1.0')})
+    usual, safe = [[cell.strip() for cell in line.split('|')[1:-1]] for line in said.splitlines() if line.startswith('| what')]
+    assert usual == ['what kept does', 'us', '30.0', '60.0', '0.50 (squid)']
+    assert safe == ['what safe does', 'us', '-', '20.0', '-', '-']
+    assert 'geproxy has no figure for safe: it broke' in said and 'not installed here: dante' in said
+
+
+def test_ways_are_known_and_configured(tmpdir):
+    assert set(scene.way for scene in scenes.SCENES) == set(scenes.WAYS)
+    for row in peers._KNOWN:
+        assert set(row[-1]) <= set(scenes.WAYS), row[0]
+    path = peers.configure('squid.conf', str(tmpdir), 'parent', port=1, origin=2)
+    with open(path) as opened:
+        lines = opened.read().splitlines()
+    assert 'http_port 127.0.0.1:1' in lines and lines[-2].startswith('cache_peer 127.0.0.1 parent 2 ')
 
 
 def test_a_profile_counts_own_time_and_time_within():

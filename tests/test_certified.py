@@ -4,6 +4,8 @@ from __future__ import absolute_import, division, print_function
 import base64
 import contextlib
 import hashlib
+import io
+import os
 import re
 import ssl
 
@@ -13,8 +15,10 @@ import pytest
 from authorities import Authority
 from encrypted import pem
 from helpers import listening, proxying
+from processes import run
 from test_conversation import saying, text_of
 
+from geproxy.commands import chapters
 from geproxy.observe import formats
 from geproxy.settings import loading
 
@@ -136,8 +140,8 @@ def test_a_user_is_named_by_common_name_or_e_mail(tmpdir, common, email, user, s
         record, = proxy.wait()
         assert record.user == user.encode('utf-8')
         assert shown is None or formats.show(record.user) == shown
-        line = formats.FORMATS['squid'](record, False) if hasattr(formats, 'FORMATS') else ''
-        assert '\n' not in line.rstrip('\n')
+        for show in formats.FORMATS.values():
+            assert '\n' not in show(record, False)
 
 
 @pytest.mark.parametrize('common', [u'joe\0evil', u'joe\nGET x', u'\x1b[2J', u'*', u' ', u'a\x85b'])
@@ -214,6 +218,13 @@ def test_a_connect_without_the_certificate_is_told_too():
         assert status(helpers.ask(address, connect)) == (403, 'certificate_required')
 
 
+def test_our_own_page_needs_no_certificate_and_mentions_tls():
+    with proxied(REQUIRED) as (address, _proxy, _origin):
+        visit = b'GET / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n' % text_of(address)
+        for shown in (helpers.ask(address, visit), by_tls(address, visit)):
+            assert shown.startswith(b'HTTP/1.1 200 ') and b'by TLS, too' in shown
+
+
 def test_refusals_count_for_the_limits():
     with proxied(REQUIRED, '[limits]\nrequests = 0.001\nburst = 1\n') as (address, _proxy, origin):
         assert [status(helpers.ask(address, request(origin)))[0] for _ in range(2)] == [403, 429]
@@ -229,6 +240,31 @@ def test_a_certificate_is_worth_nothing_when_a_reload_has_removed_its_authority(
         sock.sendall(request(origin))
         assert status(encrypted.read_all(sock))[0] == 407
         sock.close()
+
+
+# --- the commands of the manual
+
+@pytest.mark.programs
+@pytest.mark.skipif(not os.path.exists('/usr/bin/openssl'), reason='this host has no openssl')
+def test_the_commands_of_the_manual_make_certificates_that_work(tmpdir):
+    chapter = io.open(chapters.path('tls'), encoding='utf-8').read()
+    made = [block for block in re.findall(r'(?ms)^```sh\n(.*?)^```$', chapter) if block.startswith('openssl')]
+    assert len(made) == 2
+    done = run(['sh', '-e', '-c', ''.join(made)], cwd=str(tmpdir))
+    assert done.wait() == 0, done
+    ini = [block for block in re.findall(r'(?ms)^```ini\n(.*?)^```$', chapter) if 'clients = ' in block]
+    tmpdir.join('groups').write('admins: anna\n')
+    here = ini[0].replace('/etc/geproxy/tls', str(tmpdir)).replace('/etc/geproxy', str(tmpdir))
+    with proxied(here) as (address, proxy, origin):
+        context = encrypted.client_context()
+        context.load_verify_locations(str(tmpdir.join('ca.pem')))
+        context.load_cert_chain(str(tmpdir.join('anna.pem')), str(tmpdir.join('anna.key')))
+        for name in ('gateway.corp', 'gateway'):
+            sock = context.wrap_socket(helpers.connect(address), server_hostname=name, suppress_ragged_eofs=False)
+            sock.sendall(request(origin))
+            assert encrypted.read_all(sock).endswith(b'ok')
+            sock.close()
+        assert [record.user for record in proxy.wait(2)] == [b'anna'] * 2
 
 
 # --- which rules need it

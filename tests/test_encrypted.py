@@ -11,6 +11,7 @@ import encrypted
 import gevent
 import helpers
 import pytest
+from clients import programs
 from helpers import listening, read_until
 from processes import answering, get, own
 from ways import receive
@@ -84,7 +85,7 @@ def unchunked(octets):
 
 
 def test_the_tls_of_the_client_goes_through_a_tunnel():
-    server = encrypted.Certified().context
+    server = encrypted.server_context()
 
     def handle(sock):
         inner = server.wrap_socket(sock, server_side=True)
@@ -324,3 +325,32 @@ def test_a_connection_ends_at_a_stop_with_close_notify():
         proxy.server.drain()
         assert encrypted.read_all(sock) == b''
         sock.close()
+
+
+# --- another program
+
+@pytest.mark.programs
+def test_curl_comes_by_tls(tmpdir):
+    program = programs.find('curl') or pytest.skip('there is no curl')
+    body = os.urandom(1 << 20)
+    tmpdir.join('body').write_binary(body)
+
+    def echo(sock):
+        head, _end, got = read_until(sock, b'\r\n\r\n').partition(b'\r\n\r\n')
+        if head[:3] == b'PUT':
+            sock.sendall(b'HTTP/1.1 100 Continue\r\n\r\n' if b'Expect' in head else b'')
+            got += receive(sock, len(body) - len(got))
+        sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n' % len(got) + got)
+    with listening(echo) as origin, encrypted.proxying(clients=encrypted.pem('ca.pem')) as (address, proxy):
+        def curl(*options):
+            command = [program, '-q', '-sS', '--fail', '--resolve', 'proxy.test:%d:127.0.0.1' % address[1],
+                       '--proxy', 'https://proxy.test:%d' % address[1]]
+            return programs.run(command + list(options) + ['http://127.0.0.1:%d/' % origin[1]], {})
+        trusting = ['--proxy-cacert', encrypted.pem('ca.pem')]
+        upload = ['--upload-file', str(tmpdir.join('body'))]
+        for more in ([], ['--proxytunnel'], ['--proxy-cert', encrypted.pem('joe.pem'), '--proxy-key', encrypted.pem('joe.key')]):
+            assert curl(*trusting + upload + more) == (0, body, b'')
+        assert [(record.method, record.user) for record in proxy.wait(3)] == [
+            (b'PUT', b''), (b'CONNECT', b''), (b'PUT', b'joe')]
+        assert curl()[0] == 60                          # it cannot verify the certificate
+        assert 'does not trust' in proxy.wait(4)[3].message

@@ -64,8 +64,7 @@ def process(server):
         ('pid', os.getpid()), ('version', __version__), ('name', server.proxy.name),
         ('age', round(time.time() - _started, 3)), ('draining', server.draining), ('connections', len(server.live)),
         ('limit', server.proxy.limits.connections), ('accepted', server.accepted), ('parents', parents(server)),
-        ('certificates', [collections.OrderedDict((('path', each.path), ('names', each.names), ('days', each.days)))
-                          for each in server.certificates.view()])))
+        ('certificates', certificates(server))))
 
 
 def parents(server):
@@ -74,6 +73,13 @@ def parents(server):
     return [collections.OrderedDict((
         ('parent', view.name), ('up', view.up), ('seconds', None if view.since is None else round(now - view.since, 3)),
         ('failures', view.failures), ('why', view.why))) for view in server.proxy.upstream.parents.view()]
+
+
+def certificates(server):
+    """Return the certificates of [tls] as a list of dictionaries that json can write. `server`: the server.Server."""
+    return [collections.OrderedDict((
+        ('path', each.path), ('names', each.names), ('until', each.until), ('days', each.days)))
+            for each in server.certificates.view()]
 
 
 def connection_id(view):
@@ -104,9 +110,9 @@ def state(server):
         values.update(server.admin.counted())
     lines = ['state: %s' % (', '.join('%d %s' % (count, name) for name, count in phases(server.live).items())
                             or 'no connections')]
+    lines += ['certificate: %s, %s, %d days left' % (each['path'], ' '.join(each['names']), each['days'])
+              for each in certificates(server)]
     lines += ['parent %s: %s' % (row['parent'], parent_state(row)) for row in parents(server)]
-    lines += ['certificate: %s, %s, %d days left' % (each.path, ' '.join(each.names), each.days)
-              for each in server.certificates.view()]
     for counter in metrics.COUNTERS:
         value = values.get(counter.name)
         if value is not None and counter.kind != 'histogram':
@@ -130,11 +136,11 @@ def figures(server):
         geproxy_draining=int(server.draining),
         geproxy_reloads_total={('done',): server.reloads.done, ('refused',): server.reloads.refused},
         geproxy_config_last_reload_successful=int(not server.reloads.failing),
-        geproxy_parent_up=dict(((view.name,), int(view.up)) for view in known) or None,
-        geproxy_parent_failures_total=dict(((view.name,), view.failures) for view in known) or None,
         geproxy_certificate_expiration_timestamp_seconds=dict(
             ((each.path,), each.until) for each in server.certificates.view()) or None,
         geproxy_certificates_last_read_successful=int(not server.certificates.failing),
+        geproxy_parent_up=dict(((view.name,), int(view.up)) for view in known) or None,
+        geproxy_parent_failures_total=dict(((view.name,), view.failures) for view in known) or None,
         geproxy_pool_connections=server.proxy.upstream.connections,
         geproxy_pool_idle_connections=server.proxy.upstream.kept,
         geproxy_memory_held_bytes=memory.budget.held,
@@ -164,6 +170,7 @@ def _connections(server):
                 geproxy_connections_limit=server.proxy.limits.connections,
                 geproxy_connections_rejected_total=server.rejected,
                 geproxy_strangers_total=strangers,
+                geproxy_tls_handshakes_total=dict(((name,), count) for name, count in server.handshakes.counts.items()),
                 geproxy_phase_connections=dict(((name,), count) for name, count in found.items()),
                 geproxy_tunnels=found['tunnel'])
 

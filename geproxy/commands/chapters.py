@@ -7,8 +7,8 @@ import os
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'manual')
 CONTENTS = 'contents'           # the page that lists the chapters
 # In the order in which a new reader needs them. Each name is the name of a file, without .md.
-NAMES = ('first-steps', 'clients', 'options', 'rules', 'users', 'parents', 'failures', 'log', 'watching', 'signals',
-         'supervisord', 'systemd', 'machines', 'legacy', 'speed', 'how-it-works')
+NAMES = ('first-steps', 'clients', 'options', 'rules', 'users', 'parents', 'tls', 'failures', 'log', 'watching',
+         'signals', 'supervisord', 'systemd', 'machines', 'legacy', 'speed', 'how-it-works')
 
 
 def path(name):

@@ -185,10 +185,10 @@ def examine(settings, name='localhost', supervisord=None, path=None):
     yield 'tls', certificate_trials.examine(settings.certificates)
     yield 'names', names(settings, name)
     yield 'routes', [route(family, there) for family, there in FAR]
-    yield 'parents', parent_checks.examine(path, settings)
     for source, good in source_trials.tried(settings):
         yield 'source', [Finding(OK, 'connections can leave from %s' % source, '') if good else Finding(
             ERROR, 'this host does not have the address %s' % source, 'correct source, or add the address to the host')]
+    yield 'parents', parent_checks.examine(path, settings)
     yield 'clock', clock(time.time())
     for title, path in (('log', settings.log.access), ('log', settings.log.errors),
                         ('quota', settings.limits.quota_file)):

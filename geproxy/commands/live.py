@@ -23,9 +23,9 @@ NUMBERS = frozenset(['AGE', 'IDLE', 'UP', 'DOWN'])      # columns that are align
 
 def status(arguments):
     """Run ``geproxy status`` and return the exit code. `arguments`: native texts, the name of the command first."""
-    options = parser('status', 'Show the running processes: version, age, number of connections, days left of their '
-                     'certificates, and the states of the parents in [upstream] routes. Exit code 0: all parents are '
-                     'in use, 1: no process answers, or a process leaves a parent out.')
+    options = parser('status', 'Show the running processes: version, age, number of connections, the certificates of '
+                     '[tls], and the states of the parents in [upstream] routes. Exit code 0: all parents are in use, '
+                     '1: no process answers, or a process leaves a parent out.')
     _add_output(options)
     return run(_status, options, arguments)
 

@@ -12,11 +12,13 @@ from geproxy.compat import monotonic
 from geproxy.exchange.state import Exchange
 from geproxy.net import certificates
 from geproxy.net.stream import Stream
+from geproxy.net.tcp_info import has_ended
 from geproxy.net.tls import SIGN, Failure, TlsTransport, peek
 from geproxy.net.transport import READ
 from geproxy.net.turns import Fair
 
 BRIEFLY = 1.0       # seconds for a client to read the alert that ends its handshake, or until the process stops
+MOST_WAITING = 1000     # handshakes of one client that are under way, and need the processor, at a time
 # How handshakes end. failed: what the client sent was wrong, or it left; late: it took too long; refused: the client
 # has begun too many.
 OUTCOMES = ('done', 'failed', 'late', 'refused')
@@ -58,25 +60,32 @@ class Handshakes(object):
         if not first:
             conversation.client.close()
             return False
-        if first != SIGN[:1] and not only:
+        # What is in the buffer was read before there was a certificate, and TLS cannot get it any more.
+        begins = first == SIGN[:1] and not conversation.client.buffer
+        if not begins and not only:
             return True
-        if first != SIGN[:1] or context is None:
+        if not begins or context is None:
             raise errors.WrongProtocol(NO_CERTIFICATE if context is None else ONLY_TLS, '')
         try:
-            conversation.server.proxy.admit_handshake(conversation.client_key)
+            self._admit(conversation)
         except errors.TooManyRequests:
             self.counts['refused'] += 1
             raise
         return self._encrypt(conversation, context)
 
+    def _admit(self, conversation):
+        """Count the handshake for the limits. Raises TooManyRequests."""
+        client = conversation.client_key
+        if self._turns.waiting(client) >= MOST_WAITING:
+            raise errors.TooManyRequests('client %s has begun %d TLS handshakes at once' % (
+                client, MOST_WAITING + 1), 1)
+        conversation.server.proxy.admit_handshake(client)
+
     def _encrypt(self, conversation, context):
         """Do the handshake. Return True if it is done; else it is recorded, and the connection closed. Waits."""
-        peer = conversation.client.peer
-        transport = TlsTransport(conversation.client.transport, context)
-        conversation.client = client = Stream(transport, peer, errors.ClientLost)
         done = False
         try:
-            self._shake(conversation, transport)
+            self._shake(conversation, context)
             self.counts['done'] += 1
             done = True
         except errors.IdleTimeout:
@@ -85,32 +94,30 @@ class Handshakes(object):
             self._fail(conversation, 'late', error)
         except (socket.error, errors.ClientLost) as error:
             self._fail(conversation, 'failed', errors.HandshakeFailed(_explain(error)))
-            if isinstance(error, Failure):      # the client gets the alert if all that it sent is read
-                client = Stream(transport.socket, peer, errors.ClientLost)
-                client.linger(BRIEFLY)
+            if isinstance(error, Failure):
+                _let_read(conversation)
         finally:
             if not done:
-                client.close()
+                conversation.client.close()
         return done
 
-    def _shake(self, conversation, transport):
+    def _shake(self, conversation, context):
         """Go on until both sides agree. Raises HandshakeTimeout; socket.error or ClientLost if it fails."""
-        client, server = conversation.client, conversation.server
+        server, client = conversation.server, conversation.client_key
         limit = server.proxy.waits.handshake
         deadline = monotonic() + limit.seconds
-        while True:
-            wanted = self._turns.work(conversation.client_key, transport.handshake)
-            if wanted is None:
-                break
+        wanted = self._turns.work(client, lambda: _begin(conversation, context))
+        while wanted is not None:
             if monotonic() > deadline:
                 raise limit.error('no whole TLS handshake in %.3g s ([timeouts] %s)' % (limit.seconds, limit.name))
             if server.draining:
                 deadline = min(deadline, monotonic() + BRIEFLY)
             if wanted == READ:
-                client.wait(limit, deadline)
+                conversation.client.wait(limit, deadline)
             else:
-                client.wait_writable(limit, deadline)
-        conversation.certified = certificates.user_of(transport.certificate())
+                conversation.client.wait_writable(limit, deadline)
+            wanted = self._turns.work(client, conversation.client.transport.handshake)
+        conversation.certified = certificates.user_of(conversation.client.transport.certificate())
 
     def _fail(self, conversation, outcome, error):
         """Count and record a handshake that has failed. `outcome`: one of OUTCOMES; `error`: the ProxyError."""
@@ -122,10 +129,28 @@ class Handshakes(object):
         exchange.finish()
 
 
+def _begin(conversation, context):
+    """Put TLS on the connection, and do the first step of the handshake. Return what TlsTransport.handshake does."""
+    client = conversation.client
+    if has_ended(client.transport):
+        # It left while it waited for its turn, as the clients of a flood do: the work would be for nothing.
+        raise errors.ClientLost('the client left')
+    transport = TlsTransport(client.transport, context)
+    conversation.client = Stream(transport, client.peer, errors.ClientLost)
+    return transport.handshake()
+
+
+def _let_read(conversation):
+    """Read what the client still sends, so that it gets the alert before the connection ends. Waits."""
+    client = conversation.client
+    conversation.client = Stream(client.transport.socket, client.peer, errors.ClientLost)
+    conversation.client.linger(BRIEFLY)
+
+
 def _look(conversation):
     """Return the first octet of a client, which stays on the socket; b'' if none comes in time. May wait."""
     client, server = conversation.client, conversation.server
-    if client.ended or client.buffer:       # of a load balancer that has sent nothing, or something without TLS
+    if client.ended or client.buffer:       # a load balancer has sent nothing, or more than its header
         return client.buffer[:1]
     limit = server.proxy.waits.first
     deadline = monotonic() + (BRIEFLY if server.draining else limit.seconds)

@@ -14,7 +14,8 @@ def introduce(conversation, exactly):
     """Read the PROXY header of a connection, and use the client that it names. May wait.
 
     `conversation`: a Conversation with a load balancer, which must send such a header. Its `ip`, `client_key`,
-    `balanced` and `client.peer` are changed; `exactly`: True to leave what follows the header on the socket. If the load balancer sends nothing, its connection ends without an answer.
+    `balanced` and `client.peer` are changed; `exactly`: True to leave what follows the header on the socket. If the
+    load balancer sends nothing, its connection ends without an answer.
     Raises BadProxyHeader; HeadTimeout or ClientLost if only a part of the header came.
     """
     client, proxy = conversation.client, conversation.server.proxy

@@ -252,7 +252,7 @@ def go_elsewhere(exchange, connection, error, tried):
     stream = connection.stream
     if connection.kept or stream.buffer or stream.received or not isinstance(error, errors.UpstreamLost):
         return ()
-    route, why = connection.key[1], str(error).replace('the origin', 'it')
+    route, why = connection.key[1], _its_words(error)
     exchange.proxy.upstream.parents.failed(route.parents[0], why, doubtful=True)
     tried += ((route, why),)
     choice = exchange.proxy.routes.choose(exchange.request.host, connection.host.port, False)
@@ -265,7 +265,12 @@ def blamed(error, parent):
     `parent`: the routes.Parent.
     """
     if isinstance(error, _ITS_FAULT):
-        error.args = ('parent %s: %s' % (show_parent(parent), str(error).replace('the origin', 'it')),)
+        error.args = ('parent %s: %s' % (show_parent(parent), _its_words(error)),)
         error.hint = error.hint.replace('the origin', 'the parent proxy or the origin').replace(
             'The origin', 'The parent proxy')
     return error
+
+
+def _its_words(error):
+    """Return the message of an error about an origin in words about a parent."""
+    return parent_answers.with_advice(str(error).replace('the origin', 'it'))

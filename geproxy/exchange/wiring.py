@@ -75,7 +75,7 @@ class Proxy(object):
         # The users.Users who may log in by a password; None if no password is needed.
         self.users = settings.users if settings.auth.users else None
         self.groups = settings.users.groups if settings.users else {}
-        # What a certificate of a client is worth: 'accepted' or 'required'; '' if none is asked for.
+        # Log-ins by certificate: 'accepted' or 'required'; '' if clients are not asked for certificates.
         self.certificates = settings.auth.certificates if settings.tls.clients else ''
         self.logs_in = self.users is not None or bool(self.certificates)        # a client may or must log in
 
@@ -89,7 +89,7 @@ class Proxy(object):
         if name is not None and self.certificates:
             return User(name, self.groups.get(name, frozenset()))
         if self.certificates == 'required' and not within(ip, self.auth.exempt):
-            raise errors.CertificateRequired('this proxy asks for a certificate of the client, with the name of a user')
+            raise errors.CertificateRequired('this proxy asks for a certificate of the client')
         return ANONYMOUS if self.users is None else None
 
     def identify(self, credentials, client, ip):

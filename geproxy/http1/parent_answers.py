@@ -23,6 +23,19 @@ _is_scheme = re.compile(br"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z").match
 _ENTITIES = ((b'&nbsp;', b' '), (b'&lt;', b'<'), (b'&gt;', b'>'), (b'&quot;', b'"'), (b'&#39;', b"'"), (b'&amp;', b'&'))
 _HIDDEN = (b'style', b'script', b'title')
 
+# What to do about TLS to a parent, by what OpenSSL says in its different versions; the first row that is found counts.
+_TLS_ADVICE = (
+    (('has expired', 'certificate expired'), 'the operator of the parent must renew its certificate'),
+    (('hostname mismatch', 'ip address mismatch', "doesn't match"),
+     'write the parent in [upstream] routes with a name that its certificate has'),
+    (('self signed', 'self-signed', 'unable to get', 'unknown authority', 'verify failed'),
+     'if its authority is not a public one, set ca = FILE for it in the file of [upstream] parents'),
+    (('certificate required', 'handshake failure', 'bad certificate', 'unknown ca', 'certificate unknown'),
+     'if it wants a client certificate, set certificate and key for it in the file of [upstream] parents'),
+    (('wrong version number', 'unknown protocol', 'http request', 'record layer failure', 'packet length too long'),
+     'if it does not speak TLS, write http:// instead of https://'),
+)
+
 
 def describe(name, response, about):
     """Return a sentence such as `parent a.corp:3128 answered 403 Forbidden to CONNECT x:443`.
@@ -110,3 +123,12 @@ def _without_element(content, name):
         if end < 0:
             return b''.join(kept)
         at = end
+
+
+def with_advice(text):
+    """Return `text`, why TLS to a parent has failed, and what to do about that if it is known; native texts."""
+    lower = text.lower()
+    for signs, advice in _TLS_ADVICE:
+        if any(sign in lower for sign in signs):
+            return '%s: %s' % (text, advice)
+    return text

@@ -15,7 +15,7 @@ Protocol = collections.namedtuple('Protocol', 'kind sign name remedy refusal')
 PROTOCOLS = (
     Protocol(
         'tls', b'\x16\x03', 'a TLS handshake',
-        'this port speaks plain HTTP: in https_proxy write http:// too, as in https_proxy=http://gateway:9000/',
+        '[tls] certificate is not set: in https_proxy write http:// too, as in https_proxy=http://gateway:9000/',
         b'\x15\x03\x01\x00\x02\x02\x46'),               # an alert, fatal: protocol_version (RFC 8446, 6)
     Protocol(
         'socks5', b'\x05', 'SOCKS 5',

@@ -18,13 +18,15 @@ Pair = collections.namedtuple('Pair', 'certificate key')
 # What a certificate says. `names`: of hosts, native text in lower case; `since`, `until`: seconds since the epoch.
 Facts = collections.namedtuple('Facts', 'names since until')
 # What was read from files. `pairs`: a tuple of Pairs; `clients`: a path, or None; `stamp`: see `stamp`; `context`: the
-# ssl.SSLContext; `facts`: a tuple of (path, Facts), those of `clients` last.
-Loaded = collections.namedtuple('Loaded', 'pairs clients stamp context facts')
+# ssl.SSLContext; `facts`: a tuple of (path, Facts), those of `clients` last; `doubts`: the texts of `advice`.
+Loaded = collections.namedtuple('Loaded', 'pairs clients stamp context facts doubts')
 
 PROTOCOLS = ['http/1.1']        # by ALPN (RFC 7301): without it, some clients would speak HTTP/2
 # What is not spoken any more (RFC 8996), and what costs more than it gives: renegotiation, compression (CRIME).
 _OFF = ('OP_NO_SSLv2', 'OP_NO_SSLv3', 'OP_NO_TLSv1', 'OP_NO_TLSv1_1', 'OP_NO_COMPRESSION', 'OP_NO_RENEGOTIATION',
         'OP_CIPHER_SERVER_PREFERENCE', 'OP_SINGLE_DH_USE', 'OP_SINGLE_ECDH_USE')
+# With it a connection that was cut looks like one that has ended, and half of a body like the whole.
+_CUT_IS_AN_END = getattr(ssl, 'OP_IGNORE_UNEXPECTED_EOF', 0)
 
 
 # A name with a control character is no name: it could forge lines of a log. `*` means all users in rules.
@@ -41,6 +43,8 @@ _REMEDIES = {
     'EE_KEY_TOO_SMALL': '; make one with a longer key',
     'CA_MD_TOO_WEAK': '; make one with a newer signature algorithm',
 }
+
+_NO_RENEGOTIATION = 1 << 30     # OP_NO_RENEGOTIATION, which Python has from 3.7
 
 
 class BadCertificate(ValueError):
@@ -66,7 +70,9 @@ def read(pairs, clients=None):
     stamped = stamp(paths_of(pairs, clients))       # before they are read, so that a change meanwhile is seen later
     context = server_context(pairs, clients)
     found = tuple((pair.certificate, facts(pair.certificate)) for pair in pairs)
-    return Loaded(pairs, clients, stamped, context, found + ((_facts_of_clients(clients, context),) if clients else ()))
+    found += (_facts_of_clients(clients, context),) if clients else ()
+    doubts = tuple('%s %s' % (pair.certificate, text) for pair in pairs for text in advice(pair.certificate))
+    return Loaded(pairs, clients, stamped, context, found, doubts)
 
 
 def _facts_of_clients(path, context):
@@ -163,6 +169,10 @@ def _context():
     context = ssl.SSLContext(ssl.PROTOCOL_SSLv23)       # the old name for whatever both sides can, which 2.7 knows
     for name in _OFF:
         context.options |= getattr(ssl, name, 0)
+    if context.options & _CUT_IS_AN_END:            # Debian's Python sets it
+        context.options &= ~_CUT_IS_AN_END
+    if ssl.OPENSSL_VERSION_INFO >= (1, 1, 1):
+        context.options |= _NO_RENEGOTIATION
     if getattr(ssl, 'HAS_ALPN', False):
         context.set_alpn_protocols(PROTOCOLS)
     return context
@@ -198,7 +208,7 @@ def _load(path, what, load, *arguments):
     except BadCertificate:
         raise
     except ssl.SSLError as error:
-        reason = getattr(error, 'reason', None) or 'no PEM'
+        reason = getattr(error, 'reason', None) or 'NO_START_LINE'
         raise BadCertificate('%s is not %s: %s%s' % (
             path, what, reason.lower().replace('_', ' '), _REMEDIES.get(reason, '')), path)
     except (IOError, OSError) as error:
@@ -228,19 +238,28 @@ def _choose(transport, name, by_name):
 def advice(path):
     """Return what is doubtful about the certificates in a file, as a list of native texts. `path`: of the file.
 
-    Raises BadCertificate, or IOError if the file has gone.
+    Raises BadCertificate.
     """
     said = []
     if not facts(path).names:
         said.append('names no host, so clients refuse it: get one with a subjectAltName')
-    with open(path, 'rb') as opened:
-        chain = [_names_in(binascii.a2b_base64(text)) for text in _certificates_in(opened.read())]
+    chain = _load(path, 'a certificate', _chain_in, path)
     for number, (lower, upper) in enumerate(zip(chain, chain[1:]), 2):
         if lower.issuer != upper.subject:
             said.append('is not in order: certificate %d of the file has not signed the one before it; put the one of '
                         'the proxy first, then the one that has signed it, and so on' % number)
             break
     return said
+
+
+def _chain_in(path):
+    """Return the _Names of the certificates in a file, in their order; none if one cannot be read as DER."""
+    with open(path, 'rb') as opened:
+        found = _certificates_in(opened.read())
+    try:
+        return [_names_in(binascii.a2b_base64(text)) for text in found]
+    except ValueError:
+        return []
 
 
 def _names_in(der):

@@ -52,8 +52,8 @@ def sweep():
 
 def _any_ready(waits):
     event = waits[2]
-    return any(event == POLLIN and stream.pending is not None and stream.pending() or _is_ready(stream.transport, event)
-               for stream in waits[1])
+    return any(stream.transport.poll(0) if event == POLLIN and stream.pending is not None else
+               _is_ready(stream.transport, event) for stream in waits[1])
 
 
 _has_come = supervise.guard('a look at a deadline', _any_ready)     # a failure of one must not delay the others

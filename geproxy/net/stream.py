@@ -302,7 +302,7 @@ class Stream(object):
             memory.budget.force(held, 0)
 
     def wait_writable(self, limit, deadline):
-        """Wait until the peer takes more, or until `deadline`, monotonic seconds. Raises limit.error, of a TimeLimit."""
+        """Wait until the peer takes more, or until `deadline`, as `wait`. Raises limit.error, of a TimeLimit."""
         if deadlines.wait_writable(self, deadline) is None:
             raise self._late(limit, 'nothing taken for')
 

@@ -5,6 +5,7 @@ import socket
 import struct
 
 _TCP_INFO = getattr(socket, 'TCP_INFO', None)
+_OVER = (b'\x07', b'\x08')     # the states CLOSE and CLOSE_WAIT, the first octet of struct tcp_info
 _find_times = struct.Struct('=44xI4xI')         # of struct tcp_info: milliseconds since data was sent, received
 
 
@@ -15,3 +16,11 @@ def silence(sock):
         return min(_find_times.unpack(info)) / 1000
     except (socket.error, struct.error, TypeError):
         return None                     # not TCP, not Linux
+
+
+def has_ended(sock):
+    """Return True if the kernel knows that the peer of `sock`, a socket, will send no more, or has reset it."""
+    try:
+        return sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1) in _OVER
+    except (socket.error, TypeError):
+        return False                    # not TCP, not Linux

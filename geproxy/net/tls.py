@@ -8,6 +8,7 @@ from __future__ import absolute_import, division, print_function
 
 import errno
 import os
+import re
 import socket
 import ssl
 
@@ -19,7 +20,8 @@ PIECE = 16 * 1024       # octets of one send; a TLS record has at most so many (
 # How a TLS client begins: a handshake record of SSL 3.0 to TLS 1.3 (RFC 8446, 5.1).
 SIGN = b'\x16\x03'
 _made = []              # see _aside
-_NO_NOTIFY = ('EOF occurred in violation of protocol', 'UNEXPECTED_EOF')
+_NO_NOTIFY = ('EOF occurred in violation of protocol', 'UNEXPECTED_EOF', 'unexpected eof')
+_words = re.compile(r'\[.*?\] (.+?)(?: \(_ssl\.c:\d+\))?\Z').match
 
 
 def peek(sock, most):
@@ -113,7 +115,7 @@ class TlsTransport(Transport):
         return self._read(most)
 
     def recv_into(self, buffer, most):
-        """See Transport. Of a peer that sends much, several records are read at once."""
+        """Read up to `most` decoded octets into `buffer`, see Transport: several records of a peer that sends much."""
         view, count = memoryview(buffer), 0
         while count < most:
             try:
@@ -138,7 +140,9 @@ class TlsTransport(Transport):
             raise self._failure
         try:
             got = self._tls.read(most, *into)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
+            # It wants to write to answer a KeyUpdate (RFC 8446, 4.6.3).
+            self.awaits = WRITE if isinstance(error, ssl.SSLWantWriteError) else READ
             raise socket.error(errno.EAGAIN, 'no whole TLS record is there yet')
         except ssl.SSLZeroReturnError:
             got = 0 if into else b''
@@ -208,21 +212,32 @@ class TlsTransport(Transport):
         while self._tls.pending():
             self._ahead += self._tls.read(PIECE)
         descriptor = self.socket.fileno()
-        near, far = _aside()
-        kept = os.dup(descriptor)
+        try:
+            near, far = _aside()
+            kept = os.dup(descriptor)
+        except EnvironmentError:
+            self._shut_down()       # no descriptor is left; this is as good, if the peer sends nothing just now
+            return b''
         try:
             os.dup2(near.fileno(), descriptor)
-            self._tls.shutdown()
-        except (ssl.SSLError, EnvironmentError):
-            pass                    # what it says in any case: the answer of the peer has not come
+            self._shut_down()
         finally:
             os.dup2(kept, descriptor)
             os.close(kept)
             close_on_exec(self.socket)
         return peek(far, PIECE) and far.recv(PIECE) or b''
 
+    def _shut_down(self):
+        try:
+            self._tls.shutdown()
+        except (ssl.SSLError, EnvironmentError):
+            pass                    # what it says in any case: the answer of the peer has not come
+
     def setsockopt(self, *arguments):
-        """See Transport. After SO_LINGER, a reset will follow, which must not look like an end."""
+        """Set an option of the socket. After SO_LINGER, a reset will follow, which must not look like an end.
+
+        `arguments`: as for socket.setsockopt.
+        """
         self._notified = self._notified or arguments[1] == socket.SO_LINGER
         self.socket.setsockopt(*arguments)
 
@@ -273,9 +288,9 @@ def _translated(error):
     if isinstance(error, ssl.CertificateError) and not isinstance(error, ssl.SSLError):
         return Failure(str(error))
     if isinstance(error, ssl.SSLError):
-        why = getattr(error, 'verify_message', '')
-        reason = (getattr(error, 'reason', None) or str(error)).lower().replace('_', ' ')
-        return Failure('%s: %s' % (reason, why) if why else reason)
+        # Python 2.7 has names for the errors of an old OpenSSL only, and takes wrong ones for those of a newer one.
+        words = _words(str(error.args[-1]))
+        return Failure(words.group(1) if words else str(error))
     if not error.args or not isinstance(error.args[0], INTEGERS) or error.args[0] == 0:
         return socket.error(errno.ECONNRESET, 'the TLS connection was cut')
     return error

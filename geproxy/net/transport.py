@@ -23,6 +23,8 @@ class Transport(object):
     """
     raw = False         # True if splice(2) may carry its octets: they go over the descriptor as they are
     established = True      # False until both sides have agreed on the coding
+    # What the next read waits for. WRITE: the coding has to send something first, and the peer takes nothing.
+    awaits = READ
 
     def __init__(self, sock):
         """Put a coding on a socket.
@@ -81,7 +83,7 @@ class Transport(object):
         """
         if self._poll is None:
             self._poll = native_poll()
-            self._poll.register(self.socket, POLLIN)
+        self._poll.register(self.socket, POLLIN if self.awaits == READ else POLLOUT)
         return self.pending() or self._poll.poll(milliseconds)
 
 
@@ -90,18 +92,21 @@ class Watcher(object):
 
     It asks `pending` before the descriptor: when it is started, and after each call.
     """
-    __slots__ = ('_transport', '_io', '_call', '_arguments', '_scheduled')
+    __slots__ = ('_transport', '_io', '_event', '_call', '_arguments', '_scheduled')
 
     def __init__(self, transport):
         """Watch `transport`, a Transport."""
         self._transport = transport
-        self._io = get_hub().loop.io(transport.fileno(), READ)
+        self._io, self._event = get_hub().loop.io(transport.fileno(), READ), READ
         self._call = self._arguments = None
         self._scheduled = None          # a callback of the hub's loop that is still to come
 
     def start(self, call, *arguments):
         """Have call(*arguments) called by the hub, again and again until `stop`, while there is something to read."""
         self._call, self._arguments = call, arguments
+        if self._event != self._transport.awaits:
+            self._event = self._transport.awaits
+            self._io = get_hub().loop.io(self._transport.fileno(), self._event)
         self._io.start(self._tell)
         self._ask()
 

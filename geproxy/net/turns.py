@@ -8,9 +8,8 @@ served between any two turns of those that always have work.
 from __future__ import absolute_import, division, print_function
 
 import collections
-import weakref
 
-from gevent import getcurrent
+from gevent import getcurrent, sleep
 from gevent.hub import get_hub
 from gevent.lock import Semaphore
 
@@ -22,6 +21,7 @@ _NEXT = object()                # what a greenlet is switched to with when it is
 # All state here is that of the one event loop of the process: see one_hub.
 _queue = collections.OrderedDict()      # {greenlet: None}, the one that has waited longest first
 _turn = [None, None, 0.0]       # the greenlet that called last, in which round of the event loop, and since when
+_lined_up = [0]                 # greenlets in Fair.work
 _watchers = []                  # see _start
 
 
@@ -47,7 +47,7 @@ def wait_turn():
 
 def is_crowded():
     """Return True if greenlets wait for their turn."""
-    return bool(_queue)
+    return bool(_queue or _lined_up[0])
 
 
 def _wait(greenlet, hub):
@@ -89,19 +89,40 @@ def _go_on():
 
 class Fair(object):
     """Turns for long work of many owners, such as clients. Each owner has one at a time, so much work of one owner
-    delays the others by one turn only."""
+    delays the others by one turn only, and takes half of the processor at most."""
 
     def __init__(self):
-        self._locks = weakref.WeakValueDictionary()     # {owner: the lock of the one that works or waits for its turn}
+        self._lines = {}        # {owner: [the lock of the one that has its turn, how many work or wait]}
+
+    def waiting(self, owner):
+        """Return how many jobs of an owner are done or waited for now. `owner`: as for `work`."""
+        return self._lines[owner][1] if owner in self._lines else 0
 
     def work(self, owner, job):
         """Return job(), called when its turn has come. May wait. Raises what `job` does.
 
         `owner`: anything that can be a key; `job`: a function that does not wait.
         """
-        lock = self._locks.get(owner)
-        if lock is None:
-            lock = self._locks[owner] = Semaphore()
-        with lock:
-            wait_turn()
+        line = self._lines.get(owner)
+        if line is None:
+            line = self._lines[owner] = [Semaphore(), 0]
+        line[1] += 1
+        _lined_up[0] += 1
+        try:
+            with line[0]:
+                wait_turn()
+                return self._work(line, job)
+        finally:
+            line[1] -= 1
+            _lined_up[0] -= 1
+            if not line[1]:
+                del self._lines[owner]
+
+    @staticmethod
+    def _work(line, job):
+        began = monotonic()
+        try:
             return job()
+        finally:
+            if line[1] > 1:
+                sleep(monotonic() - began)

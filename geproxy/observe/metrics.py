@@ -48,9 +48,14 @@ COUNTERS = [Counter(*row) for row in (
      'Connections of peers that are not among the clients of that section, by the answer. told: they got the reason; '
      'left: they closed the connection before; dropped: closed without an answer, as there were too many. The error '
      'log names them.'),
+    ('geproxy_tls_handshakes_total', 'counter', ('result',),
+     'TLS handshakes of clients that have ended, by result. done: TLS is spoken; failed: the client sent something '
+     'wrong or closed the connection, and the error log says what; late: not complete within [timeouts] handshake; '
+     'refused: too many of that client ([limits] requests).'),
     ('geproxy_phase_connections', 'gauge', ('phase',),
      'Connections of clients now, by what each is doing. Many in dns: the name servers are slow; in connect: the '
-     'network or the origins; in waiting: the origins; in head: clients send slowly. geproxy ps shows them.'),
+     'network or the origins; in waiting: the origins; in head or handshake: clients send slowly. geproxy ps shows '
+     'them.'),
     ('geproxy_draining', 'gauge', (),
      '1 after the process was told to stop: it accepts no more, and lets running exchanges end.'),
     ('geproxy_reloads_total', 'counter', ('result',),

@@ -39,7 +39,6 @@ class Store(object):
         self._seen = None                       # the stamp of the last look, if the files have changed
         self._tried = None                      # the stamp of files that were read and are wrong
         self._checked = True                    # it was looked whether this user may read the files again
-        self._said = ''                         # what was said of wrong files, so that it is said once
         self._thread = Background(1)
         self._look, self._since = None, 0.0     # the result of the look that is under way, and when it began
 
@@ -48,13 +47,15 @@ class Store(object):
         given = settings.certificates
         if given is self._given:
             return                              # and not what was read at the start, if the files have changed since
-        self._given, self._look, self._checked = given, None, False
+        if self._look is not None:
+            self._give_up()                     # it looks at files that may not be used any more
+        self._given, self._checked = given, False
         self._take(given)
 
     def _take(self, loaded):
         self._loaded, self.context = loaded, loaded and loaded.context
         self._seen = self._tried = None
-        self.failing, self._said = False, ''
+        self.failing = False
 
     def refresh(self):
         """Look if the files have changed, and use them then. Call this about once a second. Never waits.
@@ -75,15 +76,18 @@ class Store(object):
             return self._thread.is_stuck()
         if monotonic() - self._since < PATIENCE:
             return True
-        self._complain('%s could not be looked at within %d s; this is tried again' % (
+        self._say('the certificates stay as they were: %s could not be looked at within %d s; it is tried again' % (
             self._loaded.pairs[0].certificate, PATIENCE))
+        self._give_up()
+        return True
+
+    def _give_up(self):
         self._thread.give_up(self._look)
         self._look = None
-        return True
 
     def _looked(self, result, loaded):
         """Called by the hub. `result`: of `_look_again`; `loaded`: the Loaded that it was given."""
-        if result is not self._look or loaded is not self._loaded:
+        if result is not self._look:
             return                              # it was given up, or a reload has brought other files
         self._look = None
         stamp, fresh, why = result.value[0]
@@ -94,17 +98,12 @@ class Store(object):
             for text in self.warnings():
                 self._say(text)
         elif why and stamp == loaded.stamp:
-            self._complain(why)
+            self._say(why)
         elif why:
             self._tried, self.failing = stamp, True
-            self._complain(why)
+            self._say('the certificates stay as they were: %s' % why)
         elif stamp == loaded.stamp and self._tried is not None:
             self._take(loaded)                  # the files are as they were
-
-    def _complain(self, why):
-        if why != self._said:
-            self._said = why
-            self._say('the certificates stay as they were: %s' % why)
 
     def view(self):
         """Return the Rows of the certificates in use, as a list; one of [tls] clients, if it is set, comes last."""
@@ -142,9 +141,7 @@ def warnings(loaded):
         if facts.since > now:
             said.append('%s is good from %s on, and is refused until then: look at the clock of this host' % (
                 row.path, _day(facts.since)))
-    for pair in loaded.pairs if loaded else ():
-        said.extend('%s %s' % (pair.certificate, text) for text in certificates.advice(pair.certificate))
-    return said
+    return said + list(loaded.doubts if loaded else ())
 
 
 def _day(seconds):
@@ -157,7 +154,7 @@ def _look_again(loaded, seen, tried, checked):
     try:
         stamp = certificates.stamp(certificates.paths_of(loaded.pairs, loaded.clients))
         if not checked and stamp == loaded.stamp:
-            return stamp, None, _unreadable(loaded)
+            return stamp, None, _unreadable(loaded)     # at the start, so that it is told before the first renewal
         if stamp in (loaded.stamp, tried) or stamp != seen:
             return stamp, None, ''
         return stamp, certificates.read(loaded.pairs, loaded.clients), ''

@@ -85,8 +85,9 @@ class Server(object):
             ('descriptors', self.descriptors.fill_reserve), ('origins', self._limit_kept),
             ('certificates', self.certificates.refresh)])
         self._use(settings)
-        self._acceptors = [Acceptor(sock, functools.partial(self._serve, sock.getsockname()[:2], listeners.is_tls(sock)),
-                                    self._report_shortage, self.descriptors.free_reserve) for sock in sockets]
+        self._acceptors = [Acceptor(
+            sock, functools.partial(self._serve, sock.getsockname()[:2], listeners.is_tls(sock)),
+            self._report_shortage, self.descriptors.free_reserve) for sock in sockets]
 
     # --- settings
 
@@ -150,7 +151,8 @@ class Server(object):
     def _serve(self, address, tls, sock, peer):
         """Serve one connection, in a greenlet. Waits.
 
-        `address`: (address, port) of the listener; `tls`: True if it takes nothing but TLS; `sock`: a native socket; `peer`: (address, port, ...) of the client.
+        `address`: (address, port) of the listener; `tls`: True if it takes nothing but TLS; `sock`: a native socket;
+        `peer`: (address, port, ...) of the client.
         """
         self.accepted += 1
         try:
@@ -296,7 +298,8 @@ class Server(object):
 
     def _summary(self):
         """Return what this process serves, as one line of native text."""
-        listening = ', '.join(status.show_listener(address) for address in self.addresses)
+        listening = ', '.join(status.show_listener(sock.getsockname()[:2]) + ' (TLS)' * listeners.is_tls(sock)
+                              for sock in self.sockets)
         settings = self.proxy.settings
         clients = ' '.join(sorted(set(network.text for network in settings.access.clients))) or 'nobody'
         return 'listening on %s for %s; %s; up to %d connections; as %s' % (

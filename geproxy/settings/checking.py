@@ -133,6 +133,10 @@ def check_together(sections, values, problems):
         entry = values['auth', 'certificates']
         problems.append(problem_at(
             entry.lines[0], entry, 'set [tls] clients, too: it says whose certificates of clients are good'))
+    if any(listener.tls for listener in sections['proxy']['listen']) and not tls['certificate']:
+        entry = values['proxy', 'listen']
+        problems.append(problem_at(
+            entry.lines[0], entry, 'tls needs a certificate: set [tls] certificate, too, or remove the word tls'))
     logs_in = auth['users'] or tls['clients']
     for rule in sections['access']['rules']:
         if rule.who.users and not logs_in or rule.who.groups and not (logs_in and auth['groups']):

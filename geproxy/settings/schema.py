@@ -37,7 +37,8 @@ SCHEMA = [Option(*row) for row in (
     ('proxy', 'listen', listeners, '*:9000', False,
      'Addresses to listen on, separated by blanks. *:9000 or 9000: that port on all addresses, IPv4 and IPv6. '
      '127.0.0.1:9000 or [::1]:9000: that address only. fd:0: a socket that supervisord hands over. systemd: all '
-     'sockets of a .socket unit.'),
+     'sockets of a .socket unit. tls behind one of these: it takes nothing but TLS (*:9443 tls). Without that word, '
+     'a listener takes both, if [tls] certificate is set.'),
     ('proxy', 'name', pseudonym, 'auto', True,
      'The name of this proxy in Via and Proxy-Status. Loops are found by this name, so give each proxy its own. '
      "auto: a name made from the host's name and the listener."),
@@ -102,10 +103,9 @@ SCHEMA = [Option(*row) for row in (
      'The PEM file with the private key of the certificate, without a passphrase; several in the order of the '
      'certificates. Empty: the keys are in the files of the certificates.'),
     ('tls', 'clients', input_path, '', True,
-     'A PEM file with the certificates of authorities (CA) that sign the certificates of clients. If it is set, '
-     'clients may send a certificate, and are logged in by it: see [auth] certificates. A certificate that no '
-     'authority of this file has signed, or that has expired, ends the handshake. Empty: certificates of clients are '
-     'not asked for.'),
+     'A PEM file with the certificates of authorities (CA) that sign the certificates of clients. Each certificate '
+     'that they have signed is a log-in: see [auth] certificates. So use a CA that signs nothing else. A certificate '
+     'of another CA, or one that has expired, ends the handshake. Empty: clients are not asked for certificates.'),
     ('auth', 'users', input_path, '', True,
      'An htpasswd file. If it is set, all clients must log in (Basic, or by SOCKS 5) or get 407, except those in '
      'exempt. Hashes: {SHA}, $apr1$, $1$, $5$, $6$, and bcrypt if the library bcrypt is installed. A relative path '
@@ -114,11 +114,10 @@ SCHEMA = [Option(*row) for row in (
      'A file with lines such as `group: user user`. Rules use these groups as group:NAME. The file is read again '
      'when it changes.'),
     ('auth', 'certificates', choice('accepted', 'required'), 'accepted', True,
-     'What a certificate of a client is worth, if [tls] clients is set. The user is the common name of the '
-     'certificate, or its e-mail address if the common name is missing or has blanks. That user need not be in users. '
-     'accepted: a client with a certificate is logged in and needs no password; other clients are treated as without '
-     'this option. required: clients without a certificate get 403 (certificate_required), also those with a '
-     'password, except those in exempt.'),
+     'Log-ins by certificate, if [tls] clients is set. accepted: a client with a certificate needs no password; other '
+     'clients are treated as if [tls] clients were empty. required: a client without a certificate gets 403 '
+     '(certificate_required), even with a password, except those in exempt. The user is the common name of the '
+     'certificate, or its e-mail address if the common name is missing or has blanks. That user need not be in users.'),
     ('auth', 'realm', realm, 'geproxy', True,
      'The text that browsers show when they ask for the log-in.'),
     ('auth', 'exempt', networks, '', True,
@@ -167,7 +166,7 @@ SCHEMA = [Option(*row) for row in (
      'changing its address.'),
     ('limits', 'requests', or_off(per_second), 'off', True,
      'Requests per second of one user, or of one client that has not logged in. More get 429 '
-     '(request_rate_exceeded). off: no limit.'),
+     '(request_rate_exceeded). TLS handshakes of a client are counted apart, with the same limit. off: no limit.'),
     ('limits', 'burst', whole_number, '20', True,
      'Largest number of requests that may come at once, after a pause. Used only if requests is set.'),
     ('limits', 'rate', or_off(size), 'off', True,

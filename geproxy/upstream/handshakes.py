@@ -26,19 +26,6 @@ INTERIM_MOST = 100          # 1xx responses to one CONNECT; more are an attack
 TEXT_SECONDS = 1.0          # how long the body of a refusal is waited for
 # The status for the client, by the code of a SOCKS 5 reply; for all others it is 502.
 _STATUS = {socks_messages.NOT_ALLOWED: 403, socks_messages.EXPIRED: 504}
-# What to do, by what OpenSSL says in its different versions; the first row that is found counts.
-_TLS_ADVICE = (
-    (('has expired', 'certificate expired'), 'the operator of the parent must renew its certificate'),
-    (('hostname mismatch', 'ip address mismatch', "doesn't match"),
-     'write the parent in [upstream] routes with a name that its certificate has'),
-    (('self signed', 'self-signed', 'unable to get', 'unknown authority', 'verify failed'),
-     'if its authority is not a public one, set ca = FILE for it in the file of [upstream] parents'),
-    (('certificate required', 'handshake failure', 'bad certificate', 'unknown ca', 'certificate unknown'),
-     'if it wants a client certificate, set certificate and key for it in the file of [upstream] parents'),
-    (('wrong version number', 'unknown protocol', 'http request', 'record layer failure', 'packet length too long'),
-     'if it does not speak TLS, write http:// instead of https://'),
-)
-
 # What a parent is asked, and until when. `parent`: the Parent; `host`, `port`: of the next hop; `about`: the question
 # in native text; `limit`: the TimeLimit of the whole connect; `deadline`: its end, in monotonic seconds.
 _Question = collections.namedtuple('_Question', 'parent host port about limit deadline')
@@ -138,16 +125,7 @@ def _shake_hands(stream, parent, limit, deadline):
 
 def _tls_failed(parent, error):
     return errors.ParentFailed('parent %s: the TLS handshake failed: %s' % (
-        name_of(parent), _with_advice(str(error.args[-1]))))
-
-
-def _with_advice(text):
-    """Return what OpenSSL said, `text`, and what to do about it."""
-    lower = text.lower()
-    for signs, advice in _TLS_ADVICE:
-        if any(sign in lower for sign in signs):
-            return '%s: %s' % (text, advice)
-    return text
+        name_of(parent), parent_answers.with_advice(str(error.args[-1]))))
 
 
 # --- questions and answers
@@ -162,7 +140,7 @@ def _ask(stream, question, via):
             question.about, question.limit.seconds, question.limit.name)
     except errors.UpstreamLost as error:
         failure = 'was lost in the middle of its answer to %s: %s' if stream.buffer else 'did not answer %s: %s'
-        failure %= question.about, _with_advice(str(error))
+        failure %= question.about, parent_answers.with_advice(str(error))
     except (errors.BadResponse, errors.ResponseHeadTooLarge, socks_messages.Malformed) as error:
         failure = 'gave no valid answer to %s: %s' % (question.about, error)
     else:
@@ -256,6 +234,8 @@ def _ask_by_socks(stream, question, _via):
         _log_in(stream, question, login)
     _send(stream, request, question)
     reply = _receive(stream, lambda octets: socks_messages.read_reply(version, octets), question)
+    if version == 4 and reply.code not in socks_messages.REPLIES_4:
+        raise socks_messages.Malformed('SOCKS 4 has no reply code %d' % reply.code)
     if not reply.granted:
         raise errors.ParentRefused('parent %s answered %s (code %d) to %s' % (
             name_of(parent), reply.reason, reply.code, question.about),

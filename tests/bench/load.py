@@ -2,6 +2,8 @@
 
     python load.py KIND PROXY-PORT ORIGIN-PORT CLIENTS SECONDS OCTETS
 
+KIND may begin with a way to the proxy: tls:connect is what connect is, inside TLS; socks:tunnel opens its tunnel by SOCKS 5.
+
 It uses plain blocking sockets, one process for each client, because it shares the processors with the proxy. It prints
 one line of JSON: exchanges done, octets moved, seconds, failures, and why the first one failed.
 """
@@ -12,6 +14,8 @@ import json
 import os
 import resource
 import socket
+import ssl
+import struct
 import sys
 import timeit
 
@@ -29,10 +33,12 @@ class Broken(Exception):
 
 
 class Client(object):
-    """The client of this process. `proxy`, `origin`: ports; `octets`: of a large body."""
+    """The client of this process. `proxy`, `origin`: ports; `octets`: of a large body; `way`: 'tls', 'socks' or ''."""
 
-    def __init__(self, proxy, origin, octets):
-        self.proxy, self.origin, self.octets = (HOST, proxy), origin, octets
+    def __init__(self, proxy, origin, octets, way=''):
+        self.proxy, self.origin, self.octets, self.way = (HOST, proxy), origin, octets, way
+        # No peer has a certificate that others trust. Each handshake is a full one: sessions are not used again.
+        self.context = ssl.SSLContext(ssl.PROTOCOL_SSLv23) if way == 'tls' else None
         self.moved = 0
         self.scratch = bytearray(PIECE)
         self.authority = b'%s:%d' % (HOST.encode('ascii'), origin)
@@ -49,7 +55,7 @@ class Client(object):
         """Connect to the proxy. Return the socket."""
         sock = socket.create_connection(self.proxy, SILENCE)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return sock
+        return self.context.wrap_socket(sock) if self.context else sock
 
     def head(self, sock, status):
         """Read a response head. Return the octets after it. `status`: expected, octets. Raises Broken."""
@@ -78,9 +84,21 @@ class Client(object):
     def tunnel(self):
         """Open a tunnel to the origin. Return the socket. Raises Broken."""
         sock = self.connect()
+        if self.way == 'socks':
+            return self._by_socks(sock)
         sock.sendall(self.open)
         if self.head(sock, b'200'):
             raise Broken('octets behind the response to CONNECT')
+        return sock
+
+    def _by_socks(self, sock):
+        """Ask for the origin by SOCKS 5, without a login (RFC 1928). Return the socket. Raises Broken."""
+        sock.sendall(b'\x05\x01\x00')
+        method = sock.recv(2)
+        sock.sendall(b'\x05\x01\x00\x01' + socket.inet_aton(HOST) + struct.pack('!H', self.origin))
+        reply = sock.recv(10)
+        if method != b'\x05\x00' or len(reply) != 10 or reply[:2] != b'\x05\x00':
+            raise Broken('SOCKS replies %r and %r' % (method, reply))
         return sock
 
     # --- one exchange of each kind
@@ -250,7 +268,8 @@ def say(what):
 
 def main(kind, proxy, origin, clients, seconds, octets):
     """Run the command line. All arguments are native texts."""
-    client = Client(int(proxy), int(origin), int(octets))
+    way, _, kind = kind.rpartition(':')
+    client = Client(int(proxy), int(origin), int(octets), way)
     if kind.startswith('idle-'):
         idle(client, kind, int(clients))
     elif kind == 'hosts':

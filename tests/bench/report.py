@@ -5,7 +5,6 @@ import json
 import time
 
 import measure
-import peers
 import scenes
 
 # The proxies that geproxy should beat. Traffic Server is not among them; it has a column of its own.
@@ -32,8 +31,8 @@ def rows(chosen, results, found):
     for scene in chosen:
         for figure, unit in scene.figures:
             costs = dict((peer.name, _summary(results[scene.name, peer.name], figure)) for peer in found)
-            made.append({'scene': scene.name, 'sentence': scene.sentence, 'figure': figure, 'unit': unit, 'peers': costs,
-                         'ratios': ratios(costs, [peer.name for peer in found if peer.forward])})
+            made.append({'scene': scene.name, 'sentence': scene.sentence, 'way': scene.way, 'figure': figure, 'unit': unit,
+                         'peers': costs, 'ratios': ratios(costs, [peer.name for peer in found if peer.forward])})
     return made
 
 
@@ -93,12 +92,21 @@ def text(what):
 
 
 def _compared(what):
-    names = what['order']
-    to = [name for name in names if name in ('trafficserver', 'nginx', peers.BARE) or name.startswith('geproxy')][1:]
+    shown = []
+    for way, sentence in scenes.WAYS.items():
+        rows = [row for row in what['rows'] if row['way'] == way and row['figure'] not in LEFT_OUT]
+        if rows:
+            shown += [''] * bool(shown) + ['%s:' % sentence, ''] + _table(rows, what)
+    return shown + ['', '"to X": cost of geproxy divided by cost of X (below 1: geproxy is cheaper). The four: %s.' % ', '.join(NAMED)]
+
+
+def _table(rows, what):
+    """Return the lines of a table. A proxy that can do none of its scenes has no column."""
+    names = [name for name in what['order'] if any(row['peers'][name].get('reason') != scenes.UNABLE for row in rows)]
+    to = [name for name in names if name not in NAMED][1:]
     head = ['scene', 'unit'] + names + ['to the best of four'] + ['to ' + name for name in to]
     lines = [head, ['---'] * 2 + ['---:'] * (len(head) - 2)]
-    lines += [_line(row, names, to, what['rounds']) for row in what['rows'] if row['figure'] not in LEFT_OUT]
-    return _aligned(lines) + ['', '"to X": cost of geproxy divided by cost of X (below 1: geproxy is cheaper). The four: %s.' % ', '.join(NAMED)]
+    return _aligned(lines + [_line(row, names, to, what['rounds']) for row in rows])
 
 
 def _grown(what):

@@ -150,8 +150,8 @@ class Work(object):
         chosen = [scene for scene in scenes.SCENES if scene.name in self.options.scenes]
         for number, scene, peer in self._turns(chosen, found):
             outcome = scenes.UNABLE
-            if scene.name not in peer.unable:
-                outcome = self._with(peer, scene.run)
+            if scene.name not in peer.unable and scene.way in peer.ways:
+                outcome = self._with(peer, scene.run, _more(scene))
             results.setdefault((scene.name, peer.name), []).append(outcome)
             _say(number, scene.name, peer, outcome)
         return {'rows': report.rows(chosen, results, found)}
@@ -176,7 +176,7 @@ class Work(object):
             raise Failed('cannot profile %s: expected a scene that measures processor time' % self.options.profile)
         python = (self.options.python or [sys.executable])[0]
         raw = self.options.raw or os.path.join(self._folder, 'stacks.raw')
-        outcome = self._with(peer, lambda bench: {'text': profiler.profile(scene, bench, python, raw)})
+        outcome = self._with(peer, lambda bench: {'text': profiler.profile(scene, bench, python, raw)}, _more(scene))
         if not isinstance(outcome, dict):
             raise Failed(outcome)
         return outcome['text']
@@ -204,6 +204,11 @@ class Work(object):
             if proxy is not None:
                 proxy.stop()
             shutil.rmtree(own, ignore_errors=True)
+
+
+def _more(scene):
+    """Return more arguments for Peer.start. `scene`: a Scene."""
+    return {'way': scene.way} if scene.way else {}
 
 
 def _say(number, what, peer, outcome):

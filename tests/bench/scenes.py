@@ -19,7 +19,11 @@ from program import HOST, Failed, Program, environment, find
 
 CLIENTS = 32
 UNABLE = 'cannot'               # outcome of a scene that a peer cannot do
-TUNNELS = frozenset(['connect', 'tunnel', 'idle-tunnel'])       # scenes that need CONNECT
+# Scenes that need CONNECT.
+TUNNELS = frozenset(['connect', 'tunnel', 'idle-tunnel', 'tls-connect', 'tls-tunnel', 'tls-idle'])
+# Ways into and out of a proxy, for the table. '' is the usual one; a proxy is configured for each of the others.
+WAYS = collections.OrderedDict([('', 'By HTTP, directly to the origin'), ('parent', 'Through a parent'),
+                                ('socks', 'By SOCKS 5 to the proxy'), ('tls', 'By TLS to the proxy')])
 WARM = 0.4                      # seconds of load before measuring
 HERE = os.path.dirname(os.path.abspath(__file__))
 GIB = 1 << 30
@@ -27,8 +31,8 @@ GIB = 1 << 30
 # What a scene needs. `proxy`: a Running; `origin`: an Origin; `seconds`: of load; `octets`: of a large body; `idle`: number
 # of idle connections; `folder`: for files.
 Bench = collections.namedtuple('Bench', 'proxy origin seconds octets idle folder')
-# `run`: a function of a Bench; `figures`: [(name, unit)], the main one first; `sentence`: for the table.
-Scene = collections.namedtuple('Scene', 'name run figures sentence')
+# `run`: a function of a Bench; `figures`: [(name, unit)], the main one first; `sentence`: for the table; `way`: of WAYS.
+Scene = collections.namedtuple('Scene', 'name run figures sentence way')
 
 
 # --- generators ------------------------------------------------------------------------------------------------------
@@ -51,8 +55,8 @@ end
 """
 
 
-def wrk(bench, clients, seconds, varying=False, more_fields=0, port=None):
-    """Run wrk. Return {'done', 'failed', 'p50', 'p99'}, times in microseconds. Raises Failed."""
+def wrk(bench, clients, seconds, varying=False, more_fields=0, port=None, scheme='http'):
+    """Run wrk. Return {'done', 'failed', 'p50', 'p99'}, times in microseconds. Raises Failed. `scheme`: of the proxy."""
     authority = '%s:%d' % (HOST, bench.origin.port)
     fields = FIELDS.decode('ascii') + ''.join(
         'X-Field-%d: value number %d\r\n' % (number, number) for number in range(more_fields))
@@ -66,7 +70,7 @@ def wrk(bench, clients, seconds, varying=False, more_fields=0, port=None):
     with open(path, 'w') as opened:
         opened.write(script)
     said = _run([find('wrk'), '-t', '1', '-c', str(clients), '-d', '%ds' % max(1, round(seconds)), '--latency', '-s', path,
-                 'http://%s:%d/' % (HOST, port or bench.proxy.port)], seconds + 20)
+                 '%s://%s:%d/' % (scheme, HOST, port or bench.proxy.port)], seconds + 20)
     done = re.search(r'(\d+) requests in', said)
     if not done or not int(done.group(1)):
         raise Failed('wrk: ' + ' '.join(said.split())[-300:])
@@ -161,19 +165,21 @@ def kept(bench):
     return of_requests(bench, lambda seconds: wrk(bench, CLIENTS, seconds))
 
 
+def kept_tls(bench):
+    """Measure requests on kept-alive connections inside TLS."""
+    return of_requests(bench, lambda seconds: wrk(bench, CLIENTS, seconds, scheme='https'))
+
+
 def varying(bench):
     """Measure requests on kept-alive connections, each with another URL and cookie."""
     return of_requests(bench, lambda seconds: wrk(bench, CLIENTS, seconds, varying=True))
 
 
-def connection(bench):
-    """Measure clients that connect, send one request and close."""
-    return of_requests(bench, lambda seconds: load(bench, 'get', CLIENTS // 2, seconds))
-
-
-def connect(bench):
-    """Measure clients that connect, open a tunnel, send one request through it and close."""
-    return of_requests(bench, lambda seconds: load(bench, 'connect', CLIENTS // 2, seconds))
+def _one_by_one(kind):
+    def run(bench):
+        """Measure clients that connect, do one exchange and close."""
+        return of_requests(bench, lambda seconds: load(bench, kind, CLIENTS // 2, seconds))
+    return run
 
 
 def latency(bench):
@@ -238,11 +244,11 @@ _BULK = [('cpu', 'ms/GiB'), ('system', 'ms/GiB'), ('rate', 'MB/s')]
 _LATENCY = [('p50', 'us'), ('p99', 'us'), ('through p50', 'us'), ('through p99', 'us')]
 _KIB = [('memory', 'KiB')]      # PSS, without the memory of the kernel for sockets
 
-SCENES = [Scene(*row) for row in (
+SCENES = [Scene(*(row + ('',))[:5]) for row in (
     ('kept', kept, _CPU, '1 KiB GET, 32 kept-alive clients, same fields'),
     ('varying', varying, _CPU, 'the same, another cookie and URL each'),
-    ('connection', connection, _CPU, 'new client connection for each 1 KiB GET'),
-    ('connect', connect, _CPU, 'CONNECT, one 1 KiB GET, close'),
+    ('connection', _one_by_one('get'), _CPU, 'new client connection for each 1 KiB GET'),
+    ('connect', _one_by_one('connect'), _CPU, 'CONNECT, one 1 KiB GET, close'),
     ('body', _bulk('body'), _BULK, 'body of 1 GiB'),
     ('tunnel', _bulk('tunnel'), _BULK, '1 GiB through a tunnel'),
     ('upload', _bulk('upload', True), _BULK, 'upload of 1 GiB, Content-Length'),
@@ -251,4 +257,16 @@ SCENES = [Scene(*row) for row in (
     ('idle-tunnel', _idle('idle-tunnels'), _KIB, 'memory of an idle tunnel'),
     ('idle-client', _idle('idle-clients'), _KIB, 'memory of an idle kept-alive client'),
     ('base', base, [('memory', 'MiB')], 'memory of a process'),
+    ('parent', kept, _CPU, '1 KiB GET, 32 kept-alive clients', 'parent'),
+    ('parent-body', _bulk('body'), _BULK, 'body of 1 GiB', 'parent'),
+    ('socks-connect', _one_by_one('socks:connect'), _CPU, 'tunnel, one 1 KiB GET, close', 'socks'),
+    ('socks-tunnel', _bulk('socks:tunnel'), _BULK, '1 GiB through a tunnel', 'socks'),
+    ('socks-idle', _idle('socks:idle-tunnels'), _KIB, 'memory of an idle tunnel', 'socks'),
+    ('tls-kept', kept_tls, _CPU, '1 KiB GET, 32 kept-alive clients', 'tls'),
+    ('tls-connection', _one_by_one('tls:get'), _CPU, 'new client connection for each 1 KiB GET', 'tls'),
+    ('tls-connect', _one_by_one('tls:connect'), _CPU, 'CONNECT, one 1 KiB GET, close', 'tls'),
+    ('tls-body', _bulk('tls:body'), _BULK, 'body of 1 GiB', 'tls'),
+    ('tls-tunnel', _bulk('tls:tunnel'), _BULK, '1 GiB through a tunnel', 'tls'),
+    ('tls-upload', _bulk('tls:upload', True), _BULK, 'upload of 1 GiB, Content-Length', 'tls'),
+    ('tls-idle', _idle('tls:idle-tunnels'), _KIB, 'memory of an idle tunnel', 'tls'),
 )]

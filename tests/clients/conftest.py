@@ -189,6 +189,17 @@ def lacking(name):
     pytest.skip('this host has no %s' % name)
 
 
+@pytest.fixture
+def undici_fetch(client, lacking_client):
+    """Return the folder of undici: npm contains one, or it is installed beside npm."""
+    modules = os.path.join(os.path.realpath(client('npm', 'undici')), '..', '..', 'node_modules')
+    for folder in (modules, os.path.join(modules, '..', '..')):
+        path = os.path.normpath(os.path.join(folder, 'undici'))
+        if os.path.isdir(path):
+            return path
+    lacking_client('undici')
+
+
 @pytest.fixture(scope='session')
 def run():
     """Return programs.run."""

@@ -37,17 +37,6 @@ def fetch(request, node, proxy, trusted):
 
 
 @pytest.fixture
-def undici_fetch(client, lacking_client):
-    """Return the folder of undici: npm contains one, or it is installed beside npm."""
-    modules = os.path.join(os.path.realpath(client('npm', 'undici')), '..', '..', 'node_modules')
-    for folder in (modules, os.path.join(modules, '..', '..')):
-        path = os.path.normpath(os.path.join(folder, 'undici'))
-        if os.path.isdir(path):
-            return path
-    lacking_client('undici')
-
-
-@pytest.fixture
 def own_fetch(node, lacking_client):
     version = node('--print', 'process.versions.node').decode('ascii').strip()
     major, minor = [int(number) for number in version.split('.')[:2]]

@@ -6,6 +6,7 @@ import resource
 import socket
 
 import pytest
+from encrypted import pem
 from processes import CHECKOUT, GEPROXY, folder, process, read, run, unprivileged, write
 
 from geproxy.commands import doctor
@@ -90,6 +91,14 @@ def test_an_open_proxy_with_log_ins_is_only_a_note(tmpdir):
     tmpdir.join('users').write_binary(b'')
     found, = doctor.clients(settings('[access]', 'clients = any', '[auth]', 'users = %s' % tmpdir.join('users')))
     assert found.severity == doctor.NOTE
+
+
+@pytest.mark.parametrize('certificates, severity', [('accepted', doctor.WARNING), ('required', doctor.NOTE)])
+def test_a_proxy_for_everybody_needs_a_log_in(certificates, severity):
+    found, = doctor.clients(settings(
+        '[access]', 'clients = any', '[auth]', 'certificates = ' + certificates, '[tls]',
+        'certificate = ' + pem('proxy.test.pem'), 'key = ' + pem('proxy.test.key'), 'clients = ' + pem('ca.pem')))
+    assert found.severity == severity and 'every address on the internet' in found.what
 
 
 def test_a_name_that_does_not_resolve_is_an_error():

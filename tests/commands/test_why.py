@@ -7,6 +7,7 @@ import re
 import socket
 
 import pytest
+from encrypted import pem
 from helpers import ask, listening, proxying, read_until
 
 from geproxy.commands import why
@@ -150,6 +151,19 @@ def test_a_missing_login_is_reported_and_groups_count(tmpdir, capsys):
         assert said in capsys.readouterr()[0]
     assert why.main(['why', 'http://a.test/', '-c', str(path), '--user', 'nobody']) == 2
     assert capsys.readouterr()[1] == "geproxy: no user 'nobody' in the file of [auth] users\n"
+
+
+def test_a_missing_certificate_is_reported_and_any_user_may_have_one(tmpdir, capsys):
+    path = tmpdir.join('proxy.ini')
+    path.write('[tls]\ncertificate = %s\nkey = %s\nclients = %s\n[access]\nrules = allow user:joe any\n'
+               '[auth]\ncertificates = required\nexempt = 10.0.0.1\n' % (pem('proxy.test.pem'), pem('proxy.test.key'), pem('ca.pem')))
+    for words, code, said in (
+            ([], 1, 'HTTP/1.1 403 this proxy asks for a certificate of the client'),
+            (['--user', 'joe'], 0, 'allow user:joe any: decides'),
+            (['--user', 'eve'], 1, 'HTTP/1.1 403 no rule allows it'),
+            (['--from', '10.0.0.1'], 1, 'HTTP/1.1 403 no rule allows it')):
+        assert why.main(['why', 'http://a.test/', '--no-net', '-c', str(path)] + words) == code
+        assert said in capsys.readouterr()[0]
 
 
 @pytest.mark.parametrize('url, line', [

@@ -8,6 +8,7 @@ import encrypted
 import gevent
 import helpers
 import pytest
+from gevent.lock import Semaphore
 from helpers import connect
 from processes import own
 from test_proxy_header import IPV4, PROXY, TCP4, v2
@@ -214,7 +215,11 @@ BROKEN = [
 @pytest.mark.parametrize('octets, why', BROKEN)
 def test_a_handshake_that_fails_is_one_record_in_words(octets, why):
     with encrypted.proxying() as (address, proxy):
-        helpers.ask(address, octets)
+        sock = connect(address)
+        sock.sendall(octets)
+        if 'ended' not in why:
+            helpers.read_all(sock)
+        sock.close()
         assert why in failed(proxy)
         assert counts(proxy) == {'failed': 1}
 
@@ -244,7 +249,8 @@ def test_a_client_that_does_not_trust_the_certificate_is_named_as_the_cause():
 def test_a_client_without_a_good_certificate_is_refused_in_words(certificate):
     context = encrypted.client_context(certificate)
     other = encrypted.pem('joe.pem')           # signs nothing
-    with encrypted.proxying(clients=other, required=True) as (address, proxy):
+    with encrypted.proxying() as (address, proxy):
+        proxy.server.certificates.context = encrypted.server_context(other, required=True)
         with pytest.raises((ssl.SSLError, socket.error)):
             sock = encrypted.connect(address, context)
             sock.recv(1)
@@ -296,3 +302,22 @@ def test_a_stop_does_not_wait_for_a_handshake(octets):
         proxy.wait_until(lambda: not proxy.server.live)
         assert not any('cut off' in text for text in proxy.said)
         sock.close()
+
+
+def test_a_client_that_has_left_before_its_turn_costs_no_handshake(monkeypatch):
+    monkeypatch.delattr(handshaking, 'TlsTransport')
+    with encrypted.proxying() as (address, proxy):
+        helpers.ask(address, encrypted.first_flight())
+        assert 'ended the connection' in failed(proxy)
+
+
+def test_one_client_has_only_so_many_handshakes_at_once(monkeypatch):
+    monkeypatch.setattr(handshaking, 'MOST_WAITING', 1)
+    with encrypted.proxying() as (address, proxy), gevent.Timeout(helpers.PATIENCE):
+        # For as long as this one works, others of that client have to wait.
+        line = proxy.server.handshakes._turns._lines.setdefault('127.0.0.1', [Semaphore(), 1])
+        assert helpers.ask(address, encrypted.first_flight()) == PROTOCOL_VERSION
+        assert [record.reason for record in proxy.wait()] == ['request_rate_exceeded']
+        line[1] -= 1
+        assert encrypted.ask(address, own()).startswith(b'HTTP/1.1 200 ')
+        assert counts(proxy) == {'refused': 1, 'done': 1}

@@ -97,3 +97,20 @@ def test_a_challenge_made_to_be_slow_is_not():
     fields = b'Proxy-Authenticate: %s\r\n' % b','.join(b'x%d' % number for number in range(5000))
     error = parent_answers.login_failure('a:1', answered(b'407 Auth', fields), 'CONNECT x:443', True)
     assert monotonic() - began < 1 and len(str(error)) < 300
+
+
+@pytest.mark.parametrize('text, advice', [
+    ("certificate verify failed: Hostname mismatch, certificate is not valid for 'x'.", 'with a name that its certificate has'),
+    ("hostname 'x' doesn't match 'y'", 'with a name that its certificate has'),
+    ('certificate verify failed: certificate has expired', 'must renew its certificate'),
+    ('certificate verify failed: unable to get local issuer certificate', 'set ca = FILE for it'),
+    ('certificate verify failed: self-signed certificate in certificate chain', 'set ca = FILE for it'),
+    ('certificate verify failed', 'set ca = FILE for it'),
+    ('the connection broke: tlsv13 alert certificate required', 'set certificate and key for it'),
+    ('sslv3 alert handshake failure', 'set certificate and key for it'),
+    ('wrong version number', 'write http:// instead of https://'),
+])
+def test_what_openssl_says_comes_with_what_to_do(text, advice):
+    said = parent_answers.with_advice(text)
+    assert said.startswith(text + ': ') and advice in said
+    assert parent_answers.with_advice('the connection was reset') == 'the connection was reset'

@@ -1,7 +1,9 @@
 """Certificates and keys: contexts made of files, chosen by name; and what is wrong with files."""
 from __future__ import absolute_import, division, print_function
 
+import errno
 import os
+import socket
 import ssl
 
 import pytest
@@ -130,6 +132,18 @@ def test_a_change_of_a_file_is_seen(tmpdir):
     assert len({before, between, certificates.stamp([str(here)])}) == 3
 
 
+@pytest.mark.parametrize('cutting', [0, 1])
+def test_a_connection_that_is_cut_does_not_look_like_one_that_has_ended(cutting):
+    ends = shaken(certificates.server_context([PROXY]), certificates.client_context(path('ca.pem')), 'proxy.test')
+    one, other = ends[cutting], ends[1 - cutting]
+    one.send(b'half')
+    assert received(other, 4) == b'half'
+    one.socket.shutdown(socket.SHUT_WR)
+    with pytest.raises(socket.error) as raised:
+        other.recv(1)
+    assert raised.value.args[0] == errno.ECONNRESET and 'the TLS connection was cut' in raised.value.args[1]
+
+
 # --- users
 
 UNTIL = 'Nov  3 15:45:53 2126 GMT'
@@ -224,6 +238,14 @@ def test_certificates_in_a_wrong_order_are_told(tmpdir, order, said):
     chain.write(''.join('# %s\n%s' % (each, open(files[each]).read()) for each in order))
     told = certificates.advice(str(chain))
     assert bool(told) == bool(said) and said in ''.join(told)
+
+
+def test_what_is_no_certificate_inside_a_file_is_left_to_openssl(tmpdir):
+    odd = tmpdir.join('odd.pem')
+    odd.write(open(PROXY.certificate).read() + '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n')
+    assert certificates.advice(str(odd)) == []
+    with pytest.raises(BadCertificate):
+        certificates.server_context([Pair(str(odd), PROXY.key)])
 
 
 def test_a_key_with_a_passphrase_is_told_and_nobody_is_asked_for_it(tmpdir):

@@ -3,8 +3,10 @@ from __future__ import absolute_import, division, print_function
 
 import errno
 import os
+import resource
 import socket
 import ssl
+import struct
 
 import pytest
 
@@ -111,6 +113,63 @@ def test_one_direction_may_end_before_the_other():
     assert server.send(b'answer') == 6 and received(client, 6) == b'answer'
     server.shutdown(socket.SHUT_WR)
     assert client.recv(1) == b''
+
+
+def test_octets_that_come_before_and_after_our_end_are_read():
+    server, client = pair()
+    client.send(b'before it')
+    assert server.recv(3) == b'bef'             # the rest of this record is in the buffer of TLS
+    client.send(b', and more')
+    server.shutdown(socket.SHUT_WR)
+    assert server.pending() and received(server, 16) == b'ore it, and more'
+    assert client.recv(1) == b''
+    client.send(b'after it')
+    buffer = bytearray(100)
+    assert server.recv_into(buffer, 100) == 8 and buffer[:8] == b'after it'
+    client.shutdown(socket.SHUT_WR)
+    assert server.recv_into(buffer, 100) == 0
+
+
+def test_an_end_can_be_told_without_a_free_descriptor():
+    server, client = pair()
+    free = os.dup(0)
+    os.close(free)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        server.shutdown(socket.SHUT_WR)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert client.recv(1) == b''
+
+
+def test_an_end_of_both_directions_is_no_clean_end():
+    server, client = pair()
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
+    with pytest.raises(socket.error) as raised:
+        client.recv(1)
+    assert raised.value.args[0] == errno.ECONNRESET
+
+
+def test_a_close_after_a_reset_was_asked_for_is_no_clean_end():
+    server, client = pair()
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    server.close()
+    with pytest.raises(socket.error) as raised:
+        client.recv(1)
+    assert raised.value.args[0] == errno.ECONNRESET
+
+
+def test_an_error_behind_octets_is_raised_after_them():
+    server, client = pair()
+    client.send(b'x' * 16384)
+    client.socket.send(b'nonsense, and no record of TLS')
+    buffer = bytearray(100000)
+    assert server.recv_into(buffer, 100000) == 16384
+    for _ in range(2):
+        with pytest.raises(Failure):
+            server.recv_into(buffer, 100000)
 
 
 def test_an_end_without_close_notify_is_no_end():

@@ -13,7 +13,7 @@ from geproxy.compat import monotonic
 from geproxy.net import deadlines
 from geproxy.net.deadlines import TimeLimit, wait_readable
 from geproxy.net.stream import Stream
-from geproxy.net.transport import POLLIN, Transport
+from geproxy.net.transport import POLLIN, READ, WRITE, Transport
 from geproxy.service import acceptor
 from helpers import PATIENCE, connect, listening, proxying, read_all, read_until
 
@@ -118,6 +118,32 @@ def test_a_wait_asks_for_pending_octets_before_the_descriptor(pair):
         stream.fill()
         assert stream.buffer == seen
     assert wait_readable((stream,), monotonic() + 0.01) is None
+
+
+def test_a_read_that_has_to_send_first_waits_for_room(pair):
+    """What has come does not end the wait, or it would be tried again and again; and its deadline holds."""
+    stream, other = pair
+    with pytest.raises(socket.error):
+        while True:
+            stream.transport.send(b'x' * 65536)         # until the peer takes nothing more
+    other.sendall(b'x')
+    stream.transport.awaits = WRITE
+    assert wait_readable((stream,), monotonic() + 0.3) is None
+    reading = gevent.spawn(wait_readable, (stream,), monotonic() + PATIENCE)
+    other.settimeout(0.2)
+    assert read_all_there(other) and reading.get() is stream
+    stream.transport.awaits = READ
+    assert wait_readable((stream,), monotonic() + PATIENCE) is stream
+
+
+def read_all_there(sock):
+    """Read what comes without a pause; return how many octets."""
+    count = 0
+    try:
+        while True:
+            count += len(sock.recv(1 << 20))
+    except socket.timeout:
+        return count
 
 
 def test_an_end_that_is_pending_ends_a_wait(pair):

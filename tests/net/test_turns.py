@@ -1,6 +1,8 @@
 """Turns: those that always have something to do let the others run. Counted in turns, not in seconds of a clock."""
 from __future__ import absolute_import, division, print_function
 
+import functools
+
 import gevent
 import pytest
 
@@ -82,3 +84,22 @@ def test_a_late_switch_for_an_earlier_wait_is_no_turn(late):
     gevent.get_hub().loop.run_callback(second.switch, late)
     gevent.joinall([first, second], timeout=PATIENCE, raise_error=True)
     assert done == [first, second] * 3
+
+
+def test_work_of_one_owner_delays_another_by_a_turn_only():
+    fair, done = turns.Fair(), []
+    greenlets = [gevent.spawn(fair.work, owner, functools.partial(done.append, owner)) for owner in ['many'] * 20 + ['few']]
+    gevent.joinall(greenlets, raise_error=True)
+    assert len(done) == 21 and done.index('few') <= 2
+    assert not fair._lines and not fair.waiting('many') and not turns.is_crowded()
+
+
+def test_work_that_fails_or_is_killed_lets_the_next_go_on():
+    fair, done = turns.Fair(), []
+    failing = gevent.spawn(fair.work, 'a', lambda: 1 // 0)
+    killed = gevent.spawn(fair.work, 'a', functools.partial(done.append, 'killed'))
+    last = gevent.spawn(fair.work, 'a', functools.partial(done.append, 'last'))
+    gevent.sleep(0)
+    killed.kill()
+    gevent.joinall([failing, last], PATIENCE)
+    assert done == ['last'] and isinstance(failing.exception, ZeroDivisionError)

@@ -13,6 +13,7 @@ from test_certificates import JOE, OTHER, PROXY, shaken
 from test_tls import path
 
 from geproxy.net import certificates
+from geproxy.service import certificate_store
 from geproxy.service.certificate_store import Store, rows, warnings
 from geproxy.settings import loading
 
@@ -147,6 +148,57 @@ def test_settings_with_the_same_certificates_do_not_bring_old_ones_back(store, t
     assert store.context is None
 
 
+@pytest.fixture
+def hanging(store, tmpdir):
+    """Let the store look at a key that is a pipe, which hangs. Gives the look; afterwards the pipe ends."""
+    put(tmpdir, PROXY)
+    store.use(settings(tmpdir))
+    key = str(tmpdir.join('a.key'))
+    os.remove(key)
+    os.mkfifo(key)
+    rounds(store, 1)
+    store.refresh()
+    look = store._look
+
+    def release():
+        while not look.ready():
+            try:
+                os.close(os.open(key, os.O_WRONLY | os.O_NONBLOCK))
+            except OSError:
+                pass                        # nobody reads just now
+            gevent.sleep(0.01)
+        gevent.sleep(0)
+    yield look, release
+    with gevent.Timeout(PATIENCE):
+        release()
+
+
+def test_a_reload_wins_over_a_look_that_is_under_way_and_hangs(store, hanging, tmpdir):
+    look, release = hanging
+    put(tmpdir.mkdir('new'), OTHER)
+    store.use(settings(tmpdir.join('new')))
+    with gevent.Timeout(PATIENCE):
+        rounds(store)                       # which does not wait for the pipe
+        assert not look.ready() and shown(store) == b'other.test'
+        release()
+    assert shown(store) == b'other.test' and store.said == []
+
+
+def test_a_file_that_hangs_is_told_and_others_are_looked_at(store, hanging, monkeypatch, tmpdir):
+    monkeypatch.setattr(certificate_store, 'PATIENCE', 0)
+    store.refresh()
+    assert 'stay as they were' in store.said[0] and 'could not be looked at within' in store.said[0]
+    _look, release = hanging
+    os.rename(str(tmpdir.join('a.key')), str(tmpdir.join('pipe')))
+    put(tmpdir, OTHER)
+    rounds(store)
+    assert shown(store) == b'other.test'
+    os.rename(str(tmpdir.join('pipe')), str(tmpdir.join('a.key')))
+    with gevent.Timeout(PATIENCE):
+        release()
+    assert shown(store) == b'other.test' and len(store.said) == 2
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason='only root can stop being able to read a file')
 def test_a_key_that_only_root_may_read_stays_and_the_log_says_what_to_do(store, tmpdir):
     put(tmpdir, PROXY)
@@ -170,6 +222,16 @@ def test_a_key_that_only_root_may_read_stays_and_the_log_says_what_to_do(store, 
     assert shown(store) == b'proxy.test'
 
 
+def test_what_is_doubtful_is_told_even_when_the_files_have_gone(store, tmpdir):
+    chain = tmpdir.join('a.pem')
+    chain.write(open(PROXY.certificate).read() + open(OTHER.certificate).read())
+    shutil.copyfile(PROXY.key, str(tmpdir.join('a.key')))
+    store.use(settings(tmpdir))
+    chain.remove()
+    said, = store.warnings()
+    assert said.startswith('%s is not in order: certificate 2 ' % chain)
+
+
 def test_no_two_lines_of_a_view_for_one_file_without_clients(tmpdir):
     put(tmpdir, PROXY)
     assert len(rows(settings(tmpdir, '').certificates)) == 1 and rows(None) == warnings(None) == []
@@ -180,6 +242,6 @@ def test_a_certificate_that_ends_soon_or_is_not_yet_good_is_told():
     for since, until, what in ((0, time.time() - 60, 'expired on'), (0, time.time() + 20.5 * 86400, 'in 20 days'),
                                (time.time() + 86400, time.time() + 99 * 86400, 'is good from'),
                                (0, time.time() + 22.5 * 86400, None)):
-        loaded = certificates.Loaded((), None, (), None, (('a.pem', facts._replace(since=since, until=until)),))
+        loaded = certificates.Loaded((), None, (), None, (('a.pem', facts._replace(since=since, until=until)),), ())
         said = warnings(loaded)
         assert len(said) == (what is not None) and (what is None or what in said[0])

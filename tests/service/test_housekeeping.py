@@ -2,11 +2,12 @@
 from __future__ import absolute_import, division, print_function
 
 import gevent
+from authorities import Authority
 from gevent.event import Event
 from helpers import PATIENCE, Recorder, proxying
 
 from geproxy.service.certificate_store import Store
-from geproxy.service.housekeeping import Housekeeping
+from geproxy.service.housekeeping import A_DAY, Housekeeping
 
 
 class Server(object):
@@ -52,3 +53,20 @@ def test_dropped_lines_are_reported_once():
         server.log.dropped = lambda: 3
         house.report_log()
     assert [text.partition(' dropped')[0] for text in server.log.said] == ['1 log line', '2 log lines']
+
+
+def test_certificates_that_end_soon_are_told_once_a_day_and_after_a_reload(tmpdir):
+    pair = Authority(tmpdir, 'ca').make('x', u'x', hosts=[u'x.test'], until=10)
+    with proxying('[tls]\ncertificate = %s\nkey = %s\n' % pair) as (_address, recorder):
+        def told():
+            return [text for text in recorder.said if 'renew it' in text]
+        house = recorder.server._housekeeping
+        recorder.wait_until(told)
+        house._warn()
+        assert len(told()) == 1 and pair.certificate in told()[0] and 'in 9 days' in told()[0]
+        house._warn_at -= A_DAY
+        house._warn()
+        assert len(told()) == 2
+        house.warn_soon()
+        house._warn()
+        assert len(told()) == 3

@@ -56,6 +56,17 @@ def connects(host, port):
         sock.close()
 
 
+def test_a_listener_keeps_its_mark_for_tls():
+    with opened(('127.0.0.1', 0, None, True), ('127.0.0.1', 0, None), ('', 0, None, True)) as sockets:
+        marks = [listeners.is_tls(sock) for sock in sockets]
+        assert marks[:3] == [True, False, True] and all(marks[2:])
+        descriptor = sockets[1].fileno()
+        with opened(('', 0, descriptor, True)) as (taken,):
+            assert listeners.is_tls(taken)
+    with opened(*[('127.0.0.1', 0, None)] * 8) as sockets:          # with the same numbers
+        assert not any(listeners.is_tls(sock) for sock in sockets)
+
+
 # --- opening ---------------------------------------------------------------------------------------------------------
 
 @needs_ipv6

@@ -66,14 +66,16 @@ def low_port():
 
 
 @contextlib.contextmanager
-def dropped(command, user=USER, group='', logs=True, ini=INI):
-    """Give a geproxy that root has started with `user` and `group`, a Process. `logs`: true: the user can write logs."""
+def dropped(command, user=USER, group='', logs=True, ini=INI, fill=lambda here: None):
+    """Give a geproxy that root has started with `user` and `group`, a Process. `logs`: true: the user can write logs.
+    `fill`: called with the folder of the ini file before the start."""
     with folder() as here:
         os.chmod(here, 0o755)
         os.mkdir(os.path.join(here, 'logs'), 0o755)
         if logs:
             os.chown(os.path.join(here, 'logs'), pwd.getpwnam(USER).pw_uid, -1)
         path, port = os.path.join(here, 'proxy.ini'), low_port()
+        fill(here)
         write(path, ini % (port, user, group, here))
         with process(command + ['-c', path]) as started:
             started.folder, started.path, started.address = here, path, ('127.0.0.1', port)

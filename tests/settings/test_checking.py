@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 import pytest
+from encrypted import pem
 from test_tls import path
 
 from geproxy.settings import checking, loading
@@ -35,6 +36,14 @@ def test_a_quota_needs_a_file():
     assert problems('[limits]', 'quota = 1g') == [
         'test.ini:2: [limits] quota: set quota_file, too: without the file a restart would reset all quotas']
     assert loading.load('test.ini', ['[limits]', 'quota = 1g', 'quota_file = /x']).limits.quota == 1 << 30
+
+
+def test_a_listener_for_tls_needs_a_certificate():
+    assert problems('[proxy]', 'listen = *:9000 *:9443 tls') == [
+        'test.ini:2: [proxy] listen: tls needs a certificate: set [tls] certificate, too, or remove the word tls']
+    loaded = loading.load('test.ini', ['[proxy]', 'listen = *:9443 tls', '[tls]', 'certificate = ' + pem('proxy.test.pem'),
+                                       'key = ' + pem('proxy.test.key')])
+    assert loaded.proxy.listen[0].tls
 
 
 # --- certificates

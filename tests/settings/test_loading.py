@@ -29,7 +29,7 @@ def refusal(text):
 def test_without_a_file_all_defaults_hold():
     settings = loading.load(None)
     assert settings == loading.load('test.ini', [])
-    assert settings.proxy.listen == (('', 9000, None),)
+    assert settings.proxy.listen == (('', 9000, None, False),)
     assert settings.access.private is True and settings.access.loopback == 'auto'
     assert settings.timeouts.head == 20 and settings.timeouts.tunnel == 3600 and settings.timeouts.drain == 8
     assert (settings.limits.connections, settings.limits.head_size, settings.limits.fields) == (None, 65536, 1000)

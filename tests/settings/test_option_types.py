@@ -1,6 +1,8 @@
 """What each type of option takes, and what it tells about other values."""
 from __future__ import absolute_import, division, print_function
 
+import hashlib
+
 import pytest
 
 from geproxy.net import address
@@ -124,6 +126,12 @@ def test_a_value_of_its_type_is_understood(read, text, value):
     (option_types.listeners, 'http://127.0.0.1:9000', "invalid listener 'http://127.0.0.1:9000'"),
     (option_types.listeners, 'fd:', 'invalid listener '),
     (option_types.listeners, 'systemd systemd', 'twice'),
+    (option_types.listeners, 'tls', 'tls has to follow a listener'),
+    (option_types.listeners, 'tls *:9443', 'tls has to follow a listener'),
+    (option_types.listeners, '*:9443 tls tls', 'tls has to follow a listener'),
+    (option_types.listeners, '*:9443 *:9443 tls', 'port 9443 is listed twice'),
+    (option_types.listeners, '*:9443 TLS', 'invalid listener '),
+    (option_types.admin_listeners, '127.0.0.1:9001 tls', 'invalid admin listener '),
     (option_types.output_path, '', 'expected a path'),
     (option_types.output_path, '~/log', 'without ~'),
     (option_types.output_path, 'stdout', '- for the terminal'),
@@ -158,15 +166,26 @@ def test_networks_are_addresses_prefixes_and_presets(text, inside, outside):
 
 
 @pytest.mark.parametrize('text, found', [
-    ('*:9000', [('', 9000, None)]),
-    ('127.0.0.1:9000', [('127.0.0.1', 9000, None)]),
-    ('localhost:0', [('localhost', 0, None)]),
-    ('[::1]:9000', [('::1', 9000, None)]),
-    ('[::]:9000 0.0.0.0:9000', [('::', 9000, None), ('0.0.0.0', 9000, None)]),
-    ('fd:0', [('', 0, 0)]),
-    ('systemd', [('', 0, 'systemd')]),
-    ('fd:3 *:9000', [('', 0, 3), ('', 9000, None)]),
-    (':9000', [('', 9000, None)]),
+    ('*:9000', [('', 9000, None, False)]),
+    ('127.0.0.1:9000', [('127.0.0.1', 9000, None, False)]),
+    ('localhost:0', [('localhost', 0, None, False)]),
+    ('[::1]:9000', [('::1', 9000, None, False)]),
+    ('[::]:9000 0.0.0.0:9000', [('::', 9000, None, False), ('0.0.0.0', 9000, None, False)]),
+    ('fd:0', [('', 0, 0, False)]),
+    ('systemd', [('', 0, 'systemd', False)]),
+    ('fd:3 *:9000', [('', 0, 3, False), ('', 9000, None, False)]),
+    (':9000', [('', 9000, None, False)]),
+    ('*:9443 tls', [('', 9443, None, True)]),
+    ('9000 9443 tls [::1]:1', [('', 9000, None, False), ('', 9443, None, True), ('::1', 1, None, False)]),
+    ('fd:3 tls systemd tls', [('', 0, 3, True), ('', 0, 'systemd', True)]),
 ])
 def test_listeners_are_hosts_and_ports_or_descriptors(text, found):
     assert [tuple(each) for each in option_types.listeners(text)] == found
+
+
+def test_the_automatic_name_of_a_proxy_depends_on_tls_only_where_it_is_used(monkeypatch):
+    """Old processes know no such listeners, and both are up during a rolling restart."""
+    monkeypatch.setattr(option_types.socket, 'gethostname', lambda: 'here')
+    names = [option_types.automatic_pseudonym(option_types.listeners(text)) for text in ('*:9000', '*:9000 tls')]
+    seed = "here (Listener(host='', port=9000, fd=None),)"
+    assert names[0] == 'geproxy-' + hashlib.sha1(seed.encode('ascii')).hexdigest()[:6] != names[1]

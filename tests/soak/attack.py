@@ -36,6 +36,7 @@ import gevent           # noqa: E402
 
 import attackers        # noqa: E402
 import origins          # noqa: E402
+from encrypted import pem                   # noqa: E402
 from geproxy.admin.client import Trouble     # noqa: E402
 from geproxy.compat import monotonic        # noqa: E402
 from helpers import read_until              # noqa: E402
@@ -59,7 +60,10 @@ per_client = 100
 listen = unix:FOLDER/admin.sock
 [log]
 access = FOLDER/access.log
-""" % CONNECTIONS
+[tls]
+certificate = %s
+key = %s
+""" % (CONNECTIONS, pem('proxy.test.pem'), pem('proxy.test.key'))
 USERS = 'joe:$apr1$xxxxxxxx$dxHfLAsjHkDRmG83UXe8K0\n'
 SILENT = '127.53.53.54'         # no name server listens here
 PATIENCE = 20                   # seconds; an answer that takes longer counts as lost

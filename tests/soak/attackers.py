@@ -17,6 +17,8 @@ import gevent
 from gevent.pool import Pool
 from gevent.server import StreamServer
 
+import encrypted
+
 HOST = '127.0.0.1'
 DENIED = b'127.66.0.1'              # the rules of attack.py deny it
 STRANGERS = '127.200.%d.%d'         # not in [access] clients
@@ -27,6 +29,7 @@ TINY = b'1\r\nx\r\n2\r\nyy\r\n' * 4000
 UNEVEN = (b'3e8\r\n' + b'x' * 1000 + b'\r\n3e9\r\n' + b'y' * 1001 + b'\r\n') * 30
 LINES = b'a:\r\n' * 16300           # of a head of 64 KB
 LETTERS = b'x' * 65536
+FLIGHT = encrypted.first_flight()
 
 Target = collections.namedtuple('Target', 'proxy origin')       # (host, port) of the proxy; port of the hostile origin
 _numbers = itertools.count(1)
@@ -173,6 +176,21 @@ def silent_name(sock, target):
     _read(sock, target)
 
 
+def handshake(sock, _target):
+    """Begin TLS, which costs the proxy a signature, and leave. The octets are always the same, so they cost nothing here.
+    """
+    sock.sendall(FLIGHT)
+    sock.recv(1)
+
+
+def half_handshake(sock, _target):
+    """Begin TLS, and send the rest octet by octet."""
+    sock.sendall(FLIGHT[:60])
+    while True:
+        gevent.sleep(1)
+        sock.sendall(b'x')
+
+
 Kind = collections.namedtuple('Kind', 'name count addresses attack')
 KINDS = [Kind(*row) for row in (
     ('tiny chunks up', 3, MEMBERS, upload),
@@ -189,6 +207,8 @@ KINDS = [Kind(*row) for row in (
     ('pipelines', 2, MEMBERS, pipeline),
     ('guessers', 8, MEMBERS, guess),
     ('silent names', 9, MEMBERS, silent_name),
+    ('TLS handshakes', 30, MEMBERS, handshake),
+    ('half handshakes', 30, MEMBERS, half_handshake),
 )]
 
 

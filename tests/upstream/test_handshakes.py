@@ -333,6 +333,7 @@ def test_a_silent_socks_server_has_failed_at_the_deadline(scheme, steps, message
     (b'socks5h', [3, NO_LOGIN, 18, b'\x05\0\0\x09\0\0\0', silence], 'gave no valid answer to CONNECT origin.test:443: '),
     (b'socks4a', [21], 'did not answer CONNECT origin.test:443: the connection ended too early'),
     (b'socks4a', [21, b'\x00\x5a\0'], 'was lost in the middle of its answer to CONNECT origin.test:443: '),
+    (b'socks4a', [21, b'\0\xff\0\0\0\0\0\0'], 'gave no valid answer to CONNECT origin.test:443: SOCKS 4 has no reply code 255'),
     (b'socks4a', [21, b'\x05\x00'], 'gave no valid answer to CONNECT origin.test:443: '),
 ])
 def test_a_socks_server_that_talks_nonsense_has_failed(scheme, steps, message):

@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 import datetime
+import io
 import os
 import re
 import shutil
@@ -11,7 +12,7 @@ import pytest
 
 from geproxy import errors
 from geproxy.net.address import parse_ip
-from geproxy.policy import access, rules
+from geproxy.policy import access, routes, rules
 from geproxy.settings import loading
 from processes import CHECKOUT, GEPROXY, folder, run, write
 
@@ -127,3 +128,27 @@ def test_the_window_shows_everything_to_its_developer_only(host, port, method, w
     assert 'client 10.0.0.1' in decided('debug.ini', '10.0.0.1', None, method, host.encode('ascii'), port, host, 0)
     _judge, settings = policy('debug.ini')
     assert (settings.log.format, settings.log.query, settings.proxy.via) == ('console', 'on', False)
+
+
+def test_the_examples_of_the_chapter_about_parents_do_what_it_says(tmpdir, monkeypatch):
+    for name in ('http_proxy', 'https_proxy', 'all_proxy', 'no_proxy'):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    with io.open(os.path.join(CHECKOUT, 'geproxy', 'manual', 'parents.md'), encoding='utf-8') as opened:
+        first, logins, cntlm, environment = re.findall(r'(?s)```ini\n(.*?)```', opened.read())
+    pems = os.path.join(CHECKOUT, 'tests', 'pems')
+    for shown, there in (('corp-ca.pem', 'ca.pem'), ('client.pem', 'joe.pem'), ('client.key', 'joe.key')):
+        shutil.copy(os.path.join(pems, there), str(tmpdir.join(shown)))
+    tmpdir.join('parents').write_binary(logins.encode('ascii'))
+    tmpdir.join('parents').chmod(0o600)
+    lines = first.replace('/etc/geproxy/parents', str(tmpdir.join('parents'))).encode('ascii').splitlines()
+    found = loading.load('proxy.ini', lines).routes
+    for host, way in ((b'a.corp', ['direct']), (b'10.1.2.3', ['direct']), (b'partner.example', ['http://proxy-b.corp:3128']),
+                      (b'a.test', ['http://proxy-a.corp:3128', 'http://proxy-b.corp:3128'])):
+        assert [routes.show(route) for route in found.choose(host, 80).routes] == way
+    assert [parent.login for parent in found.parents if parent.host == b'proxy-a.corp'] == [
+        (b'joe', b'anything, with # and = in it')]
+    assert len(loading.load('proxy.ini', cntlm.encode('ascii').splitlines()).routes.rows) == 1
+    monkeypatch.setenv('all_proxy', 'http://joe:p%40ss@proxy:3128')
+    by_variable = loading.load('proxy.ini', environment.encode('ascii').splitlines()).routes
+    assert [parent.login for parent in by_variable.parents] == [(b'joe', b'p@ss')]

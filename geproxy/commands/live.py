@@ -81,7 +81,7 @@ def _status(options):
             plural(row['limit'], 'connection'), ', draining' if row['draining'] else ''))
         for each in row['certificates']:
             print('  certificate %s: %s, %d days left' % (
-                plain(each['path']), plain(' '.join(each['names'])), each['days']))
+                plain(each['path']), plain(' '.join(each['names']) or 'no name'), each['days']))
         for parent in row['parents']:
             print('  parent %s: %s' % (plain(parent['parent']), plain(parent_state(parent))))
     return FAILED if any(not parent['up'] for row in rows for parent in row['parents']) else 0

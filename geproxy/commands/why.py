@@ -73,7 +73,7 @@ def _parser():
     parser = argparse.ArgumentParser(
         prog='geproxy why', description='Show what geproxy would do with a request, and which rule decides. '
         'Exit code 0: allowed, 1: refused, 2: wrong usage or a mistake in the ini file, 3: allowed, but the host '
-        'cannot be reached, 4: with --no-net, it depends on the address.')
+        'cannot be reached or a parent refuses, 4: with --no-net, it depends on the address.')
     parser.add_argument('url', metavar='URL', help='http://host/path, https://host, host (means https://host), or '
                         'host:port (means CONNECT to that port)')
     parser.add_argument('--from', dest='client', metavar='ADDRESS', default='127.0.0.1',

@@ -185,6 +185,8 @@ def test_certificates_have_their_days_in_the_state_and_their_end_in_the_metrics(
     with proxying(tls) as (_address, proxy):
         said = '\n'.join(status.state(proxy.server))
         assert 'certificate: %s, proxy.test localhost 127.0.0.1, ' % path('proxy.test.pem') in said
+        found, = status.process(proxy.server)['certificates']
+        assert (found['path'], found['names'][:1]) == (path('proxy.test.pem'), ['proxy.test']) and found['days'] > 1000
         shown = metrics.exposition(status.figures(proxy.server))
     assert 'geproxy_certificate_expiration_timestamp_seconds{path="%s"} 4949' % path('proxy.test.pem') in shown
     assert 'geproxy_certificates_last_read_successful 1\n' in shown

@@ -841,3 +841,27 @@ def test_of_many_requests_at_a_time_one_tries_a_parent_again(monkeypatch):
             said = [read_all(client)[-6:] for client in clients]
             assert sorted(said) == [b'\nfirst'] + [b'second'] * 9 and len(waiting) == 1
             assert states.view()[0].up
+
+
+def test_a_client_that_speaks_socks_goes_by_connect_through_an_http_parent():
+    def read_one(client, parse, octets=b''):
+        while parse(octets) is None:
+            octets += client.recv(1)
+        return parse(octets)[0]
+    parent = Parent(ESTABLISHED, answer(b'', b'403 No'))
+    with listening(parent) as at, proxying(routes('any ' + url(at))) as (address, proxy):
+        for granted in (True, False):
+            client = connect(address)
+            client.sendall(socks_messages.write_methods(False))
+            assert read_one(client, socks_messages.read_method) == socks_messages.NO_LOGIN
+            client.sendall(socks_messages.write_request(5, b'a.test', 443))
+            reply = read_one(client, lambda octets: socks_messages.read_reply(5, octets))
+            assert reply.granted == granted
+            if granted:
+                client.sendall(b'hello')
+                assert client.recv(10) == b'HELLO'
+            else:
+                assert reply.code == socks_messages.NOT_ALLOWED
+            client.close()
+        assert [record.route for record in proxy.wait(2)] == [url(at)] * 2 and proxy.records[1].reason == 'parent_refused'
+    assert parent.starts() == [b'CONNECT a.test:443 HTTP/1.1'] * 2

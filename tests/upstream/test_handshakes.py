@@ -17,7 +17,7 @@ from test_tls import path
 
 from geproxy import errors
 from geproxy.compat import monotonic
-from geproxy.net import certificates
+from geproxy.net import certificates, tls
 from geproxy.net.deadlines import TimeLimit
 from geproxy.policy.routes import Parent, Target
 from geproxy.upstream import dialling, handshakes
@@ -241,6 +241,7 @@ def test_a_parent_that_is_the_target_is_not_asked():
 
 
 def test_a_client_that_leaves_leaves_nothing_open():
+    tls._aside()                    # two sockets that are made once, and kept
     for scheme, context in ((b'http', None), (b'socks5h', None), (b'https', trusting())):
         met = Event()
 

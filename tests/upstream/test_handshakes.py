@@ -17,13 +17,19 @@ from test_tls import path
 
 from geproxy import errors
 from geproxy.compat import monotonic
-from geproxy.net import certificates
+from geproxy.net import certificates, tls
 from geproxy.net.deadlines import TimeLimit
 from geproxy.policy.routes import Parent, Target
 from geproxy.upstream import dialling, handshakes
 
 ORIGIN = Target(b'https', b'origin.test', 443)
 SHORT = 0.1         # seconds for what cannot come to an end otherwise
+
+
+@pytest.fixture(autouse=True)
+def warm():
+    """Let TLS have the two descriptors that it keeps for all connections, before any are counted."""
+    tls._aside()
 
 
 def parent_at(address, scheme=b'http', login=None, context=None, host=None):

@@ -357,6 +357,7 @@ def test_downloads_by_one_connection_and_an_upload(world, kind):
 def answer_to_put(sock):
     """Return the whole answer of the Origin to a PUT."""
     answer = read_until(sock, b'\r\n\r\n')
+    assert len(body_of(answer)) <= 64, answer           # else it is an error
     return answer + receive(sock, 64 - len(body_of(answer)))
 
 

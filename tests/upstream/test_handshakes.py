@@ -26,6 +26,12 @@ ORIGIN = Target(b'https', b'origin.test', 443)
 SHORT = 0.1         # seconds for what cannot come to an end otherwise
 
 
+@pytest.fixture(autouse=True)
+def warm():
+    """Let TLS have the two descriptors that it keeps for all connections, before any are counted."""
+    tls._aside()
+
+
 def parent_at(address, scheme=b'http', login=None, context=None, host=None):
     """Return the Parent that listens at (host, port)."""
     return Parent(scheme, host or b'127.0.0.1', address[1], login, context)

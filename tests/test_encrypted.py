@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import struct
+import subprocess
 
 import encrypted
 import gevent
@@ -214,8 +215,16 @@ def test_a_tunnel_that_its_client_cuts_is_reset():
         sock.sendall(b'half of it')
         proxy.wait_until(lambda: ends)
         cut(sock)
-        assert proxy.wait()[0].reason == 'client_lost'
+        assert proxy.wait()[0].reason == ''         # the usual end of most programs: nothing for the log of errors
     assert ends == [b'half of it', errno.ECONNRESET]
+
+
+def test_a_tunnel_that_its_client_resets_is_lost():
+    with listening(lambda sock: helpers.read_all(sock)) as origin, encrypted.proxying() as (address, proxy):
+        sock = tunnel(address, origin)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        sock.close()
+        assert proxy.wait()[0].reason == 'client_lost'
 
 
 def test_an_upload_that_is_cut_is_no_request():
@@ -354,3 +363,21 @@ def test_curl_comes_by_tls(tmpdir):
             (b'PUT', b''), (b'CONNECT', b''), (b'PUT', b'joe')]
         assert curl()[0] == 60                          # it cannot verify the certificate
         assert 'does not trust' in proxy.wait(4)[3].message
+
+
+@pytest.mark.programs
+@pytest.mark.skipif(not hasattr(ssl, 'MemoryBIO'), reason='TLS 1.3 is off on Python 2')
+def test_a_client_that_sends_one_key_update_after_the_other_is_ended():
+    program = programs.find('openssl') or pytest.skip('there is no openssl')
+    with encrypted.proxying() as (address, proxy), open(os.devnull, 'wb') as nothing:
+        feed = subprocess.Popen(['yes', 'K'], stdout=subprocess.PIPE)       # K stands for a KeyUpdate
+        client = subprocess.Popen([program, 's_client', '-connect', '127.0.0.1:%d' % address[1], '-tls1_3'],
+                                  stdin=feed.stdout, stdout=nothing, stderr=nothing)
+        feed.stdout.close()
+        try:
+            proxy.wait_until(lambda: proxy.server.handshakes.counts['done'] == 1 and not proxy.server.live)
+            assert helpers.ask(address, own()).startswith(b'HTTP/1.1 200 ')
+        finally:
+            for process in (client, feed):
+                process.kill()
+                process.wait()

@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 import contextlib
 import os
 import signal
+import re
 import socket
 import ssl
 
@@ -75,7 +76,7 @@ def test_plain_requests_share_one_tls_connection_and_log_in(through):
 def test_a_body_that_ends_with_close_notify_is_whole_and_one_that_is_cut_is_not(through):
     handle, _heads = saying(b'HTTP/1.1 200 OK\r\n\r\nhalf of it')
     with secure_parent(handle) as url, through(url, url) as (address, recorder):
-        assert ask(address, CLOSE).endswith(b'half of it\r\n0\r\n\r\n')
+        assert re.search(b'half of it\r\n0+\r\n\r\n\\Z', ask(address, CLOSE))     # a 0 may have been sent ahead
         assert recorder.wait()[0].reason == ''
 
     def cut(tls):

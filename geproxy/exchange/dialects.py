@@ -23,6 +23,8 @@ Dialect = collections.namedtuple('Dialect', 'first established refusal credentia
 
 def _refusal(error, name, record_id, method, close, realm=''):
     """See Dialect. A client that speaks another protocol is told in that protocol."""
+    if error.kind == 'tls' and not isinstance(error, errors.WrongProtocol):
+        return protocols.TLS_DENIED
     if error.kind:
         return protocols.REFUSALS[error.kind]
     return responses.failure(error, name, record_id, method, close, realm)

@@ -32,6 +32,8 @@ PROTOCOLS = (
         b'\x00\x00\x00\x04\x00\x00\x00\x00\x00' b'\x00\x00\x08\x07\x00\x00\x00\x00\x00'
         b'\x00\x00\x00\x00\x00\x00\x00\x0d'),
 )
+# Refuses a TLS client for another reason than TLS itself: an alert, fatal: access_denied (RFC 8446, 6).
+TLS_DENIED = b'\x15\x03\x01\x00\x02\x02\x31'
 REFUSALS = dict((protocol.kind, protocol.refusal) for protocol in PROTOCOLS)
 
 # The first octets of a PROXY header, without the empty lines that are skipped (see net.proxy_header). HTTP has no

@@ -173,6 +173,8 @@ def _context():
         context.options &= ~_CUT_IS_AN_END
     if ssl.OPENSSL_VERSION_INFO >= (1, 1, 1):
         context.options |= _NO_RENEGOTIATION
+    if not hasattr(ssl, 'MemoryBIO'):               # Python 2: see TlsTransport
+        context.options |= getattr(ssl, 'OP_NO_TLSv1_3', 0)
     if getattr(ssl, 'HAS_ALPN', False):
         context.set_alpn_protocols(PROTOCOLS)
     return context

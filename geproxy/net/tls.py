@@ -1,8 +1,8 @@
 """A Transport that speaks TLS, on either side. Waits for nothing; where it would have to, it says so by EAGAIN.
 
 It uses the object that Python's ssl module itself is built on (`_ssl._SSLSocket`), as gevent's does, because it alone
-is the same on 2.7 and 3.14 and works on a socket that never waits. Half-closing works: after close_notify was sent,
-octets still come.
+is the same on 2.7 and 3.14 and works on a socket that never waits. From Python 3 on, it gets the octets from memory, a
+few at a time. Half-closing works: after close_notify was sent, octets still come.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -19,6 +19,14 @@ from geproxy.net.unix_sockets import close_on_exec
 PIECE = 16 * 1024       # octets of one send; a TLS record has at most so many (RFC 8446, 5.1)
 # How a TLS client begins: a handshake record of SSL 3.0 to TLS 1.3 (RFC 8446, 5.1).
 SIGN = b'\x16\x03'
+FEED = 20 * 1024        # octets that OpenSSL is given at once: a record and a bit, since its buffers stay that large
+TASTE = 2 * 1024        # the same, if the last ones brought no data
+FEEDS = 3               # times in a row, while there is no data
+# The octets that may come without any data: a whole record, and tickets. A peer that sends KeyUpdates (RFC 8446, 4.6.3)
+# one after the other would cost us 0.2 ms for each 27 octets (OpenSSL 3.0, 2026).
+USELESS = 24 * 1024
+_scratch = bytearray(FEED)      # filled and emptied without a wait between
+_AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 _made = []              # see _aside
 _NO_NOTIFY = ('EOF occurred in violation of protocol', 'UNEXPECTED_EOF', 'unexpected eof')
 _words = re.compile(r'\[.*?\] (.+?)(?: \(_ssl\.c:\d+\))?\Z').match
@@ -33,7 +41,7 @@ def peek(sock, most):
     try:
         return sock.recv(most, socket.MSG_PEEK)
     except socket.error as error:
-        if error.args[0] in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR):
+        if error.args[0] in _AGAIN:
             return None
         raise
 
@@ -51,7 +59,10 @@ class Failure(socket.error):
 
 
 class TlsTransport(Transport):
-    """TLS on a socket. Before anything else, call `handshake` until it returns None."""
+    """TLS on a socket. Before anything else, call `handshake` until it returns None.
+
+    `cut`: True once the peer has ended its direction without close_notify, which was raised as an error.
+    """
 
     def __init__(self, sock, context, name=None):
         """Put TLS on a connection.
@@ -63,6 +74,10 @@ class TlsTransport(Transport):
         Transport.__init__(self, _weak(sock))
         self.socket.settimeout(0.0)
         self._name, self.established = name, False
+        self._in = self._out = None     # what OpenSSL reads and writes; None on Python 2: then it uses the socket
+        self._unsent = b''              # of what it wrote
+        self._coded = False             # the piece that is being sent is in there
+        self._useless = 0               # octets that have come since the last data
         try:
             self._tls = self._wrap(context, name)
         except BaseException:           # the socket that the caller has is no longer the one to close
@@ -74,14 +89,68 @@ class TlsTransport(Transport):
         self._parting = b''         # what is still to be sent of it
         self._ahead = b''           # decoded, and not read yet
         self._failure = None        # the error of a read that has also read something
+        self.cut = False            # the peer has ended its direction without close_notify
 
     def _wrap(self, context, name):
+        if not hasattr(ssl, 'MemoryBIO'):           # Python 2, where TLS 1.3 is off for this reason
+            return context._wrap_socket(self.socket, name is None, name, self)
+        # OpenSSL reads on and on while a peer sends records without data, and nobody else would be served. So it gets
+        # no socket, but a few octets at a time.
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        made = context._wrap_bio(self._in, self._out, name is None, name)
+        made.owner = self               # what the callback for the server's name is called with
+        return made
+
+    def _call(self, call, *arguments):
+        """Return what a function of OpenSSL returns. Feed it FEEDS times at most. Raises what it does."""
+        if self._in is None:
+            return call(*arguments)
+        if self._unsent:
+            self._flush(FEED)
         try:
-            return context._wrap_socket(self.socket, name is None, name, self)      # Python 2
-        except TypeError:
-            made = context._wrap_socket(self.socket, name is None, name)
-            made.owner = self           # what the callback for the server's name is called with
-            return made
+            for _ in range(FEEDS):
+                try:
+                    return call(*arguments)
+                except ssl.SSLWantReadError:
+                    self._flush(FEED)
+                    self._feed()
+            return call(*arguments)
+        finally:
+            try:
+                self._flush()           # for instance an alert
+            except EnvironmentError:
+                pass                    # what has been read, or why not, is worth more; the next call tells this
+
+    def _feed(self):
+        """Give OpenSSL what has come. Raises SSLWantReadError if nothing has, or socket.error."""
+        try:
+            count = self.socket.recv_into(_scratch, TASTE if self._useless and self.established else FEED)
+        except socket.error as error:
+            if error.args[0] in _AGAIN:
+                raise ssl.SSLWantReadError('nothing has come')
+            raise
+        if not count:
+            self._in.write_eof()
+            return
+        self._in.write(memoryview(_scratch)[:count])
+        self._useless += count
+        if self._useless > USELESS and self.established:
+            raise Failure('%d octets of TLS records have come without any data in them' % self._useless)
+
+    def _flush(self, most=0):
+        """Send what OpenSSL wrote. Raises SSLWantWriteError if more than `most` octets of it stay, or socket.error."""
+        if self._out.pending:
+            self._unsent += self._out.read()
+        while self._unsent:
+            try:
+                sent = self.socket.send(self._unsent)
+            except socket.error as error:
+                if error.args[0] not in _AGAIN:
+                    raise
+                if len(self._unsent) > most:
+                    raise ssl.SSLWantWriteError('the peer takes nothing more just now')
+                return
+            self._unsent = self._unsent[sent:]
 
     def handshake(self):
         """Go on with the handshake. Return None if it is done, else READ or WRITE: what to wait for.
@@ -89,12 +158,15 @@ class TlsTransport(Transport):
         Raises Failure, or socket.error if the connection breaks.
         """
         try:
-            self._tls.do_handshake()
+            self._call(self._tls.do_handshake)
+            if self._in is not None:
+                self._flush()
             self._check_name()
+            self._useless = 1           # so that the first octets are a taste
             self.established = True
             return None
         except ssl.SSLWantReadError:
-            return READ
+            return WRITE if self._unsent else READ
         except ssl.SSLWantWriteError:
             return WRITE
         except (ssl.SSLError, ssl.CertificateError, EnvironmentError) as error:
@@ -139,7 +211,8 @@ class TlsTransport(Transport):
         if self._failure is not None:
             raise self._failure
         try:
-            got = self._tls.read(most, *into)
+            got = self._call(self._tls.read, most, *into)
+            self._useless = 0
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
             # It wants to write to answer a KeyUpdate (RFC 8446, 4.6.3).
             self.awaits = WRITE if isinstance(error, ssl.SSLWantWriteError) else READ
@@ -147,6 +220,7 @@ class TlsTransport(Transport):
         except ssl.SSLZeroReturnError:
             got = 0 if into else b''
         except (ssl.SSLError, EnvironmentError) as error:
+            self.cut = _is_cut(error)
             raise _translated(error)
         self._ended = not got
         return got
@@ -166,7 +240,7 @@ class TlsTransport(Transport):
         while sent < len(view):
             piece = self._piece or view[sent:sent + PIECE]
             try:
-                sent += self._tls.write(piece)
+                sent += self._write(piece)
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 self._piece = _octets(piece)
                 if sent:
@@ -177,9 +251,21 @@ class TlsTransport(Transport):
             self._piece = b''
         return sent
 
+    def _write(self, piece):
+        """Code and send a piece. Return its size. After SSLWantWriteError the same piece has to come again."""
+        if self._in is None:
+            return self._tls.write(piece)
+        self._flush()
+        if not self._coded:
+            self._tls.write(piece)
+            self._coded = True
+            self._flush()
+        self._coded = False
+        return len(piece)
+
     def pending(self):
         """See Transport."""
-        return self._ended or self._ahead or self._tls.pending()
+        return self._ended or self._ahead or self._tls.pending() or self._in is not None and self._in.pending
 
     def shutdown(self, how):
         """End one direction or both. `how`: as for socket.shutdown.
@@ -210,6 +296,8 @@ class TlsTransport(Transport):
         """
         while self._tls.pending():
             self._ahead += self._tls.read(PIECE)
+        if self._in is not None:
+            return self._close_notify_of_memory()
         descriptor = self.socket.fileno()
         try:
             near, far = _aside()
@@ -225,6 +313,19 @@ class TlsTransport(Transport):
             os.close(kept)
             close_on_exec(self.socket)
         return peek(far, PIECE) and far.recv(PIECE) or b''
+
+    def _close_notify_of_memory(self):
+        try:
+            data = self._in.pending and self._tls.read(PIECE)
+            while data:
+                self._ahead += data
+                data = self._in.pending and self._tls.read(PIECE)
+        except (ssl.SSLError, EnvironmentError):
+            pass                    # a part of a record; or what the next read tells
+        self._shut_down()
+        self._unsent += self._out.read()
+        octets, self._unsent = self._unsent, b''
+        return octets
 
     def _shut_down(self):
         try:
@@ -280,9 +381,13 @@ def _weak(sock):
     return Socket(sock.family, sock.type, sock.proto, sock.detach())
 
 
+def _is_cut(error):
+    return isinstance(error, ssl.SSLEOFError) or any(sign in str(error) for sign in _NO_NOTIFY)
+
+
 def _translated(error):
     """Return a Failure or socket.error for what the ssl module has raised."""
-    if isinstance(error, ssl.SSLEOFError) or any(sign in str(error) for sign in _NO_NOTIFY):
+    if _is_cut(error):
         return socket.error(errno.ECONNRESET, 'the TLS connection was cut, without close_notify')
     if isinstance(error, ssl.CertificateError) and not isinstance(error, ssl.SSLError):
         return Failure(str(error))

@@ -17,7 +17,7 @@ from geproxy import errors
 from geproxy.exchange import handshaking
 
 STRANGER = '127.0.0.2'
-PROTOCOL_VERSION = b'\x15\x03\x01\x00\x02\x02\x46'      # an alert
+PROTOCOL_VERSION, ACCESS_DENIED = b'\x15\x03\x01\x00\x02\x02\x46', b'\x15\x03\x01\x00\x02\x02\x31'      # alerts
 BALANCED = '[proxy]\nproxy_protocol = 127.0.0.1\n[access]\nclients = any\n'
 LINE = b'PROXY TCP4 192.0.2.7 10.0.0.1 56324 9000\r\n'
 
@@ -96,7 +96,7 @@ def test_a_client_that_sends_nothing_makes_no_record(how):
 
 def test_a_stranger_is_told_in_plain_octets_and_costs_no_handshake():
     with encrypted.proxying('[access]\nclients = 127.0.0.1\n') as (address, proxy):
-        assert helpers.ask(address, encrypted.first_flight(), STRANGER) == PROTOCOL_VERSION
+        assert helpers.ask(address, encrypted.first_flight(), STRANGER) == ACCESS_DENIED
         proxy.wait_until(lambda: proxy.server.strangers.counts['told'] == 1)
         assert not counts(proxy)
 
@@ -104,7 +104,7 @@ def test_a_stranger_is_told_in_plain_octets_and_costs_no_handshake():
 def test_one_for_whom_there_is_no_room_costs_no_handshake():
     with encrypted.proxying('[limits]\nper_client = 1\n') as (address, proxy):
         first = encrypted.connect(address)
-        assert helpers.ask(address, encrypted.first_flight()) == PROTOCOL_VERSION
+        assert helpers.ask(address, encrypted.first_flight()) == ACCESS_DENIED
         first.close()
         assert [record.reason for record in proxy.wait()] == ['client_connections_exceeded']
         assert counts(proxy) == {'done': 1}
@@ -113,7 +113,7 @@ def test_one_for_whom_there_is_no_room_costs_no_handshake():
 def test_handshakes_of_a_client_count_for_the_limit_of_requests():
     with encrypted.proxying('[limits]\nrequests = 0.01\nburst = 2\n') as (address, proxy):
         socks = [encrypted.connect(address) for _ in range(2)]
-        assert helpers.ask(address, encrypted.first_flight()) == PROTOCOL_VERSION
+        assert helpers.ask(address, encrypted.first_flight()) == ACCESS_DENIED
         assert 'TLS handshakes per second' in proxy.wait()[0].message
         assert counts(proxy) == {'done': 2, 'refused': 1}
         # They do not count as requests, or nothing could be asked for by then.
@@ -174,7 +174,7 @@ def test_a_load_balancer_may_leave_before_its_header_is_complete(octets, reason)
 
 def test_a_stranger_behind_a_load_balancer_costs_no_handshake():
     with encrypted.proxying(BALANCED + 'clients = 127.0.0.1\n') as (address, proxy):
-        assert helpers.ask(address, LINE + encrypted.first_flight()) == PROTOCOL_VERSION
+        assert helpers.ask(address, LINE + encrypted.first_flight()) == ACCESS_DENIED
         proxy.wait_until(lambda: proxy.server.strangers.counts['told'] == 1)
         assert not counts(proxy)
 
@@ -316,7 +316,7 @@ def test_one_client_has_only_so_many_handshakes_at_once(monkeypatch):
     with encrypted.proxying() as (address, proxy), gevent.Timeout(helpers.PATIENCE):
         # For as long as this one works, others of that client have to wait.
         line = proxy.server.handshakes._turns._lines.setdefault('127.0.0.1', [Semaphore(), 1])
-        assert helpers.ask(address, encrypted.first_flight()) == PROTOCOL_VERSION
+        assert helpers.ask(address, encrypted.first_flight()) == ACCESS_DENIED
         assert [record.reason for record in proxy.wait()] == ['request_rate_exceeded']
         line[1] -= 1
         assert encrypted.ask(address, own()).startswith(b'HTTP/1.1 200 ')

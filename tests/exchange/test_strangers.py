@@ -54,7 +54,7 @@ def test_a_silent_stranger_is_told_why_it_is_refused(hasty):
 @pytest.mark.parametrize('octets, answer', [
     (b'GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n', br'HTTP/1\.1 403 .*\r\nConnection: close\r\n\r\ngep.*\n\Z'),
     (b'HEAD http://a.test/ HTTP/1.1\r\n', br'HTTP/1\.1 403 .*\r\n\r\n\Z'),
-    (b'\x16\x03\x01\x02\x00', br'\x15\x03\x01\x00\x02\x02\x46\Z'),
+    (b'\x16\x03\x01\x02\x00', br'\x15\x03\x01\x00\x02\x02\x31\Z'),
     (b'\x05\x01\x00', br'\x05\xff\Z'),
     (b'PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n', br'HTTP/1\.1 403 '),
 ])

@@ -527,7 +527,7 @@ def test_more_connections_than_the_limit_get_503_and_then_there_is_room_again():
 
 
 @pytest.mark.parametrize('pieces, answer', [
-    ([b'\x16', b'\x03\x01\x02\x00'], b'\x15\x03\x01\x00\x02\x02\x46'),
+    ([b'\x16', b'\x03\x01\x02\x00'], b'\x15\x03\x01\x00\x02\x02\x31'),
     ([b'\x05\x01\x00'], b'\x05\xff'),
     ([b'HEAD http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n'], b'HTTP/1.1 503 '),
 ])

@@ -54,8 +54,8 @@ def _relay(exchange, origin):
         tunnel.Tunnel(exchange.client, origin, waits.tunnel, waits.half_tunnel, exchange.tap).run()
     except errors.ClientLost:
         origin.abort()
-        # Most programs that speak TLS never send close_notify. What they did in the tunnel ends inside of it, so this is
-        # their usual end. The origin gets a reset all the same, because the proxy cannot know that.
+        # Most programs that speak TLS never send close_notify, so this is their usual end. The origin gets a reset all
+        # the same, because the proxy cannot know whether something is missing.
         if not getattr(exchange.client.transport, 'cut', False):
             raise
     except BaseException:       # after an error, a kill or a bug alike

@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 import contextlib
+import random
 import socket
 
 import gevent
@@ -14,6 +15,9 @@ from geproxy.net.stream import Stream
 from geproxy.observe.record import NoMessage
 from geproxy.service import listeners, server
 from geproxy.settings import ini, loading, option_types
+
+_given = set()          # ports, see free_port
+_random = random.SystemRandom()         # no test library sets its seed
 
 PATIENCE = 20       # seconds; a test that waits longer has failed
 
@@ -223,3 +227,22 @@ class Owner(object):
 
     def reach(self, what):
         """Do nothing. `what`: as for Conversation.reach."""
+
+
+def free_port():
+    """Return a port of loopback that nobody listens on, for a program that has to be told one; never the same twice.
+
+    It is below the ports that the kernel gives to connections, so none of those takes it before the program does.
+    """
+    while True:
+        port = _random.randrange(12000, 32000)
+        probe = socket.socket()
+        try:
+            probe.bind(('127.0.0.1', port))
+        except socket.error:
+            continue
+        finally:
+            probe.close()
+        if port not in _given:
+            _given.add(port)
+            return port

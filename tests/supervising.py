@@ -6,11 +6,10 @@ import getpass
 import os
 import re
 import signal
-import socket
 import sys
 
 import gevent
-from helpers import PATIENCE
+from helpers import PATIENCE, free_port
 from processes import CHECKOUT, PYTHON, Client, folder, get, process, read, run, write
 
 from geproxy.commands import docs
@@ -68,16 +67,6 @@ def conf(form, here, port):
     ours = text.replace(PYTHON[0], '').replace(CHECKOUT, '')        # these paths may contain such a name
     assert not re.search(r'(?m)^[^;\n]*(?::9000|=/(?:etc|var|opt)/)', ours)
     return text
-
-
-def free_port():
-    """Return a port that is free at the moment."""
-    sock = socket.socket()
-    try:
-        sock.bind(('127.0.0.1', 0))
-        return sock.getsockname()[1]
-    finally:
-        sock.close()
 
 
 class Supervisor(object):

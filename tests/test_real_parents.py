@@ -15,9 +15,9 @@ import socket
 import gevent
 import pytest
 from gevent.event import Event
-from helpers import PATIENCE, ask, connect, listening, proxying, read_all, read_until
+from helpers import PATIENCE, ask, connect, free_port, listening, proxying, read_all, read_until
 from processes import Process, folder, run, wait_until, write
-from test_squid import SQUID, free_port
+from test_squid import SQUID
 from test_tls import path as pem
 from ways import noise, receive, same
 

@@ -3,10 +3,9 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import signal
-import socket
 
 import pytest
-from helpers import connect, listening, proxying, read_until
+from helpers import connect, free_port, listening, proxying, read_until
 from processes import folder, process, write
 
 from geproxy.upstream.resolver import Resolver
@@ -157,15 +156,6 @@ def answer(sock):
     """An origin: an answer, whatever is asked; in a tunnel, nothing is."""
     if read_until(sock, b'\r\n\r\n'):
         sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n')
-
-
-def free_port():
-    """A port of loopback that nobody listens on."""
-    sock = socket.socket()
-    sock.bind(('127.0.0.1', 0))
-    port = sock.getsockname()[1]
-    sock.close()
-    return port
 
 
 @pytest.fixture(scope='module')

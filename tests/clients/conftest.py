@@ -6,11 +6,11 @@ import contextlib
 import hashlib
 import os
 import re
-import socket
 import sys
 
 import pytest
 import trustme
+from helpers import free_port
 
 from . import programs
 from .origins import serving
@@ -92,15 +92,6 @@ def running(folder, more=''):
     finally:
         code = process.stop()
     assert code == 0 and not any(b'Traceback' in line for line in process.lines), process
-
-
-def free_port():
-    probe = socket.socket()
-    try:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
-    finally:
-        probe.close()
 
 
 @pytest.fixture(scope='session')

@@ -6,8 +6,8 @@ import os
 import sys
 
 import pytest
+from helpers import free_port
 
-from .conftest import free_port
 from .origins import digest
 from .programs import Watched
 

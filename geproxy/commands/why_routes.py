@@ -10,9 +10,9 @@ from geproxy import errors
 from geproxy.admin import client
 from geproxy.commands.parent_trials import Tester
 from geproxy.compat import to_native, to_octets
+from geproxy.net.address import known_address
 from geproxy.observe.formats import parent_state
 from geproxy.policy import routes
-from geproxy.policy.access import literal
 
 # A route of the row. `shown`: as in the log; `states`: sentences about its parent; `steps`: sentences of what worked;
 # `error`: the ProxyError of the step that did not, or None.
@@ -100,7 +100,7 @@ class Routing(object):
         target = routes.Target(b'http' if plain else b'https', question.host, question.port)
         error = None
         try:
-            if literal(question.host) is not None or question.host.endswith(b'localhost'):
+            if known_address(question.host) is not None:
                 look_up(True)           # it is judged in any case
             else:
                 why = self._looks_up(route)

@@ -67,8 +67,8 @@ def fetch(exchange):
                 raise exchange.abort_answer(error)      # in no variable: its traceback would keep that alive
             # A kept connection was dead before this request came, or what it said was not meant for this request.
             if not (reuse and connection.kept):
-                if connection.parent is not None:
-                    tried = routing.go_elsewhere(exchange, connection, error, tried)
+                # A connection that leads to the origin itself has no other route: the origin may have got the request.
+                tried = () if connection.parent is None else routing.go_elsewhere(exchange, connection, error, tried)
                 if not (tried and repeatable):
                     raise exchange.abort_answer(error)
             exchange.abort_answer(error)

@@ -1,6 +1,8 @@
 """Reads the PROXY header of a load balancer, which names the client of a connection (see net.proxy_header)."""
 from __future__ import absolute_import, division, print_function
 
+import socket
+
 from geproxy import errors
 from geproxy.compat import monotonic
 from geproxy.limits import rates
@@ -45,7 +47,10 @@ def _fill_exactly(client, limit, deadline):
     header = None
     while header is None and not client.ended and monotonic() < deadline + GRACE:
         client.wait(limit, deadline)
-        ahead = peek(client.transport, proxy_header.V2_SIZE) or b''
+        try:
+            ahead = peek(client.transport, proxy_header.V2_SIZE) or b''
+        except socket.error:
+            ahead = b''                 # it has reset the connection: `fill` finds the end
         header = proxy_header.parse(client.buffer + ahead)
         # As long as the parser wants more, all that has come belongs to the header.
         client.fill(len(ahead) if header is None else header.size - len(client.buffer))

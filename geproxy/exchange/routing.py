@@ -10,11 +10,11 @@ import base64
 import functools
 
 from geproxy import errors
-from geproxy.compat import to_native, to_octets
+from geproxy.compat import monotonic, to_native, to_octets
+from geproxy.exchange.visits import FORMS
 from geproxy.http1 import grammar, parent_answers
-from geproxy.memo import Memo
+from geproxy.net.address import known_address
 from geproxy.policy import rules
-from geproxy.policy.access import literal
 from geproxy.policy.routes import RESOLVING, is_forwarding, show, show_parent
 from geproxy.policy.ruleset import Decision
 
@@ -40,6 +40,7 @@ def connect(exchange, target, reuse, tried=()):
     for route in parents.order(choice.routes):
         if route in over:
             continue
+        began = monotonic()
         try:
             if route.parents:
                 return _through_parents(exchange, target, route, choice, reuse)
@@ -52,7 +53,7 @@ def connect(exchange, target, reuse, tried=()):
                 parents.failed(route.parents[0], why)
         except errors.ParentFailed as error:
             why = str(error)
-            parents.failed(route.parents[0], why, doubtful=True)
+            parents.failed(route.parents[0], why, began)
         tried += ((route, why),)
     raise _no_way(target, choice, tried)
 
@@ -80,7 +81,11 @@ def _through_parents(exchange, target, route, choice, reuse):
     plain = is_forwarding(parent) and request.method != b'CONNECT' and not (
         b'upgrade' in request.index and request.wants_upgrade(exchange.proxy.upgrades))
     resolve = choice.resolve or parent.scheme == RESOLVING
-    verdicts = _judge(exchange, target, resolve, not resolve or plain, choice, route)
+    try:
+        verdicts = _judge(exchange, target, resolve, not resolve or plain, choice, route)
+    except BaseException:
+        parents.untried(route.parents[0])
+        raise
     judge = exchange.proxy.access.check_parent
     if plain:
         connection = _dial(exchange, (parent, route), judge, reuse, target)
@@ -144,11 +149,14 @@ def _judge(exchange, target, resolve, by_name, choice, route):
     `resolve`: True if the name is looked up in any case; `by_name`: True if the parent gets the name, and may choose
     any of its addresses: then all must be allowed. Raises Denied, AddressUnknown, DnsFull.
     """
-    known = _known_address(target.host)
+    known = known_address(target.host)
     if known is not None:
         return [(None, exchange.judge(known, target.port))]
     access, by_rule = exchange.proxy.settings.access, exchange.decision.allowed is None
-    if not (resolve or by_rule or access.deny_addresses or not access.private):
+    # A browser that asks this proxy for its own page: only the address tells (see visits).
+    visit = exchange.request.form in FORMS and exchange.proxy.access.may_be_ours(
+        exchange.request.host, target.port, exchange.conversation.local[1])
+    if not (resolve or by_rule or visit or access.deny_addresses or not access.private):
         return [(None, exchange.decision)]
     try:
         addresses = _look_up(exchange, target.host)
@@ -159,17 +167,6 @@ def _judge(exchange, target, resolve, by_name, choice, route):
     else:
         return _verdicts(exchange, target, addresses, by_name)
     raise errors.AddressUnknown(why)
-
-
-def _find_address(host):
-    """Return the address of `host`, octets, as native text if no look-up is needed to know it, else None."""
-    name = host.rstrip(b'.')
-    if name == b'localhost' or name.endswith(b'.localhost'):
-        return '127.0.0.1'              # RFC 6761, 6.3
-    return literal(host)
-
-
-_known_address = Memo(_find_address).__getitem__
 
 
 def _look_up(exchange, host):
@@ -253,7 +250,7 @@ def go_elsewhere(exchange, connection, error, tried):
     if connection.kept or stream.buffer or stream.received or not isinstance(error, errors.UpstreamLost):
         return ()
     route, why = connection.key[1], _its_words(error)
-    exchange.proxy.upstream.parents.failed(route.parents[0], why, doubtful=True)
+    exchange.proxy.upstream.parents.failed(route.parents[0], why, exchange.record.began)
     tried += ((route, why),)
     choice = exchange.proxy.routes.choose(exchange.request.host, connection.host.port, False)
     return tried if len(tried) < len(choice.routes) else ()

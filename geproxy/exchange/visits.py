@@ -12,7 +12,7 @@ from geproxy.pages import proxy_port
 
 FORMS = ('origin', 'asterisk')      # of targets; a client that uses the proxy as a proxy sends other forms
 # How the way of a request to an origin ends if it may have been meant for this proxy.
-DEAD_ENDS = (errors.DnsError, errors.Denied, errors.LoginRequired)
+DEAD_ENDS = (errors.DnsError, errors.AddressUnknown, errors.Denied, errors.LoginRequired)
 
 
 def is_visit(exchange, error):

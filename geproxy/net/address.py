@@ -10,6 +10,7 @@ import binascii
 import collections
 import socket
 
+from geproxy.compat import to_native
 from geproxy.memo import Memo
 
 Network = collections.namedtuple('Network', 'version value shift text')
@@ -55,6 +56,21 @@ def is_ip(text):
     except ValueError:
         return False
     return True
+
+
+def _find_address(host):
+    name = to_native(host.rstrip(b'.'))
+    if name == 'localhost' or name.endswith('.localhost'):
+        return '127.0.0.1'              # RFC 6761, 6.3
+    try:
+        # Other proxies read 127.1, 2130706433 and 0x7f.1 as addresses, too, as inet_aton(3) does.
+        return socket.inet_ntoa(socket.inet_aton(name))
+    except (socket.error, ValueError):
+        return show_ip(parse_ip(name)) if is_ip(name) else None
+
+
+# The address of a host, octets in lower case, as native text if no look-up is needed to know it, else None.
+known_address = Memo(_find_address).__getitem__
 
 
 def show_ip(ip):

@@ -2,7 +2,7 @@
 
 A parent that refuses connections, or does not accept one in time, is left out at once. One that accepts a connection
 and then closes it, says nothing, or talks nonsense is doubtful: the cause may be the origin of that one request. It is
-left out when that happens DOUBTS times in a row. Connects to nothing itself.
+left out when that happens DOUBTS times in a row, one after the other. Connects to nothing itself.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -21,11 +21,12 @@ View = collections.namedtuple('View', 'name up since why failures')
 
 class _State(object):
     """What is known of one parent. `name`, `up`, `since`, `why`, `failures`: as of a View; `again`: when one
-    request may try it again, in monotonic seconds; `doubts`: failures in a row."""
-    __slots__ = ('name', 'up', 'since', 'why', 'again', 'doubts', 'failures')
+    request may try it again, in monotonic seconds; `doubts`: failures in a row; `doubted`: when the last one was."""
+    __slots__ = ('name', 'up', 'since', 'why', 'again', 'doubts', 'doubted', 'failures')
 
     def __init__(self, name):
-        self.name, self.up, self.since, self.why, self.again = name, True, None, '', 0.0
+        self.name, self.up, self.since, self.why = name, True, None, ''
+        self.again = self.doubted = 0.0
         self.doubts = self.failures = 0
 
 
@@ -74,22 +75,24 @@ class States(object):
                 state.again = now + LEFT_OUT    # this request tries it; another one will if it never says how it went
         return True
 
-    def failed(self, parent, why, doubtful=False):
+    def failed(self, parent, why, began=None):
         """Note that a parent could not be used.
 
-        `parent`: the routes.Parent; `why`: native text; `doubtful`: True if it accepted the connection, so that
-        something else may be the cause.
+        `parent`: the routes.Parent; `why`: native text; `began`: when the request began to use it, in monotonic
+        seconds, if it accepted the connection, so that something else may be the cause; else None. Of requests at the
+        same time only one counts: a browser asks a dead host by several connections at once.
         """
         state = self._of(parent)
         if state is None:
             return                              # a reload has removed it
         now = monotonic()
         self._troubled.add(parent[:3])
-        state.doubts += 1
+        if began is None or began >= state.doubted:
+            state.doubts, state.doubted = state.doubts + 1, now
         state.why, state.failures = why, state.failures + 1
         if not state.up:
             state.again = now + LEFT_OUT
-        elif not doubtful or state.doubts >= DOUBTS:
+        elif began is None or state.doubts >= DOUBTS:
             state.up, state.since, state.again = False, now, now + LEFT_OUT
             self._say('parent %s is left out for %.3g s: %s' % (state.name, LEFT_OUT, why))
 
@@ -106,6 +109,15 @@ class States(object):
             now = monotonic()
             self._say('parent %s is used again, after %.0f s' % (state.name, now - state.since))
             state.up, state.since = True, now
+
+    def untried(self, parent):
+        """Note that a request that `order` gave a parent to has not asked it, so that another one may try it.
+
+        `parent`: the routes.Parent.
+        """
+        state = self._troubled and self._of(parent)
+        if state and not state.up:
+            state.again = 0.0
 
     def view(self):
         """Return a View of each parent, as a list in the order of the routes."""

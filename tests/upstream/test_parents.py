@@ -55,7 +55,7 @@ def test_one_that_fails_again_is_left_out_again_without_another_line(states):
     states.failed(A, 'connection refused')
     states.clock.now += parents.LEFT_OUT
     assert tuple(states.order(BOTH)) == BOTH
-    states.failed(A, 'no answer', doubtful=True)
+    states.failed(A, 'no answer', began=states.clock.now)
     states.clock.now += parents.LEFT_OUT - 1
     assert tuple(states.order(BOTH)) == (BY_B,) and len(states.said) == 1
     assert states.view()[0].since == 1000.0 and states.view()[0].why == 'no answer'
@@ -89,12 +89,12 @@ def test_if_all_are_left_out_all_are_tried(states):
 
 def test_a_doubtful_failure_counts_only_several_times_in_a_row(states):
     for _ in range(parents.DOUBTS - 1):
-        states.failed(A, 'closed', doubtful=True)
+        states.failed(A, 'closed', began=states.clock.now)
     states.worked(A)
     for _ in range(parents.DOUBTS - 1):
-        states.failed(A, 'closed', doubtful=True)
+        states.failed(A, 'closed', began=states.clock.now)
     assert tuple(states.order(BOTH)) == BOTH and not states.said
-    states.failed(A, 'closed', doubtful=True)
+    states.failed(A, 'closed', began=states.clock.now)
     assert tuple(states.order(BOTH)) == (BY_B,) and len(states.said) == 1
 
 

@@ -98,6 +98,30 @@ def test_a_doubtful_failure_counts_only_several_times_in_a_row(states):
     assert tuple(states.order(BOTH)) == (BY_B,) and len(states.said) == 1
 
 
+def test_doubtful_failures_at_the_same_time_count_once(states):
+    began = states.clock.now
+    for _ in range(parents.DOUBTS + 1):
+        states.clock.now += 1                       # a browser asks a dead host by several connections
+        states.failed(A, 'closed', began)
+    assert states.view()[0].up and states.view()[0].failures == parents.DOUBTS + 1
+    for _ in range(parents.DOUBTS - 1):
+        assert states.view()[0].up
+        began = states.clock.now
+        states.clock.now += 1
+        states.failed(A, 'closed', began)
+    assert not states.view()[0].up
+
+
+def test_a_request_that_did_not_ask_the_parent_leaves_the_trial_to_another(states):
+    states.untried(A)                               # it has never failed
+    states.failed(A, 'refused')
+    states.clock.now += parents.LEFT_OUT
+    assert tuple(states.order(BOTH)) == BOTH
+    states.untried(A)
+    assert tuple(states.order(BOTH)) == BOTH        # this one tries it
+    assert tuple(states.order(BOTH)) == (BY_B,)
+
+
 def test_a_reload_keeps_what_is_known_and_forgets_parents_that_no_route_names(states):
     states.failed(A, 'refused')
     states.failed(B, 'refused')

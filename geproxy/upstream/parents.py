@@ -15,13 +15,14 @@ DOUBTS = 3              # connections in a row that get no answer from a parent 
 
 # A parent for people. `name`: its URL, native text without secrets; `up`: False while it is left out; `since`: when
 # that changed last, in monotonic seconds, or None if it never did; `why`: native text, the last failure, '' if there
-# was none; `failures`: how many there were.
-View = collections.namedtuple('View', 'name up since why failures')
+# was none; `failures`: how many there were; `again`: when a request that needs one that is left out tries it, in
+# monotonic seconds.
+View = collections.namedtuple('View', 'name up since why failures again')
 
 
 class _State(object):
-    """What is known of one parent. `name`, `up`, `since`, `why`, `failures`: as of a View; `again`: when one
-    request may try it again, in monotonic seconds; `doubts`: failures in a row; `doubted`: when the last one was."""
+    """What is known of one parent. `name`, `up`, `since`, `why`, `failures`, `again`: as of a View; `doubts`: failures
+    in a row; `doubted`: when the last one was."""
     __slots__ = ('name', 'up', 'since', 'why', 'again', 'doubts', 'doubted', 'failures')
 
     def __init__(self, name):
@@ -121,7 +122,8 @@ class States(object):
 
     def view(self):
         """Return a View of each parent, as a list in the order of the routes."""
-        return [View(state.name, state.up, state.since, state.why, state.failures) for state in self._states.values()]
+        return [View(state.name, state.up, state.since, state.why, state.failures, state.again)
+                for state in self._states.values()]
 
     def _of(self, parent):
         return self._states.get(parent[:3])

@@ -22,13 +22,14 @@ View = collections.namedtuple('View', 'name up since why failures again')
 
 class _State(object):
     """What is known of one parent. `name`, `up`, `since`, `why`, `failures`, `again`: as of a View; `doubts`: failures
-    in a row; `doubted`: when the last one was."""
-    __slots__ = ('name', 'up', 'since', 'why', 'again', 'doubts', 'doubted', 'failures')
+    in a row; `doubted`: when the last one was; `on_trial`: True while one request tries it again."""
+    __slots__ = ('name', 'up', 'since', 'why', 'again', 'doubts', 'doubted', 'failures', 'on_trial')
 
     def __init__(self, name):
         self.name, self.up, self.since, self.why = name, True, None, ''
         self.again = self.doubted = 0.0
         self.doubts = self.failures = 0
+        self.on_trial = False
 
 
 class States(object):
@@ -73,7 +74,8 @@ class States(object):
                 now = monotonic()
                 if state.again > now:
                     return False
-                state.again = now + LEFT_OUT    # this request tries it; another one will if it never says how it went
+                # This request tries it; another one will if it never says how it went.
+                state.again, state.on_trial = now + LEFT_OUT, True
         return True
 
     def failed(self, parent, why, began=None):
@@ -90,7 +92,7 @@ class States(object):
         self._troubled.add(parent[:3])
         if began is None or began >= state.doubted:
             state.doubts, state.doubted = state.doubts + 1, now
-        state.why, state.failures = why, state.failures + 1
+        state.why, state.failures, state.on_trial = why, state.failures + 1, False
         if not state.up:
             state.again = now + LEFT_OUT
         elif began is None or state.doubts >= DOUBTS:
@@ -117,8 +119,9 @@ class States(object):
         `parent`: the routes.Parent.
         """
         state = self._troubled and self._of(parent)
-        if state and not state.up:
-            state.again = 0.0
+        # If all routes are left out, requests get them that are no trial: those change nothing.
+        if state and not state.up and state.on_trial:
+            state.again, state.on_trial = 0.0, False
 
     def view(self):
         """Return a View of each parent, as a list in the order of the routes."""

@@ -123,6 +123,18 @@ def test_a_request_that_did_not_ask_the_parent_leaves_the_trial_to_another(state
     assert tuple(states.order(BOTH)) == (BY_B,)
 
 
+def test_a_request_that_got_a_parent_because_all_are_left_out_starts_no_trial(states):
+    states.failed(A, 'refused')
+    assert tuple(states.order((BY_A,))) == (BY_A,)
+    states.untried(A)                               # a row with no other parent, and a request that policy denies
+    assert tuple(states.order(BOTH)) == (BY_B,)
+    states.clock.now += parents.LEFT_OUT
+    assert tuple(states.order(BOTH)) == BOTH
+    states.failed(A, 'refused')
+    states.untried(A)
+    assert tuple(states.order(BOTH)) == (BY_B,)
+
+
 def test_a_reload_keeps_what_is_known_and_forgets_parents_that_no_route_names(states):
     states.failed(A, 'refused')
     states.failed(B, 'refused')

@@ -598,6 +598,7 @@ def refused(address, request):
     b'169.254.169.254', b'[fe80::1]', b'0.0.0.0', b'[::ffff:169.254.1.1]', b'224.0.0.1', b'127.0.0.1', b'[::1]', b'[0:0::1]',
     # as inet_aton(3) reads them, and many programs with it
     b'127.1', b'2130706433', b'0x7f.1', b'0X7F.0.0.1', b'0177.0.0.1', b'2852039166', b'0xa9fea9fe', b'169.254.43518', b'0',
+    b'0169.254.169.254', b'169.254.0169.254',
     # with the dot at the end of a name
     b'127.0.0.1.', b'169.254.169.254.', b'127.1.', b'localhost.'])
 def test_a_literal_address_is_judged_before_any_parent_is_asked(host):

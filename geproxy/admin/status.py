@@ -72,6 +72,7 @@ def parents(server):
     now = monotonic()
     return [collections.OrderedDict((
         ('parent', view.name), ('up', view.up), ('seconds', None if view.since is None else round(now - view.since, 3)),
+        ('again', None if view.up else round(max(view.again - now, 0), 3)),
         ('failures', view.failures), ('why', view.why))) for view in server.proxy.upstream.parents.view()]
 
 

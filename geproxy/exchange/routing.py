@@ -162,7 +162,7 @@ def _judge(exchange, target, resolve, by_name, choice, route):
         addresses = _look_up(exchange, target.host)
     except (errors.DnsError, errors.DnsTimeout) as error:
         why = '%s; its address must be known because of %s' % (error, _reason(exchange, choice, route))
-        if access.policy == 'report' and not (resolve or access.deny_addresses or not access.private):
+        if access.policy == 'report' and not (resolve or visit or access.deny_addresses or not access.private):
             return [(None, Decision(False, None, None, why))]
     else:
         return _verdicts(exchange, target, addresses, by_name)

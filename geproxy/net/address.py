@@ -8,6 +8,7 @@ from __future__ import absolute_import, division, print_function
 
 import binascii
 import collections
+import re
 import socket
 
 from geproxy.compat import to_native
@@ -58,15 +59,21 @@ def is_ip(text):
     return True
 
 
+_ZEROS = re.compile(r'(?<![^.])0+(?=[0-9])')     # at the beginning of a number
+
+
 def _find_address(host):
     name = to_native(host.rstrip(b'.'))
     if name == 'localhost' or name.endswith('.localhost'):
         return '127.0.0.1'              # RFC 6761, 6.3
-    try:
-        # Other proxies read 127.1, 2130706433 and 0x7f.1 as addresses, too, as inet_aton(3) does.
-        return socket.inet_ntoa(socket.inet_aton(name))
-    except (socket.error, ValueError):
-        return show_ip(parse_ip(name)) if is_ip(name) else None
+    # Other proxies read 127.1, 2130706433 and 0x7f.1 as addresses, too, as inet_aton(3) does. It refuses 0169, which is
+    # no octal number, but some read it as 169.
+    for text in (name, _ZEROS.sub('', name)):
+        try:
+            return socket.inet_ntoa(socket.inet_aton(text))
+        except (socket.error, ValueError):
+            pass
+    return show_ip(parse_ip(name)) if is_ip(name) else None
 
 
 # The address of a host, octets in lower case, as native text if no look-up is needed to know it, else None.

@@ -224,13 +224,17 @@ def report_line(record):
 def parent_state(row):
     """Return the state of a parent in words, native text.
 
-    `row`: a dictionary: `parent`, its URL; `up`; `seconds`, since when, or None; `failures`, how many; `why`, the last.
+    `row`: a dictionary: `parent`, its URL; `up`; `seconds`, since when, or None; `again`, seconds until a request may
+    try it; `failures`, how many; `why`, the last.
     """
-    since = '' if row['seconds'] is None else ' for ' + show_seconds(row['seconds'])
+    since = '' if row['seconds'] is None else ' for the last ' + show_seconds(row['seconds'])
     if not row['up']:
-        return 'left out%s: %s' % (since, row['why'])
-    last = '; %s so far, the last one: %s' % (plural(row['failures'], 'failure'), row['why']) if row['failures'] else ''
-    return 'in use%s%s' % (since and ' again' + since, last)
+        again = 'in ' + show_seconds(row['again']) if row.get('again') else 'as soon as a request needs it'
+        return 'left out%s, tried again %s: %s' % (since, again, row['why'])
+    if not row['failures']:
+        return 'no failure so far'          # perhaps no request has needed it yet
+    return 'in use%s; %s so far, the last one: %s' % (
+        since and ' again' + since, plural(row['failures'], 'failure'), row['why'])
 
 
 FORMATS = {'console': console_line, 'squid': squid_line, 'common': common_line, 'json': json_line}

@@ -104,11 +104,9 @@ class Routes(object):
 
 
 def _literal(host):
-    """Return the IP if `host`, octets, is an address, else None."""
-    try:
-        return address.unmap(address.parse_ip(compat.to_native(host)))
-    except ValueError:
-        return None
+    """Return the IP if `host`, octets, is an address in any spelling by which it is judged, else None."""
+    known = None if host.endswith(b'localhost') else address.known_address(host)      # localhost is a name in the rows
+    return None if known is None else address.unmap(address.parse_ip(known))
 
 
 def _matches(where, keys, ip, port, tunnel):

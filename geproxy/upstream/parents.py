@@ -15,19 +15,21 @@ DOUBTS = 3              # connections in a row that get no answer from a parent 
 
 # A parent for people. `name`: its URL, native text without secrets; `up`: False while it is left out; `since`: when
 # that changed last, in monotonic seconds, or None if it never did; `why`: native text, the last failure, '' if there
-# was none; `failures`: how many there were.
-View = collections.namedtuple('View', 'name up since why failures')
+# was none; `failures`: how many there were; `again`: when a request that needs one that is left out tries it, in
+# monotonic seconds.
+View = collections.namedtuple('View', 'name up since why failures again')
 
 
 class _State(object):
-    """What is known of one parent. `name`, `up`, `since`, `why`, `failures`: as of a View; `again`: when one
-    request may try it again, in monotonic seconds; `doubts`: failures in a row; `doubted`: when the last one was."""
-    __slots__ = ('name', 'up', 'since', 'why', 'again', 'doubts', 'doubted', 'failures')
+    """What is known of one parent. `name`, `up`, `since`, `why`, `failures`, `again`: as of a View; `doubts`: failures
+    in a row; `doubted`: when the last one was; `on_trial`: True while one request tries it again."""
+    __slots__ = ('name', 'up', 'since', 'why', 'again', 'doubts', 'doubted', 'failures', 'on_trial')
 
     def __init__(self, name):
         self.name, self.up, self.since, self.why = name, True, None, ''
         self.again = self.doubted = 0.0
         self.doubts = self.failures = 0
+        self.on_trial = False
 
 
 class States(object):
@@ -72,7 +74,8 @@ class States(object):
                 now = monotonic()
                 if state.again > now:
                     return False
-                state.again = now + LEFT_OUT    # this request tries it; another one will if it never says how it went
+                # This request tries it; another one will if it never says how it went.
+                state.again, state.on_trial = now + LEFT_OUT, True
         return True
 
     def failed(self, parent, why, began=None):
@@ -89,7 +92,7 @@ class States(object):
         self._troubled.add(parent[:3])
         if began is None or began >= state.doubted:
             state.doubts, state.doubted = state.doubts + 1, now
-        state.why, state.failures = why, state.failures + 1
+        state.why, state.failures, state.on_trial = why, state.failures + 1, False
         if not state.up:
             state.again = now + LEFT_OUT
         elif began is None or state.doubts >= DOUBTS:
@@ -116,12 +119,14 @@ class States(object):
         `parent`: the routes.Parent.
         """
         state = self._troubled and self._of(parent)
-        if state and not state.up:
-            state.again = 0.0
+        # If all routes are left out, requests get them that are no trial: those change nothing.
+        if state and not state.up and state.on_trial:
+            state.again, state.on_trial = 0.0, False
 
     def view(self):
         """Return a View of each parent, as a list in the order of the routes."""
-        return [View(state.name, state.up, state.since, state.why, state.failures) for state in self._states.values()]
+        return [View(state.name, state.up, state.since, state.why, state.failures, state.again)
+                for state in self._states.values()]
 
     def _of(self, parent):
         return self._states.get(parent[:3])

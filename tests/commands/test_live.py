@@ -115,16 +115,17 @@ def test_status_shows_processes_and_the_states_of_their_parents():
         ini = SOCKET + '[upstream]\nroutes = any %s, %s\n' % tuple(urls)
         with running(ini) as proxy, Client(proxy.address) as client:
             code, out, err = command('status', '-c', proxy.path)
-            assert (code, err) == (0, '') and out.splitlines()[1:] == ['  parent %s: in use' % url for url in urls]
+            assert (code, err) == (0, '') and out.splitlines()[1:] == ['  parent %s: no failure so far' % url for url in urls]
             assert client.ask(get(('origin.test', 80))).endswith(b'fine')
             code, out, err = command('status', '-c', proxy.path)
             lines = out.splitlines()
             assert (code, err, len(lines)) == (1, '', 3)
             assert re.match(r'%d: geproxy \S+ as \S+, started \S+ ago, [01] of \d+ connections\Z' % proxy.pid, lines[0])
-            assert re.match(r'  parent %s: left out for [\d.]+m?s: 127\.0\.0\.1 port \d+: connection refused\Z' % urls[0], lines[1])
-            assert lines[2] == '  parent %s: in use' % urls[1]
+            assert re.match(r'  parent %s: left out for the last \S+, tried again (?:in \S+|as soon as .+): 127\.0\.0\.1 port \d+: connection refused\Z' % urls[0], lines[1])
+            assert lines[2] == '  parent %s: no failure so far' % urls[1]
             row = json.loads(command('status', '-o', 'json', '-c', proxy.path)[1])
             assert [(each['up'], each['failures']) for each in row['parents']] == [(False, 1), (True, 0)]
+            assert 0 <= row['parents'][0]['again'] <= 30 and row['parents'][1]['again'] is None
             shown = scraped(proxy)
             for line in ('geproxy_parent_up{parent="%s"} 0' % urls[0], 'geproxy_parent_up{parent="%s"} 1' % urls[1],
                          'geproxy_parent_failures_total{parent="%s"} 1' % urls[0]):

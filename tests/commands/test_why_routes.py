@@ -201,8 +201,8 @@ def test_the_running_process_tells_the_states_of_parents(nobody, capsys):
             client.ask(get(('origin.test', 80)))
             why.main(['why', '-c', proxy.path, 'http://origin.test/'])
             said = capsys.readouterr()[0]
-    assert re.search(r'left out for [\d.]+m?s: 127\.0\.0\.1 port \d+: connection refused \(process %d\)\n' % proxy.pid, said)
-    assert '\n  %s: in use (process %d)\n' % (url(parent), proxy.pid) in said
+    assert re.search(r'left out for the last \S+, tried again (?:in \S+|as soon as .+): 127\.0\.0\.1 port \d+: connection refused \(process %d\)\n' % proxy.pid, said)
+    assert '\n  %s: no failure so far (process %d)\n' % (url(parent), proxy.pid) in said
 
 
 def test_without_a_process_that_answers_the_states_are_not_known(asked, nobody, tmpdir):

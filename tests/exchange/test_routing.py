@@ -470,6 +470,52 @@ def test_if_all_close_without_a_word_the_client_is_told_so():
     assert second.message == 'parent %s: it closed the connection without a response' % url(one)
 
 
+@pytest.mark.parametrize('size', [1, 20000])        # a large head is dropped once it is sent for the last time
+@pytest.mark.parametrize('words, reason', [(b'', 'connection_terminated'), (b'SSH-2.0-OpenSSH_9.2\r\n', 'http_protocol_error')])
+@pytest.mark.parametrize('way', ['direct', 'socks5h'])
+def test_behind_a_parent_that_closes_an_origin_that_does_the_same_gets_the_request_once(way, words, reason, size):
+    parent, heads = Parent(None), []
+
+    def origin(sock):
+        heads.append(read_until(sock, b'\r\n\r\n'))
+        sock.sendall(words)
+    socks, third = Socks(origin), Parent(answer(b'never'))
+    with listening(parent) as one, listening(origin) as at, listening(socks) as two, listening(third) as three:
+        last = 'direct' if way == 'direct' else url(two, way)
+        with proxying(routes('any %s, %s, %s' % (url(one), last, url(three)))) as (address, proxy):
+            assert refused(address, get(at, more=b'X: %s\r\n' % (b'x' * size))).startswith(b'HTTP/1.1 502 ')
+            record = proxy.wait()[0]
+    assert len(parent.heads) == 1 and len(heads) == 1 and not third.heads and heads[0].count(b'x') > size
+    assert (record.reason, record.route) == (reason, last)
+
+
+def test_a_kept_connection_to_the_origin_that_is_dead_does_not_lead_to_a_request_without_end():
+    heads, parent = [], Parent(None)
+
+    def origin(sock):
+        heads.append(read_until(sock, b'\r\n\r\n'))
+        if len(heads) == 1:
+            sock.sendall(answer(b'one'))
+            heads.append(read_until(sock, b'\r\n\r\n'))
+    with listening(origin) as at, listening(parent) as one, proxying(routes('any direct, ' + url(one))) as (address, proxy):
+        client = connect(address)
+        client.sendall(get(at))
+        assert read_until(client, b'one').endswith(b'one')
+        client.sendall(get(at))
+        assert read_until(client, b'\r\n\r\n').startswith(b'HTTP/1.1 502 the origin closed the connection without a response')
+        client.close()
+    assert len(heads) == 3 and not parent.heads     # once by the kept connection, once by a new one
+
+
+def test_a_request_with_a_body_is_sent_to_one_parent_only():
+    bad, good = Parent(None), Parent(answer(b'never'))
+    with listening(bad) as one, listening(good) as two, proxying(routes('any %s, direct, %s' % (url(one), url(two)))) as (address, proxy):
+        for more in (b'POST http://a.test/ HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi',
+                     b'POST http://a.test/ HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nX: %s\r\n\r\n' % (b'x' * 20000)):
+            assert refused(address, more).startswith(b'HTTP/1.1 502 parent ')
+    assert len(bad.heads) == 2 and not good.heads
+
+
 @pytest.mark.parametrize('words, reason', [
     (b'SSH-2.0-OpenSSH_9.2\r\n', 'http_protocol_error'), (b'HTTP/1.1 20', 'http_response_incomplete'),
     (b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf', 'http_response_incomplete')])
@@ -548,10 +594,16 @@ def refused(address, request):
     return split(ask(address, request))[0]
 
 
-@pytest.mark.parametrize('host', [b'169.254.169.254', b'[fe80::1]', b'0.0.0.0', b'[::ffff:169.254.1.1]', b'224.0.0.1'])
+@pytest.mark.parametrize('host', [
+    b'169.254.169.254', b'[fe80::1]', b'0.0.0.0', b'[::ffff:169.254.1.1]', b'224.0.0.1', b'127.0.0.1', b'[::1]', b'[0:0::1]',
+    # as inet_aton(3) reads them, and many programs with it
+    b'127.1', b'2130706433', b'0x7f.1', b'0X7F.0.0.1', b'0177.0.0.1', b'2852039166', b'0xa9fea9fe', b'169.254.43518', b'0',
+    b'0169.254.169.254', b'169.254.0169.254',
+    # with the dot at the end of a name
+    b'127.0.0.1.', b'169.254.169.254.', b'127.1.', b'localhost.'])
 def test_a_literal_address_is_judged_before_any_parent_is_asked(host):
     parent = Parent(answer(b'never'))
-    with listening(parent) as at, proxying(routes('any ' + url(at))) as (address, proxy):
+    with listening(parent) as at, proxying(routes('any ' + url(at)) + '[access]\nloopback = deny\n') as (address, proxy):
         for request in (b'GET http://%s/ HTTP/1.0\r\n\r\n' % host, b'CONNECT %s:443 HTTP/1.1\r\n\r\n' % host):
             assert refused(address, request).startswith(b'HTTP/1.1 403 ')
         assert [record.reason for record in proxy.wait(2)] == ['destination_ip_prohibited'] * 2
@@ -679,6 +731,22 @@ def test_a_name_that_does_not_resolve_is_asked_of_the_parent_where_nothing_depen
     with listening(parent) as at, proxying(routes('any ' + url(at))) as (address, proxy):
         asked = knows(proxy)
         assert refused(address, b'GET http://only.the.parent.knows/ HTTP/1.0\r\n\r\n') == b'HTTP/1.1 200 OK' and asked == []
+
+
+@pytest.mark.parametrize('addresses', [[], ['127.0.0.1']])
+@pytest.mark.parametrize('policy', ['enforce', 'report'])
+def test_a_browser_that_visits_this_proxy_by_name_gets_its_page_and_not_that_of_a_parent(addresses, policy):
+    parent = Parent(answer(b'by parent'))
+    with listening(parent) as at, proxying(routes('any ' + url(at)) + '[access]\npolicy = ' + policy) as (address, proxy):
+        knows(proxy, gateway=addresses, other='8.8.4.1')
+        request = b'GET %s HTTP/1.1\r\nHost: %s:%d\r\n\r\n'
+        host = b'gateway:%d' % address[1]
+        assert b'http_proxy=http://%s/' % host in ask(address, request % (b'/', b'gateway', address[1]))
+        assert proxy.wait()[0].reason == '' and parent.heads == []
+        # Another host, another port, and a client that knows that this is a proxy.
+        for other in (request % (b'/', b'other', address[1]), request % (b'/', b'gateway', 80),
+                      request % (b'http://gateway.test:%d/' % address[1], b'a', 80)):
+            assert ask(address, other).endswith(b'by parent')
 
 
 # --- circles
@@ -841,6 +909,43 @@ def test_of_many_requests_at_a_time_one_tries_a_parent_again(monkeypatch):
             said = [read_all(client)[-6:] for client in clients]
             assert sorted(said) == [b'\nfirst'] + [b'second'] * 9 and len(waiting) == 1
             assert states.view()[0].up
+
+
+def test_a_request_that_policy_denies_is_no_trial_of_a_parent_that_is_left_out(monkeypatch):
+    first, second = Parent(answer(b'first')), Parent(answer(b'second'))
+    with listening(first) as one, listening(second) as two:
+        rows = routes('any %s, %s' % (url(one), url(two)))
+        with proxying(rows + '[access]\nrules =\n  allow any 8.8.4.0/24\n') as (address, proxy):
+            knows(proxy, a_test='8.8.4.1', no_test='9.9.9.1')
+            states = proxy.server._upstream.parents
+            states.failed(proxy.server.proxy.routes.choose(b'a.test', 80).routes[0].parents[0], 'a test')
+            assert ask(address, b'GET http://a.test/ HTTP/1.0\r\n\r\n').endswith(b'second')
+            now = parents.monotonic()
+            monkeypatch.setattr(parents, 'monotonic', lambda: now + parents.LEFT_OUT + 1)
+            for host, status in ((b'no.test', 403), (b'unknown.test', 502), (b'169.254.169.254', 403)):
+                assert refused(address, b'GET http://%s/ HTTP/1.0\r\n\r\n' % host).startswith(b'HTTP/1.1 %d ' % status)
+                assert not states.view()[0].up and not first.heads
+            assert ask(address, b'GET http://a.test/ HTTP/1.0\r\n\r\n').endswith(b'first') and states.view()[0].up
+
+
+def test_tunnels_that_fail_at_the_same_time_are_one_doubt_about_their_parent():
+    waiting, go = [], Event()
+
+    def slow(sock):
+        waiting.append(read_until(sock, b'\r\n\r\n'))
+        go.wait(PATIENCE)
+    with listening(slow) as one, listening(Parent(ESTABLISHED)) as two:
+        with proxying(routes('any %s, %s' % (url(one), url(two)))) as (address, proxy):
+            clients = [connect(address) for _ in range(parents.DOUBTS + 1)]
+            for client in clients:
+                client.sendall(b'CONNECT dead.test:443 HTTP/1.1\r\n\r\nhello')
+            proxy.wait_until(lambda: len(waiting) == len(clients))
+            go.set()
+            for client in clients:
+                assert read_until(client, b'HELLO').endswith(b'HELLO')
+                client.close()
+            view = proxy.server._upstream.parents.view()[0]
+            assert view.up and view.failures == len(clients) and not proxy.said
 
 
 def test_a_client_that_speaks_socks_goes_by_connect_through_an_http_parent():

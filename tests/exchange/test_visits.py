@@ -36,7 +36,7 @@ def exchange(line, host=b'gateway:9000'):
 
 @pytest.mark.parametrize('line, error, meant', [
     (b'GET /', errors.DnsError(''), True), (b'GET /x', errors.Denied(''), True), (b'GET /', errors.LoginRequired(''), True),
-    (b'OPTIONS *', errors.Ourselves(''), True),
+    (b'OPTIONS *', errors.Ourselves(''), True), (b'GET /', errors.AddressUnknown(''), True),
     (b'GET http://gateway:9000/', errors.DnsError(''), False),          # a client that knows that this is a proxy
     (b'GET /', errors.ConnectTimeout(''), False), (b'GET /', errors.BadResponse(''), False),
 ])

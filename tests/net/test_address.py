@@ -28,6 +28,17 @@ def test_an_address_is_a_version_and_a_number(text, version, value):
     assert is_ip(text)
 
 
+@pytest.mark.parametrize('host, text', [
+    (b'127.1', '127.0.0.1'), (b'2130706433', '127.0.0.1'), (b'0x7f.1', '127.0.0.1'), (b'0177.0.0.1', '127.0.0.1'),
+    (b'127.0.0.1.', '127.0.0.1'), (b'1.2.3.4', '1.2.3.4'), (b'0169.254.169.254', '169.254.169.254'), (b'009.9.9.9', '9.9.9.9'),
+    (b'::1', '::1'), (b'0:0::1', '::1'), (b'::ffff:127.0.0.1', '::ffff:127.0.0.1'), (b'fe80::1%eth0', 'fe80::1'),
+    (b'localhost', '127.0.0.1'), (b'x.localhost.', '127.0.0.1'),
+    (b'', None), (b'.', None), (b'a.test', None), (b'1.2.3.4.5', None), (b'256.1.1.1', None), (b'0x7g', None), (b'0a.test', None),
+    (b'1.2.3.4.test', None), (b'xlocalhost', None), (b'[::1]', None), (b'f\xfcr.test', None)])
+def test_a_host_that_some_program_reads_as_an_address_is_known(host, text):
+    assert address.known_address(host) == text
+
+
 @pytest.mark.parametrize('text', [
     '', ' ', ':', ':::', '1', '1.2.3', '1.2.3.4.5', '1.2.3.256', '01.2.3.4', '1.2.3.4 ', ' 1.2.3.4', '1.2.3.4\n',
     '127.1', '0x7f.1', '0x7f000001', '2130706433', '017700000001', '1.2.3.-4', '1..2.3', '1.2.3.4\x00', 'localhost',

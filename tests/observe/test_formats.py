@@ -213,3 +213,13 @@ def test_a_shortened_value_says_how_much_was_cut_off(more):
     assert formats.show(b'M' * (formats.LONGEST + more)) == 'M' * formats.LONGEST + ('...(+%d)' % more if more else '')
     made = record(reason='x', message='m' * (grammar.LONGEST + more))
     assert formats.failure_line(made).endswith('x: ' + 'm' * grammar.LONGEST + ('...(+%d)' % more if more else ''))
+
+
+@pytest.mark.parametrize('up, seconds, again, failures, words', [
+    (True, None, None, 0, 'no failure so far'),         # perhaps it was never tried
+    (True, None, None, 2, 'in use; 2 failures so far, the last one: refused'),
+    (True, 0.342, None, 1, 'in use again for the last 342ms; 1 failure so far, the last one: refused'),
+    (False, 25.2, 4.8, 1, 'left out for the last 25.2s, tried again in 4.8s: refused'),
+    (False, 3720, 0, 1, 'left out for the last 1h02m, tried again as soon as a request needs it: refused')])
+def test_the_state_of_a_parent_tells_the_past_from_the_future(up, seconds, again, failures, words):
+    assert formats.parent_state({'up': up, 'seconds': seconds, 'again': again, 'failures': failures, 'why': 'refused'}) == words

@@ -42,6 +42,7 @@ def row(text, *parents, **more):
 @pytest.mark.parametrize('host, port, matched', [
     (b'a.corp', 80, 0), (b'corp', 80, 0), (b'xcorp', 80, None), (b'only.below.test', 80, 1), (b'below.test', 80, None),
     (b'10.1.2.3', 80, 2), (b'::ffff:10.1.2.3', 80, 2), (b'11.1.2.3', 80, None), (b'fd00::1', 80, 3), (b'localhost', 1, 4),
+    (b'10.1', 80, 2), (b'167838211', 80, 2), (b'0xa.1.2.3', 80, 2), (b'11.1', 80, None),
     (b'x.localhost', 1, None), (b'port.test', 80, 5), (b'port.test', 90, 5), (b'port.test', 81, None),
     (b'x.listed.test', 80, 6), (b'listed.too', 80, 6), (b'x.listed.too', 80, None)])
 def test_the_first_row_that_matches_is_found_by_name_port_and_literal_address(host, port, matched):

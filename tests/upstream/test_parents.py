@@ -36,6 +36,7 @@ def test_all_are_used_in_order_until_one_fails(states):
     assert states.said == ['parent http://a.test:3128 is left out for 30 s: connection refused']
     assert [view[:2] for view in states.view()] == [('http://a.test:3128', False), ('http://b.test:3128', True)]
     assert states.view()[0].since == 1000.0 and states.view()[0].why == 'connection refused'
+    assert states.view()[0].again == states.clock.now + parents.LEFT_OUT
 
 
 def test_after_a_while_one_request_tries_it_again_and_not_all_at_once(states):
@@ -48,7 +49,7 @@ def test_after_a_while_one_request_tries_it_again_and_not_all_at_once(states):
     states.worked(A)
     assert tuple(states.order(BOTH)) == BOTH and tuple(states.order(BOTH)) == BOTH
     assert states.said[1:] == ['parent http://a.test:3128 is used again, after 31 s']
-    assert states.view()[0] == parents.View('http://a.test:3128', True, 1031.0, 'connection refused', 1)
+    assert states.view()[0][:5] == ('http://a.test:3128', True, 1031.0, 'connection refused', 1)
 
 
 def test_one_that_fails_again_is_left_out_again_without_another_line(states):
@@ -96,6 +97,42 @@ def test_a_doubtful_failure_counts_only_several_times_in_a_row(states):
     assert tuple(states.order(BOTH)) == BOTH and not states.said
     states.failed(A, 'closed', began=states.clock.now)
     assert tuple(states.order(BOTH)) == (BY_B,) and len(states.said) == 1
+
+
+def test_doubtful_failures_at_the_same_time_count_once(states):
+    began = states.clock.now
+    for _ in range(parents.DOUBTS + 1):
+        states.clock.now += 1                       # a browser asks a dead host by several connections
+        states.failed(A, 'closed', began)
+    assert states.view()[0].up and states.view()[0].failures == parents.DOUBTS + 1
+    for _ in range(parents.DOUBTS - 1):
+        assert states.view()[0].up
+        began = states.clock.now
+        states.clock.now += 1
+        states.failed(A, 'closed', began)
+    assert not states.view()[0].up
+
+
+def test_a_request_that_did_not_ask_the_parent_leaves_the_trial_to_another(states):
+    states.untried(A)                               # it has never failed
+    states.failed(A, 'refused')
+    states.clock.now += parents.LEFT_OUT
+    assert tuple(states.order(BOTH)) == BOTH
+    states.untried(A)
+    assert tuple(states.order(BOTH)) == BOTH        # this one tries it
+    assert tuple(states.order(BOTH)) == (BY_B,)
+
+
+def test_a_request_that_got_a_parent_because_all_are_left_out_starts_no_trial(states):
+    states.failed(A, 'refused')
+    assert tuple(states.order((BY_A,))) == (BY_A,)
+    states.untried(A)                               # a row with no other parent, and a request that policy denies
+    assert tuple(states.order(BOTH)) == (BY_B,)
+    states.clock.now += parents.LEFT_OUT
+    assert tuple(states.order(BOTH)) == BOTH
+    states.failed(A, 'refused')
+    states.untried(A)
+    assert tuple(states.order(BOTH)) == (BY_B,)
 
 
 def test_a_reload_keeps_what_is_known_and_forgets_parents_that_no_route_names(states):

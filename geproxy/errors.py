@@ -33,9 +33,10 @@ class BadRequest(ProxyError):
 
 
 class WrongProtocol(BadRequest):
-    """The client speaks another protocol to this port: TLS, SOCKS or HTTP/2."""
+    """The client speaks another protocol than this port: TLS, SOCKS, HTTP/2, or HTTP without TLS to a port for TLS."""
     token = 'wrong_protocol'
-    hint = 'Set up the client with an HTTP proxy: http://HOST:PORT, for https addresses, too.'
+    hint = ('Set up the client with an HTTP proxy: http://HOST:PORT, for https addresses, too. If the port takes only '
+            'TLS: https://HOST:PORT.')
 
     def __init__(self, message, kind):
         """`message`: native text; `kind`: 'tls', 'socks4', 'socks5' or 'http2'."""
@@ -332,7 +333,8 @@ class ParentFailed(ProxyError):
 class ParentRefused(ProxyError):
     """The parent proxy was asked for a tunnel and refused it."""
     status, token = 502, 'parent_refused'
-    hint = 'Ask the operator of the parent proxy: this proxy would have allowed it.'
+    hint = ('Check the name and the port. If they are right, ask the operator of the parent proxy: this proxy has '
+            'allowed the request.')
 
     def __init__(self, message, status=502, text=''):
         """`message`: native text; `status`: for the client, an int; `text`: what the parent said, native text."""
@@ -344,13 +346,14 @@ class ParentRefused(ProxyError):
 class ParentLoginFailed(ProxyError):
     """The parent proxy wants another log-in than this proxy has for it."""
     status, token = 502, 'parent_login_failed'
-    hint = 'The operator of this proxy can set user and password in the file of [upstream] parents.'
+    hint = 'Show this to the operator of this proxy. The message says what the parent wants.'
 
 
 class AddressUnknown(ProxyError):
     """A rule or option depends on the address of the host, and this proxy cannot look the host up."""
     status, token = 502, 'address_unknown'
-    hint = 'The operator of this proxy can allow the host by a rule that names it, or let this host look it up.'
+    hint = ('Check the name, and the name servers of the host of this proxy. The message says why the address is '
+            'needed.')
 
 
 class UpgradeFailed(ProxyError):

@@ -55,7 +55,8 @@ def failure(error, name, record_id, method, close, realm=''):
     quoted = what.replace('\\', '\\\\').replace('"', '\\"')
     token = error.token
     if token not in RFC9209:
-        token = 'http_request_error' if error.status < 500 else 'proxy_internal_response'
+        token = ABOUT_PARENTS.get(token) or (
+            'http_request_error' if error.status < 500 else 'proxy_internal_response')
     fields = [
         b'Content-Type: text/plain; charset=us-ascii',
         b'Content-Length: %d' % len(body),
@@ -79,6 +80,14 @@ RFC9209 = frozenset('''
     http_request_denied http_response_incomplete http_response_header_section_size http_response_transfer_coding
     http_response_timeout http_upgrade_failed http_protocol_error proxy_internal_error proxy_loop_detected
 '''.split())
+
+# The types for the reasons about parents. Neither general type fits: the client sent no wrong request, and
+# proxy_internal_response means that the next hop was not asked.
+ABOUT_PARENTS = {
+    'parent_failed': 'destination_unavailable',
+    'parent_refused': 'destination_unavailable',
+    'parent_login_failed': 'proxy_configuration_error',
+}
 
 
 def options(close):

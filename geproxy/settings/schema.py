@@ -44,8 +44,8 @@ SCHEMA = [Option(*row) for row in (
      "auto: a name made from the host's name and the listener."),
     ('proxy', 'via', boolean('on', 'off'), 'on', True,
      'Add a Via field to requests and responses, as RFC 9110 requires. Without it, a loop through another proxy, '
-     'such as a parent that leads back to this proxy, is not found. SOCKS has no such field: a circle of SOCKS '
-     'parents is not found in any case.'),
+     'such as a parent that leads back to this proxy, is not found. SOCKS has no such field: a circle in which one '
+     'proxy asks the next by SOCKS is not found in any case. [limits] per_client bounds it.'),
     ('proxy', 'socks', boolean('on', 'off'), 'on', True,
      'Serve clients that speak SOCKS 4, 4a or 5 on the same ports. The only command is CONNECT: rules, users, limits '
      'and the log treat it like CONNECT of HTTP.'),

@@ -359,7 +359,7 @@ def test_a_tunnel_that_a_parent_refuses_is_a_refusal_with_the_words_of_the_paren
         said = b'parent %s answered 403 Forbidden to CONNECT a.test:443' % text_of(at)
         assert status == b'HTTP/1.1 403 ' + said
         assert body.splitlines()[:2] == [b'geproxy: ' + said, b'The parent says: Blocked by policy \\xe9']
-        assert fields[b'proxy-status'].startswith(b'me; error=http_request_error; details="parent ')
+        assert fields[b'proxy-status'].startswith(b'me; error=destination_unavailable; details="parent ')
         record = proxy.wait()[0]
         assert (record.reason, record.route, record.tunnel) == ('parent_refused', url(at), False)
         assert proxy.server._upstream.parents.view()[0].up and not proxy.said      # it is the parent's answer, not its failure

@@ -67,6 +67,18 @@ def test_proxy_status_gives_an_error_type_that_the_rfc_knows(each):
     assert token == each.token or each.token not in REGISTERED
 
 
+@pytest.mark.parametrize('error, kind', [
+    (errors.ParentFailed('what'), b'destination_unavailable'),
+    (errors.ParentRefused('what'), b'destination_unavailable'),
+    (errors.ParentRefused('what', 403), b'destination_unavailable'),
+    (errors.ParentLoginFailed('what'), b'proxy_configuration_error'),
+])
+def test_proxy_status_does_not_say_that_a_parent_was_not_asked(error, kind):
+    response, _body = failure(error)
+    (status,) = response.values(b'proxy-status')
+    assert status.startswith(b'geproxy-1; error=%s; ' % kind)
+
+
 def test_all_error_types_in_use_are_known_by_their_own_name():
     assert responses.RFC9209 == set(each.token for each in CLASSES) & REGISTERED
 

@@ -9,6 +9,7 @@ import collections
 import os
 import re
 import ssl
+import sys
 import time
 
 from geproxy.compat import to_native
@@ -259,11 +260,26 @@ def _sections(path):
 def _ask_for_name(context, callback):
     """Have `callback` called with the owner, see TlsTransport, and the name. The methods of gevent's own contexts know
     no owners but gevent's sockets."""
+    _keep_quiet()
     base = ssl._ssl._SSLContext
     if hasattr(base, 'sni_callback'):
         base.sni_callback.__set__(context, callback)
     else:
         base.set_servername_callback(context, callback)
+
+
+def _keep_quiet():
+    """Keep Python from writing a traceback for each name that is not in ASCII. Python refuses such a handshake before it
+    calls us. Before Python 3.8, it cannot be kept from writing."""
+    usual = getattr(sys, 'unraisablehook', None)
+    if usual is None or getattr(usual, 'is_quiet', False):
+        return
+
+    def hook(found):
+        if not (isinstance(found.exc_value, UnicodeDecodeError) and isinstance(found.object, bytes)):
+            usual(found)
+    hook.is_quiet = True
+    sys.unraisablehook = hook
 
 
 def _choose(transport, name, by_name):

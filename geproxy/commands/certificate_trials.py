@@ -28,7 +28,8 @@ def examine(loaded):
         found.append(Finding(NOTE if why else OK, what, why and OWN_CA))
         why = strict_refusal(pair, row.names, [pair.certificate, loaded.clients] if why else [None])
         if why:
-            found.append(Finding(WARNING, '%s: clients on Python 3.13 and newer refuse it: %s' % (row.path, why), STRICT_CA))
+            found.append(Finding(WARNING, '%s: clients on Python 3.13 and newer refuse it: %s' % (row.path, why),
+                                 STRICT_CA))
     found.extend(Finding(OK, 'clients log in by certificates of %s, %d days left' % (
         certificate_store.show(row), row.days), '') for row in rows[len(loaded.pairs) if loaded else 0:])
     return found

@@ -269,8 +269,10 @@ def _ask_for_name(context, callback):
 
 
 def _keep_quiet():
-    """Keep Python from writing a traceback for each name that is not in ASCII. Python refuses such a handshake before it
-    calls us. Before Python 3.8, it cannot be kept from writing."""
+    """Keep Python from writing a traceback for each name that is not in ASCII.
+
+    Python refuses such a handshake before it calls us. Before Python 3.8, it cannot be kept from writing.
+    """
     usual = getattr(sys, 'unraisablehook', None)
     if usual is None or getattr(usual, 'is_quiet', False):
         return

@@ -7,6 +7,7 @@ import ssl
 from geproxy.commands.findings import ERROR, NOTE, OK, WARNING, Finding
 from geproxy.net import certificates
 from geproxy.net.tls import Failure, TlsTransport
+from geproxy.observe.formats import certificate_state
 from geproxy.service import certificate_store
 
 ROUNDS = 20         # more than any handshake takes
@@ -22,7 +23,7 @@ def examine(loaded):
     rows = certificate_store.rows(loaded)
     for row, pair in zip(rows, loaded.pairs if loaded else ()):
         why = refusal(pair, row.names)
-        what = '%s, %d days left' % (certificate_store.show(row), row.days)
+        what = '%s, %s' % (certificate_store.show(row), certificate_state(row._asdict()))
         if why:
             what += '; clients that trust only the CAs of this host refuse it: %s' % why
         found.append(Finding(NOTE if why else OK, what, why and OWN_CA))
@@ -30,8 +31,8 @@ def examine(loaded):
         if why:
             found.append(Finding(WARNING, '%s: clients on Python 3.13 and newer refuse it: %s' % (row.path, why),
                                  STRICT_CA))
-    found.extend(Finding(OK, 'clients log in by certificates of %s, %d days left' % (
-        certificate_store.show(row), row.days), '') for row in rows[len(loaded.pairs) if loaded else 0:])
+    found.extend(Finding(OK, 'clients log in by certificates of %s, %s' % (
+        certificate_store.show(row), certificate_state(row._asdict())), '') for row in rows[len(loaded.pairs) if loaded else 0:])
     return found
 
 

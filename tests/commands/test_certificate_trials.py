@@ -74,6 +74,7 @@ def test_one_that_has_ended_or_ends_soon_is_told_by_doctor_and_check(tmpdir, aut
     ini.write('[proxy]\nlisten = 127.0.0.1:0\n[tls]\ncertificate = x.pem\nkey = x.key\n')
     found = certificate_trials.examine(loading.load(str(ini)).certificates)
     assert found[0].severity == severity and what in found[0].what and pair.certificate in found[0].what
+    assert (', expired 20' in found[1].what) is (until < 0) and ', -' not in found[1].what
     assert cli.main(['--check', str(ini)]) == 0
     assert what in capsys.readouterr()[0]
     assert doctor.main(['doctor', '-c', str(ini)]) in (1, 2)

@@ -31,8 +31,9 @@ def examine(loaded):
         if why:
             found.append(Finding(WARNING, '%s: clients on Python 3.13 and newer refuse it: %s' % (row.path, why),
                                  STRICT_CA))
-    found.extend(Finding(OK, 'clients log in by certificates of %s, %s' % (
-        certificate_store.show(row), certificate_state(row._asdict())), '') for row in rows[len(loaded.pairs) if loaded else 0:])
+    for row in rows[len(loaded.pairs) if loaded else 0:]:
+        found.append(Finding(OK, 'clients log in by certificates of %s, %s' % (
+            certificate_store.show(row), certificate_state(row._asdict())), ''))
     return found
 
 

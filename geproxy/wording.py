@@ -4,6 +4,8 @@ from __future__ import absolute_import, division, print_function
 # As in HTTP dates and log lines. strftime would give the names in the language of the host.
 MONTHS = ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec')
 
+SHORTENED = 3       # letters of a word that can be the beginning of another one, for `did_you_mean`
+
 
 def plural(number, word, ending='s'):
     """Return a number with its word, as '1 connection' or '2 connections'.
@@ -14,10 +16,12 @@ def plural(number, word, ending='s'):
 
 
 def did_you_mean(word, words):
-    """Return ' (did you mean X?)' if one of `words` is similar to `word`, else ''.
+    """Return ' (did you mean X?)' if one of `words` is similar to `word`, or begins with it, else ''.
 
     `word`: native text that is not valid; `words`: an iterable of the valid ones.
     """
     import difflib              # only here: a start without a mistake does not wait for it
-    near = difflib.get_close_matches(word, list(words), 1, 0.6)
+    words = list(words)
+    near = difflib.get_close_matches(word, words, 1, 0.6) or [
+        each for each in words if len(word) >= SHORTENED and each.startswith(word)]
     return ' (did you mean %s?)' % near[0] if near else ''

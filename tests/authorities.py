@@ -13,10 +13,11 @@ A_DAY = datetime.timedelta(1)
 class Authority(object):
     """An authority with its own files in `folder`. `path`: of its certificate."""
 
-    def __init__(self, folder, name, issuer=None):
-        """`folder`: of py.path; `name`: native text; `issuer`: the Authority that signs its certificate, or None."""
+    def __init__(self, folder, name, issuer=None, strict=False):
+        """`folder`: of py.path; `name`: native text; `issuer`: the Authority that signs its certificate, or None; `strict`:
+        True for certificates with all extensions that RFC 5280 demands."""
         pytest.importorskip('cryptography')
-        self._folder, self._issuer, self._key = folder, issuer, None
+        self._folder, self._issuer, self._key, self._strict = folder, issuer, None, strict
         pair = self.make(name, common=name, own=True)
         self.path = pair.certificate
 
@@ -44,6 +45,11 @@ class Authority(object):
         if hosts:
             builder = builder.add_extension(x509.SubjectAlternativeName(
                 [x509.DNSName(text % host) for host in hosts]), False)
+        if self._strict:
+            builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False).add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key((signer or self)._key.public_key()), False)
+        if self._strict and own:
+            builder = builder.add_extension(x509.KeyUsage(False, False, False, False, False, True, True, False, False), True)
         signed = builder.sign((signer or self)._key, hashes.SHA256(), default_backend())
         pem = serialization.Encoding.PEM
         pair = Pair(str(self._folder.join(file_name + '.pem')), str(self._folder.join(file_name + '.key')))

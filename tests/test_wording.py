@@ -16,6 +16,7 @@ def test_a_number_and_its_word_agree(number, word, ending, text):
 
 @pytest.mark.parametrize('word, hint', [
     ('alow', ' (did you mean allow?)'), ('dny', ' (did you mean deny?)'), ('zzz', ''), ('', ''),
+    ('cert', ' (did you mean certificate?)'), ('ce', ''),
 ])
 def test_a_misspelt_word_is_answered_with_the_similar_one(word, hint):
-    assert wording.did_you_mean(word, ('allow', 'deny')) == hint
+    assert wording.did_you_mean(word, ('allow', 'deny', 'certificate')) == hint

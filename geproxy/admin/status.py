@@ -19,7 +19,7 @@ from geproxy.exchange.conversation import PHASES
 from geproxy.exchange.state import View
 from geproxy.net import memory, supervise
 from geproxy.observe import metrics
-from geproxy.observe.formats import parent_state, show, show_url
+from geproxy.observe.formats import CERTIFICATES_FAILING, certificate_state, parent_state, show, show_url
 
 NO_EXCHANGE = View('', None, None, b'', b'', b'', '', '', '', 0, 0)
 _started = time.time()
@@ -64,7 +64,7 @@ def process(server):
         ('pid', os.getpid()), ('version', __version__), ('name', server.proxy.name),
         ('age', round(time.time() - _started, 3)), ('draining', server.draining), ('connections', len(server.live)),
         ('limit', server.proxy.limits.connections), ('accepted', server.accepted), ('parents', parents(server)),
-        ('certificates', certificates(server))))
+        ('certificates', certificates(server)), ('certificates_failing', server.certificates.failing)))
 
 
 def parents(server):
@@ -111,8 +111,9 @@ def state(server):
         values.update(server.admin.counted())
     lines = ['state: %s' % (', '.join('%d %s' % (count, name) for name, count in phases(server.live).items())
                             or 'no connections')]
-    lines += ['certificate: %s, %s, %d days left' % (each['path'], ' '.join(each['names']), each['days'])
+    lines += ['certificate: %s, %s, %s' % (each['path'], ' '.join(each['names']), certificate_state(each))
               for each in certificates(server)]
+    lines += [CERTIFICATES_FAILING] if server.certificates.failing else []
     lines += ['parent %s: %s' % (row['parent'], parent_state(row)) for row in parents(server)]
     for counter in metrics.COUNTERS:
         value = values.get(counter.name)

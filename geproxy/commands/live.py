@@ -13,7 +13,8 @@ from geproxy.commands import filters, terminal
 from geproxy.commands.admin_commands import FAILED, ask_all, complain, connections, finder, parser, plain, run
 from geproxy.commands.top import main as top
 from geproxy.compat import monotonic, to_octets
-from geproxy.observe.formats import HEADS, is_parent, parent_state, show_seconds, show_size
+from geproxy.observe.formats import (
+    CERTIFICATES_FAILING, HEADS, certificate_state, is_parent, parent_state, show_seconds, show_size)
 from geproxy.wording import plural
 
 REFRESH = 2.0           # seconds after which `tail` looks for new processes
@@ -25,7 +26,8 @@ def status(arguments):
     """Run ``geproxy status`` and return the exit code. `arguments`: native texts, the name of the command first."""
     options = parser('status', 'Show the running processes: version, age, number of connections, the certificates of '
                      '[tls], and the states of the parents in [upstream] routes. Exit code 0: all parents are in use, '
-                     '1: no process answers, or a process leaves a parent out.')
+                     '1: no process answers, a process leaves a parent out, or files of [tls] have changed and cannot '
+                     'be used.')
     _add_output(options)
     return run(_status, options, arguments)
 
@@ -80,11 +82,14 @@ def _status(options):
             row['pid'], plain(row['version']), plain(row['name']), show_seconds(row['age']), row['connections'],
             plural(row['limit'], 'connection'), ', draining' if row['draining'] else ''))
         for each in row['certificates']:
-            print('  certificate %s: %s, %d days left' % (
-                plain(each['path']), plain(' '.join(each['names']) or 'no name'), each['days']))
+            print('  certificate %s: %s, %s' % (
+                plain(each['path']), plain(' '.join(each['names']) or 'no name'), certificate_state(each)))
+        if row.get('certificates_failing'):
+            print('  ' + CERTIFICATES_FAILING)
         for parent in row['parents']:
             print('  parent %s: %s' % (plain(parent['parent']), plain(parent_state(parent))))
-    return FAILED if any(not parent['up'] for row in rows for parent in row['parents']) else 0
+    return FAILED if any(row.get('certificates_failing') or not all(parent['up'] for parent in row['parents'])
+                         for row in rows) else 0
 
 
 # --- ps

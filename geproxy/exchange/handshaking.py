@@ -24,6 +24,7 @@ MOST_WAITING = 1000     # handshakes of one client that are under way, and need 
 OUTCOMES = ('done', 'failed', 'late', 'refused')
 ONLY_TLS = 'this port speaks TLS: use https:// in the proxy URL'
 NO_CERTIFICATE = 'this port speaks TLS, and this proxy has no certificate now: set [tls] certificate'
+TLS_HINT = 'Set up the client with https://HOST:PORT for this proxy, and with the CA that signed its certificate.'
 
 # What OpenSSL says, as its versions have it, and what that means for people. The first that occurs in it is used.
 MEANINGS = (
@@ -65,7 +66,7 @@ class Handshakes(object):
         if not begins and not only:
             return True
         if not begins or context is None:
-            raise errors.WrongProtocol(NO_CERTIFICATE if context is None else ONLY_TLS, '')
+            raise _wrong(NO_CERTIFICATE if context is None else ONLY_TLS)
         try:
             self._admit(conversation)
         except errors.TooManyRequests:
@@ -127,6 +128,13 @@ class Handshakes(object):
         exchange.proxy.observers.began(record)
         record.reason, record.message, record.aborted = error.token, str(error), True
         exchange.finish()
+
+
+def _wrong(message):
+    """Return the WrongProtocol for a client of a port that takes nothing but TLS. `message`: native text."""
+    error = errors.WrongProtocol(message, '')
+    error.hint = TLS_HINT           # that of other ports is to use http://
+    return error
 
 
 def _begin(conversation, context):

@@ -9,6 +9,7 @@ from geproxy import errors
 from geproxy.exchange import own_answers
 from geproxy.http1.message import PORTS
 from geproxy.pages import proxy_port
+from geproxy.pages.proxy_port import ONLY_TLS
 
 FORMS = ('origin', 'asterisk')      # of targets; a client that uses the proxy as a proxy sends other forms
 # How the way of a request to an origin ends if it may have been meant for this proxy.
@@ -34,19 +35,21 @@ def answer(exchange):
     """
     persists = exchange.persists()
     exchange.client.pace = None         # like all answers of our own, it is never slowed down
+    conversation = exchange.conversation
+    tls = ONLY_TLS if conversation.local in conversation.server.only_tls else exchange.proxy.speaks_tls
     try:
-        exchange.respond(*page(exchange.request, exchange.head, not persists, exchange.proxy.speaks_tls))
+        exchange.respond(*page(exchange.request, exchange.head, not persists, tls))
         return exchange.conclude(persists)
     except (errors.ClientLost, errors.DownloadTimeout):
         return exchange.lose_client()
 
 
-def page(request, head, close, speaks_tls):
+def page(request, head, close, tls):
     """Return the answer to a visitor, as (status code, octets).
 
     `request`: a message.Request; `head`: the octets of its head, as they came; needed for TRACE only; `close`: True if
-    the connection ends behind the answer; `speaks_tls`: True if clients can reach this proxy by TLS, too.
+    the connection ends behind the answer; `tls`: as for proxy_port.answer.
     """
     if request.method in (b'OPTIONS', b'TRACE'):
         return 200, own_answers.last_hop(request, head, close)
-    return proxy_port.answer(request, close, speaks_tls)
+    return proxy_port.answer(request, close, tls)

@@ -9,6 +9,7 @@ import collections
 import os
 import re
 import ssl
+import sys
 import time
 
 from geproxy.compat import to_native
@@ -33,16 +34,22 @@ _CUT_IS_AN_END = getattr(ssl, 'OP_IGNORE_UNEXPECTED_EOF', 0)
 _find_control = re.compile(u'[\x00-\x1f\x7f-\x9f]').search
 _Names = collections.namedtuple('_Names', 'issuer subject')       # in DER, octets
 _certificates_in = re.compile(br'-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----').findall
+_labels = re.compile(br'-----(BEGIN|END) ([A-Z0-9 ]{1,40})-----').findall
 LONGEST_NAME = 255      # octets of a user name, as in htpasswd
 
 
 # What to do, by the reason that OpenSSL gives.
 _REMEDIES = {
     'KEY_VALUES_MISMATCH': '; of several certificates in a file, the first one is that of the key',
-    'NO_START_LINE': '; expected PEM, a text with -----BEGIN',
     'EE_KEY_TOO_SMALL': '; make one with a longer key',
     'CA_MD_TOO_WEAK': '; make one with a newer signature algorithm',
 }
+
+# What files are expected to be.
+_CERTIFICATE, _AUTHORITIES, _KEY = 'a certificate', 'a file with certificates of authorities', 'the key'
+_HALF = 'not each -----BEGIN in it has its -----END: is it complete?'
+# The reasons that OpenSSL gives if a file has not what is wanted. Python has no reason for some errors.
+_NOT_FOUND = (None, 'NO_START_LINE', 'NO_CERTIFICATE_OR_CRL_FOUND', 'BAD_END_LINE')
 
 _NO_RENEGOTIATION = 1 << 30     # OP_NO_RENEGOTIATION, which Python has from 3.7
 
@@ -110,7 +117,7 @@ def client_context(authorities=None, pair=None):
     if authorities is None:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     else:
-        _load(authorities, 'a file with certificates of authorities', context.load_verify_locations, authorities)
+        _load(authorities, _AUTHORITIES, context.load_verify_locations, authorities)
     if pair is not None:
         _load_pair(context, pair)
     return context
@@ -118,7 +125,7 @@ def client_context(authorities=None, pair=None):
 
 def facts(path):
     """Return the Facts of the first certificate in a file. `path`: of the file. Raises BadCertificate."""
-    return _facts(_load(path, 'a certificate', ssl._ssl._test_decode_cert, path))
+    return _facts(_load(path, _CERTIFICATE, ssl._ssl._test_decode_cert, path))
 
 
 def _facts(found):
@@ -184,7 +191,7 @@ def _server_context(pair, clients, required):
     context = _context()
     _load_pair(context, pair)
     if clients is not None:
-        _load(clients, 'a file with certificates of authorities', context.load_verify_locations, clients)
+        _load(clients, _AUTHORITIES, context.load_verify_locations, clients)
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     return context
 
@@ -193,9 +200,14 @@ def _load_pair(context, pair):
     facts(pair.certificate)             # else a mistake in one file is told of the other
     asked = []                          # the callback must not raise: Python 3.6 turns that into a SystemError
     try:
-        _load(pair.key, 'the key of %s' % pair.certificate, context.load_cert_chain, pair.certificate, pair.key,
+        _load(pair.key, '%s of %s' % (_KEY, pair.certificate), context.load_cert_chain, pair.certificate, pair.key,
               lambda *_: asked.append(True) or '')
     except BadCertificate:
+        begun, ended = _sections(pair.certificate)
+        if begun != ended:              # in an intermediate certificate, which OpenSSL reads together with the key
+            raise BadCertificate('%s is not %s: %s' % (pair.certificate, _CERTIFICATE, _HALF), pair.certificate)
+        if pair.key == pair.certificate and 'PRIVATE KEY' not in begun:
+            raise BadCertificate('%s has no private key: set key = FILE' % pair.certificate, pair.certificate)
         if not asked:
             raise
         raise BadCertificate('%s needs a passphrase, and nobody is there to type it: write the key without one, with '
@@ -210,21 +222,66 @@ def _load(path, what, load, *arguments):
     except BadCertificate:
         raise
     except ssl.SSLError as error:
-        reason = getattr(error, 'reason', None) or 'NO_START_LINE'
-        raise BadCertificate('%s is not %s: %s%s' % (
-            path, what, reason.lower().replace('_', ' '), _REMEDIES.get(reason, '')), path)
+        reason = getattr(error, 'reason', None)
+        why = _contents(path, what) if reason in _NOT_FOUND else (
+            reason.lower().replace('_', ' ') + _REMEDIES.get(reason, ''))
+        raise BadCertificate('%s is not %s: %s' % (path, what, why), path)
     except (IOError, OSError) as error:
         raise BadCertificate('cannot read %s, %s: %s' % (path, what, error.strerror), path, error.errno)
+
+
+def _contents(path, what):
+    """Return why a file is not what was expected, and what to do, as native text. `what`: as for `_load`."""
+    wanted = 'PRIVATE KEY' if what.startswith(_KEY) else 'CERTIFICATE'
+    begun, ended = _sections(path)
+    if not begun:
+        return 'expected PEM, a text with -----BEGIN %s-----' % wanted
+    if begun != ended:
+        return _HALF
+    if wanted in begun:
+        return 'the %s in it is damaged' % wanted
+    swapped = what != _AUTHORITIES and set(begun) & {'PRIVATE KEY', 'CERTIFICATE'}
+    return 'it has a %s%s' % (' and a '.join(sorted(set(begun), key=begun.index)),
+                              ': are certificate and key swapped?' if swapped else ', and no %s' % wanted)
+
+
+def _sections(path):
+    """Return the labels of a PEM file, as two lists of native text: of its lines with BEGIN, and of those with END."""
+    try:
+        with open(path, 'rb') as opened:
+            found = [(edge, to_native(label)) for edge, label in _labels(opened.read())]
+    except (IOError, OSError):
+        found = []                      # it was there a moment ago
+    found = [(edge, label) for edge, label in found if not label.endswith('PARAMETERS')]    # they go with a key
+    return [['PRIVATE KEY' if label.endswith('PRIVATE KEY') else label for edge, label in found if edge == each]
+            for each in (b'BEGIN', b'END')]
 
 
 def _ask_for_name(context, callback):
     """Have `callback` called with the owner, see TlsTransport, and the name. The methods of gevent's own contexts know
     no owners but gevent's sockets."""
+    _keep_quiet()
     base = ssl._ssl._SSLContext
     if hasattr(base, 'sni_callback'):
         base.sni_callback.__set__(context, callback)
     else:
         base.set_servername_callback(context, callback)
+
+
+def _keep_quiet():
+    """Keep Python from writing a traceback for each name that is not in ASCII.
+
+    Python refuses such a handshake before it calls us. Before Python 3.8, it cannot be kept from writing.
+    """
+    usual = getattr(sys, 'unraisablehook', None)
+    if usual is None or getattr(usual, 'is_quiet', False):
+        return
+
+    def hook(found):
+        if not (isinstance(found.exc_value, UnicodeDecodeError) and isinstance(found.object, bytes)):
+            usual(found)
+    hook.is_quiet = True
+    sys.unraisablehook = hook
 
 
 def _choose(transport, name, by_name):
@@ -245,7 +302,7 @@ def advice(path):
     said = []
     if not facts(path).names:
         said.append('names no host, so clients refuse it: get one with a subjectAltName')
-    chain = _load(path, 'a certificate', _chain_in, path)
+    chain = _load(path, _CERTIFICATE, _chain_in, path)
     for number, (lower, upper) in enumerate(zip(chain, chain[1:]), 2):
         if lower.issuer != upper.subject:
             said.append('is not in order: certificate %d of the file has not signed the one before it; put the one of '

@@ -237,6 +237,17 @@ def parent_state(row):
         since and ' again' + since, plural(row['failures'], 'failure'), row['why'])
 
 
+def certificate_state(row):
+    """Return how long a certificate is good, in words, native text.
+
+    `row`: a dictionary: `until`, seconds since the epoch; `days`, whole days left, negative if it has expired.
+    """
+    if row['days'] < 0:
+        return 'expired %s' % time.strftime('%Y-%m-%d', time.gmtime(row['until']))
+    return '%d days left' % row['days']
+
+
+CERTIFICATES_FAILING = 'certificates: the files of [tls] have changed and cannot be used; the error log says why'
 FORMATS = {'console': console_line, 'squid': squid_line, 'common': common_line, 'json': json_line}
 
 

@@ -48,7 +48,7 @@ class Server(object):
 
     `live`: {Conversation: its greenlet}, the client connections; `accepted`, `rejected`: how many there were, and how
     many of these were refused; `draining`: true once it is told to stop; `proxy`: the wiring.Proxy with the settings
-    that hold now.
+    that hold now; `only_tls`: a set of (address, port), the listeners that take nothing but TLS.
     """
 
     def __init__(self, path, settings, log, sockets, admin_sockets=()):
@@ -58,6 +58,7 @@ class Server(object):
         self.reloads = reloads.Reloads(path, log, lambda: self.proxy.settings, self._use)
         self.sockets = sockets
         self.addresses = [sock.getsockname()[:2] for sock in sockets]
+        self.only_tls = frozenset(sock.getsockname()[:2] for sock in sockets if listeners.is_tls(sock))
         self.live = {}                          # {Conversation: its greenlet}
         self.proxy = None
         self.draining = False

@@ -1,6 +1,8 @@
 """``geproxy doctor`` and ``--check`` about certificates: real files, and a real handshake with each."""
 from __future__ import absolute_import, division, print_function
 
+import ssl
+
 import pytest
 from authorities import Authority
 from test_tls import path
@@ -25,10 +27,26 @@ def test_without_tls_nothing_is_said():
 
 
 def test_a_certificate_of_an_own_authority_is_a_note_that_says_what_clients_need():
-    ours, clients = certificate_trials.examine(certificates.read((PROXY,), path('ca.pem')))
+    found = certificate_trials.examine(certificates.read((PROXY,), path('ca.pem')))
+    ours, clients = found[0], found[-1]
     assert ours.severity == NOTE and 'proxy.test localhost' in ours.what and 'days left' in ours.what
     assert 'refuse it: certificate verify failed' in ours.what and 'own CA' in ours.remedy
     assert clients.severity == OK and 'clients log in by certificates of' in clients.what
+
+
+@pytest.mark.skipif(ssl.OPENSSL_VERSION_INFO < (3,), reason='this OpenSSL does not look at the key usage')
+@pytest.mark.parametrize('strict', [False, True])
+@pytest.mark.parametrize('where', ['in its file', 'in [tls] clients'])
+def test_an_authority_that_strict_clients_refuse_is_told(tmpdir, strict, where):
+    authority = Authority(tmpdir, 'ca', strict=strict)
+    pair = authority.make('x', u'x', hosts=[u'x.test'])
+    if where == 'in its file':
+        with open(pair.certificate, 'a') as opened:
+            opened.write(open(authority.path).read())
+    loaded = certificates.read((pair,), authority.path if where != 'in its file' else None)
+    said = [each for each in certificate_trials.examine(loaded) if '3.13' in each.what]
+    assert [(each.severity, 'keyUsage' in each.remedy) for each in said] == ([] if strict else [(WARNING, True)])
+    assert all(each.what.startswith('%s: ' % pair.certificate) and 'verify failed' in each.what for each in said)
 
 
 @pytest.mark.parametrize('hosts, trusts, refused', [
@@ -56,6 +74,7 @@ def test_one_that_has_ended_or_ends_soon_is_told_by_doctor_and_check(tmpdir, aut
     ini.write('[proxy]\nlisten = 127.0.0.1:0\n[tls]\ncertificate = x.pem\nkey = x.key\n')
     found = certificate_trials.examine(loading.load(str(ini)).certificates)
     assert found[0].severity == severity and what in found[0].what and pair.certificate in found[0].what
+    assert (', expired 20' in found[1].what) is (until < 0) and ', -' not in found[1].what
     assert cli.main(['--check', str(ini)]) == 0
     assert what in capsys.readouterr()[0]
     assert doctor.main(['doctor', '-c', str(ini)]) in (1, 2)

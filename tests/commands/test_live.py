@@ -143,6 +143,23 @@ def test_status_shows_certificates():
         assert re.match(r'  certificate %s: proxy\.test \S.*, \d+ days left\Z' % re.escape(certificate), out.splitlines()[1])
 
 
+def test_status_tells_that_changed_certificates_cannot_be_used_and_that_one_has_expired(tmpdir):
+    certificate, key = tmpdir.join('a.pem'), tmpdir.join('a.key')
+    certificate.write(open(pem('expired.test.pem')).read())
+    key.write(open(pem('expired.test.pem')).read())
+    with running(SOCKET + '[tls]\ncertificate = %s\nkey = %s\n' % (certificate, key)) as proxy:
+        code, out, _err = command('status', '-c', proxy.path)
+        assert (code, len(out.splitlines())) == (0, 2)
+        assert re.match(r'  certificate %s: \S.*, expired 20\d\d-\d\d-\d\d\Z' % re.escape(str(certificate)), out.splitlines()[1])
+        key.write(open(pem('other.test.key')).read())
+        proxy.wait_for(b'the certificates stay as they were')
+        code, out, err = command('status', '-c', proxy.path)
+        assert (code, err) == (1, '') and out.splitlines()[2].startswith('  certificates: the files of [tls] have changed ')
+        assert json.loads(command('status', '-o', 'json', '-c', proxy.path)[1])['certificates_failing'] is True
+        proxy.tell(signal.SIGUSR2)
+        proxy.wait_for(br'certificate: [^\n]*, expired 20\d\d-\d\d-\d\d\n[^\n]*certificates: the files of \[tls\] have changed')
+
+
 def test_without_parents_status_and_metrics_have_none():
     with running(SOCKET) as proxy:
         code, out, err = command('status', '-c', proxy.path)

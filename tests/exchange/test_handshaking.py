@@ -1,8 +1,10 @@
 """How connections become TLS, or stay plain, or fail. (test_encrypted has what goes on inside.)"""
 from __future__ import absolute_import, division, print_function
 
+import collections
 import socket
 import ssl
+import sys
 
 import encrypted
 import gevent
@@ -16,6 +18,7 @@ from test_proxy_header import IPV4, PROXY, TCP4, v2
 from geproxy import errors
 from geproxy.exchange import handshaking
 
+Unraisable = collections.namedtuple('Unraisable', 'exc_value object')
 STRANGER = '127.0.0.2'
 PROTOCOL_VERSION, ACCESS_DENIED = b'\x15\x03\x01\x00\x02\x02\x46', b'\x15\x03\x01\x00\x02\x02\x31'      # alerts
 BALANCED = '[proxy]\nproxy_protocol = 127.0.0.1\n[access]\nclients = any\n'
@@ -189,7 +192,8 @@ def test_a_port_for_tls_says_so_to_others(octets, answer):
         shown = helpers.ask(address, octets)
         assert shown.startswith(answer)
         assert proxy.wait()[0].reason == 'wrong_protocol' and 'use https:// in the proxy URL' in proxy.records[0].message
-        assert b'use https:// in the proxy URL' in shown or answer[:1] != b'H'
+        assert b'use https:// in the proxy URL' in shown and b'http://' not in shown and b'the CA that' in shown or (
+            answer[:1] != b'H')
         assert encrypted.ask(address, own()).startswith(b'HTTP/1.1 200 ')
 
 
@@ -202,6 +206,28 @@ def test_a_port_for_tls_is_never_open_to_others():
 
 
 # --- what goes wrong
+
+TWO = '[tls]\ncertificate = %s %s\nkey = %s %s\n' % tuple(encrypted.pem(name) for name in (
+    'proxy.test.pem', 'other.test.pem', 'proxy.test.key', 'other.test.key'))
+
+
+def test_a_name_that_is_not_ascii_is_refused_without_a_traceback(monkeypatch):
+    seen = []
+    monkeypatch.setattr(sys, 'unraisablehook', seen.append, raising=False)
+    flight = encrypted.first_flight()
+    assert b'proxy.test' in flight
+    with helpers.proxying(TWO) as (address, proxy):
+        sock = connect(address)
+        sock.sendall(flight.replace(b'proxy.test', b'proxy\xfftest'))
+        assert sock.recv(1) == b'\x15'          # an alert
+        sock.close()
+        assert failed(proxy)
+    assert seen == []
+    # What else Python cannot raise is still told.
+    other = Unraisable(ValueError('x'), b'')
+    sys.unraisablehook(other)
+    assert seen == [other]
+
 
 BROKEN = [
     (b'\x16', 'ended the connection'), (b'\x16\x03\x01', 'ended the connection'), (encrypted.first_flight()[:40], 'ended the connection'),

@@ -102,14 +102,45 @@ def test_what_a_certificate_says():
 @pytest.mark.parametrize('pair, what', [
     (Pair('/nowhere/a.pem', PROXY.key), 'cannot read /nowhere/a.pem, a certificate: No such file or directory'),
     (Pair(PROXY.certificate, '/nowhere/a.key'), 'No such file or directory'),
-    (Pair(PROXY.key, PROXY.key), 'proxy.test.key is not a certificate'),
+    (Pair(PROXY.key, PROXY.certificate), 'proxy.test.key is not a certificate: it has a PRIVATE KEY: are certificate and key swapped?'),
+    (Pair(PROXY.certificate, OTHER.certificate), 'other.test.pem is not the key of %s: it has a CERTIFICATE: are ' % PROXY.certificate),
     (Pair(PROXY.certificate, OTHER.key), 'other.test.key is not the key of '),
-    (Pair(PROXY.certificate, PROXY.certificate), 'proxy.test.pem is not the key of '),
+    (Pair(PROXY.certificate, PROXY.certificate), 'proxy.test.pem has no private key: set key = FILE'),
 ])
 def test_what_is_wrong_with_a_file_is_told_with_its_path(pair, what):
     with pytest.raises(BadCertificate) as raised:
         certificates.server_context([pair])
     assert what in str(raised.value)
+
+
+CERTIFICATE, KEY = open(PROXY.certificate).read(), open(PROXY.key).read()
+DAMAGED = '-----BEGIN %s-----\nAAAA\n-----END %s-----\n'
+PARTS = '-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n'
+
+
+@pytest.mark.parametrize('certificate, key, what', [
+    ('', KEY, 'a.pem is not a certificate: expected PEM, a text with -----BEGIN CERTIFICATE-----'),
+    (CERTIFICATE, '', 'a.key is not the key of DIR/a.pem: expected PEM, a text with -----BEGIN PRIVATE KEY-----'),
+    (CERTIFICATE[:600], KEY, 'a.pem is not a certificate: not each -----BEGIN in it has its -----END: is it complete?'),
+    (CERTIFICATE + CERTIFICATE[:600], KEY, 'a.pem is not a certificate: not each -----BEGIN'),
+    (CERTIFICATE, KEY[:100], 'a.key is not the key of DIR/a.pem: not each -----BEGIN in it has its -----END: is it complete?'),
+    (DAMAGED % (('CERTIFICATE REQUEST',) * 2), KEY, 'a.pem is not a certificate: it has a CERTIFICATE REQUEST, and no CERTIFICATE'),
+    (PARTS + KEY.replace('PRIVATE', 'EC PRIVATE'), KEY, 'a.pem is not a certificate: it has a PRIVATE KEY: are certificate and key swapped?'),
+    (DAMAGED % (('CERTIFICATE',) * 2), KEY, 'a.pem is not a certificate: the CERTIFICATE in it is damaged'),
+    (CERTIFICATE, DAMAGED % (('PRIVATE KEY',) * 2), 'a.key is not the key of DIR/a.pem: the PRIVATE KEY in it is damaged'),
+])
+def test_what_a_file_has_instead_is_told(tmpdir, certificate, key, what):
+    tmpdir.join('a.pem').write(certificate)
+    tmpdir.join('a.key').write(key)
+    with pytest.raises(BadCertificate) as raised:
+        certificates.server_context([Pair(str(tmpdir.join('a.pem')), str(tmpdir.join('a.key')))])
+    assert str(raised.value).startswith('%s/%s' % (tmpdir, what.replace('DIR', str(tmpdir))))
+
+
+def test_a_key_in_place_of_authorities_is_told():
+    with pytest.raises(BadCertificate) as raised:
+        certificates.server_context([PROXY], PROXY.key)
+    assert str(raised.value).endswith('authorities: it has a PRIVATE KEY, and no CERTIFICATE')
 
 
 def test_files_without_certificates_are_told(tmpdir):

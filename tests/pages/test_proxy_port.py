@@ -1,6 +1,7 @@
 """The pages of the port that clients use: what they say, and that nothing of the admin listener is among them."""
 from __future__ import absolute_import, division, print_function
 
+import encrypted
 import pytest
 from helpers import ask, proxying
 
@@ -66,3 +67,16 @@ def test_the_first_page_mentions_tls_only_if_there_is_tls():
     without, with_tls = (proxy_port.answer(request, False, each)[1] for each in (False, True))
     assert b'by TLS' not in without and b'programs talk plain HTTP' in without
     assert b'by TLS' in with_tls and b'talk plain HTTP' not in with_tls and b'%(' not in with_tls
+
+
+@pytest.mark.parametrize('only', [True, False])
+def test_a_port_for_tls_alone_is_shown_with_https(only):
+    with encrypted.proxying(listen_tls=only) as (address, _proxy):
+        first, other = (encrypted.ask(address, b'GET %s HTTP/1.1\r\nHost: gateway:%d\r\nConnection: close\r\n\r\n' % (
+            path, address[1])) for path in (b'/', b'/other'))
+    place, other_scheme = b'gateway:%d' % address[1], b'http' if only else b'https'
+    scheme = b'https' if only else b'http'
+    assert b'http_proxy=%s://%s/\n' % (scheme, place) in first and b'https_proxy=%s://%s/<' % (scheme, place) in first
+    assert b'proxy=%s://' % other_scheme not in first and b'%(' not in first and b'%s' not in first
+    assert (b'HTTPS %s"' % place in first) is (b'"HTTP proxy"' not in first) is only
+    assert b'Its first page: %s://%s/\n' % (scheme, place) in other

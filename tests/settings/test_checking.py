@@ -59,7 +59,7 @@ PROXY, KEY, CA = path('proxy.test.pem'), path('proxy.test.key'), path('ca.pem')
     (['certificate = %s' % PROXY, 'key = %s' % path('other.test.key')],
      ['test.ini:3: [tls] key: %s is not the key of %s: key values mismatch; of several certificates in a file, the first '
       'one is that of the key' % (path('other.test.key'), PROXY)]),
-    (['certificate = %s' % PROXY], ['test.ini:2: [tls] certificate: %s is not the key of %s: ' % (PROXY, PROXY)]),
+    (['certificate = %s' % PROXY], ['test.ini:2: [tls] certificate: %s has no private key: set key = FILE' % PROXY]),
     (['certificate = nowhere.pem', 'key = %s' % KEY],
      ['test.ini:2: [tls] certificate: cannot read nowhere.pem, a certificate: No such file or directory']),
     (['certificate = %s' % PROXY, '  %s' % path('ca.pem'), 'key = %s' % KEY, '  %s' % KEY],

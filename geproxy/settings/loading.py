@@ -138,14 +138,16 @@ def _collect(entries):
         elif name is None:
             pass
         elif entry.value is None:
-            what = 'invalid line: expected name = value'
+            what = 'invalid line: expected name = value' + _row_of(section, name)
         elif (section, name) not in known:
-            what = 'unknown option%s' % _meant(section, name)
+            what = 'unknown option%s' % (_row_of(section, name) or _meant(section, name))
         elif (section, name) in values:
             what = 'duplicate option: line %d has it already' % values[section, name].lines[0].number
         else:
             values[section, name] = entry
         if what:
+            if name and '://' in name:          # a row of routes, maybe with a password
+                entry = entry._replace(name=name.partition('://')[0] + '://***')
             problems.append(problem_at(entry.lines[0], entry, what))
     return values, problems
 
@@ -191,6 +193,13 @@ def _included_rules(path, shown, entry, problems):
     what = 'not allowed in an included file: it can have [access] rules only'
     problems.extend(problem_at(each.lines[0], each, what) for each in values.values())
     return rows.lines if rows else ()
+
+
+def _row_of(section, name):
+    """Return what to do if the name of an option is rather the beginning of a row, which has blanks; else ''."""
+    rows = {'access': 'rules', 'upstream': 'routes'}.get(section)
+    return ' (if this is a row of %s: rows are indented)' % rows if rows and (
+        ' ' in name or name == 'environment') else ''
 
 
 def _meant(section, name):

@@ -28,6 +28,10 @@ _ADVICE = {
 _is_route = re.compile(r'direct,?\Z|(?!https?://(?:any(?:[:/,]|\Z)|\*?\.)).*://').match
 _is_option = re.compile(r'[a-z]+=').match
 _login = re.compile(r'[^\s/,]+@')
+# A user and password, which may have blanks and commas. The @ of a destination @FILE has a blank or a comma before it.
+_find_login = re.compile(r'//.*[^\s,]@|(?:\A|[\s,])[^\s,@]+@').search
+_LOGIN_ELSEWHERE = ('user and password do not belong here, where others may read them: put them into the file of '
+                    '[upstream] parents')
 
 
 def route_list(entry):
@@ -52,6 +56,8 @@ def parse(line, read_names):
 
     `line`: an ini.Line; `read_names`: as for rule_lines.parse.
     """
+    if _find_login(line.text):
+        raise ValueError(_LOGIN_ELSEWHERE)
     words = line.text.split()
     start = next((at for at, word in enumerate(words) if _is_route(word)), len(words))
     if start == len(words):
@@ -108,8 +114,7 @@ def parse_parent(text):
         raise ValueError("unknown scheme '%s' of a parent: expected %s%s" % (
             scheme, ', '.join(sorted(SCHEMES)), _ADVICE.get(scheme) or wording.did_you_mean(scheme, SCHEMES)))
     if '@' in rest:
-        raise ValueError('user and password do not belong here, where others may read them: put them into the file of '
-                         '[upstream] parents')
+        raise ValueError(_LOGIN_ELSEWHERE)
     place = rest[:-1] if rest[-1:] == '/' else rest
     if re.search('[/?#]', place):
         raise ValueError("'%s' has a path: expected no more than SCHEME://HOST:PORT for a parent" % text)

@@ -6,6 +6,8 @@ import pytest
 from geproxy.policy.routes import Parent, show
 from geproxy.settings import loading, route_lines
 
+LOGIN = 'user and password do not belong here, where others may read them: put them into the file of [upstream] parents'
+
 
 def load(*rows):
     """The routes.Routes of an ini file with these rows."""
@@ -45,6 +47,8 @@ def test_names_of_a_file_and_international_names(tmpdir):
     ini.write_binary(b'[upstream]\nroutes =\n  @names.txt http://m\xc3\xbcller.test:3128\n  @names.txt:1 direct\n')
     routes = loading.load(str(ini)).routes
     assert ways(routes, b'x.a.test') == ['http://xn--mller-kva.test:3128'] and ways(routes, b'x.b.test') == ['direct']
+    ini.write('[upstream]\nroutes =\n  http://any:81 @names.txt,@names.txt:9 https://any:1,@names.txt http://a.test:1\n')
+    assert ways(loading.load(str(ini)).routes, b'b.test') == ['http://a.test:1']
 
 
 @pytest.mark.parametrize('row, what', [
@@ -93,15 +97,24 @@ def test_each_mistake_is_said_with_its_line(row, what):
 
 @pytest.mark.parametrize('row', [
     'any http://joe:secret@a:1', 'any socks5://joe:secret@a', 'any htp://joe:secret@a:1', 'any joe:secret@a:1',
-    'any http://a:1, joe:secret@a:1', 'any http://joe:secret@a', 'joe:secret@a:1 direct'])
+    'any http://a:1, joe:secret@a:1', 'any http://joe:secret@a', 'joe:secret@a:1 direct',
+    'any http://joe:secret word@a:1', 'http://joe:secret x@a:1', 'any http://joe:secret,b@a:1 direct', 'any joe:x secret@a:1',
+    'any http://joe:secret @a:1 x@b', 'any direct, http://joe:x, secret@a:1 source=::1', 'any joe:x,secret@a:1'])
 def test_a_password_is_refused_and_not_repeated(row):
     with pytest.raises(loading.ConfigError) as raised:
         load(row)
     assert 'secret' not in str(raised.value)
+    assert str(raised.value) == 'test.ini:3: [upstream] routes: ' + LOGIN
+
+
+@pytest.mark.parametrize('row', ['any http://joe:secret word@a:1', 'any http://joe:x=secret@a:1', 'any http://joe:secret=x@a:1'])
+def test_a_password_in_a_row_that_is_not_indented_is_not_repeated(row):
+    with pytest.raises(loading.ConfigError) as raised:
+        loading.load('test.ini', ['[upstream]', 'routes =', row])
+    assert 'secret' not in str(raised.value) and str(raised.value).startswith('test.ini:3: [upstream] any http://***: ')
 
 
 def test_user_and_password_in_a_url_are_for_the_file_of_parents():
     with pytest.raises(ValueError) as raised:
         route_lines.parse_parent('http://joe:secret@a:1')
-    assert str(raised.value) == (
-        'user and password do not belong here, where others may read them: put them into the file of [upstream] parents')
+    assert str(raised.value) == LOGIN

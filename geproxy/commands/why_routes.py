@@ -54,7 +54,7 @@ class Routing(object):
         if final and final[0] is not None:
             raise final[0]
         if not final:
-            if len(outcomes) == 1 and self.ways[0].shown == 'direct':
+            if len(outcomes) == 1 and (self.ways[0].shown == 'direct' or isinstance(outcomes[0], errors.SourceMissing)):
                 raise outcomes[0]
             raise errors.ParentFailed('no way to %s:%d: %s' % (
                 to_native(self._question.host), self._question.port,

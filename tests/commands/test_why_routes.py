@@ -99,6 +99,12 @@ def test_the_direct_way_after_a_parent_is_timed_too(asked, nobody):
     assert code == 0 and said.endswith('  direct\n    connected to 127.0.0.1 in N ms\nallowed\n')
 
 
+def test_a_source_address_that_this_host_does_not_have_is_the_error_of_the_client(asked):
+    with listening(replying()) as parent:
+        code, said = asked(['any %s source=192.0.2.77' % url(parent)], 'http://origin.test/')
+    assert code == 3 and '\n    reason: source_address_missing\n' in said
+
+
 @pytest.mark.parametrize('access,row,reason', [
     (['private = deny'], 'any PARENT', '[access] private = deny'),
     (['deny_addresses = 192.0.2.0/24'], 'any PARENT', '[access] deny_addresses is set'),

@@ -102,12 +102,12 @@ def read(path, user=''):
 
 
 def differences(old, new):
-    """Return what has changed of the log-in and the certificates of a parent, as a list of native texts without secrets.
+    """Return what has changed of the log-in and the certificates of a parent, as native texts without secrets.
 
     `old`, `new`: the Parent before and after; both were completed.
     """
     found = ['user or password changed'] if old.login != new.login else []
-    # A parent with another scheme has no context. The usual context has no stamp.
+    # Only https parents have a context, and the usual one has no stamp.
     stamps = [parent.context and _stamps.get(parent.context) for parent in (old, new)]
     return found + (['ca, certificate or key changed'] if stamps[0] != stamps[1] else [])
 

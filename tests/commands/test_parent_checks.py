@@ -34,7 +34,9 @@ def test_without_routes_there_is_nothing_to_say():
     assert parent_checks.examine(None, loading.load(None)) == []
 
 
-@pytest.mark.parametrize('answer,words', [(REFUSAL, 'it answered 503 No such name to {1}, a name that leads nowhere'),
+@pytest.mark.parametrize('answer,words', [(REFUSAL, 'it answered 503 "No such name" to {1}, a name that leads nowhere'),
+                                          (REFUSAL.replace(b'503 No such name', b'403 '), 'it answered 403 to {1}, a name that leads nowhere (if '
+                                           'it refuses all requests, too, it may want another log-in or certificate)'),
                                           (b'HTTP/1.1 200 OK\r\n\r\n', 'it opened a tunnel to {2} in N ms')])
 def test_a_parent_that_answers_is_fine(answer, words):
     asked = []
@@ -45,6 +47,29 @@ def test_a_parent_that_answers_is_fine(answer, words):
     assert found == [(OK, 'http://%s: connected to 127.0.0.1 port %d in N ms; %s' % (
         place, parent[1], words.format(place, 'CONNECT ' + nowhere, nowhere)), '')]
     assert asked[0].startswith(b'CONNECT geproxy-doctor.invalid:443 HTTP/1.1\r\n')
+
+
+@pytest.mark.parametrize('status', [b'400', b'404', b'405', b'501'])
+def test_an_answer_of_a_server_that_is_no_proxy_is_a_warning(status):
+    with listening(answering(REFUSAL.replace(b'503 No such name', status + b' all is fine to CONNECT '), [])) as parent:
+        (severity, what, remedy), = examined('any http://127.0.0.1:%d' % parent[1])
+    assert severity == WARNING and remedy == 'is this a proxy, and is its scheme in [upstream] routes right?'
+    assert ' it answered %s "all is fine to CONNECT" to CONNECT geproxy-doctor' % status.decode('ascii') in what
+
+
+def test_a_parent_is_tried_from_the_source_of_its_rows():
+    seen = []
+
+    def handle(sock):
+        seen.append(sock.getpeername()[0])
+        answering(REFUSAL, [])(sock)
+    with listening(handle) as parent:
+        url = 'http://127.0.0.1:%d' % parent[1]
+        found = examined('a.test %s source=127.0.0.3' % url, 'any ' + url, lines=['source = 127.0.0.2'])
+        (severity, what, remedy), = examined('any %s source=192.0.2.77' % url)
+    assert seen == ['127.0.0.2', '127.0.0.3']
+    assert [each[1].partition(':127')[0].partition(': ')[0] for each in found] == [url + ' from ' + each for each in seen]
+    assert severity == ERROR and what.startswith(url + ' from 192.0.2.77; ') and remedy.startswith('correct [upstream] source, ')
 
 
 def test_a_log_in_that_is_wrong_is_an_error():

@@ -204,6 +204,9 @@ def _row_of(section, name):
 
 def _meant(section, name):
     elsewhere = [option.section for option in SCHEMA if option.name == name]
+    here = [option.name for option in SCHEMA if option.section == section]
     if elsewhere:
-        return ' in this section (did you mean [%s] %s?)' % (elsewhere[0], name)
-    return did_you_mean(name, [option.name for option in SCHEMA if option.section == section])
+        other = '[%s] %s' % (elsewhere[0], name)
+        near = [each for each in here if name in (each + 's', each[:-1])]       # singular or plural: rather that one
+        return ' in this section (did you mean %s?)' % ', or '.join(near + [other])
+    return did_you_mean(name, here)

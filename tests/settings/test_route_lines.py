@@ -54,6 +54,19 @@ def test_names_of_a_file_and_international_names(tmpdir):
 @pytest.mark.parametrize('row, what', [
     ('any dirct', "no route in 'any dirct': expected destinations, and then direct or the URL of a parent (any "
                   'http://proxy.corp:3128) (did you mean direct?)'),
+    ('any DIRECT', "no route in 'any DIRECT': expected destinations, and then direct or the URL of a parent (any "
+                   'http://proxy.corp:3128) (did you mean direct?)'),
+    ('enviroment', "no route in 'enviroment': expected destinations, and then direct or the URL of a parent (any "
+                   'http://proxy.corp:3128) (did you mean environment?)'),
+    ('any environment', "'any environment': the word environment stands alone in its row"),
+    ('all http://a:1', "'all' would be the name of a host: for all hosts, write any"),
+    ('.corp,Default:80 direct', "'Default' would be the name of a host: for all hosts, write any"),
+    ('* direct', "'*' would be the name of a host: for all hosts, write any"),
+    ('all DIRECT', "'all' would be the name of a host: for all hosts, write any"),
+    ('any direct source = 127.0.0.5', 'a blank beside the = of source: write source=VALUE without blanks'),
+    ('any direct resolve= here', 'a blank beside the = of resolve: write resolve=VALUE without blanks'),
+    ('any http://a:1, DIRECT', "invalid route 'DIRECT': expected direct, or the URL of a parent (http://proxy.corp:3128) "
+                               '(did you mean direct?)'),
     ('any proxy.corp:3128', "no route in 'any proxy.corp:3128': expected destinations, and then direct or the URL of a "
                             'parent (any http://proxy.corp:3128)'),
     ('direct', "no destination before 'direct': expected names, networks or any (any direct)"),
@@ -112,6 +125,13 @@ def test_a_password_in_a_row_that_is_not_indented_is_not_repeated(row):
     with pytest.raises(loading.ConfigError) as raised:
         loading.load('test.ini', ['[upstream]', 'routes =', row])
     assert 'secret' not in str(raised.value) and str(raised.value).startswith('test.ini:3: [upstream] any http://***: ')
+
+
+@pytest.mark.parametrize('row', ['any direct', 'any direct source=::1', 'environment'])
+def test_a_row_that_is_not_indented_is_told_so(row):
+    with pytest.raises(loading.ConfigError) as raised:
+        loading.load('test.ini', ['[upstream]', 'routes =', row])
+    assert str(raised.value).endswith(' (if this is a row of routes: rows are indented)')
 
 
 def test_user_and_password_in_a_url_are_for_the_file_of_parents():

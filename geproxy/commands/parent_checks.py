@@ -11,7 +11,7 @@ from geproxy.net import address
 from geproxy.net.deadlines import TimeLimit
 from geproxy.policy import shadows
 from geproxy.policy.routes import Parent, show_parent
-from geproxy.settings import parents_file
+from geproxy.settings import environment_routes, loading, parents_file
 from geproxy.settings.rule_files import beside
 from geproxy.upstream.resolver import Resolver
 
@@ -35,7 +35,16 @@ def unused(path, settings):
     `path`: the ini file, native text; `settings`: what was read from it.
     """
     rows = settings.routes.rows if settings.routes else ()
-    return shadows.find_rows(rows) + idle_logins(path, settings)
+    return _without_variables(path, settings) + shadows.find_rows(rows) + idle_logins(path, settings)
+
+
+def _without_variables(path, settings):
+    """Return a line of text for each row `environment` that is empty, because no variable is set here."""
+    if not environment_routes.is_in(settings) or not environment_routes.is_empty(environment_routes.current()):
+        return []
+    names = ', '.join(name for name, _requests in environment_routes.VARIABLES)
+    return ['%s: environment: none of %s is set here, so this row is empty' % (line.source, names)
+            for line in loading.lines_of(path, 'upstream', 'routes') if line.text == environment_routes.WORD]
 
 
 def idle_logins(path, settings):

@@ -99,8 +99,17 @@ def where_set(path, section, name):
 
     `path`: of a file that was loaded before, native text; `section`, `name`: of the option, native text.
     """
+    lines = lines_of(path, section, name)
+    return '%s:%d' % (path, lines[0].number) if lines else path
+
+
+def lines_of(path, section, name):
+    """Return the ini.Lines of an option in an ini file as a tuple, which is empty if the file does not have it.
+
+    `path`: of a file that was loaded before, native text; `section`, `name`: of the option, native text.
+    """
     entry = _collect(_read(path, _lines_of(path)))[0].get((section, name))
-    return '%s:%d' % (path, entry.lines[0].number) if entry else path
+    return entry.lines if entry else ()
 
 
 def _read(path, lines, shown=''):

@@ -138,6 +138,21 @@ def test_names_of_parents_that_do_not_resolve_are_told_and_slow_name_servers_do_
     assert hanging.asked == [b'no-such-parent.invalid']
 
 
+def test_a_check_tells_that_no_variable_is_set(tmpdir, capsys, monkeypatch):
+    for name in ('http_proxy', 'https_proxy', 'all_proxy', 'no_proxy'):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    path = tmpdir.join('env.ini')
+    path.write_binary(b'[proxy]\nlisten = 127.0.0.1:0\n[upstream]\nroutes =\n  .corp direct\n  environment    # ours\n')
+    monkeypatch.setenv('no_proxy', 'a.test')
+    assert cli.main(['--check', str(path)]) == 0
+    assert capsys.readouterr()[0].splitlines() == [
+        '%s: fine' % path, 'env.ini:6: environment: none of http_proxy, https_proxy, all_proxy is set here, so this row is empty']
+    monkeypatch.setenv('https_proxy', 'http://127.0.0.1:1')
+    assert cli.main(['--check', str(path)]) == 0
+    assert capsys.readouterr()[0].splitlines() == ['%s: fine' % path]
+
+
 def test_a_check_and_doctor_tell_it(tmpdir, capsys):
     path = tmpdir.join('proxy.ini')
     path.write_binary(b'[proxy]\nlisten = 127.0.0.1:0\n[upstream]\nroutes =\n  any direct\n  .corp http://no-such-parent.invalid:1\n')

@@ -1,6 +1,8 @@
 """What `--check` and `doctor` find out about [upstream] routes and the parents in them."""
 from __future__ import absolute_import, division, print_function
 
+import os
+import pwd
 import re
 
 from geproxy import errors
@@ -30,12 +32,30 @@ _REMEDIES = (           # what to do, by the error of a trial; the first row tha
 # --- without the net
 
 def unused(path, settings):
-    """Return a line of text for each row of routes that is never used, and each log-in that no row can use.
+    """Return a line of text for each row of routes that is never used, each log-in that no row can use, and for a file
+    of parents that a reload cannot read.
 
     `path`: the ini file, native text; `settings`: what was read from it.
     """
     rows = settings.routes.rows if settings.routes else ()
-    return _without_variables(path, settings) + shadows.find_rows(rows) + idle_logins(path, settings)
+    return (_unreadable(path, settings) + _without_variables(path, settings) + shadows.find_rows(rows)
+            + idle_logins(path, settings))
+
+
+def _unreadable(path, settings):
+    """Return a line of text if the user of [proxy] user cannot read the file of parents, as a list. Only its owner can,
+    see parents_file.
+    """
+    user, name = settings.proxy.user, settings.upstream.parents
+    if not user or not name:
+        return []
+    there = beside(path or '', name)
+    try:
+        if pwd.getpwnam(user).pw_uid in (0, os.stat(there).st_uid):
+            return []
+    except (KeyError, EnvironmentError):        # it has changed meanwhile
+        return []
+    return ['%s: user %s cannot read it, so a reload will fail: chown %s %s' % (there, user, user, there)]
 
 
 def _without_variables(path, settings):

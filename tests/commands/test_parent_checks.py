@@ -1,6 +1,8 @@
 """What ``--check`` and ``doctor`` say about routes and parents: each test makes a real trouble."""
 from __future__ import absolute_import, division, print_function
 
+import os
+import pwd
 import re
 import socket
 
@@ -112,6 +114,19 @@ def test_log_ins_that_no_row_can_use_are_told(tmpdir):
     said = '%s: [socks5h://[2001:db8::1]:1080]: no row of [upstream] routes has this parent' % path
     assert parent_checks.unused('test.ini', loaded) == [said]
     assert [finding[:2] for finding in parent_checks.examine('test.ini', loaded)][0] == (WARNING, said)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='only root may give a file away')
+def test_a_check_tells_that_the_user_cannot_read_the_file_of_parents(tmpdir, capsys):
+    parents, path = tmpdir.join('parents'), tmpdir.join('proxy.ini')
+    parents.write_binary(b'')
+    parents.chmod(0o600)
+    path.write_binary(b'[proxy]\nlisten = 127.0.0.1:0\nuser = nobody\n[upstream]\nparents = parents\n')
+    for owner, said in (0, ['%s: user nobody cannot read it, so a reload will fail: chown nobody %s' % (parents, parents)]), (
+            pwd.getpwnam('nobody').pw_uid, []):
+        os.chown(str(parents), owner, -1)
+        assert cli.main(['--check', str(path)]) == 0
+        assert capsys.readouterr()[0].splitlines() == ['%s: fine' % path] + said
 
 
 class Hanging(object):

@@ -47,10 +47,17 @@ def route_list(entry):
             try:
                 found.append(parse(line, lists.of(line)))
             except ValueError as error:
-                wrong.append((line, _login.sub('***@', str(error))))
+                wrong.append((line, _without_login(str(error), line)))
     if wrong:
         raise LineErrors(wrong)
     return tuple(found)
+
+
+def _without_login(message, line):
+    """Return the message about a row, an ini.Line, without what may be a part of a password."""
+    if '//' in line.text and _login.search(line.comment):       # a blank and # in a password begin a comment
+        return 'this is no valid row, and the @ in its comment may be that of a log-in: ' + _LOGIN_ELSEWHERE
+    return _LOGIN_ELSEWHERE if _login.search(line.text) else _login.sub('***@', message)
 
 
 def parse(line, read_names):

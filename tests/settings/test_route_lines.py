@@ -112,12 +112,20 @@ def test_each_mistake_is_said_with_its_line(row, what):
     'any http://joe:secret@a:1', 'any socks5://joe:secret@a', 'any htp://joe:secret@a:1', 'any joe:secret@a:1',
     'any http://a:1, joe:secret@a:1', 'any http://joe:secret@a', 'joe:secret@a:1 direct',
     'any http://joe:secret word@a:1', 'http://joe:secret x@a:1', 'any http://joe:secret,b@a:1 direct', 'any joe:x secret@a:1',
-    'any http://joe:secret @a:1 x@b', 'any direct, http://joe:x, secret@a:1 source=::1', 'any joe:x,secret@a:1'])
+    'any http://joe:secret @a:1 x@b', 'any joe:secret @x@a:1', 'any direct, http://joe:x, secret@a:1 source=::1', 'any joe:x,secret@a:1'])
 def test_a_password_is_refused_and_not_repeated(row):
     with pytest.raises(loading.ConfigError) as raised:
         load(row)
     assert 'secret' not in str(raised.value)
     assert str(raised.value) == 'test.ini:3: [upstream] routes: ' + LOGIN
+
+
+def test_a_password_that_looks_like_a_comment_is_not_repeated():
+    with pytest.raises(loading.ConfigError) as raised:
+        load('any http://joe:secret #x@a:1')
+    assert str(raised.value) == (
+        'test.ini:3: [upstream] routes: this is no valid row, and the @ in its comment may be that of a log-in: ' + LOGIN)
+    assert load('any http://a:1  # ask joe@corp.example').parents
 
 
 @pytest.mark.parametrize('row', ['any http://joe:secret word@a:1', 'any http://joe:x=secret@a:1', 'any http://joe:secret=x@a:1'])

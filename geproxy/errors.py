@@ -271,9 +271,10 @@ class HostUnreachable(Unroutable):
 
 
 class SourceMissing(Unroutable):
-    """A connection cannot be made from the address in [upstream] source."""
+    """A connection cannot be made from the address in [upstream] source, or source= in a row of [upstream] routes."""
     token = 'source_address_missing'
-    hint = 'The operator of this proxy can correct [upstream] source, or give the address to this host.'
+    hint = ('The operator of this proxy can correct [upstream] source, or source= in a row of [upstream] routes, or '
+            'give the address to this host.')
 
 
 class UpstreamLost(ProxyError):

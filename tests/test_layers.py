@@ -51,7 +51,7 @@ WITH_GEVENT = {
 SPAWNING = {'net.workers', 'exchange.relay', 'service.acceptor', 'service.server'}
 # Modules that read the ini file. All others are handed values, so there is no global configuration to reload.
 WITH_LOADING = {'cli', 'admin.client', 'service.reloads', 'service.startup', 'commands.admin_commands', 'commands.docs',
-                'commands.doctor', 'commands.rolling', 'commands.source_trials', 'commands.why'}
+                'commands.doctor', 'commands.parent_checks', 'commands.rolling', 'commands.source_trials', 'commands.why'}
 # Modules that ask which Python this is. (__main__ does before there is gevent, which compat needs.)
 ASKING_PYTHON = {'compat', '__main__'}
 

@@ -67,10 +67,10 @@ def test_an_address_that_is_missing_is_told_to_the_client_and_in_the_log():
     with proxying('[upstream]\nsource = %s\n' % MISSING) as (address, proxy):
         shown = ask(address, get(('127.0.0.1', 80)))
         assert shown.startswith(b'HTTP/1.1 502 ') and b'does not have the source address 192.0.2.77' in shown
-        assert b'correct [upstream] source, or give the address to this host' in shown
+        assert b'correct [upstream] source, or source= in a row of [upstream] routes, or give the address to this host' in shown
         assert proxy.wait(1)[0].reason == 'source_address_missing'
         assert talk(address, NO_LOGIN, (ask5(80), b'\x05\x01')).endswith(b'\0' * 6)
-        said = 'this host does not have the address 192.0.2.77 of [upstream] source: requests that leave from it fail until it has'
+        said = 'this host does not have the address 192.0.2.77 of [upstream] source or routes: requests that leave from it fail until it has'
         proxy.wait_until(lambda: said in proxy.said)
 
 

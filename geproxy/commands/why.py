@@ -22,7 +22,7 @@ from geproxy.net import address, this_host
 from geproxy.net.deadlines import TimeLimit
 from geproxy.policy import access, rules
 from geproxy.service import listeners
-from geproxy.settings import loading, option_types
+from geproxy.settings import environment_routes, loading, option_types
 from geproxy.upstream.dialling import Attempts
 from geproxy.upstream.resolver import Resolver
 
@@ -308,6 +308,8 @@ def _show(finding, settings):
         lines.append('  connected directly to %s in %d ms' % (finding.connected[0], finding.connected[1] * 1000))
     if finding.routing:
         lines += finding.routing.lines()
+    elif environment_routes.is_in(settings):
+        lines.append('  routes: none%s' % why_routes.HERE)
     if error is None:
         would = ', but only because of policy = report; otherwise refused: %s' % finding.would if finding.would else ''
         return lines + [verdict(finding) + would] + ['  ' + what for what in finding.unknown]

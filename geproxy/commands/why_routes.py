@@ -13,6 +13,7 @@ from geproxy.compat import to_native, to_octets
 from geproxy.net.address import known_address
 from geproxy.observe.formats import parent_state
 from geproxy.policy import routes
+from geproxy.settings import environment_routes
 
 # A route of the row. `shown`: as in the log; `states`: sentences about its parent; `steps`: sentences of what worked;
 # `error`: the ProxyError of the step that did not, or None.
@@ -20,6 +21,7 @@ Way = collections.namedtuple('Way', 'shown states steps error')
 # If a route fails with one of these, a client gets the next one.
 UNREACHED = (errors.ParentFailed, errors.ConnectRefused, errors.ConnectTimeout, errors.Unroutable, errors.DnsError,
              errors.DnsTimeout)
+HERE = ' (environment: read from the variables of this shell, which may differ from those of the running process)'
 NOT_KNOWN = 'its state is not known: %s'
 
 
@@ -35,6 +37,7 @@ class Routing(object):
         self._tester = Tester(settings, policy.check_parent)
         self.row = next(('%s: %s' % (row.source, row.text) for row in settings.routes.rows
                          if row.source == self._choice.where), '')
+        self._here = HERE if environment_routes.is_in(settings) else ''
         self.ways = []
 
     def try_all(self, directly, look_up, states):
@@ -54,7 +57,7 @@ class Routing(object):
         if final and final[0] is not None:
             raise final[0]
         if not final:
-            if len(outcomes) == 1 and self.ways[0].shown == 'direct':
+            if len(outcomes) == 1 and (self.ways[0].shown == 'direct' or isinstance(outcomes[0], errors.SourceMissing)):
                 raise outcomes[0]
             raise errors.ParentFailed('no way to %s:%d: %s' % (
                 to_native(self._question.host), self._question.port,
@@ -70,7 +73,7 @@ class Routing(object):
 
     def lines(self):
         """Return all that was found out as lines of native text."""
-        lines = ['  routes: %s' % (self.row or 'no row matches, so the way is direct')]
+        lines = ['  routes: %s%s' % (self.row or 'no row matches, so the way is direct', self._here)]
         for way in self.ways:
             lines.append('  %s%s' % (way.shown, ': ' + '; '.join(way.states) if way.states else ''))
             lines += ['    ' + step for step in way.steps]

@@ -46,10 +46,13 @@ def connect(exchange, target, reuse, tried=()):
                 return _through_parents(exchange, target, route, choice, reuse)
             return _directly(exchange, target, route, reuse)
         except UNREACHED as error:
-            if not route.parents and len(choice.routes) == 1:
+            ours = isinstance(error, errors.SourceMissing)      # nothing was sent, so the parent is not to blame
+            if len(choice.routes) == 1 and (ours or not route.parents):
                 raise
             why = str(error)
-            if route.parents:
+            if ours and route.parents:
+                parents.untried(route.parents[0])
+            elif route.parents:
                 parents.failed(route.parents[0], why)
         except errors.ParentFailed as error:
             why = str(error)

@@ -56,8 +56,8 @@ class Housekeeping(object):
             for text in self._server.proxy.warnings(time.time()):
                 self._server.log.say('rule ' + text)
             for source in self._server.proxy.missing_sources():
-                self._server.log.say('this host does not have the address %s of [upstream] source: requests that leave '
-                                     'from it fail until it has' % source)
+                self._server.log.say('this host does not have the address %s of [upstream] source or routes: requests '
+                                     'that leave from it fail until it has' % source)
             for text in self._server.certificates.warnings():
                 self._server.log.say(text)
 

@@ -1,6 +1,7 @@
 """Compares two Settings: lists the changes, and keeps the options that a reload may not change. Reads no file."""
 from __future__ import absolute_import, division, print_function
 
+from geproxy.settings import parents_file
 from geproxy.settings.option_types import automatic_pseudonym
 from geproxy.settings.schema import READ_ENTRIES, SCHEMA
 
@@ -19,6 +20,8 @@ def changes(old, new):
             restart = '' if option.reloadable else ' (needs a restart)'
             lines.append('%s: %s -> %s%s' % (
                 name, ' '.join(before) or 'nothing', ' '.join(after) or 'nothing', restart))
+        if (option.section, option.name) == ('upstream', 'parents'):
+            lines.extend('%s: %s' % (name, line) for line in _changed_parents(old.routes, new.routes))
     return lines
 
 
@@ -38,6 +41,13 @@ def without_restart(running, settings):
     if automatic:
         settings = settings._replace(proxy=settings.proxy._replace(name=automatic_pseudonym(settings.proxy.listen)))
     return settings._replace(texts=texts)
+
+
+def _changed_parents(old, new):
+    """Return what has changed of parents that are in both of two routes.Routes or None, as a list of lines."""
+    before = dict((parent[:3], parent) for parent in (old.parents if old else ()))
+    return ['%s: %s' % (shown, what) for parent, shown in (new.parents.items() if new else ())
+            for what in parents_file.differences(before.get(parent[:3], parent), parent)]
 
 
 def _changed_lines(before, after):

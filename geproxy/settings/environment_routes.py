@@ -29,6 +29,16 @@ def current():
     return getattr(os, 'environb', os.environ)
 
 
+def is_empty(environ):
+    """Return True if no variable makes a route. `environ`: as of `current`."""
+    return not any(_value(environ, name)[1] for name, _requests in VARIABLES)
+
+
+def is_in(settings):
+    """Return True if a row of [upstream] routes is `environment`. `settings`: of loading.load."""
+    return any(text.partition('  # ')[0] == WORD for text in settings.texts['upstream', 'routes'])
+
+
 def route_list(entry):
     """Return the routes.Rows of an ini.Entry as a tuple: those of its lines. A line `environment` stands for several.
 

@@ -99,8 +99,17 @@ def where_set(path, section, name):
 
     `path`: of a file that was loaded before, native text; `section`, `name`: of the option, native text.
     """
+    lines = lines_of(path, section, name)
+    return '%s:%d' % (path, lines[0].number) if lines else path
+
+
+def lines_of(path, section, name):
+    """Return the ini.Lines of an option in an ini file as a tuple, which is empty if the file does not have it.
+
+    `path`: of a file that was loaded before, native text; `section`, `name`: of the option, native text.
+    """
     entry = _collect(_read(path, _lines_of(path)))[0].get((section, name))
-    return '%s:%d' % (path, entry.lines[0].number) if entry else path
+    return entry.lines if entry else ()
 
 
 def _read(path, lines, shown=''):
@@ -138,14 +147,16 @@ def _collect(entries):
         elif name is None:
             pass
         elif entry.value is None:
-            what = 'invalid line: expected name = value'
+            what = 'invalid line: expected name = value' + _row_of(section, name)
         elif (section, name) not in known:
-            what = 'unknown option%s' % _meant(section, name)
+            what = 'unknown option%s' % (_row_of(section, name) or _meant(section, name))
         elif (section, name) in values:
             what = 'duplicate option: line %d has it already' % values[section, name].lines[0].number
         else:
             values[section, name] = entry
         if what:
+            if name and '://' in name:          # a row of routes, maybe with a password
+                entry = entry._replace(name=name.partition('://')[0] + '://***')
             problems.append(problem_at(entry.lines[0], entry, what))
     return values, problems
 
@@ -193,8 +204,18 @@ def _included_rules(path, shown, entry, problems):
     return rows.lines if rows else ()
 
 
+def _row_of(section, name):
+    """Return what to do if the name of an option is rather the beginning of a row, which has blanks; else ''."""
+    rows = {'access': 'rules', 'upstream': 'routes'}.get(section)
+    return ' (if this is a row of %s: rows are indented)' % rows if rows and (
+        ' ' in name or name == 'environment') else ''
+
+
 def _meant(section, name):
     elsewhere = [option.section for option in SCHEMA if option.name == name]
+    here = [option.name for option in SCHEMA if option.section == section]
     if elsewhere:
-        return ' in this section (did you mean [%s] %s?)' % (elsewhere[0], name)
-    return did_you_mean(name, [option.name for option in SCHEMA if option.section == section])
+        other = '[%s] %s' % (elsewhere[0], name)
+        near = [each for each in here if name in (each + 's', each[:-1])]       # singular or plural: rather that one
+        return ' in this section (did you mean %s?)' % ', or '.join(near + [other])
+    return did_you_mean(name, here)

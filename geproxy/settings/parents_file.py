@@ -17,6 +17,7 @@ import os
 import pwd
 import re
 import stat
+import weakref
 
 from geproxy import compat, wording
 from geproxy.net import certificates
@@ -28,6 +29,7 @@ NAMES = ('user', 'password') + TLS_NAMES
 MOST = 1 << 20              # octets of the file
 SOCKS_MOST = 255            # octets of a user or a password in SOCKS 5 (RFC 1929, 2)
 BASIC_MOST = 1024           # octets of each for Basic, which has no limit; a parent has one for its heads
+_stamps = weakref.WeakKeyDictionary()      # {ssl.SSLContext: a value that changes with the files that it was made of}
 _find_control = re.compile(br'[\x00-\x1f\x7f]').search
 
 
@@ -97,6 +99,17 @@ def read(path, user=''):
     if problems:
         raise ParentsError(sorted(problems))
     return facts
+
+
+def differences(old, new):
+    """Return what has changed of the log-in and the certificates of a parent, as native texts without secrets.
+
+    `old`, `new`: the Parent before and after; both were completed.
+    """
+    found = ['user or password changed'] if old.login != new.login else []
+    # Only https parents have a context, and the usual one has no stamp.
+    stamps = [parent.context and _stamps.get(parent.context) for parent in (old, new)]
+    return found + (['ca, certificate or key changed'] if stamps[0] != stamps[1] else [])
 
 
 # --- the file
@@ -253,8 +266,12 @@ def _context_of(path, values, wrong):
     if not all(values[name][1] for name in TLS_NAMES if name in values):
         return None                     # it has been told
     try:
-        return certificates.client_context(
+        paths = [file_of(name) for name in TLS_NAMES if name in values]
+        stamp = paths, certificates.stamp(paths)        # before they are read, so that a change meanwhile is seen later
+        context = certificates.client_context(
             file_of('ca'), certificates.Pair(file_of('certificate'), file_of('key')) if pair else None)
+        _stamps[context] = stamp
+        return context
     except certificates.BadCertificate as error:
         told = str(error)
         name = min((name for name in TLS_NAMES if name in values and file_of(name) in told),

@@ -20,6 +20,7 @@ from geproxy.settings.rule_files import LineErrors, NameLists
 # {scheme of a parent: its usual port}. There is none for http and https: 3128, 8080 and 80 are all usual, and a wrong
 # guess would show as a parent that is down.
 SCHEMES = {'http': None, 'https': None, 'socks5': 1080, 'socks5h': 1080, 'socks4a': 1080}
+ALL = ('all', 'default', '*')       # how other programs write any
 MOST = 8                # routes of a row: each may take its whole time
 _ADVICE = {
     'socks4': ': SOCKS 4 cannot ask for names, write socks4a://',
@@ -27,7 +28,12 @@ _ADVICE = {
 }
 _is_route = re.compile(r'direct,?\Z|(?!https?://(?:any(?:[:/,]|\Z)|\*?\.)).*://').match
 _is_option = re.compile(r'[a-z]+=').match
+_find_blank = re.compile(r'\s(resolve|source)(?:\s+=|=\s)').search
 _login = re.compile(r'[^\s/,]+@')
+# A user and password, which may have blanks and commas. The @ of a destination @FILE has a blank or a comma before it.
+_find_login = re.compile(r'//.*[^\s,]@|(?:\A|[\s,])[^\s,@]+@').search
+_LOGIN_ELSEWHERE = ('user and password do not belong here, where others may read them: put them into the file of '
+                    '[upstream] parents')
 
 
 def route_list(entry):
@@ -41,10 +47,17 @@ def route_list(entry):
             try:
                 found.append(parse(line, lists.of(line)))
             except ValueError as error:
-                wrong.append((line, _login.sub('***@', str(error))))
+                wrong.append((line, _without_login(str(error), line)))
     if wrong:
         raise LineErrors(wrong)
     return tuple(found)
+
+
+def _without_login(message, line):
+    """Return the message about a row, an ini.Line, without what may be a part of a password."""
+    if '//' in line.text and _login.search(line.comment):       # a blank and # in a password begin a comment
+        return 'this is no valid row, and the @ in its comment may be that of a log-in: ' + _LOGIN_ELSEWHERE
+    return _LOGIN_ELSEWHERE if _login.search(line.text) else _login.sub('***@', message)
 
 
 def parse(line, read_names):
@@ -52,14 +65,13 @@ def parse(line, read_names):
 
     `line`: an ini.Line; `read_names`: as for rule_lines.parse.
     """
+    if _find_login(line.text):
+        raise ValueError(_LOGIN_ELSEWHERE)
     words = line.text.split()
-    start = next((at for at, word in enumerate(words) if _is_route(word)), len(words))
-    if start == len(words):
-        raise ValueError("no route in '%s': expected destinations, and then direct or the URL of a parent (any "
-                         'http://proxy.corp:3128)%s' % (line.text, wording.did_you_mean(words[-1], ['direct'])))
-    if not start:
-        raise ValueError("no destination before '%s': expected names, networks or any (any %s)" % (
-            words[0], words[0].rstrip(',')))
+    start = _find_start(line.text, words)
+    blank = _find_blank(line.text)
+    if blank:
+        raise ValueError('a blank beside the = of %s: write %s=VALUE without blanks' % (blank.group(1), blank.group(1)))
     wheres = [where for word in words[:start] if word.strip(',')
               for where in rule_lines.parse_wheres(word.strip(','), read_names)]
     options = _read_options([word for word in words[start:] if _is_option(word)])
@@ -67,6 +79,25 @@ def parse(line, read_names):
     sources = options.get('source', ())
     return Row(tuple(wheres), tuple(Route((parent,) if parent else (), sources) for parent in routes),
                'resolve' in options, line.source, mask(line.text))
+
+
+def _find_start(text, words):
+    """Return the index of the first route in `words`, those of a row. Raises ValueError."""
+    start = next((at for at, word in enumerate(words) if _is_route(word)), len(words))
+    for part in (part for word in words[:start] for part in word.split(',')):
+        host = part.rpartition('://')[2].partition(':')[0]
+        if host.lower() in ALL:
+            raise ValueError("'%s' would be the name of a host: for all hosts, write any" % host)
+    if start == len(words):
+        if 'environment' in words:
+            raise ValueError("'%s': the word environment stands alone in its row" % text)
+        meant = wording.did_you_mean(words[-1].lower(), ['direct'] if start > 1 else ['direct', 'environment'])
+        raise ValueError("no route in '%s': expected destinations, and then direct or the URL of a parent (any "
+                         'http://proxy.corp:3128)%s' % (text, meant))
+    if not start:
+        raise ValueError("no destination before '%s': expected names, networks or any (any %s)" % (
+            words[0], words[0].rstrip(',')))
+    return start
 
 
 def mask(text):
@@ -102,14 +133,13 @@ def parse_parent(text):
     scheme, _separator, rest = text.partition('://')
     if not _separator:
         raise ValueError("invalid route '%s': expected direct, or the URL of a parent (http://proxy.corp:3128)%s" % (
-            text, wording.did_you_mean(text, ['direct'])))
+            text, wording.did_you_mean(text.lower(), ['direct'])))
     scheme = scheme.lower()
     if scheme not in SCHEMES:
         raise ValueError("unknown scheme '%s' of a parent: expected %s%s" % (
             scheme, ', '.join(sorted(SCHEMES)), _ADVICE.get(scheme) or wording.did_you_mean(scheme, SCHEMES)))
     if '@' in rest:
-        raise ValueError('user and password do not belong here, where others may read them: put them into the file of '
-                         '[upstream] parents')
+        raise ValueError(_LOGIN_ELSEWHERE)
     place = rest[:-1] if rest[-1:] == '/' else rest
     if re.search('[/?#]', place):
         raise ValueError("'%s' has a path: expected no more than SCHEME://HOST:PORT for a parent" % text)

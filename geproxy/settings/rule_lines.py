@@ -85,6 +85,8 @@ def _without_secrets(message, text):
 def _parse_who(text):
     if text == 'any':
         return EVERYBODY
+    if text in ('all', '*'):
+        raise ValueError("invalid client '%s': did you mean any?" % text)
     networks, users, groups = [], [], []
     for word in text.split(','):
         kind, colon, name = word.partition(':')

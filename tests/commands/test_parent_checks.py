@@ -1,6 +1,8 @@
 """What ``--check`` and ``doctor`` say about routes and parents: each test makes a real trouble."""
 from __future__ import absolute_import, division, print_function
 
+import os
+import pwd
 import re
 import socket
 
@@ -34,7 +36,9 @@ def test_without_routes_there_is_nothing_to_say():
     assert parent_checks.examine(None, loading.load(None)) == []
 
 
-@pytest.mark.parametrize('answer,words', [(REFUSAL, 'it answered 503 No such name to {1}, a name that leads nowhere'),
+@pytest.mark.parametrize('answer,words', [(REFUSAL, 'it answered 503 "No such name" to {1}, a name that leads nowhere'),
+                                          (REFUSAL.replace(b'503 No such name', b'403 '), 'it answered 403 to {1}, a name that leads nowhere (if '
+                                           'it refuses all requests, too, it may want another log-in or certificate)'),
                                           (b'HTTP/1.1 200 OK\r\n\r\n', 'it opened a tunnel to {2} in N ms')])
 def test_a_parent_that_answers_is_fine(answer, words):
     asked = []
@@ -45,6 +49,29 @@ def test_a_parent_that_answers_is_fine(answer, words):
     assert found == [(OK, 'http://%s: connected to 127.0.0.1 port %d in N ms; %s' % (
         place, parent[1], words.format(place, 'CONNECT ' + nowhere, nowhere)), '')]
     assert asked[0].startswith(b'CONNECT geproxy-doctor.invalid:443 HTTP/1.1\r\n')
+
+
+@pytest.mark.parametrize('status', [b'400', b'404', b'405', b'501'])
+def test_an_answer_of_a_server_that_is_no_proxy_is_a_warning(status):
+    with listening(answering(REFUSAL.replace(b'503 No such name', status + b' all is fine to CONNECT '), [])) as parent:
+        (severity, what, remedy), = examined('any http://127.0.0.1:%d' % parent[1])
+    assert severity == WARNING and remedy == 'is this a proxy, and is its scheme in [upstream] routes right?'
+    assert ' it answered %s "all is fine to CONNECT" to CONNECT geproxy-doctor' % status.decode('ascii') in what
+
+
+def test_a_parent_is_tried_from_the_source_of_its_rows():
+    seen = []
+
+    def handle(sock):
+        seen.append(sock.getpeername()[0])
+        answering(REFUSAL, [])(sock)
+    with listening(handle) as parent:
+        url = 'http://127.0.0.1:%d' % parent[1]
+        found = examined('a.test %s source=127.0.0.3' % url, 'any ' + url, lines=['source = 127.0.0.2'])
+        (severity, what, remedy), = examined('any %s source=192.0.2.77' % url)
+    assert seen == ['127.0.0.2', '127.0.0.3']
+    assert [each[1].partition(':127')[0].partition(': ')[0] for each in found] == [url + ' from ' + each for each in seen]
+    assert severity == ERROR and what.startswith(url + ' from 192.0.2.77; ') and remedy.startswith('correct [upstream] source, ')
 
 
 def test_a_log_in_that_is_wrong_is_an_error():
@@ -89,6 +116,19 @@ def test_log_ins_that_no_row_can_use_are_told(tmpdir):
     assert [finding[:2] for finding in parent_checks.examine('test.ini', loaded)][0] == (WARNING, said)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason='only root may give a file away')
+def test_a_check_tells_that_the_user_cannot_read_the_file_of_parents(tmpdir, capsys):
+    parents, path = tmpdir.join('parents'), tmpdir.join('proxy.ini')
+    parents.write_binary(b'')
+    parents.chmod(0o600)
+    path.write_binary(b'[proxy]\nlisten = 127.0.0.1:0\nuser = nobody\n[upstream]\nparents = parents\n')
+    for owner, said in (0, ['%s: user nobody cannot read it, so a reload will fail: chown nobody %s' % (parents, parents)]), (
+            pwd.getpwnam('nobody').pw_uid, []):
+        os.chown(str(parents), owner, -1)
+        assert cli.main(['--check', str(path)]) == 0
+        assert capsys.readouterr()[0].splitlines() == ['%s: fine' % path] + said
+
+
 class Hanging(object):
     """A resolver whose name servers do not answer."""
 
@@ -111,6 +151,21 @@ def test_names_of_parents_that_do_not_resolve_are_told_and_slow_name_servers_do_
         'test.ini:4: parent http://no-such-parent.invalid:3128: the name servers did not answer within 0.01 s',
         'the names of the other parents were not looked up: the name servers take too long']
     assert hanging.asked == [b'no-such-parent.invalid']
+
+
+def test_a_check_tells_that_no_variable_is_set(tmpdir, capsys, monkeypatch):
+    for name in ('http_proxy', 'https_proxy', 'all_proxy', 'no_proxy'):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    path = tmpdir.join('env.ini')
+    path.write_binary(b'[proxy]\nlisten = 127.0.0.1:0\n[upstream]\nroutes =\n  .corp direct\n  environment    # ours\n')
+    monkeypatch.setenv('no_proxy', 'a.test')
+    assert cli.main(['--check', str(path)]) == 0
+    assert capsys.readouterr()[0].splitlines() == [
+        '%s: fine' % path, 'env.ini:6: environment: none of http_proxy, https_proxy, all_proxy is set here, so this row is empty']
+    monkeypatch.setenv('https_proxy', 'http://127.0.0.1:1')
+    assert cli.main(['--check', str(path)]) == 0
+    assert capsys.readouterr()[0].splitlines() == ['%s: fine' % path]
 
 
 def test_a_check_and_doctor_tell_it(tmpdir, capsys):

@@ -99,6 +99,26 @@ def test_the_direct_way_after_a_parent_is_timed_too(asked, nobody):
     assert code == 0 and said.endswith('  direct\n    connected to 127.0.0.1 in N ms\nallowed\n')
 
 
+def test_a_source_address_that_this_host_does_not_have_is_the_error_of_the_client(asked):
+    with listening(replying()) as parent:
+        code, said = asked(['any %s source=192.0.2.77' % url(parent)], 'http://origin.test/')
+    assert code == 3 and '\n    reason: source_address_missing\n' in said
+
+
+@pytest.mark.parametrize('row', ['.corp direct', '# no other row'])
+def test_that_variables_are_those_of_this_shell_is_told(asked, monkeypatch, row):
+    here = ' (environment: read from the variables of this shell, which may differ from those of the running process)'
+    for name in ('http_proxy', 'https_proxy', 'all_proxy', 'no_proxy'):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    with listening(replying()) as parent:
+        none = 'no row matches, so the way is direct' if row == '.corp direct' else 'none'
+        assert '\n  routes: %s%s\n' % (none, here) in asked([row, 'environment'], url(parent))[1]
+        monkeypatch.setenv('http_proxy', url(parent))
+        assert '\n  routes: proxy.ini:7 http_proxy: http://any %s%s\n' % (url(parent), here) in asked(
+            [row, 'environment'], 'http://origin.test/')[1]
+
+
 @pytest.mark.parametrize('access,row,reason', [
     (['private = deny'], 'any PARENT', '[access] private = deny'),
     (['deny_addresses = 192.0.2.0/24'], 'any PARENT', '[access] deny_addresses is set'),

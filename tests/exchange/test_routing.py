@@ -404,6 +404,21 @@ def test_the_next_one_is_tried_and_the_first_left_out(closed):
         assert not first.up and second.up and first.name == closed
 
 
+def test_a_parent_is_not_blamed_for_a_source_address_that_this_host_does_not_have():
+    parent = Parent(answer(b'ok'))
+    with listening(parent) as at, proxying(routes(
+            'a.test %s source=192.0.2.77' % url(at), 'b.test %s, direct source=192.0.2.77' % url(at), 'any %s' % url(at))) as (
+            address, proxy):
+        shown = ask(address, get(('a.test', 80)))
+        assert shown.startswith(b'HTTP/1.1 502 ') and b'does not have the source address 192.0.2.77' in shown
+        assert b'source= in a row of [upstream] routes' in shown
+        assert b'no way to b.test:80: ' in ask(address, get(('b.test', 80)))
+        assert ask(address, get(('c.test', 80))).endswith(b'ok')
+        assert [record.reason for record in proxy.wait(3)] == ['source_address_missing', 'parent_failed', '']
+        state, = proxy.server._upstream.parents.view()
+        assert state.up and state.failures == 0
+
+
 def test_a_parent_comes_back_by_one_request(monkeypatch):
     late = bound_alike('127.0.0.1')[0]
     name = url(late.getsockname())

@@ -1,6 +1,11 @@
 """What differs between two Settings, and what a reload may not change."""
 from __future__ import absolute_import, division, print_function
 
+import os
+import shutil
+
+from test_tls import path as pem
+
 from geproxy.settings import comparing, loading, schema
 
 
@@ -20,6 +25,30 @@ def test_changes_are_listed_by_option_and_by_rule():
     assert comparing.changes(first, turned) == ['[access] rules: in another order']
     many = loading.load('test.ini', ['[access]', 'rules = allow any any set X=secret'] + [' deny any a%d' % number for number in range(99)])
     assert comparing.changes(loading.load(None), many)[::50] == ['[access] rules: +allow any any set X=***', '[access] rules: and 50 more']
+
+
+def test_a_changed_file_of_parents_is_told_by_parent_and_without_passwords(tmpdir):
+    shutil.copy(pem('ca.pem'), str(tmpdir.join('ca.pem')))
+    path = tmpdir.join('parents')
+
+    def read(text):
+        path.write(text)
+        path.chmod(0o600)
+        return loading.load(str(tmpdir.join('x.ini')), [
+            '[upstream]', 'parents = parents', 'routes = any http://a.test:1, https://b.test:2, socks5h://c.test, https://d.test:4'])
+    joe, tls = '[http://a.test:1]\nuser = joe\npassword = secret\n', '[https://b.test:2]\nca = ca.pem\n'
+    old = read(joe + tls)
+    assert comparing.changes(old, read(tls + joe)) == []
+    changed, added, gone = [read(text) for text in (
+        joe.replace('secret', 'geheim') + tls, joe + tls + '[socks5h://c.test]\nuser = joe\npassword = secret\n', tls)]
+    for before, after, parent in (old, changed, 'http://a.test:1'), (old, added, 'socks5h://c.test:1080'), (old, gone, 'http://a.test:1'):
+        said = ['[upstream] parents: %s: user or password changed' % parent]
+        assert comparing.changes(before, after) == comparing.changes(after, before) == said
+    os.utime(str(tmpdir.join('ca.pem')), (1, 1))
+    said = ['[upstream] parents: https://b.test:2: ca, certificate or key changed']
+    assert comparing.changes(old, read(joe + tls)) == said == comparing.changes(old, read(joe))
+    # That a parent is new is told by its row.
+    assert not [line for line in comparing.changes(loading.load('x.ini', []), old) if 'changed' in line]
 
 
 def test_options_that_need_a_restart_stay_as_they_are_until_then():

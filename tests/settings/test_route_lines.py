@@ -6,6 +6,8 @@ import pytest
 from geproxy.policy.routes import Parent, show
 from geproxy.settings import loading, route_lines
 
+LOGIN = 'user and password do not belong here, where others may read them: put them into the file of [upstream] parents'
+
 
 def load(*rows):
     """The routes.Routes of an ini file with these rows."""
@@ -45,11 +47,26 @@ def test_names_of_a_file_and_international_names(tmpdir):
     ini.write_binary(b'[upstream]\nroutes =\n  @names.txt http://m\xc3\xbcller.test:3128\n  @names.txt:1 direct\n')
     routes = loading.load(str(ini)).routes
     assert ways(routes, b'x.a.test') == ['http://xn--mller-kva.test:3128'] and ways(routes, b'x.b.test') == ['direct']
+    ini.write('[upstream]\nroutes =\n  http://any:81 @names.txt,@names.txt:9 https://any:1,@names.txt http://a.test:1\n')
+    assert ways(loading.load(str(ini)).routes, b'b.test') == ['http://a.test:1']
 
 
 @pytest.mark.parametrize('row, what', [
     ('any dirct', "no route in 'any dirct': expected destinations, and then direct or the URL of a parent (any "
                   'http://proxy.corp:3128) (did you mean direct?)'),
+    ('any DIRECT', "no route in 'any DIRECT': expected destinations, and then direct or the URL of a parent (any "
+                   'http://proxy.corp:3128) (did you mean direct?)'),
+    ('enviroment', "no route in 'enviroment': expected destinations, and then direct or the URL of a parent (any "
+                   'http://proxy.corp:3128) (did you mean environment?)'),
+    ('any environment', "'any environment': the word environment stands alone in its row"),
+    ('all http://a:1', "'all' would be the name of a host: for all hosts, write any"),
+    ('.corp,Default:80 direct', "'Default' would be the name of a host: for all hosts, write any"),
+    ('* direct', "'*' would be the name of a host: for all hosts, write any"),
+    ('all DIRECT', "'all' would be the name of a host: for all hosts, write any"),
+    ('any direct source = 127.0.0.5', 'a blank beside the = of source: write source=VALUE without blanks'),
+    ('any direct resolve= here', 'a blank beside the = of resolve: write resolve=VALUE without blanks'),
+    ('any http://a:1, DIRECT', "invalid route 'DIRECT': expected direct, or the URL of a parent (http://proxy.corp:3128) "
+                               '(did you mean direct?)'),
     ('any proxy.corp:3128', "no route in 'any proxy.corp:3128': expected destinations, and then direct or the URL of a "
                             'parent (any http://proxy.corp:3128)'),
     ('direct', "no destination before 'direct': expected names, networks or any (any direct)"),
@@ -93,15 +110,39 @@ def test_each_mistake_is_said_with_its_line(row, what):
 
 @pytest.mark.parametrize('row', [
     'any http://joe:secret@a:1', 'any socks5://joe:secret@a', 'any htp://joe:secret@a:1', 'any joe:secret@a:1',
-    'any http://a:1, joe:secret@a:1', 'any http://joe:secret@a', 'joe:secret@a:1 direct'])
+    'any http://a:1, joe:secret@a:1', 'any http://joe:secret@a', 'joe:secret@a:1 direct',
+    'any http://joe:secret word@a:1', 'http://joe:secret x@a:1', 'any http://joe:secret,b@a:1 direct', 'any joe:x secret@a:1',
+    'any http://joe:secret @a:1 x@b', 'any joe:secret @x@a:1', 'any direct, http://joe:x, secret@a:1 source=::1', 'any joe:x,secret@a:1'])
 def test_a_password_is_refused_and_not_repeated(row):
     with pytest.raises(loading.ConfigError) as raised:
         load(row)
     assert 'secret' not in str(raised.value)
+    assert str(raised.value) == 'test.ini:3: [upstream] routes: ' + LOGIN
+
+
+def test_a_password_that_looks_like_a_comment_is_not_repeated():
+    with pytest.raises(loading.ConfigError) as raised:
+        load('any http://joe:secret #x@a:1')
+    assert str(raised.value) == (
+        'test.ini:3: [upstream] routes: this is no valid row, and the @ in its comment may be that of a log-in: ' + LOGIN)
+    assert load('any http://a:1  # ask joe@corp.example').parents
+
+
+@pytest.mark.parametrize('row', ['any http://joe:secret word@a:1', 'any http://joe:x=secret@a:1', 'any http://joe:secret=x@a:1'])
+def test_a_password_in_a_row_that_is_not_indented_is_not_repeated(row):
+    with pytest.raises(loading.ConfigError) as raised:
+        loading.load('test.ini', ['[upstream]', 'routes =', row])
+    assert 'secret' not in str(raised.value) and str(raised.value).startswith('test.ini:3: [upstream] any http://***: ')
+
+
+@pytest.mark.parametrize('row', ['any direct', 'any direct source=::1', 'environment'])
+def test_a_row_that_is_not_indented_is_told_so(row):
+    with pytest.raises(loading.ConfigError) as raised:
+        loading.load('test.ini', ['[upstream]', 'routes =', row])
+    assert str(raised.value).endswith(' (if this is a row of routes: rows are indented)')
 
 
 def test_user_and_password_in_a_url_are_for_the_file_of_parents():
     with pytest.raises(ValueError) as raised:
         route_lines.parse_parent('http://joe:secret@a:1')
-    assert str(raised.value) == (
-        'user and password do not belong here, where others may read them: put them into the file of [upstream] parents')
+    assert str(raised.value) == LOGIN

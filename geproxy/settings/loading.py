@@ -155,8 +155,8 @@ def _collect(entries):
         else:
             values[section, name] = entry
         if what:
-            if name and '://' in name:          # a row of routes, maybe with a password
-                entry = entry._replace(name=name.partition('://')[0] + '://***')
+            if name and ('://' in name or section == 'upstream' and '@' in name):   # a row of routes with a password?
+                entry = entry._replace(name=name.partition(':')[0] + ':***')
             problems.append(problem_at(entry.lines[0], entry, what))
     return values, problems
 

@@ -128,11 +128,12 @@ def test_a_password_that_looks_like_a_comment_is_not_repeated():
     assert load('any http://a:1  # ask joe@corp.example').parents
 
 
-@pytest.mark.parametrize('row', ['any http://joe:secret word@a:1', 'any http://joe:x=secret@a:1', 'any http://joe:secret=x@a:1'])
+@pytest.mark.parametrize('row', ['any http://joe:secret word@a:1', 'any http://joe:x=secret@a:1', 'any http://joe:secret=x@a:1',
+                                 'any http:secret x@a:1'])
 def test_a_password_in_a_row_that_is_not_indented_is_not_repeated(row):
     with pytest.raises(loading.ConfigError) as raised:
         loading.load('test.ini', ['[upstream]', 'routes =', row])
-    assert 'secret' not in str(raised.value) and str(raised.value).startswith('test.ini:3: [upstream] any http://***: ')
+    assert 'secret' not in str(raised.value) and str(raised.value).startswith('test.ini:3: [upstream] any http:***: ')
 
 
 @pytest.mark.parametrize('row', ['any direct', 'any direct source=::1', 'environment'])

@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from processes import GEPROXY, folder, process, running, write
+from processes import GEPROXY, Client, folder, own, process, running, wait_until, write
 
 # Imported in the place of gevent: sends the signals, then imports gevent itself.
 GEVENT = '''
@@ -48,8 +48,9 @@ def test_a_process_that_is_told_to_stop_while_it_starts_ends_at_once(early, numb
 @pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1])
 def test_signals_end_a_command_as_they_end_other_programs(number):
     with running('[admin]\nlisten = unix:FOLDER/admin.sock\n') as proxy:
-        with process(GEPROXY + ['top', '--for', '200ms', '-c', proxy.path], stdout=None) as shown:
-            shown.wait_for(br'(?s).', 'out')
+        tail = GEPROXY + ['tail', '-c', proxy.path]
+        with process(tail, more_env={'PYTHONUNBUFFERED': '1'}) as shown, Client(proxy.address) as client:
+            wait_until(lambda: client.ask(own()) and shown.out, 'the tail')
             shown.tell(number)
             assert shown.wait() == -number
 

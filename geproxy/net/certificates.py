@@ -268,12 +268,15 @@ def _ask_for_name(context, callback):
         base.set_servername_callback(context, callback)
 
 
+_HOOK = 'unraisablehook'        # of sys, from Python 3.8 on
+
+
 def _keep_quiet():
     """Keep Python from writing a traceback for each name that is not in ASCII.
 
     Python refuses such a handshake before it calls us. Before Python 3.8, it cannot be kept from writing.
     """
-    usual = getattr(sys, 'unraisablehook', None)
+    usual = getattr(sys, _HOOK, None)
     if usual is None or getattr(usual, 'is_quiet', False):
         return
 
@@ -283,7 +286,7 @@ def _keep_quiet():
         if not (of_a_name and isinstance(found.exc_value, UnicodeDecodeError)):
             usual(found)
     hook.is_quiet = True
-    sys.unraisablehook = hook
+    setattr(sys, _HOOK, hook)
 
 
 def _choose(transport, name, by_name):

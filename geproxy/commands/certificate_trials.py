@@ -11,8 +11,8 @@ from geproxy.observe.formats import certificate_state
 from geproxy.service import certificate_store
 
 ROUNDS = 20         # more than any handshake takes
-OWN_CA = ('if it is of your own CA, give clients the certificate of that CA; if it is of a public CA, put the '
-          'intermediate certificates behind it into the same file')
+OWN_CA = ('if it is of your own CA, give clients the certificate of that CA; if it is of a public CA, add '
+          'the intermediate certificates to the end of its file')
 STRICT_CA = ('make a CA with the extensions keyUsage = keyCertSign, cRLSign and subjectKeyIdentifier, and let the '
              'certificate have authorityKeyIdentifier')
 

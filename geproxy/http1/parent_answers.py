@@ -112,7 +112,7 @@ def _without_tags(content):
 
 
 def _without_element(content, name):
-    """Return an HTML text without the elements of this name; one that does not end is cut off with all behind it."""
+    """Return an HTML text without the elements of this name. If one does not end, the text ends where it begins."""
     lower, kept, at = content.lower(), [], 0
     while True:
         start = lower.find(b'<' + name, at)

@@ -23,7 +23,7 @@ Facts = collections.namedtuple('Facts', 'names since until')
 Loaded = collections.namedtuple('Loaded', 'pairs clients stamp context facts doubts')
 
 PROTOCOLS = ['http/1.1']        # by ALPN (RFC 7301): without it, some clients would speak HTTP/2
-# What is not spoken any more (RFC 8996), and what costs more than it gives: renegotiation, compression (CRIME).
+# Turned off: old versions (RFC 8996), and what is dangerous, such as renegotiation and compression (CRIME).
 _OFF = ('OP_NO_SSLv2', 'OP_NO_SSLv3', 'OP_NO_TLSv1', 'OP_NO_TLSv1_1', 'OP_NO_COMPRESSION', 'OP_NO_RENEGOTIATION',
         'OP_CIPHER_SERVER_PREFERENCE', 'OP_SINGLE_DH_USE', 'OP_SINGLE_ECDH_USE')
 # With it a connection that was cut looks like one that has ended, and half of a body like the whole.

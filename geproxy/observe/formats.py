@@ -53,7 +53,7 @@ def _encode(octets, most=LONGEST):
 
 show = Memo(_encode).__getitem__
 DIRECT = 'direct'       # in record.route: there are routes, and this exchange used no parent
-# Reasons of exchanges that have reached a parent and nothing behind it.
+# Reasons of exchanges that have reached a parent, but not the origin.
 BY_PARENT = frozenset(['parent_refused', 'parent_login_failed'])
 
 

@@ -19,23 +19,34 @@ def find(in_order):
 
     `in_order`: an iterable of Rules. Takes a second at most, even for thousands of rules that are alike.
     """
-    ruleset, warnings, left = Ruleset(in_order), [], MOST_COMPARISONS
-    for order, rule in enumerate(ruleset.rules):
+    ruleset = Ruleset(in_order)
+    return ['%s can never decide, because %s all of its requests: %s' % (
+        rules.show(rule), 'an earlier rule matches' if len(earlier) == 1 else 'earlier rules match',
+        ' and '.join(rules.show(each) for each in earlier))
+            for rule, earlier in _covered(ruleset.rules, lambda *asked: _covering(ruleset, *asked))]
+
+
+def _covered(items, covering):
+    """Return those rules or rows that earlier ones cover, as a list of (item, earlier items).
+
+    `items`: Rules or routes.Rows, in their order; `covering`: a function of (order, item, where, how many comparisons
+    are left) that returns (the first earlier item that covers this one at `where`, or None; comparisons made).
+    """
+    found, left = [], MOST_COMPARISONS
+    for order, item in enumerate(items):
         earlier = []
-        for where in rule.wheres:
-            covering, compared = _covering(ruleset, order, rule, where, left)
+        for where in item.wheres:
+            covers, compared = covering(order, item, where, left)
             left -= compared
             if left <= 0:
-                return warnings
-            if covering is None:
+                return found
+            if covers is None:
                 break
-            if covering not in earlier:
-                earlier.append(covering)
+            if covers not in earlier:
+                earlier.append(covers)
         else:
-            warnings.append('%s can never decide, because %s all of its requests: %s' % (
-                rules.show(rule), 'an earlier rule matches' if len(earlier) == 1 else 'earlier rules match',
-                ' and '.join(rules.show(each) for each in earlier)))
-    return warnings
+            found.append((item, earlier))
+    return found
 
 
 def _covering(ruleset, order, rule, where, left):
@@ -149,23 +160,11 @@ def find_rows(rows):
 
     `rows`: routes.Rows, in their order. Takes about a second at most, as `find` does.
     """
-    warnings, left = [], MOST_COMPARISONS
-    for order, row in enumerate(rows):
-        earlier = []
-        for where in row.wheres:
-            covering, compared = _covering_row(rows[:order], where, left)
-            left -= compared
-            if left <= 0:
-                return warnings
-            if covering is None:
-                break
-            if covering not in earlier:
-                earlier.append(covering)
-        else:
-            warnings.append('%s can never be used, because %s all of its requests: %s' % (
-                _show_row(row), 'an earlier row takes' if len(earlier) == 1 else 'earlier rows take',
-                ' and '.join(_show_row(each) for each in earlier)))
-    return warnings
+    def covering(order, _row, where, left):
+        return _covering_row(rows[:order], where, left)
+    return ['%s can never be used, because %s all of its requests: %s' % (
+        _show_row(row), 'an earlier row takes' if len(earlier) == 1 else 'earlier rows take',
+        ' and '.join(_show_row(each) for each in earlier)) for row, earlier in _covered(rows, covering)]
 
 
 def _covering_row(rows, where, left):

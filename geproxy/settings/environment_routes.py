@@ -157,7 +157,7 @@ def _place(name, shown, text):
 def _login(name, userinfo):
     """Return (user name, password), octets, of `user:password` in a URL. `name`: of the variable."""
     if _find_bad_code(userinfo):
-        raise ValueError('%s: the log-in has a %% without two hexadecimal digits behind it: write %%25 for it' % name)
+        raise ValueError('%s: two hexadecimal digits must follow each %% in the log-in: write %%25 for a %%' % name)
     user, _colon, password = userinfo.partition(b':')
     user, password = [_codes.sub(lambda code: bytes(bytearray([int(code.group(1), 16)])), part)
                       for part in (user, password)]

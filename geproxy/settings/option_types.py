@@ -270,8 +270,8 @@ def _listener(word):
         return Listener('', 0, SYSTEMD)
     host, colon, port = word.rpartition(':')
     if not port.isdigit() or int(port) > 65535 or '/' in host:      # / as in http://127.0.0.1:9000
-        raise ValueError("invalid listener '%s': expected *:9000, 127.0.0.1:9000, [::1]:9000, fd:0 or systemd, and tls "
-                         'behind it or not; a port is a number up to 65535%s' % (
+        raise ValueError("invalid listener '%s': expected *:9000, 127.0.0.1:9000, [::1]:9000, fd:0 or systemd. The "
+                         'word tls may follow. A port is a number up to 65535%s' % (
                              word, ' (did you mean tls?)' if word.lower() in ('tls', 'ssl', 'https') else ''))
     if host == 'fd':
         return Listener('', 0, int(port))

@@ -106,8 +106,8 @@ def test_entries_of_no_proxy_are_direct(value, patterns):
     ({'all_proxy': 'http://::1:80'}, "all_proxy: invalid parent 'http://::1:80': expected a URL such as http://proxy-a.corp:3128"),
     ({'all_proxy': 'http://a b:1'}, "all_proxy: 'http://a b:1' has a blank, a control character or another octet that no URL has"),
     ({'all_proxy': 'http://a..b:1'}, "all_proxy: invalid host in 'http://a..b:1': expected a name or an address"),
-    ({'http_proxy': 'http://joe:50%@a:1'}, 'http_proxy: the log-in has a % without two hexadecimal digits behind it: write '
-     '%25 for it'),
+    ({'http_proxy': 'http://joe:50%@a:1'}, 'http_proxy: two hexadecimal digits must follow each % in the log-in: write '
+     '%25 for a %'),
     ({'all_proxy': 'socks5://joe@a:1'}, 'all_proxy: the password is empty or too long for SOCKS 5 (RFC 1929, 2)'),
     ({'http_proxy': 'http://:x@a:1'}, 'http_proxy: the user name in the log-in is empty or has a colon, which no parent can read'),
     ({'http_proxy': 'http://j%3Ao:x@a:1'}, 'http_proxy: the user name in the log-in is empty or has a colon, which no parent '

@@ -120,7 +120,7 @@ def test_a_value_of_its_type_is_understood(read, text, value):
     (option_types.admin_listeners, '9001', 'invalid admin listener '),
     (option_types.listeners, '*', 'invalid listener '),
     (option_types.listeners, '*:', 'invalid listener '),
-    (option_types.listeners, '*:9443 TLS', 'and tls behind it or not; a port is a number up to 65535 (did you mean tls?)'),
+    (option_types.listeners, '*:9443 TLS', 'The word tls may follow. A port is a number up to 65535 (did you mean tls?)'),
     (option_types.listeners, '*:9443 ssl', '(did you mean tls?)'),
     (option_types.listeners, '*:65536', 'invalid listener '),
     (option_types.listeners, '*:http', 'invalid listener '),
